@@ -1,0 +1,49 @@
+//! A proposed change to one row of the catalog.
+
+use crate::merge::Stamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A value of a catalog column. There are no floats in the catalog.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// Nothing.
+    Null,
+    /// A whole number; money is minor units or mills, as the column's name says.
+    Integer(i64),
+    /// Text.
+    Text(String),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str(""),
+            Self::Integer(value) => value.fmt(f),
+            Self::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+/// The column that a deletion sets; a tombstone merges like any field.
+pub const DELETED: &str = "deleted";
+
+/// A change to some columns of one catalog row. Who made it and when stands in the journal entry
+/// that carries it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CatalogEdit {
+    /// Name of the catalog table.
+    pub table: String,
+    /// Id of the row.
+    pub row: String,
+    /// The columns set, with their new values.
+    pub columns: BTreeMap<String, Scalar>,
+    /// For each column, the versions that the editor saw and replaces; empty or absent for a
+    /// column that had no value. This is what tells a successor from a concurrent edit
+    /// (ADR 0001).
+    pub base: BTreeMap<String, Vec<Stamp>>,
+    /// The catalog revision that the editor had; for people, not for the merge.
+    pub base_revision: i64,
+}

@@ -1,0 +1,22 @@
+//! The rules of the shop: ids, money, clock values, documents, the journal's chain and the catalog merge.
+//!
+//! Nothing here reads a clock, a disk or a random source; values come in and values go out.
+//! Start with [`document`] for what a till records and [`merge`] for how two edits become one catalog.
+
+pub mod amount;
+pub mod document;
+pub mod edit;
+pub mod env;
+pub mod hlc;
+pub mod ids;
+pub mod journal;
+pub mod merge;
+pub mod money;
+
+pub use amount::{Quantity, UnitPrice, line_amount};
+pub use document::{Document, Topic};
+pub use edit::{CatalogEdit, Scalar};
+pub use hlc::{Hlc, HlcClock};
+pub use ids::{DocumentId, HubId, NodeId, ShopId};
+pub use journal::{Chain, Priority};
+pub use money::{Currency, Money};

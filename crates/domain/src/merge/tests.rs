@@ -1,0 +1,172 @@
+use super::*;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const POLICIES: [Policy; 3] = [Policy::LastWriterWins, Policy::HubWins, Policy::Manual];
+
+fn node(number: u8) -> NodeId {
+    NodeId::from_uuid(Uuid::from_u128(u128::from(number)))
+}
+
+fn stamp(ms: i64, writer: u8) -> Stamp {
+    Stamp::new(Hlc::at_millis(ms), node(writer))
+}
+
+/// A version written by node `writer` (0 is the hub) that replaces `base`.
+fn version(value: &str, writer: u8, base: &[Stamp]) -> Version {
+    Version {
+        value: Scalar::Text(value.to_owned()),
+        base: base.iter().copied().collect(),
+        origin: Origin {
+            edit: DocumentId::from_uuid(Uuid::from_u128(u128::from(writer))),
+            node: node(writer),
+            shop: (writer != 0).then(|| ShopId::from_uuid(Uuid::from_u128(u128::from(writer)))),
+        },
+    }
+}
+
+fn field(versions: &[(Stamp, Version)]) -> Field {
+    let mut field = Field::default();
+    for (stamp, version) in versions {
+        field.insert(*stamp, version.clone());
+    }
+    field
+}
+
+fn current(field: &Field, policy: Policy) -> String {
+    let decision = field.decide(policy).expect("a field with versions");
+    field.version(&decision.current).expect("the current version").value.to_string()
+}
+
+#[test]
+fn an_edit_that_saw_the_value_replaces_it_under_every_policy() {
+    let (first, second) = (stamp(10, 1), stamp(20, 2));
+    let field = field(&[(first, version("tea", 1, &[])), (second, version("chai", 2, &[first]))]);
+    for policy in POLICIES {
+        assert_eq!(current(&field, policy), "chai");
+        assert_eq!(field.decide(policy).expect("decided").losers, []);
+    }
+}
+
+#[test]
+fn concurrent_edits_are_settled_by_the_policy_and_the_loser_is_kept() {
+    let (base, early, late) = (stamp(1, 3), stamp(10, 0), stamp(20, 2));
+    let field = field(&[
+        (base, version("tea", 3, &[])),
+        (early, version("hub tea", 0, &[base])),
+        (late, version("shop tea", 2, &[base])),
+    ]);
+    let check = |policy, winner: &str, loser: Stamp| {
+        assert_eq!(current(&field, policy), winner);
+        assert_eq!(field.decide(policy).expect("decided").losers, [loser]);
+    };
+    check(Policy::LastWriterWins, "shop tea", early);
+    check(Policy::HubWins, "hub tea", late);
+    check(Policy::Manual, "hub tea", late);
+}
+
+#[test]
+fn choosing_one_side_settles_a_manual_conflict() {
+    let (left, right, choice) = (stamp(10, 1), stamp(20, 2), stamp(30, 0));
+    let field = field(&[
+        (left, version("a", 1, &[])),
+        (right, version("b", 2, &[])),
+        (choice, version("b", 0, &[left, right])),
+    ]);
+    let decision = field.decide(Policy::Manual).expect("decided");
+    assert_eq!((decision.current, decision.losers), (choice, Vec::new()));
+}
+
+#[test]
+fn two_tills_that_typed_the_same_agree() {
+    let (left, right, next) = (stamp(10, 1), stamp(20, 2), stamp(30, 3));
+    let mut field = field(&[(left, version("tea", 1, &[])), (right, version("tea", 2, &[]))]);
+    assert_eq!(field.decide(Policy::Manual).expect("decided").losers, []);
+    field.insert(next, version("chai", 3, &[right]));
+    let decision = field.decide(Policy::Manual).expect("decided");
+    assert_eq!((decision.current, decision.losers), (next, Vec::new()));
+}
+
+#[test]
+fn a_stamp_round_trips_as_text() {
+    let stamp = stamp(1_291_192_000_000, 200);
+    assert_eq!(stamp.to_string().parse::<Stamp>().expect("a stamp"), stamp);
+    assert!("12".parse::<Stamp>().is_err());
+}
+
+/// Histories as they can happen: each edit replaces some of the versions made before it.
+fn histories() -> impl Strategy<Value = Vec<(Stamp, Version)>> {
+    let edit = (0..4_u8, 0..5_u8, prop::collection::vec(any::<prop::sample::Index>(), 0..3));
+    prop::collection::vec(edit, 1..12).prop_map(|edits| {
+        let mut made: Vec<(Stamp, Version)> = Vec::new();
+        for (position, (writer, value, bases)) in edits.into_iter().enumerate() {
+            let at = stamp(i64::try_from(position).expect("small"), writer);
+            let bases: Vec<Stamp> = match made.len() {
+                0 => Vec::new(),
+                len => bases.iter().map(|index| made[index.index(len)].0).collect(),
+            };
+            made.push((at, version(&format!("value {value}"), writer, &bases)));
+        }
+        made
+    })
+}
+
+proptest! {
+    #[test]
+    fn join_is_commutative_associative_and_idempotent(
+        history in histories(),
+        split in prop::collection::vec(0..3_u8, 12),
+    ) {
+        let part = |wanted: u8| {
+            let chosen = history.iter().zip(&split).filter(|(_, part)| **part == wanted);
+            field(&chosen.map(|(edit, _)| edit.clone()).collect::<Vec<_>>())
+        };
+        let (a, b, c) = (part(0), part(1), part(2));
+        prop_assert_eq!(a.clone().join(b.clone()), b.clone().join(a.clone()));
+        let left = a.clone().join(b.clone()).join(c.clone());
+        let right = a.clone().join(b.join(c));
+        prop_assert_eq!(&left, &right);
+        prop_assert_eq!(&left.clone().join(a), &left);
+    }
+
+    #[test]
+    fn any_order_of_arrival_decides_alike(
+        history in histories(),
+        shuffled in any::<prop::sample::Index>().prop_flat_map(|_| Just(())),
+        seed in any::<u64>(),
+    ) {
+        let () = shuffled;
+        let mut other = history.clone();
+        // A small repeatable shuffle; duplicates stand for redelivery.
+        let mut state = seed | 1;
+        for index in (1..other.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            other.swap(index, usize::try_from(state >> 33).expect("31 bits") % (index + 1));
+        }
+        other.push(other[0].clone());
+        for policy in POLICIES {
+            prop_assert_eq!(field(&history).decide(policy), field(&other).decide(policy));
+        }
+    }
+
+    #[test]
+    fn no_value_disappears(history in histories()) {
+        let field = field(&history);
+        for policy in POLICIES {
+            let decision = field.decide(policy).expect("at least one version");
+            let value = field.version(&decision.current).expect("kept").value.clone();
+            for (stamp, version) in &history {
+                let replaced = history.iter().any(|(_, other)| {
+                    other.base.iter().any(|base| {
+                        base == stamp || field.version(base).is_some_and(|seen| seen.value == version.value)
+                    })
+                });
+                let kept = *stamp == decision.current
+                    || version.value == value
+                    || decision.losers.contains(stamp)
+                    || replaced;
+                prop_assert!(kept, "{stamp} is neither current, nor a loser, nor replaced");
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Opens libSQL databases by the engine rules and migrates them with refinery.

@@ -1,0 +1,247 @@
+//! Node to hub, and operator to hub. Paths are below the hub's base URL.
+
+use crate::gate::{Gate, Schemas};
+use counterfoil_domain::{HubId, NodeId, ShopId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `POST`: binds a node to a shop; no credential but what the body holds.
+pub const ACTIVATE_PATH: &str = "/v1/activate";
+/// `POST`: the first call of every sync; the node's token.
+pub const HELLO_PATH: &str = "/v1/hello";
+/// Base of the catalog's sync protocol; the node's token.
+pub const CATALOG_PATH: &str = "/v1/db/catalog";
+
+/// Base of a book's sync protocol; the token of that node.
+pub fn book_path(node: NodeId) -> String {
+    format!("/v1/db/book/{node}")
+}
+
+/// Why the hub should take the node in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    /// A further or first lane of a shop that the operator made.
+    JoinSecret(String),
+    /// A shop that registers itself, when the hub allows it.
+    Registration {
+        /// Name of the shop.
+        name: String,
+        /// Where to reach it.
+        phone: String,
+        /// Optional address.
+        email: Option<String>,
+    },
+}
+
+/// Asks to be bound to a shop. The same request may be sent any number of times: node id and
+/// token hash are made and stored by the node before the first attempt.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ActivateRequest {
+    /// Who asks.
+    pub node: NodeId,
+    /// SHA-256 of the node's token, hexadecimal; the token itself never travels here.
+    pub token_hash: String,
+    /// By what right.
+    pub admission: Admission,
+    /// What the node can read and write.
+    pub schemas: Schemas,
+}
+
+/// The node is bound.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ActivateAnswer {
+    /// The hub that answered.
+    pub hub: HubId,
+    /// The shop the node belongs to.
+    pub shop: ShopId,
+    /// Its name.
+    pub shop_name: String,
+    /// Number of the lane in its shop, from 1.
+    pub lane: i64,
+}
+
+/// Opens a sync.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HelloRequest {
+    /// What the node can read and write.
+    pub schemas: Schemas,
+    /// Catalog revision the node holds [L6].
+    pub catalog_revision: i64,
+    /// The node's wall clock, milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// Where the node stands with the hub.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HelloAnswer {
+    /// What the node may do.
+    pub gate: Gate,
+    /// The hub's schemas.
+    pub schemas: Schemas,
+    /// The hub's wall clock, milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// Journal entries of this node up to here are consolidated or in quarantine.
+    pub consolidated_seq: i64,
+    /// Entries of this node that wait in quarantine.
+    pub quarantined: i64,
+    /// Newest revision of the catalog.
+    pub catalog_revision: i64,
+}
+
+/// `POST /v1/admin/shops` makes a shop and its first join code; `GET` lists shops.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShopAddRequest {
+    /// Unique name.
+    pub name: String,
+    /// URL under which tills reach the hub; the hub's own idea when absent.
+    pub hub_url: Option<String>,
+    /// How long the join code holds, in minutes.
+    pub valid_minutes: Option<i64>,
+    /// A shop of that name may exist already: then only a further join code is made.
+    #[serde(default)]
+    pub existing: bool,
+}
+
+/// A shop and a join code for one lane.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShopAdded {
+    /// The shop.
+    pub shop_id: ShopId,
+    /// Text of a [`crate::join::JoinCode`], for one lane, once.
+    pub join_code: String,
+    /// When the code ends, milliseconds since the Unix epoch.
+    pub expires_ms: i64,
+}
+
+/// A shop in a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShopRow {
+    /// The shop.
+    pub shop_id: ShopId,
+    /// Its name.
+    pub name: String,
+    /// Where to reach it.
+    pub phone: Option<String>,
+    /// Whether its nodes may sync.
+    pub active: bool,
+    /// Number of its nodes.
+    pub nodes: i64,
+}
+
+/// A node in a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// The node.
+    pub node_id: NodeId,
+    /// Its shop.
+    pub shop_id: ShopId,
+    /// Name of its shop.
+    pub shop: String,
+    /// Number of the lane in its shop, from 1.
+    pub lane: i64,
+    /// `active`, `revoked` or `update_required`.
+    pub state: String,
+    /// Last contact, milliseconds since the Unix epoch.
+    pub seen_ms: Option<i64>,
+    /// Journal entries consolidated.
+    pub consolidated_seq: i64,
+    /// Entries in quarantine.
+    pub quarantined: i64,
+    /// Catalog revision it has pulled.
+    pub catalog_revision: Option<i64>,
+    /// Publications it has not pulled yet.
+    pub catalog_pending: i64,
+    /// Its clock minus the hub's, milliseconds.
+    pub clock_offset_ms: Option<i64>,
+}
+
+/// A conflict in a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictRow {
+    /// Number of the conflict.
+    pub id: i64,
+    /// Catalog table.
+    pub table: String,
+    /// Row of the table.
+    pub row: String,
+    /// Column of the row.
+    pub column: String,
+    /// How it was settled.
+    pub policy: String,
+    /// What became current.
+    pub winner_value: serde_json::Value,
+    /// Who wrote it; the hub when absent.
+    pub winner_shop: Option<ShopId>,
+    /// What lost, kept.
+    pub loser_value: serde_json::Value,
+    /// Who wrote it; the hub when absent.
+    pub loser_shop: Option<ShopId>,
+    /// When it was found, milliseconds since the Unix epoch.
+    pub found_ms: i64,
+}
+
+/// A group of `report sales`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SalesGroup {
+    /// Id of the shop or node, or the day as `YYYY-MM-DD` (UTC).
+    pub key: String,
+    /// Name of the shop, `shop/lane`, or the day.
+    pub name: String,
+    /// Number of sales.
+    pub count: i64,
+    /// Number of refunds.
+    pub refunds: i64,
+    /// Lines of both.
+    pub lines: i64,
+    /// Sum of sales and refunds in minor units, trial receipts included.
+    pub total_minor: i64,
+    /// The part of `count` and `refunds` that was recorded in trial.
+    pub trial_receipts: i64,
+    /// The part of the sum that was recorded in trial, minor units.
+    pub trial_minor: i64,
+}
+
+/// The hub at a glance.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HubStatus {
+    /// The hub.
+    pub hub_id: HubId,
+    /// Version of the program.
+    pub version: String,
+    /// URL it listens on; absent when it does not run.
+    pub url: Option<String>,
+    /// Number of shops.
+    pub shops: i64,
+    /// Number of nodes.
+    pub nodes: i64,
+    /// Consolidated sales and refunds.
+    pub receipts: i64,
+    /// Documents of every other kind.
+    pub documents: i64,
+    /// Records that stepped aside.
+    pub quarantined: i64,
+    /// Recorded conflicts.
+    pub conflicts: i64,
+    /// Newest revision of the catalog.
+    pub catalog_revision: i64,
+    /// Digest over the catalog's content, hexadecimal.
+    pub catalog_digest: String,
+    /// Rows of each catalog table, without deleted ones.
+    pub catalog_rows: BTreeMap<String, i64>,
+    /// The newest alerts.
+    pub alerts: Vec<AlertRow>,
+}
+
+/// Something a person should look at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AlertRow {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// Stable name of what happened.
+    pub kind: String,
+    /// The node concerned.
+    pub node_id: Option<NodeId>,
+    /// In words.
+    pub detail: String,
+}

@@ -1,0 +1,5 @@
+//! The messages, by conversation. Every document is JSON; numbers carry their unit in their name.
+
+pub mod hub;
+pub mod node;
+pub mod replication;

@@ -1,0 +1,400 @@
+//! The node's local API: everything the command line does, on localhost only by default.
+
+use counterfoil_domain::{DocumentId, NodeId, ShopId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A line of a sale as it is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LineRequest {
+    /// Product code or barcode.
+    pub sku: String,
+    /// Decimal quantity, at most three decimals; above zero also for a refund.
+    pub quantity: String,
+    /// Decimal price per unit; the catalog's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_price: Option<String>,
+    /// What the receipt prints; the catalog's name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// `POST /v1/sales` and `POST /v1/refunds`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReceiptRequest {
+    /// Minted by the caller so that a retry of the same request is not a second sale; minted by the
+    /// node when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DocumentId>,
+    /// What is sold or taken back.
+    pub lines: Vec<LineRequest>,
+    /// cash, card, voucher or account.
+    pub tender: String,
+    /// The customer: a catalog id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// Who sells: a catalog id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub employee: Option<String>,
+    /// For a refund, the sale it takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_of: Option<DocumentId>,
+}
+
+/// What was recorded; the commit is durable when this arrives.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Id of the document.
+    pub id: DocumentId,
+    /// What kind of document it is.
+    pub topic: String,
+    /// Position in the node's journal.
+    pub seq: i64,
+    /// Number series of a receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<String>,
+    /// Receipt number in its series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i64>,
+    /// Total of a receipt in minor units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_minor: Option<i64>,
+    /// Recorded before activation.
+    pub trial: bool,
+    /// The id was known already; nothing new was recorded.
+    pub repeated: bool,
+}
+
+/// `POST /v1/stock`: a movement, or a count when `count` is set.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StockRequest {
+    /// See [`ReceiptRequest::id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DocumentId>,
+    /// Product code.
+    pub sku: String,
+    /// Decimal quantity; signed for a movement.
+    pub quantity: String,
+    /// Whether this is what was counted on the shelf.
+    #[serde(default)]
+    pub count: bool,
+    /// Why it moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/expenses`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExpenseRequest {
+    /// See [`ReceiptRequest::id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DocumentId>,
+    /// What for.
+    pub category: String,
+    /// Decimal amount in the node's currency, above zero.
+    pub amount: String,
+    /// Free text.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// `POST /v1/ledger`: customer credit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LedgerRequest {
+    /// See [`ReceiptRequest::id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DocumentId>,
+    /// The customer: a catalog id.
+    pub customer: String,
+    /// Decimal amount; positive when the customer owes more.
+    pub amount: String,
+    /// Free text.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// `POST /v1/orders`: goods promised for a later day.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderRequest {
+    /// See [`ReceiptRequest::id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DocumentId>,
+    /// The customer: a catalog id.
+    pub customer: String,
+    /// When it is due, milliseconds since the Unix epoch.
+    pub due_ms: i64,
+    /// What is ordered.
+    pub lines: Vec<LineRequest>,
+    /// Decimal amount paid in advance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deposit: Option<String>,
+}
+
+/// `POST /v1/cash`: a drawer is opened or closed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CashRequest {
+    /// See [`ReceiptRequest::id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DocumentId>,
+    /// `open` or `close`.
+    pub event: String,
+    /// Decimal amount counted.
+    pub counted: String,
+    /// Who did it: a catalog id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub employee: Option<String>,
+}
+
+/// `PUT /v1/catalog/{table}/{id}`: the columns to set; text is converted to the column's type.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CatalogSetRequest {
+    /// New values; `null` empties a column.
+    pub columns: BTreeMap<String, serde_json::Value>,
+}
+
+/// A catalog row as the till sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CatalogRow {
+    /// Catalog table.
+    pub table: String,
+    /// Id of the row.
+    pub id: String,
+    /// Its columns.
+    pub columns: BTreeMap<String, serde_json::Value>,
+    /// An edit of this node is not merged yet.
+    pub pending: bool,
+    /// Who created it; the hub when absent.
+    pub origin_shop_id: Option<String>,
+    /// Who changed it last; the hub when absent.
+    pub last_modified_shop_id: Option<String>,
+    /// When it was changed last, hybrid logical clock.
+    pub last_modified_at: i64,
+    /// The publication that wrote it; 0 for a row that only this node knows.
+    pub revision: i64,
+}
+
+/// `POST /v1/activate`: a join code, or hub, name and phone.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ActivateCommand {
+    /// Text of a join code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<String>,
+    /// Base URL of the hub; overrides the one in the join code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// Name of the shop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where to reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// Optional address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// The node at a glance [E5].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node.
+    pub node_id: NodeId,
+    /// `local_trial`, `activating` or `active`.
+    pub tier: String,
+    /// Whether anything is sent at all.
+    pub sync_enabled: bool,
+    /// `trial`, `online`, `offline`, `syncing`, `failed`, `update_required` or `auth_refused`.
+    pub sync: String,
+    /// In words, when there is something to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
+    /// The shop, once bound.
+    pub shop_id: Option<ShopId>,
+    /// Its name.
+    pub shop_name: Option<String>,
+    /// Number of the lane in its shop.
+    pub lane: Option<i64>,
+    /// Base URL of the hub.
+    pub hub_url: Option<String>,
+    /// Newest journal entry.
+    pub journal_seq: i64,
+    /// The hub has the journal up to here, durably.
+    pub hub_received_seq: i64,
+    /// The hub has consolidated the journal up to here.
+    pub hub_consolidated_seq: i64,
+    /// Entries the hub does not have yet.
+    pub pending: i64,
+    /// Entries that wait in the hub's quarantine.
+    pub quarantined: i64,
+    /// Catalog edits of this node that are not merged yet.
+    pub pending_edits: i64,
+    /// Catalog revision held.
+    pub catalog_revision: i64,
+    /// Sync runs that failed in a row.
+    pub retry_count: i64,
+    /// What the last failed run said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// End of the last complete sync, milliseconds since the Unix epoch.
+    pub last_synced_ms: Option<i64>,
+    /// This clock minus the hub's, milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// Sales and refunds in the book.
+    pub receipts: i64,
+    /// Their sum in minor units.
+    pub total_minor: i64,
+    /// Frames sent so far by this process, bytes on the wire.
+    pub bytes_up: u64,
+    /// Frames received so far by this process, bytes on the wire.
+    pub bytes_down: u64,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// An entry of the queue [E1]: what the hub has not consolidated yet, and how far it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QueueRow {
+    /// Position in the journal.
+    pub seq: i64,
+    /// Id of the document.
+    pub id: DocumentId,
+    /// Kind of document.
+    pub topic: String,
+    /// critical, high, normal or low.
+    pub priority: String,
+    /// `local` in trial, `pending`, `syncing`, `failed`, or `received` at the hub.
+    pub state: String,
+    /// When it was recorded, milliseconds since the Unix epoch.
+    pub created_ms: i64,
+    /// Sync runs that failed since it waits.
+    pub retry_count: i64,
+    /// What the last one said.
+    pub last_error: Option<String>,
+}
+
+/// A line of the sync log [T8].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogRow {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// info, warn or error.
+    pub level: String,
+    /// Stable name of what happened.
+    pub event: String,
+    /// Ids and numbers that belong to it.
+    pub detail: serde_json::Value,
+}
+
+/// `POST /v1/sync`: what one sync run did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// Frames of the book sent.
+    pub frames_up: u64,
+    /// Their bytes on the wire.
+    pub bytes_up: u64,
+    /// Frames of the catalog received.
+    pub frames_down: u64,
+    /// Their bytes on the wire.
+    pub bytes_down: u64,
+    /// The hub has the journal up to here, durably.
+    pub hub_received_seq: i64,
+    /// The hub has consolidated the journal up to here.
+    pub hub_consolidated_seq: i64,
+    /// Catalog revision held now.
+    pub catalog_revision: i64,
+    /// Rows changed by other shops or the hub in this run; own edits do not count [L2].
+    pub changes_from_others: i64,
+    /// The catalog waits for an update of this node.
+    pub update_required: bool,
+}
+
+/// A sale or refund in a list [L11].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReceiptRow {
+    /// Id of the document.
+    pub id: DocumentId,
+    /// `sale` or `refund`.
+    pub topic: String,
+    /// Position in the journal.
+    pub seq: i64,
+    /// Number series.
+    pub series: String,
+    /// Number in its series.
+    pub number: i64,
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// Minor units.
+    pub total_minor: i64,
+    /// Recorded before activation.
+    pub trial: bool,
+}
+
+/// `GET /v1/catalog-digest`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CatalogDigest {
+    /// Revision it was computed for.
+    pub revision: i64,
+    /// BLAKE3 over the sorted content, hexadecimal.
+    pub digest: String,
+    /// Rows of each table, without deleted ones.
+    pub rows: BTreeMap<String, i64>,
+}
+
+/// `POST /v1/import`: a part of an import; recorded in one transaction.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImportBatch {
+    /// Invoices in the order of the file.
+    pub invoices: Vec<ImportInvoice>,
+}
+
+/// An invoice of an imported system.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImportInvoice {
+    /// Its number there; the same number is imported once.
+    pub number: String,
+    /// When it was written, milliseconds since the Unix epoch; drives the node's clock.
+    pub at_ms: i64,
+    /// A credit note.
+    pub refund: bool,
+    /// The customer there.
+    pub customer: Option<String>,
+    /// Its lines in the order of the file, already checked.
+    pub lines: Vec<ImportLine>,
+    /// Stock that went without a sale.
+    pub adjustments: Vec<ImportLine>,
+}
+
+/// A line of an imported invoice.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImportLine {
+    /// Line of the file, from 1 (the header is line 1).
+    pub file_line: u64,
+    /// Product code, normalized.
+    pub sku: String,
+    /// Description there; may be empty.
+    pub description: String,
+    /// Thousandths of the unit.
+    pub quantity_milli: i64,
+    /// Thousandths of the major currency unit.
+    pub unit_price_mills: i64,
+}
+
+/// What an import batch did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ImportResult {
+    /// Sales recorded.
+    pub sales: u64,
+    /// Refunds recorded.
+    pub refunds: u64,
+    /// Lines of both.
+    pub lines: u64,
+    /// Stock movements recorded.
+    pub adjustments: u64,
+    /// Invoices that were there already.
+    pub repeated: u64,
+    /// Products created.
+    pub products: u64,
+    /// Descriptions changed.
+    pub renames: u64,
+    /// Sum of sales and refunds recorded, minor units.
+    pub total_minor: i64,
+}

@@ -1,0 +1,84 @@
+//! Messages of libSQL's offline-write sync, and what our own client and hub add to it.
+//!
+//! The stock clients decide the names and meanings of `current_generation`, `status`, `generation`,
+//! `max_frame_no` and `baton`; those must not change. Everything else is optional for them.
+//! The protocol's rules are in `crates/replica/DESIGN.md`.
+
+use serde::{Deserialize, Serialize};
+
+/// Header with the rolling checksum after the last frame of a pushed batch, 64 hexadecimal digits.
+pub const CHAIN_HEADER: &str = "x-counterfoil-chain";
+
+/// Header with the BLAKE3 digest of a whole database file, 64 hexadecimal digits.
+pub const DIGEST_HEADER: &str = "x-counterfoil-digest";
+
+/// Extension: request and response bodies may be `content-encoding: zstd`.
+pub const EXTENSION_ZSTD: &str = "zstd";
+
+/// Extension: `POST /base` replaces the hub's copy by a new generation.
+pub const EXTENSION_BASE: &str = "base";
+
+/// Every extension this version of the hub announces.
+pub const EXTENSIONS: [&str; 2] = [EXTENSION_ZSTD, EXTENSION_BASE];
+
+/// Answer of `GET /info`. A stock client reads `current_generation` only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// The generation that frames are pushed to now, at least 1.
+    pub current_generation: u64,
+    /// Highest frame held, held-back tail included; 0 when the generation has no frame yet.
+    #[serde(default)]
+    pub max_frame_no: u64,
+    /// Rolling checksum after `max_frame_no`, 64 hexadecimal digits; empty from a foreign server.
+    #[serde(default)]
+    pub chain: String,
+    /// Rolling checksum at the beginning of the generation, 64 hexadecimal digits.
+    #[serde(default)]
+    pub chain_start: String,
+    /// Generations that ended and can be renumbered, ascending; a missing one cannot.
+    #[serde(default)]
+    pub closed: Vec<ClosedGeneration>,
+    /// What this server can do beyond the stock protocol.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+}
+
+/// Where a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedGeneration {
+    /// The generation's number.
+    pub generation: u64,
+    /// Its last frame.
+    pub end_frame: u64,
+}
+
+/// `status` of a [`PushAnswer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PushStatus {
+    /// Frames up to `max_frame_no` are durable at the hub.
+    Ok,
+    /// Nothing was applied.
+    Conflict,
+}
+
+/// Answer of `POST /sync/{generation}/{start}/{end}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushAnswer {
+    /// Whether frames were accepted.
+    pub status: PushStatus,
+    /// The hub's current generation.
+    pub generation: u64,
+    /// Highest frame held, never more than the request's last frame.
+    pub max_frame_no: u64,
+    /// Last frame of the generation that was pushed to, when it has ended. Not read by stock clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<u64>,
+}
+
+/// Answer of `POST /base`, and the body of the 400 that ends a pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationAnswer {
+    /// The hub's current generation.
+    pub generation: u64,
+}

@@ -1,0 +1,1 @@
+//! libSQL WAL frames, the push and pull client, the hub's copy of a database.

@@ -1,0 +1,1 @@
+//! The daemon of one lane: local API, background sync, command line.

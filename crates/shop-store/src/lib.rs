@@ -1,0 +1,1 @@
+//! The node's three databases: the only SQL on the shop side.

@@ -1,0 +1,1 @@
+//! Fixtures, a simulated clock and temporary databases, for tests only.

@@ -1,0 +1,1 @@
+//! The hub: sync server, consolidator, admin API.

@@ -1,0 +1,177 @@
+-- The hub's own database: shops, nodes, consolidated documents, merge history.
+-- Safe to run twice: it runs once, in one transaction with its history row.
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE shop (
+    id         BLOB PRIMARY KEY,
+    name       TEXT    NOT NULL,
+    phone      TEXT,
+    email      TEXT,
+    active     INTEGER NOT NULL DEFAULT 1,
+    created_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE join_code (
+    secret_hash BLOB PRIMARY KEY,          -- SHA-256 of the one-time secret
+    shop        BLOB    NOT NULL REFERENCES shop (id),
+    created_ms  INTEGER NOT NULL,
+    expires_ms  INTEGER NOT NULL,
+    used_by     BLOB,                      -- the node that used it
+    used_ms     INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE node (
+    number           INTEGER PRIMARY KEY,  -- short key of the tables below
+    id               BLOB    NOT NULL UNIQUE,
+    shop             BLOB    NOT NULL REFERENCES shop (id),
+    lane             INTEGER NOT NULL,     -- from 1 in its shop
+    token_hash       BLOB    NOT NULL UNIQUE,
+    created_ms       INTEGER NOT NULL,
+    revoked_ms       INTEGER,
+    -- What the node said and did last.
+    seen_ms          INTEGER,
+    book_schema      INTEGER,
+    catalog_schema   INTEGER,
+    schema_ms        INTEGER,              -- when the schema versions were recorded
+    catalog_revision INTEGER,              -- what it has pulled [L6]
+    clock_offset_ms  INTEGER,              -- its clock minus the hub's
+    UNIQUE (shop, lane)
+) STRICT;
+
+-- How far a node's journal is consolidated, by priority [T4], with the chain value found there.
+CREATE TABLE watermark (
+    node     INTEGER NOT NULL REFERENCES node (number),
+    priority INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    chain    BLOB    NOT NULL,
+    at_ms    INTEGER NOT NULL,
+    PRIMARY KEY (node, priority)
+) STRICT, WITHOUT ROWID;
+
+-- The consolidated documents: the node's rows under (node, seq), moved by INSERT ... SELECT.
+CREATE TABLE receipt (
+    node         INTEGER NOT NULL,
+    seq          INTEGER NOT NULL,
+    id           BLOB    NOT NULL,
+    topic        INTEGER NOT NULL,
+    hlc          INTEGER NOT NULL,
+    trial        INTEGER NOT NULL,
+    series       TEXT    NOT NULL,
+    number       INTEGER NOT NULL,
+    at_ms        INTEGER NOT NULL,
+    currency     TEXT    NOT NULL,
+    total_minor  INTEGER NOT NULL,
+    customer     TEXT,
+    employee     TEXT,
+    refund_of    BLOB,
+    external_ref TEXT,
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX receipt_by_id ON receipt (id);
+
+CREATE TABLE receipt_line (
+    node             INTEGER NOT NULL,
+    seq              INTEGER NOT NULL,
+    line             INTEGER NOT NULL,
+    sku              TEXT    NOT NULL,
+    description      TEXT    NOT NULL,
+    quantity_milli   INTEGER NOT NULL,
+    unit_price_mills INTEGER NOT NULL,
+    amount_minor     INTEGER NOT NULL,
+    PRIMARY KEY (node, seq, line)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE payment (
+    node         INTEGER NOT NULL,
+    seq          INTEGER NOT NULL,
+    payment      INTEGER NOT NULL,
+    tender       TEXT    NOT NULL,
+    amount_minor INTEGER NOT NULL,
+    PRIMARY KEY (node, seq, payment)
+) STRICT, WITHOUT ROWID;
+
+-- The documents of every other topic; `content` is the node's row as a JSON object.
+CREATE TABLE document (
+    node    INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,
+    id      BLOB    NOT NULL,
+    topic   INTEGER NOT NULL,
+    hlc     INTEGER NOT NULL,
+    at_ms   INTEGER NOT NULL,
+    content TEXT    NOT NULL,
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX document_by_id ON document (id);
+
+-- Every version that a catalog field ever had [X2]; the merge decides over these rows.
+CREATE TABLE field_version (
+    table_name  TEXT    NOT NULL,
+    row_id      TEXT    NOT NULL,
+    column_name TEXT    NOT NULL,
+    hlc         INTEGER NOT NULL,
+    node_tag    INTEGER NOT NULL,
+    value       TEXT    NOT NULL,          -- JSON scalar
+    base        TEXT    NOT NULL,          -- JSON list of stamps
+    edit        BLOB    NOT NULL,
+    node        BLOB    NOT NULL,
+    shop        BLOB,                      -- empty: the hub itself
+    PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
+) STRICT, WITHOUT ROWID;
+
+-- Concurrent edits with both values. The first finding stays as it was found.
+CREATE TABLE conflict (
+    id           INTEGER PRIMARY KEY,
+    table_name   TEXT    NOT NULL,
+    row_id       TEXT    NOT NULL,
+    column_name  TEXT    NOT NULL,
+    loser        TEXT    NOT NULL,         -- stamp
+    winner       TEXT    NOT NULL,         -- stamp
+    loser_value  TEXT    NOT NULL,         -- JSON scalar
+    winner_value TEXT    NOT NULL,
+    loser_shop   BLOB,
+    winner_shop  BLOB,
+    policy       TEXT    NOT NULL,
+    found_ms     INTEGER NOT NULL,
+    UNIQUE (table_name, row_id, column_name, loser)
+) STRICT;
+
+-- Rows whose content must be written to catalog.db.
+CREATE TABLE publish_queue (
+    table_name TEXT NOT NULL,
+    row_id     TEXT NOT NULL,
+    PRIMARY KEY (table_name, row_id)
+) STRICT, WITHOUT ROWID;
+
+-- A record that broke a rule stepped aside; everything behind it went on [X4].
+CREATE TABLE quarantine (
+    node     INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    id       BLOB    NOT NULL,
+    topic    INTEGER NOT NULL,
+    reason   TEXT    NOT NULL,
+    found_ms INTEGER NOT NULL,
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;
+
+-- One row a consolidation run that found work.
+CREATE TABLE run (
+    id         INTEGER PRIMARY KEY,
+    node       INTEGER NOT NULL,
+    started_ms INTEGER NOT NULL,
+    entries    INTEGER NOT NULL,
+    edits      INTEGER NOT NULL,
+    detail     TEXT    NOT NULL
+) STRICT;
+
+-- What a person should look at: a diverged node, a refused request, a revoked token in use.
+CREATE TABLE alert (
+    id     INTEGER PRIMARY KEY,
+    at_ms  INTEGER NOT NULL,
+    kind   TEXT    NOT NULL,
+    node   BLOB,
+    detail TEXT    NOT NULL
+) STRICT;

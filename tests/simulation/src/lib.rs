@@ -1,0 +1,1 @@
+//! Many shops, one hub, seeded faults, the real engine.

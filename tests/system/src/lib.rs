@@ -1,0 +1,1 @@
+//! Real binaries on loopback, foreign libSQL clients.
