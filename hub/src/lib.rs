@@ -1,1 +1,24 @@
 //! The hub: sync server, consolidator, admin API.
+//!
+//! [`service::run`] is the daemon; [`Hub`] is what it and every command work on. The SQL stands in
+//! `store`, HTTP in `http`, commands in [`cli`]. A push goes `http::sync` → [`Copies`] →
+//! `consolidator` → `store::consolidation` → `store::publication`.
+
+pub mod cli;
+mod config;
+mod consolidator;
+mod copies;
+mod datadir;
+mod http;
+mod hub;
+pub mod limits;
+mod secrets;
+pub mod service;
+mod store;
+
+pub use config::{HubConfig, Registration};
+pub use copies::{Copies, CopyFailure};
+pub use datadir::{DataDir, DataDirError, Ownership, Running};
+pub use http::{Peer, router};
+pub use hub::{Hub, OpenHubError};
+pub use store::StoreError;

@@ -14,6 +14,7 @@ CREATE TABLE shop (
     active     INTEGER NOT NULL DEFAULT 1,
     created_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX shop_by_name ON shop (name);
 
 CREATE TABLE join_code (
     secret_hash BLOB PRIMARY KEY,          -- SHA-256 of the one-time secret
@@ -39,6 +40,7 @@ CREATE TABLE node (
     schema_ms        INTEGER,              -- when the schema versions were recorded
     catalog_revision INTEGER,              -- what it has pulled [L6]
     clock_offset_ms  INTEGER,              -- its clock minus the hub's
+    halted           TEXT,                 -- why its book is not consolidated any further
     UNIQUE (shop, lane)
 ) STRICT;
 
@@ -72,6 +74,7 @@ CREATE TABLE receipt (
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX receipt_by_id ON receipt (id);
+CREATE INDEX receipt_by_number ON receipt (node, series, number);
 
 CREATE TABLE receipt_line (
     node             INTEGER NOT NULL,
@@ -137,6 +140,12 @@ CREATE TABLE conflict (
     policy       TEXT    NOT NULL,
     found_ms     INTEGER NOT NULL,
     UNIQUE (table_name, row_id, column_name, loser)
+) STRICT;
+
+-- The last catalog edit of each node that is merged or in quarantine.
+CREATE TABLE edit_progress (
+    node INTEGER PRIMARY KEY REFERENCES node (number),
+    seq  INTEGER NOT NULL
 ) STRICT;
 
 -- Rows whose content must be written to catalog.db.

@@ -1,1 +1,16 @@
-//! The daemon of one lane: local API, background sync, command line.
+//! The daemon of one lane. It sells from its own databases and syncs when the network lets it.
+//!
+//! [`node::Node`] is the lane, [`api`] is how programs talk to it, [`sync`] how it talks to the hub,
+//! [`cli`] how people do: every command is a request to the same API.
+
+pub mod activation;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod credentials;
+pub mod import;
+pub mod local_client;
+pub mod node;
+pub mod problem;
+pub mod service;
+pub mod sync;

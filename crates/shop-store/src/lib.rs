@@ -1,1 +1,21 @@
-//! The node's three databases: the only SQL on the shop side.
+//! The node's three databases: `book.db`, `catalog.db` and `local.db`, and the only SQL on the shop
+//! side.
+//!
+//! One [`ShopStore`] is the only writer of the book. Its calls block; the node gives it a thread.
+//! Start with [`record`] for how a sale is written and [`overlay`] for what a till sees of the
+//! catalog.
+
+pub mod activation;
+pub mod catalog;
+pub mod delivery;
+pub mod draft;
+pub mod error;
+pub mod import;
+pub mod open;
+pub mod overlay;
+pub mod record;
+pub mod tables;
+
+pub use activation::{Binding, PendingActivation};
+pub use error::{OpenStoreError, StoreError};
+pub use open::{Paths, ShopStore};

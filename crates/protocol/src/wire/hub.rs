@@ -245,3 +245,48 @@ pub struct AlertRow {
     /// In words.
     pub detail: String,
 }
+
+/// `POST /v1/admin/join-codes`: a join code for a further lane of a shop that exists.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JoinCodeRequest {
+    /// Name of the shop.
+    pub name: String,
+    /// URL under which tills reach the hub; the hub's own idea when absent.
+    pub hub_url: Option<String>,
+    /// How long the join code holds, in minutes.
+    pub valid_minutes: Option<i64>,
+}
+
+/// `POST /v1/admin/catalog/{table}/{row}`: an edit made at the hub. It replaces every version of
+/// the columns that the hub knows, so it also settles their conflicts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CatalogSetRequest {
+    /// The columns set; a value is text or null and is converted to the column's type.
+    pub columns: BTreeMap<String, Option<String>>,
+}
+
+/// A catalog row after an edit at the hub.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CatalogSetAnswer {
+    /// The publication that holds the edit.
+    pub revision: i64,
+    /// The row by column.
+    pub row: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A record that stepped aside.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QuarantineRow {
+    /// The node it came from.
+    pub node_id: NodeId,
+    /// Name of its shop.
+    pub shop: String,
+    /// Position in the node's journal.
+    pub seq: i64,
+    /// Kind of document.
+    pub topic: String,
+    /// Why it was not taken in.
+    pub reason: String,
+    /// When, milliseconds since the Unix epoch.
+    pub found_ms: i64,
+}

@@ -1,0 +1,71 @@
+//! Named limits: unit, reason, and what happens at the limit.
+
+use std::time::Duration;
+
+/// Bytes of a page. The stock clients know no other size, so a database with another is refused.
+pub const PAGE_BYTES: usize = 4096;
+
+/// Bytes of a WAL frame's header.
+pub const FRAME_HEADER_BYTES: usize = 24;
+
+/// Bytes of a frame as it travels.
+pub const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES;
+
+/// Frames in one push of our own client: 4 MB before compression, so a slow line sees progress and
+/// a lost answer costs little. A longer transaction continues in the next push.
+pub const PUSH_FRAMES_MAX: u64 = 1024;
+
+/// Frames asked for in one pull of our own client; same reason as [`PUSH_FRAMES_MAX`].
+pub const PULL_FRAMES_MAX: u64 = 1024;
+
+/// Frames the hub gives or takes in one request of any client; more is a bad request, fewer are
+/// given. 16,384 frames are 67 MB, held in memory.
+pub const REQUEST_FRAMES_MAX: u64 = 16_384;
+
+/// Bytes of a transaction that the hub holds back in memory until its last frame arrives; a larger
+/// transaction is refused. 512 MiB are 130,000 frames, forty times a full catalog import.
+pub const TAIL_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Bytes of a whole database file, up or down, which is held in memory; a larger one is refused.
+pub const BASE_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
+
+/// Bytes of a JSON answer; a larger one is a protocol error.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Closed generations the hub remembers for renumbering; a node further behind uploads its base.
+pub const CLOSED_GENERATIONS_MAX: usize = 64;
+
+/// Frames between two remembered values of the rolling checksum: 128 values in a 64 MB WAL, and at
+/// most 2 MB hashed to find any one.
+pub const CHAIN_STRIDE_FRAMES: u64 = 128;
+
+/// How long SQLite waits for a lock of another connection, in milliseconds. Short, because during a
+/// checkpoint the writer waits too; then the caller is told `Busy` and comes back.
+pub const BUSY_TIMEOUT_MS: u32 = 200;
+
+/// Attempts to take the write lock before an insert reports `Busy`, each up to
+/// [`BUSY_TIMEOUT_MS`].
+pub const INSERT_ATTEMPTS_MAX: u32 = 5;
+
+/// Attempts to read a wal-index header that is just being written; it is two copies of 48 bytes,
+/// so a second attempt nearly always succeeds.
+pub const INDEX_READ_ATTEMPTS_MAX: u32 = 10_000;
+
+/// Rounds of one push or pull in which the hub's answer changed the plan; then the caller is told
+/// to come back.
+pub const REPLANS_MAX: u32 = 8;
+
+/// Compression level: zstd's default, faster than a shop's line.
+pub const ZSTD_LEVEL: i32 = 3;
+
+/// Deadline of one request for frames or JSON.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Deadline for a whole database file: 2 GB over 10 Mbit/s is half an hour.
+pub const BASE_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// Idle connections are closed after this time, before servers and middleboxes do it silently.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Idle connections kept per host.
+pub const HTTP_IDLE_CONNECTIONS_MAX: usize = 2;

@@ -1,0 +1,230 @@
+//! Which hub frame a local WAL frame is: the durable record and the rules that keep it true.
+//!
+//! Frame `i` of the WAL with the record's salt is hub frame `(generation, i + shift)`. A pure state
+//! machine: it takes the salt that was observed and says what that means. `DESIGN.md` has the table
+//! of crash points.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use counterfoil_protocol::wire::replication::ClosedGeneration;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    env::Files,
+    frame::{Chain, Salt},
+    limits::CLOSED_GENERATIONS_MAX,
+};
+
+/// Version of the record's format; an unknown one is refused.
+const FORMAT: u32 = 1;
+
+/// Where the frames of one WAL stand at the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// Hub generation.
+    pub generation: u64,
+    /// Hub frame number minus local frame number; negative after the hub began a generation.
+    pub shift: i64,
+    /// Rolling checksum before local frame 1.
+    pub chain: Chain,
+}
+
+impl Mapping {
+    /// The hub frame of a local frame; below 1 when it belongs to an earlier generation.
+    #[must_use]
+    pub fn hub_frame(&self, local: u64) -> i64 {
+        i64::try_from(local).unwrap_or(i64::MAX).saturating_add(self.shift)
+    }
+
+    /// The local frame of a hub frame; below 1 when it is not in this WAL.
+    #[must_use]
+    pub fn local_frame(&self, hub: u64) -> i64 {
+        i64::try_from(hub).unwrap_or(i64::MAX).saturating_sub(self.shift)
+    }
+
+    /// The mapping after a local checkpoint of `frames` frames whose checksum is `chain`.
+    #[must_use]
+    pub fn after_checkpoint(&self, frames: u64, chain: Chain) -> Self {
+        Self { generation: self.generation, shift: self.hub_frame(frames), chain }
+    }
+
+    /// The mapping after the hub closed the generation at `end_frame`.
+    #[must_use]
+    pub fn after_close(&self, end_frame: u64) -> Self {
+        let end_frame = i64::try_from(end_frame).unwrap_or(i64::MAX);
+        let shift = self.shift.saturating_sub(end_frame);
+        Self { generation: self.generation + 1, shift, chain: self.chain }
+    }
+}
+
+/// A checkpoint that was begun: what holds as soon as the WAL is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// The mapping of the next WAL; `None` when a base upload follows.
+    pub mapping: Option<Mapping>,
+    /// The generation that ends with the checkpoint (hub only).
+    pub closes: Option<ClosedGeneration>,
+}
+
+/// A new main file that is about to take the old one's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    /// What holds afterwards.
+    pub mapping: Mapping,
+    /// Suffix under which the old file is kept; `None` throws it away.
+    pub keep_suffix: Option<String>,
+}
+
+/// The durable record `<database>-sync`. Its JSON form must stay readable: raise `FORMAT` instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    format: u32,
+    /// The WAL the record speaks of; `None` when it was empty.
+    pub salt: Option<Salt>,
+    /// Where its frames stand at the hub; `None` before the first contact.
+    pub mapping: Option<Mapping>,
+    /// A checkpoint that was begun.
+    pub next: Option<Next>,
+    /// Generations that can be renumbered, ascending (hub only).
+    #[serde(default)]
+    pub closed: Vec<ClosedGeneration>,
+    /// Digest of a base that was sent and perhaps taken (node only).
+    #[serde(default)]
+    pub pending_base: Option<Chain>,
+    /// A change of files that was begun.
+    #[serde(default)]
+    pub swap: Option<Swap>,
+}
+
+/// What an observed salt means for the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The same WAL as before; an intent was not carried out and is dropped.
+    Same,
+    /// The empty WAL got its first frames.
+    Bound,
+    /// The checkpoint that was begun took place.
+    Advanced,
+    /// Another program made a checkpoint: frame numbers are lost.
+    Foreign,
+}
+
+/// Why the record cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The disk.
+    #[error("cannot access {path}")]
+    File {
+        /// The record's path.
+        path: PathBuf,
+        /// What the operating system reports.
+        #[source]
+        source: io::Error,
+    },
+    /// Not a record.
+    #[error("{path} is not a replication record")]
+    Content {
+        /// The record's path.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Written by a newer version.
+    #[error("{path} has format {format}, this version knows {FORMAT}")]
+    Format {
+        /// The record's path.
+        path: PathBuf,
+        /// The format found.
+        format: u32,
+    },
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            salt: None,
+            mapping: None,
+            next: None,
+            closed: Vec::new(),
+            pending_base: None,
+            swap: None,
+        }
+    }
+}
+
+impl Record {
+    /// Compares with the salt observed now and takes over what it means.
+    ///
+    /// The caller writes the record when it changed, before anything else.
+    pub fn resolve(&mut self, observed: Option<Salt>) -> Resolution {
+        if observed.is_some() && observed == self.salt {
+            self.next = None;
+            return Resolution::Same;
+        }
+        if let Some(next) = self.next.take() {
+            self.advance(next);
+            self.salt = observed;
+            return Resolution::Advanced;
+        }
+        match (self.salt, observed) {
+            (None, None) => Resolution::Same,
+            (None, Some(_)) => {
+                self.salt = observed;
+                Resolution::Bound
+            }
+            (Some(_), _) => {
+                self.salt = observed;
+                self.mapping = None;
+                self.pending_base = None;
+                Resolution::Foreign
+            }
+        }
+    }
+
+    fn advance(&mut self, next: Next) {
+        self.mapping = next.mapping;
+        self.pending_base = None;
+        if let Some(closes) = next.closes {
+            self.closed.push(closes);
+            let surplus = self.closed.len().saturating_sub(CLOSED_GENERATIONS_MAX);
+            self.closed.drain(..surplus);
+        }
+    }
+
+    /// Reads the record; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn load(files: &dyn Files, path: &Path) -> Result<Option<Self>, RecordError> {
+        let content = files
+            .read(path)
+            .map_err(|source| RecordError::File { path: path.to_owned(), source })?;
+        let Some(content) = content else { return Ok(None) };
+        let record: Self = serde_json::from_slice(&content)
+            .map_err(|source| RecordError::Content { path: path.to_owned(), source })?;
+        if record.format != FORMAT {
+            return Err(RecordError::Format { path: path.to_owned(), format: record.format });
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes the record durably.
+    ///
+    /// # Errors
+    /// [`RecordError`]; the old record is then still in place.
+    pub fn store(&self, files: &dyn Files, path: &Path) -> Result<(), RecordError> {
+        let content = serde_json::to_vec_pretty(self)
+            .map_err(|source| RecordError::Content { path: path.to_owned(), source })?;
+        files
+            .write_atomic(path, &content)
+            .map_err(|source| RecordError::File { path: path.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Puts a whole new database file in the place of the old one, crash-safe.
+//!
+//! The new file waits beside as `<database>-incoming`; the record's `swap` is the durable intent;
+//! every step can be repeated. No connection to the database may be open.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    env::{Files, files::beside},
+    frame::Chain,
+    limits::PAGE_BYTES,
+    numbering::{Mapping, Record, RecordError, Swap},
+};
+
+/// What every SQLite database file begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// The record of a database.
+pub(crate) fn record_path(database: &Path) -> PathBuf {
+    beside(database, "-sync")
+}
+
+/// The uncommitted tail of a hub's copy.
+pub(crate) fn tail_path(database: &Path) -> PathBuf {
+    beside(database, "-tail")
+}
+
+fn incoming_path(database: &Path) -> PathBuf {
+    beside(database, "-incoming")
+}
+
+/// Why bytes are no base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BaseRefusal {
+    /// The bytes are not what the sender meant to send.
+    #[error("the digest of the file does not match")]
+    Digest,
+    /// Not a database in WAL mode with pages of 4,096 bytes.
+    #[error("not a database in WAL mode with pages of {PAGE_BYTES} bytes")]
+    Content,
+    /// This database is not written by a node.
+    #[error("this database is written by the hub")]
+    ReadOnly,
+}
+
+/// Checks that the bytes are a database file this crate can go on from.
+pub(crate) fn check_base(bytes: &[u8], digest: Chain) -> Result<(), BaseRefusal> {
+    if Chain::of_base(bytes) != digest {
+        return Err(BaseRefusal::Digest);
+    }
+    // Format: 16 bytes of magic, page size (2 bytes), write and read version; 2 means WAL.
+    let page_bytes = u16::try_from(PAGE_BYTES).unwrap_or_default().to_be_bytes();
+    let fits = bytes.len() >= PAGE_BYTES
+        && bytes.len().is_multiple_of(PAGE_BYTES)
+        && bytes.starts_with(MAGIC)
+        && bytes[16..18] == page_bytes
+        && bytes[18..20] == [2, 2];
+    if fits { Ok(()) } else { Err(BaseRefusal::Content) }
+}
+
+/// Stores the new file beside and records the intent. From here on [`finish`] completes it.
+pub(crate) fn begin(
+    files: &dyn Files,
+    database: &Path,
+    record: &mut Record,
+    bytes: &[u8],
+    swap: Swap,
+) -> Result<(), RecordError> {
+    let incoming = incoming_path(database);
+    files.write_atomic(&incoming, bytes).map_err(failed(&incoming))?;
+    let intent = Record { swap: Some(swap), ..record.clone() };
+    intent.store(files, &record_path(database))?;
+    *record = intent;
+    Ok(())
+}
+
+/// Completes a swap that was begun; does nothing when none was.
+///
+/// Where the old file cannot be moved away the record stays as it is, to be tried again.
+pub(crate) fn finish(
+    files: &dyn Files,
+    database: &Path,
+    record: &mut Record,
+) -> Result<(), RecordError> {
+    let Some(swap) = record.swap.clone() else { return Ok(()) };
+    let incoming = incoming_path(database);
+    if files.exists(&incoming).map_err(failed(&incoming))? {
+        put_away(files, database, swap.keep_suffix.as_deref()).map_err(failed(database))?;
+        files.rename_durable(&incoming, database).map_err(failed(&incoming))?;
+    }
+    let Mapping { generation, shift, chain } = swap.mapping;
+    let mapping = Some(Mapping { generation, shift, chain });
+    let swapped = Record { mapping, ..Record::default() };
+    swapped.store(files, &record_path(database))?;
+    *record = swapped;
+    Ok(())
+}
+
+/// Moves the old files away, the WAL first: a main file without its WAL is still a database, a WAL
+/// without its main file would be mistaken for the new one's.
+fn put_away(files: &dyn Files, database: &Path, keep_suffix: Option<&str>) -> io::Result<()> {
+    for part in ["-wal", ""] {
+        let old = beside(database, part);
+        let Some(keep_suffix) = keep_suffix else {
+            if !part.is_empty() {
+                files.remove_if_exists(&old)?;
+            }
+            continue;
+        };
+        let kept = beside(&beside(database, keep_suffix), part);
+        if files.exists(&old)? {
+            // A kept file is never overwritten: an earlier attempt has moved it already, and what
+            // stands here now was created by somebody opening the path since.
+            if files.exists(&kept)? {
+                files.remove_if_exists(&old)?;
+            } else {
+                files.rename_durable(&old, &kept)?;
+            }
+        }
+    }
+    for part in ["-shm", "-tail"] {
+        files.remove_if_exists(&beside(database, part))?;
+    }
+    files.sync_dir_of(database)
+}
+
+/// A suffix for keeping the old file of a generation that nothing bears yet.
+pub(crate) fn unused_suffix(
+    files: &dyn Files,
+    database: &Path,
+    generation: u64,
+) -> Result<String, RecordError> {
+    let mut suffix = format!(".replaced-{generation}");
+    let mut attempt = 1_u64;
+    loop {
+        let kept = beside(database, &suffix);
+        if !files.exists(&kept).map_err(failed(&kept))? {
+            return Ok(suffix);
+        }
+        attempt += 1;
+        suffix = format!(".replaced-{generation}-{attempt}");
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> RecordError {
+    move |source| RecordError::File { path: path.to_owned(), source }
+}

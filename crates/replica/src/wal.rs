@@ -1,0 +1,378 @@
+//! A raw handle on a database's WAL: reads and inserts frames, and owns the only checkpoint.
+//!
+//! An open [`Wal`] is also a pin: while it lives, no other connection of the process is the last to
+//! close, so SQLite does not fold the WAL away. It never checkpoints by itself, not even when it is
+//! dropped. Unsafe code lives in `wal/raw.rs` and `vfs.rs` only.
+
+mod raw;
+
+use std::path::{Path, PathBuf};
+
+use self::raw::{File, Handle};
+pub use self::raw::{SqliteError, initialize};
+use crate::{
+    frame::{Frame, Salt, frames},
+    limits::{BASE_BYTES_MAX, BUSY_TIMEOUT_MS, FRAME_BYTES, INSERT_ATTEMPTS_MAX, PAGE_BYTES},
+};
+
+/// When a commit through this handle is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When it returns.
+    Full,
+    /// After [`Wal::sync`]: many commits share one fsync.
+    Normal,
+}
+
+/// What a WAL holds, as committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The salt of the WAL file; `None` when it holds no frame.
+    pub salt: Option<Salt>,
+    /// Committed frames.
+    pub frames: u64,
+}
+
+/// Result of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// Every frame is in the main file, the WAL is empty, both are durable.
+    Done,
+    /// Another connection was reading or writing; nothing is lost, try again later.
+    Busy,
+}
+
+/// Why a WAL cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// The path cannot be given to SQLite.
+    #[error("the database path {path} is not valid text")]
+    Path {
+        /// The path.
+        path: PathBuf,
+    },
+    /// SQLite refused.
+    #[error("cannot {doing} {path}")]
+    Sqlite {
+        /// What was being done.
+        doing: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// SQLite's code and text.
+        #[source]
+        source: SqliteError,
+    },
+    /// The database cannot be replicated frame by frame.
+    #[error("the database {path} has pages of {bytes} bytes, replication needs {PAGE_BYTES}")]
+    PageSize {
+        /// The database.
+        path: PathBuf,
+        /// Its page size.
+        bytes: u64,
+    },
+    /// The database did not switch to write-ahead logging.
+    #[error("the database {path} is in journal mode {mode}, not wal")]
+    JournalMode {
+        /// The database.
+        path: PathBuf,
+        /// Its journal mode.
+        mode: String,
+    },
+    /// The wal-index did not come to rest while it was read.
+    #[error("the wal-index of {path} cannot be read")]
+    Index {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Another connection holds the write lock.
+    #[error("the database {path} is busy")]
+    Busy {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A frame is not part of the WAL it was asked for; another program restarted the WAL.
+    #[error("frame {frame} of {path} belongs to another WAL")]
+    Restarted {
+        /// The database.
+        path: PathBuf,
+        /// The frame, counted from 1.
+        frame: u64,
+    },
+    /// The file is larger than is carried in memory.
+    #[error("the database {path} has {bytes} bytes, more than {BASE_BYTES_MAX}")]
+    TooLarge {
+        /// The database.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+impl WalError {
+    /// Whether waiting helps.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Busy { .. } | Self::Restarted { .. } | Self::Index { .. } => true,
+            Self::Sqlite { source, .. } => source.is_busy(),
+            Self::Path { .. }
+            | Self::PageSize { .. }
+            | Self::JournalMode { .. }
+            | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Wal {
+    handle: Handle,
+    path: PathBuf,
+}
+
+impl Wal {
+    /// Opens the database, creating an empty one when there is none, and puts it in WAL mode.
+    ///
+    /// # Errors
+    /// [`WalError`]; a database with pages of another size is left as it is.
+    pub fn open(path: &Path, durability: Durability) -> Result<Self, WalError> {
+        initialize();
+        let text = path.to_str().ok_or_else(|| WalError::Path { path: path.to_owned() })?;
+        let failed = |doing| {
+            move |source| WalError::Sqlite { doing, path: path.to_owned(), source }
+        };
+        let handle = Handle::open(text).map_err(failed("open"))?;
+        handle.set_busy_timeout(BUSY_TIMEOUT_MS);
+        let wal = Self { handle, path: path.to_owned() };
+        let page_bytes = wal.query("read the page size of", "PRAGMA page_size")?;
+        if page_bytes != PAGE_BYTES.to_string() {
+            let bytes = page_bytes.parse().unwrap_or_default();
+            return Err(WalError::PageSize { path: path.to_owned(), bytes });
+        }
+        let mode = wal.query("set the journal mode of", "PRAGMA journal_mode=WAL")?;
+        if mode != "wal" {
+            return Err(WalError::JournalMode { path: path.to_owned(), mode });
+        }
+        wal.exec("configure", match durability {
+            Durability::Full => "PRAGMA synchronous=FULL",
+            Durability::Normal => "PRAGMA synchronous=NORMAL",
+        })?;
+        // In this order: setting the automatic checkpoint switches checkpoints on close on again.
+        wal.exec("configure", "PRAGMA wal_autocheckpoint=0")?;
+        wal.handle.disable_checkpoints().map_err(failed("switch off checkpoints of"))?;
+        Ok(wal)
+    }
+
+    /// The database's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Committed frames, from a real read.
+    ///
+    /// # Errors
+    /// [`WalError`].
+    pub fn position(&mut self) -> Result<Position, WalError> {
+        self.read(|reading| Ok(reading.position()))
+    }
+
+    /// Reads within one read transaction: the WAL is not reset in between.
+    ///
+    /// # Errors
+    /// [`WalError`], or what `work` returns.
+    pub fn read<R>(
+        &mut self,
+        work: impl FnOnce(&Reading<'_>) -> Result<R, WalError>,
+    ) -> Result<R, WalError> {
+        self.begin_read()?;
+        let result = self.read_begun(work);
+        // Ending a read transaction cannot lose anything; the next one starts afresh.
+        self.end_read();
+        result
+    }
+
+    fn read_begun<R>(
+        &self,
+        work: impl FnOnce(&Reading<'_>) -> Result<R, WalError>,
+    ) -> Result<R, WalError> {
+        let index = self
+            .handle
+            .wal_index()
+            .map_err(self.failed("read the wal-index of"))?
+            .ok_or_else(|| WalError::Index { path: self.path.clone() })?;
+        let salt = (index.frames > 0).then_some(Salt(index.salt));
+        let position = Position { salt, frames: u64::from(index.frames) };
+        work(&Reading { wal: self, position })
+    }
+
+    /// Begins a read transaction that stays open until [`Wal::end_read`].
+    ///
+    /// Begun on an empty WAL it keeps every program from writing to the main file.
+    pub(crate) fn begin_read(&mut self) -> Result<(), WalError> {
+        self.exec("begin reading", "BEGIN")?;
+        // BEGIN alone is deferred: the transaction begins with the first read.
+        let read = self.exec("read", "SELECT 1 FROM sqlite_schema LIMIT 1");
+        if read.is_err() {
+            self.end_read();
+        }
+        read
+    }
+
+    pub(crate) fn end_read(&mut self) {
+        if self.exec("end reading", "COMMIT").is_err() {
+            // No transaction is open when beginning one failed.
+            self.exec("end reading", "ROLLBACK").ok();
+        }
+    }
+
+    /// The whole main file as it is on disk, without the WAL.
+    ///
+    /// # Errors
+    /// [`WalError`].
+    pub fn main_file(&mut self) -> Result<Vec<u8>, WalError> {
+        let failed = || self.failed("read the main file of");
+        let bytes = self.handle.size(File::Main).map_err(failed())?;
+        let too_large = || WalError::TooLarge { path: self.path.clone(), bytes };
+        let size = usize::try_from(bytes).map_err(|_| too_large())?;
+        if size > BASE_BYTES_MAX {
+            return Err(too_large());
+        }
+        let mut content = vec![0; size];
+        let mut offset = 0;
+        for part in content.chunks_mut(1024 * 1024) {
+            self.handle.read_at(File::Main, offset, part).map_err(failed())?;
+            offset += u64::try_from(part.len()).unwrap_or_default();
+        }
+        Ok(content)
+    }
+
+    /// Appends whole transactions; `first` is the number the first frame gets.
+    ///
+    /// # Errors
+    /// [`WalError`]; transactions before the failing one stay inserted.
+    ///
+    /// # Panics
+    /// When the frames do not end with a commit frame or do not fit the end of the WAL: the caller's
+    /// bookkeeping is wrong, and going on would corrupt the copy.
+    pub fn insert(&mut self, first: u64, body: &[u8]) -> Result<(), WalError> {
+        assert!(body.len().is_multiple_of(FRAME_BYTES), "a body is whole frames");
+        assert!(frames(body).next_back().is_some_and(Frame::is_commit), "transactions are whole");
+        self.begin_insert()?;
+        let result = self.insert_begun(first, body);
+        let ended = self.handle.insert_end().map_err(self.failed("end inserting into"));
+        result.and(ended)
+    }
+
+    fn begin_insert(&mut self) -> Result<(), WalError> {
+        for _ in 0..INSERT_ATTEMPTS_MAX {
+            let Err(source) = self.handle.insert_begin() else { return Ok(()) };
+            // A failed begin leaves its read transaction open; this releases it.
+            self.handle.insert_end().ok();
+            if !source.is_busy() {
+                return Err(self.failed("begin inserting into")(source));
+            }
+            // Unlike an insert, this waits for the lock.
+            if self.exec("wait for", "BEGIN IMMEDIATE").is_ok() {
+                self.exec("wait for", "ROLLBACK")?;
+            }
+        }
+        Err(WalError::Busy { path: self.path.clone() })
+    }
+
+    fn insert_begun(&self, first: u64, body: &[u8]) -> Result<(), WalError> {
+        let index = self.handle.wal_index().map_err(self.failed("read the wal-index of"))?;
+        let index = index.ok_or_else(|| WalError::Index { path: self.path.clone() })?;
+        assert_eq!(u64::from(index.frames) + 1, first, "frames are appended at the end");
+        for (number, frame) in (index.frames + 1..).zip(frames(body)) {
+            self.handle
+                .insert_frame(number, frame.bytes())
+                .map_err(self.failed("insert a frame into"))?;
+        }
+        Ok(())
+    }
+
+    /// Moves the WAL into the main file and empties it; the only mode this crate knows.
+    ///
+    /// # Errors
+    /// [`WalError`].
+    pub fn checkpoint_truncate(&mut self) -> Result<Checkpoint, WalError> {
+        match self.handle.checkpoint_truncate() {
+            Ok(()) => {}
+            Err(source) if source.is_busy() => return Ok(Checkpoint::Busy),
+            Err(source) => return Err(self.failed("checkpoint")(source)),
+        }
+        // Without this a power cut may bring the old WAL back after its successor was announced.
+        self.sync()?;
+        Ok(Checkpoint::Done)
+    }
+
+    /// Makes every frame inserted so far durable: one fsync of the WAL file.
+    ///
+    /// # Errors
+    /// [`WalError`].
+    pub fn sync(&mut self) -> Result<(), WalError> {
+        self.handle.sync(File::Wal).map_err(self.failed("sync the WAL of"))
+    }
+
+    /// Commits a transaction that changes nothing, as the first frame of an empty WAL.
+    ///
+    /// It fixes the salt, so that a later foreign checkpoint cannot go unnoticed.
+    pub(crate) fn mark(&mut self) -> Result<(), WalError> {
+        let version = self.query("read the version of", "PRAGMA user_version")?;
+        self.exec("mark", &format!("PRAGMA user_version={version}"))
+    }
+
+    fn exec(&self, doing: &'static str, sql: &str) -> Result<(), WalError> {
+        self.handle.exec(sql).map(drop).map_err(self.failed(doing))
+    }
+
+    fn query(&self, doing: &'static str, sql: &str) -> Result<String, WalError> {
+        self.handle.exec(sql).map(Option::unwrap_or_default).map_err(self.failed(doing))
+    }
+
+    fn failed(&self, doing: &'static str) -> impl Fn(SqliteError) -> WalError {
+        move |source| WalError::Sqlite { doing, path: self.path.clone(), source }
+    }
+}
+
+/// A read transaction, see [`Wal::read`].
+#[derive(Debug)]
+pub struct Reading<'a> {
+    wal: &'a Wal,
+    position: Position,
+}
+
+impl Reading<'_> {
+    /// What is committed.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Appends frames `first..=last` to `body`.
+    ///
+    /// # Errors
+    /// [`WalError`]; `Restarted` when another program reset the WAL meanwhile.
+    ///
+    /// # Panics
+    /// When a frame is asked for that is not committed.
+    pub fn frames_into(&self, first: u64, last: u64, body: &mut Vec<u8>) -> Result<(), WalError> {
+        assert!(first >= 1 && last <= self.position.frames, "only committed frames are read");
+        for number in first..=last {
+            let start = body.len();
+            body.resize(start + FRAME_BYTES, 0);
+            let bytes = &mut body[start..];
+            let frame_no = u32::try_from(number).expect("SQLite counts frames with 32 bits");
+            self.wal
+                .handle
+                .frame(frame_no, bytes)
+                .map_err(self.wal.failed("read a frame of"))?;
+            if Frame::new(bytes).map(Frame::salt) != self.position.salt {
+                let path = self.wal.path.clone();
+                return Err(WalError::Restarted { path, frame: number });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! Settings: the commented defaults, overlaid by `node.toml` in the data directory, by the
+//! environment, and by flags.
+
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there and cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not valid, or has an unknown key.
+    #[error("{path} is not valid: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Key, line and rule.
+        message: String,
+    },
+}
+
+/// Settings of a node; `config.default.toml` says what each one means.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each key is documented once, in config.default.toml")]
+pub struct Config {
+    pub listen: String,
+    pub sync_interval_ms: u64,
+    pub batch_delay_ms: u64,
+    pub settle_delay_ms: u64,
+    pub settle_max_ms: u64,
+    pub backoff_first_ms: u64,
+    pub backoff_last_ms: u64,
+    pub attempts_max: i64,
+    pub wal_limit_mib: u64,
+}
+
+impl Config {
+    /// The settings of a data directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; it names the file and the key.
+    pub fn load(data: &Path) -> Result<Self, ConfigError> {
+        let path = data.join("node.toml");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::overlaid(&text)
+                .map_err(|error| ConfigError::Parse { path, message: error.to_string() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path, source }),
+        }
+    }
+
+    fn overlaid(text: &str) -> Result<Self, toml::de::Error> {
+        let mut table: toml::Table = toml::from_str(DEFAULTS)?;
+        table.extend(toml::from_str::<toml::Table>(text)?);
+        table.try_into()
+    }
+
+    /// The size of a WAL at which it is folded, in bytes.
+    pub const fn wal_limit_bytes(&self) -> u64 {
+        self.wal_limit_mib * 1024 * 1024
+    }
+
+    /// The longest pause between two syncs.
+    pub const fn sync_interval(&self) -> Duration {
+        Duration::from_millis(self.sync_interval_ms)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::overlaid("").unwrap_or_else(|error| unreachable!("the embedded defaults: {error}"))
+    }
+}
+
+/// A credential handed in by the environment, for daemons without a keyring: the token itself, or
+/// a file that holds it (`COUNTERFOIL_TOKEN_FILE`, or systemd's credentials directory).
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub fn token_from_environment() -> Option<Result<String, ConfigError>> {
+    if let Ok(token) = std::env::var("COUNTERFOIL_TOKEN") {
+        return Some(Ok(token));
+    }
+    let path = match std::env::var("COUNTERFOIL_TOKEN_FILE") {
+        Ok(path) => PathBuf::from(path),
+        Err(_) => {
+            let directory = std::env::var("CREDENTIALS_DIRECTORY").ok()?;
+            let path = Path::new(&directory).join("counterfoil-token");
+            path.exists().then_some(path)?
+        }
+    };
+    let read = std::fs::read_to_string(&path);
+    // Editors and shells end the file with a newline that is not part of the token.
+    let trimmed = read.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+    Some(trimmed.map_err(|source| ConfigError::Read { path, source }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_defaults_are_valid_and_a_file_overlays_them() {
+        let defaults = Config::default();
+        let config = Config::overlaid("sync_interval_ms = 7").expect("a valid file");
+        assert_eq!(config, Config { sync_interval_ms: 7, ..defaults });
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = Config::overlaid("sync_intervall_ms = 7").expect_err("a typo");
+        assert!(error.to_string().contains("sync_intervall_ms"), "{error}");
+    }
+}

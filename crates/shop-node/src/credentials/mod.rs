@@ -1,0 +1,150 @@
+//! Where the hub's token is kept [L9]: handed in by the environment, else the operating system's keyring
+//! if it passes a test, else a file that only this user can read.
+
+mod file;
+
+pub use file::FileStore;
+
+use crate::config::{ConfigError, token_from_environment};
+use counterfoil_domain::NodeId;
+use counterfoil_domain::env::Random;
+use keyring_core::{CredentialStore, Entry, Error as KeyringError};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::sync::Arc;
+
+const SERVICE: &str = "counterfoil";
+
+/// The token cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// The environment names a file that cannot be read.
+    #[error("the token of the environment cannot be read")]
+    Environment(#[from] ConfigError),
+    /// The store refused.
+    #[error("the credential store refused")]
+    Store(#[from] KeyringError),
+}
+
+/// The credential stores of one node, the preferred one first.
+#[derive(Clone)]
+pub struct Credentials {
+    stores: Vec<Arc<CredentialStore>>,
+    user: String,
+}
+
+impl Credentials {
+    /// The stores of a node: the keyring when it answers, then files below the data directory. A
+    /// token that was kept while the keyring was away is found again when it is back.
+    pub fn open(data: &Path, node: NodeId, random: &dyn Random) -> Self {
+        let mut credentials = Self::in_files(data, node);
+        match os_keyring(node, random) {
+            Ok(store) => credentials.stores.insert(0, store),
+            Err(reason) => {
+                tracing::debug!(%reason, "no usable keyring, credentials are kept in files");
+            }
+        }
+        credentials
+    }
+
+    /// Files only.
+    pub fn in_files(data: &Path, node: NodeId) -> Self {
+        let stores: Vec<Arc<CredentialStore>> = vec![FileStore::below(&data.join("credentials"))];
+        Self { stores, user: format!("node-{node}") }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Result<Entry, KeyringError>> {
+        self.stores.iter().map(|store| store.build(SERVICE, &self.user, None))
+    }
+
+    /// The token, if there is one.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn token(&self) -> Result<Option<String>, CredentialError> {
+        if let Some(token) = token_from_environment() {
+            return Ok(Some(token?));
+        }
+        for entry in self.entries() {
+            match entry?.get_password() {
+                Ok(token) => return Ok(Some(token)),
+                Err(KeyringError::NoEntry) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The token, minted and kept first when there is none: 256 random bits.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn token_or_mint(&self, random: &dyn Random) -> Result<String, CredentialError> {
+        if let Some(token) = self.token()? {
+            return Ok(token);
+        }
+        let mut secret = [0_u8; 32];
+        random.fill(&mut secret);
+        let token = format!("cf_{}", hex(&secret));
+        for entry in self.entries().take(1) {
+            entry?.set_password(&token)?;
+        }
+        Ok(token)
+    }
+}
+
+/// SHA-256 of a token, hexadecimal: what the hub keeps.
+pub fn token_hash(token: &str) -> String {
+    hex(&Sha256::digest(token.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(not(feature = "os-keyring"))]
+fn os_keyring(_node: NodeId, _random: &dyn Random) -> Result<Arc<CredentialStore>, String> {
+    Err("built without the keyring".to_owned())
+}
+
+/// The operating system's keyring, if it can write, read and delete within two seconds. A locked one may
+/// wait for a prompt that nobody sees, so it is asked on a thread of its own.
+#[cfg(feature = "os-keyring")]
+fn os_keyring(node: NodeId, random: &dyn Random) -> Result<Arc<CredentialStore>, String> {
+    use std::sync::mpsc;
+    use std::time::Duration;
+    const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+    let mut nonce = [0_u8; 4];
+    random.fill(&mut nonce);
+    let user = format!("probe-{node}-{}", hex(&nonce));
+    let (sender, receiver) = mpsc::channel();
+    let probe = move || -> Result<Arc<CredentialStore>, KeyringError> {
+        match keyring::Entry::store_status() {
+            Ok(()) => {}
+            Err(error) => return Err(KeyringError::NotSupportedByStore(error.to_string())),
+        }
+        let store = keyring_core::get_default_store().ok_or(KeyringError::NoDefaultStore)?;
+        let entry = store.build(SERVICE, &user, None)?;
+        entry.set_password("probe")?;
+        let answer = entry.get_password()?;
+        entry.delete_credential()?;
+        match answer.as_str() {
+            "probe" => Ok(store),
+            _ => Err(KeyringError::BadStoreFormat("it read back something else".to_owned())),
+        }
+    };
+    std::thread::spawn(move || {
+        // Nobody listens any more when the answer took too long.
+        let _late = sender.send(probe().map_err(|error| error.to_string()));
+    });
+    match receiver.recv_timeout(ANSWER_WITHIN) {
+        Ok(answer) => answer,
+        Err(_) => Err("no answer: locked, or waiting for a prompt".to_owned()),
+    }
+}

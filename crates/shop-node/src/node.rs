@@ -1,0 +1,152 @@
+//! One lane: its databases behind one writer, their replicas, and what is known about the hub.
+
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::sync::SyncState;
+use counterfoil_migrate::Kind;
+use counterfoil_protocol::gate::Schemas;
+use counterfoil_replica::env::{BoxFuture, Env, Worker};
+use counterfoil_replica::{BookReplica, CatalogReplica, Gate, GateClosed, GateJob, GateUse, LocalError};
+use counterfoil_shop_store::{OpenStoreError, Paths, ShopStore, StoreError};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// A node that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenNodeError {
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory")]
+    Directory(#[source] io::Error),
+    /// A database cannot be opened for replication.
+    #[error("cannot prepare a database for sync")]
+    Replica(#[from] LocalError),
+    /// The databases cannot be opened.
+    #[error("cannot open the node")]
+    Store(#[from] OpenStoreError),
+}
+
+/// One lane. Cheap to clone; the last clone closes the databases.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) config: Config,
+    pub(crate) schemas: Schemas,
+    pub(crate) credentials: Credentials,
+    // Dropped in this order: the store's connections close while the replicas still pin the WALs.
+    pub(crate) store: Worker<ShopStore>,
+    pub(crate) book: BookReplica,
+    pub(crate) catalog: CatalogReplica,
+    pub(crate) wake: Notify,
+    pub(crate) state: Mutex<SyncState>,
+    /// Held while a sync runs: one at a time.
+    pub(crate) syncing: tokio::sync::Mutex<()>,
+}
+
+/// What a program can be told about itself that tests may want to change.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// The schemas the node states to the hub.
+    pub schemas: Schemas,
+    /// Keep credentials in files, whatever keyring there is.
+    pub credentials_in_files: bool,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        let schemas = Schemas {
+            book: Kind::Book.schema_version(),
+            catalog: Kind::Catalog.schema_version(),
+        };
+        Self { schemas, credentials_in_files: false }
+    }
+}
+
+impl Node {
+    /// Opens the node of a data directory, making it on the first start. Blocks. The caller holds
+    /// the directory's lock.
+    ///
+    /// # Errors
+    /// [`OpenNodeError`].
+    pub fn open(
+        data: &Path,
+        config: Config,
+        env: Env,
+        options: &NodeOptions,
+    ) -> Result<Self, OpenNodeError> {
+        std::fs::create_dir_all(data).map_err(OpenNodeError::Directory)?;
+        let paths = Paths::of(data);
+        let book = BookReplica::open(&paths.book, Arc::clone(&env.files), env.execution)?;
+        let catalog = CatalogReplica::open(&paths.catalog, Arc::clone(&env.files), env.execution)?;
+        let store = ShopStore::open(&paths, env.clock.now_ms(), Arc::clone(&env.random))?;
+        let credentials = if options.credentials_in_files {
+            Credentials::in_files(data, store.node())
+        } else {
+            Credentials::open(data, store.node(), env.random.as_ref())
+        };
+        let store = Worker::start(env.execution, "store", store).map_err(OpenNodeError::Directory)?;
+        let inner = Inner {
+            schemas: options.schemas,
+            credentials,
+            store,
+            book,
+            catalog,
+            wake: Notify::new(),
+            state: Mutex::new(SyncState::default()),
+            syncing: tokio::sync::Mutex::new(()),
+            config,
+            env,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs a closure on the store's thread.
+    pub(crate) async fn store<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut ShopStore) -> R + Send + 'static,
+    ) -> R {
+        self.inner.store.call(work).await
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.inner.env.clock.now_ms()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, SyncState> {
+        // The state is plain values: what a panicking holder left is as good as any.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writer gate: a job runs on the store's thread, so no sale is being written meanwhile.
+pub(crate) struct StoreGate {
+    pub(crate) store: Worker<ShopStore>,
+}
+
+impl Gate for StoreGate {
+    fn run(&self, gate_use: GateUse, job: GateJob) -> BoxFuture<'_, Result<(), GateClosed>> {
+        let store = self.store.clone();
+        Box::pin(async move {
+            let run = move |store: &mut ShopStore| -> Result<(), StoreError> {
+                match gate_use {
+                    GateUse::Checkpoint => job(),
+                    GateUse::Swap => {
+                        store.detach_catalog()?;
+                        job();
+                        store.attach_catalog()?;
+                    }
+                }
+                Ok(())
+            };
+            store.call(run).await.map_err(|error| {
+                tracing::error!(error = %crate::problem::chain(&error), "the catalog cannot be swapped");
+                GateClosed
+            })
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! One table from what failed to what a caller is told. Causes inside go to the log only.
+
+use axum::response::{IntoResponse, Response};
+use counterfoil_protocol::problem::{Code, PROBLEM_MEDIA_TYPE, Problem};
+use counterfoil_shop_store::StoreError;
+use http::{StatusCode, header};
+use std::error::Error;
+
+/// A problem as the answer of a handler.
+#[derive(Debug)]
+pub struct Refusal(pub Problem);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self.0)).into_response();
+        let media_type = header::HeaderValue::from_static(PROBLEM_MEDIA_TYPE);
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        response
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self(store_problem(&error))
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// Something failed inside: the log gets all of it, the caller where to look.
+pub fn internal(error: &dyn Error) -> Problem {
+    let detail = chain(error);
+    tracing::error!(error = %detail, "a request failed inside");
+    Problem::new(Code::Internal, detail).hint("the node's log says more; nothing was recorded")
+}
+
+/// What a caller is told when the store refuses.
+pub fn store_problem(error: &StoreError) -> Problem {
+    if error.is_full() {
+        return Problem::new(Code::StorageFull, "the disk is full: nothing was recorded")
+            .hint("free some space and repeat the request; what was sold before is safe");
+    }
+    let detail = chain(error);
+    match error {
+        StoreError::Invalid(_) | StoreError::Number(_) => Problem::new(Code::Invalid, detail),
+        StoreError::UnknownProduct(sku) => Problem::new(Code::Invalid, detail).hint(format!(
+            "add it: counterfoil-node catalog set products {sku} name=NAME price_mills=2550; or name a \
+             price in the line: {sku}:QTY@2.55"
+        )),
+        StoreError::NoPrice(sku) => Problem::new(Code::Invalid, detail).hint(format!(
+            "set one: counterfoil-node catalog set products {sku} price_mills=2550 (thousandths of a \
+             pound); or name it in the line: {sku}:QTY@2.55"
+        )),
+        StoreError::UnknownTable { .. } | StoreError::UnknownRow { .. } => {
+            Problem::new(Code::NotFound, detail)
+        }
+        StoreError::UnknownColumn { .. } | StoreError::ColumnType { .. } => {
+            Problem::new(Code::Invalid, detail)
+        }
+        StoreError::IdTaken { .. } | StoreError::AlreadyActivated(_) => {
+            Problem::new(Code::Conflict, detail)
+        }
+        StoreError::Sql(_) | StoreError::Corrupt { .. } => internal(error),
+    }
+}

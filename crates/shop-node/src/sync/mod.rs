@@ -1,0 +1,344 @@
+//! The node's side of sync: one run, and the loop that decides when.
+//!
+//! A run says hello (the schema gate, what is consolidated), pushes the book, pulls the catalog,
+//! and folds WALs that have grown. It never stands between a customer and a sale: it uses the
+//! writer's thread only for milliseconds at a time.
+
+mod state;
+mod wait;
+
+pub use state::{Phase, SyncState};
+
+use crate::credentials::CredentialError;
+use crate::node::{Node, StoreGate};
+use crate::problem::chain;
+use counterfoil_protocol::gate::{Gate as SchemaGate, SCHEMA_HEADER};
+use counterfoil_protocol::problem::{Code, Problem};
+use counterfoil_protocol::wire::hub::{CATALOG_PATH, HELLO_PATH, HelloAnswer, HelloRequest, book_path};
+use counterfoil_protocol::wire::node::{LogRow, SyncReport};
+use counterfoil_replica::env::HttpRequest;
+use counterfoil_replica::{LocalError, PullError, PushError, Remote};
+use counterfoil_shop_store::delivery::Reader;
+use counterfoil_shop_store::{Binding, StoreError};
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use wait::Pace;
+
+/// How long the hub may take to answer a small request.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Largest small answer.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// A sync run that did not complete; what it had delivered stays delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The node is in trial.
+    #[error("this till is in trial: nothing is sent before it is activated")]
+    NotActivated,
+    /// The hub cannot be reached.
+    #[error("the hub at {url} cannot be reached: {reason}")]
+    Offline {
+        /// Base URL of the hub.
+        url: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// The hub answered with a problem.
+    #[error("the hub refused: {0}")]
+    Refused(Problem),
+    /// There is no token.
+    #[error("the hub's token cannot be read")]
+    Credential(#[from] CredentialError),
+    /// The token is gone from the credential store.
+    #[error("the hub's token is gone from the credential store")]
+    NoToken,
+    /// The book cannot be pushed.
+    #[error("the book cannot be pushed")]
+    Push(#[from] PushError),
+    /// The catalog cannot be pulled.
+    #[error("the catalog cannot be pulled")]
+    Pull(#[from] PullError),
+    /// A replica's own file.
+    #[error("a database cannot be read for sync")]
+    Local(#[from] LocalError),
+    /// The store.
+    #[error("the store refused")]
+    Store(#[from] StoreError),
+}
+
+impl SyncError {
+    /// What kind of waiting this asks for.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::NotActivated => Phase::Trial,
+            Self::Offline { .. }
+            | Self::Push(PushError::Offline { .. })
+            | Self::Pull(PullError::Offline { .. }) => Phase::Offline,
+            Self::Refused(problem) if problem.status >= 500 => Phase::Offline,
+            Self::NoToken
+            | Self::Push(PushError::Unauthorized { .. })
+            | Self::Pull(PullError::Unauthorized { .. }) => Phase::AuthRefused,
+            Self::Refused(problem) => match problem.code {
+                Code::Unauthorized | Code::Forbidden => Phase::AuthRefused,
+                Code::UpdateRequired => Phase::UpdateRequired,
+                _ => Phase::Failed,
+            },
+            Self::Push(PushError::UpdateRequired { .. })
+            | Self::Pull(PullError::UpdateRequired { .. }) => Phase::UpdateRequired,
+            Self::Credential(_) | Self::Push(_) | Self::Pull(_) | Self::Local(_) | Self::Store(_) => {
+                Phase::Failed
+            }
+        }
+    }
+
+    /// As the local API answers it.
+    pub fn problem(&self) -> Problem {
+        let detail = chain(self);
+        match (self, self.phase()) {
+            (Self::NotActivated, _) => Problem::new(Code::NotActivated, detail)
+                .hint("counterfoil-node activate --data DIR --join CODE"),
+            (_, Phase::Offline) => Problem::new(Code::HubUnreachable, detail)
+                .hint("selling goes on; what is not delivered yet waits and is sent later"),
+            (_, Phase::AuthRefused) => Problem::new(Code::Unauthorized, detail)
+                .hint("ask the operator for a new join code; selling goes on"),
+            (_, Phase::UpdateRequired) => Problem::new(Code::UpdateRequired, detail)
+                .hint("install the newer Counterfoil on this till; selling goes on"),
+            (Self::Push(PushError::Diverged { .. }), _) => Problem::new(Code::Diverged, detail),
+            _ => crate::problem::internal(self),
+        }
+    }
+}
+
+/// The background: syncs when something happened, when it is time, and after a pause when it
+/// failed. Ends only with the task.
+pub async fn run(node: Node) {
+    crate::activation::resume(&node).await;
+    let mut pace = Pace::new(&node.inner.config);
+    loop {
+        if node.is_bound().await {
+            let outcome = sync_once(&node).await;
+            let settled = node.is_settled().await;
+            pace.after(&outcome, settled, node.inner.env.random.as_ref());
+        }
+        tokio::select! {
+            biased;
+            () = node.inner.wake.notified() => {}
+            () = tokio::time::sleep(pace.pause()) => {}
+        }
+        // Edits and stock wait a moment for company; a sale has set the flag already.
+        if !node.state().take_urgent() {
+            tokio::select! {
+                biased;
+                () = node.inner.wake.notified() => {}
+                () = tokio::time::sleep(pace.gather()) => {}
+            }
+        }
+    }
+}
+
+/// One run, recorded in the state and the log. Only one runs at a time; a second waits.
+///
+/// # Errors
+/// [`SyncError`].
+pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
+    let _one_at_a_time = node.inner.syncing.lock().await;
+    node.state().begin();
+    let outcome = exchange(node).await;
+    let now_ms = node.now_ms();
+    let entry = node.state().end(&outcome, now_ms, node.inner.config.attempts_max);
+    match &outcome {
+        Ok(report) => tracing::debug!(?report, "sync complete"),
+        Err(error) => tracing::info!(error = %chain(error), "sync incomplete"),
+    }
+    if let Some(entry) = entry {
+        tracing::info!(event = %entry.event, detail = %entry.detail, "sync");
+        node.log(entry).await;
+    }
+    outcome
+}
+
+async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
+    let hub = HubLink::open(node).await?;
+    let (catalog_revision, journal_seq) = node
+        .store(|store| -> Result<_, StoreError> {
+            Ok((store.catalog_revision()?, store.journal_seq()))
+        })
+        .await?;
+    let hello = hub.hello(node, catalog_revision).await?;
+    node.state().heard(&hello, node.now_ms());
+
+    let gate = StoreGate { store: node.inner.store.clone() };
+    let push = node.inner.book.push(&hub.remote(&book_path(hub.node_id)), &gate, &|_| {}).await?;
+    let now_ms = node.now_ms();
+    let consolidated = hello.consolidated_seq;
+    node.store(move |store| -> Result<(), StoreError> {
+        store.advance(Reader::HubReceived, journal_seq, now_ms)?;
+        store.advance(Reader::HubConsolidated, consolidated, now_ms)
+    })
+    .await?;
+
+    let mut report = SyncReport {
+        frames_up: push.frames,
+        bytes_up: push.bytes_up,
+        frames_down: 0,
+        bytes_down: 0,
+        hub_received_seq: journal_seq,
+        hub_consolidated_seq: consolidated,
+        catalog_revision,
+        changes_from_others: 0,
+        update_required: hello.gate == SchemaGate::UpdateRequired,
+    };
+    if !report.update_required {
+        pull(node, &hub, &gate, &mut report).await?;
+    }
+    fold(node, &gate).await?;
+    Ok(report)
+}
+
+async fn pull(
+    node: &Node,
+    hub: &HubLink,
+    gate: &StoreGate,
+    report: &mut SyncReport,
+) -> Result<(), SyncError> {
+    let pulled = node.inner.catalog.pull(&hub.remote(CATALOG_PATH), gate).await?;
+    report.frames_down = pulled.frames;
+    report.bytes_down = pulled.bytes_down;
+    if pulled.frames == 0 && !pulled.bootstrapped {
+        return Ok(());
+    }
+    let before = if pulled.bootstrapped { 0 } else { report.catalog_revision };
+    let (revision, changes) = node
+        .store(move |store| -> Result<_, StoreError> {
+            store.catalog_changed()?;
+            Ok((store.catalog_revision()?, store.changes_from_others(before)?))
+        })
+        .await?;
+    report.catalog_revision = revision;
+    report.changes_from_others = changes;
+    Ok(())
+}
+
+/// Folds WALs that have grown past the limit.
+async fn fold(node: &Node, gate: &StoreGate) -> Result<(), SyncError> {
+    let limit = node.inner.config.wal_limit_bytes();
+    let book = node.inner.book.checkpoint_if_over(gate, limit).await?;
+    let catalog = node.inner.catalog.checkpoint_if_over(gate, limit).await?;
+    tracing::debug!(?book, ?catalog, "WAL limits");
+    Ok(node.store(|store| store.tidy_local()).await?)
+}
+
+/// A till in trial keeps its WAL small too; nothing is sent.
+///
+/// # Errors
+/// [`SyncError::Local`].
+pub async fn fold_in_trial(node: &Node) -> Result<(), SyncError> {
+    let gate = StoreGate { store: node.inner.store.clone() };
+    fold(node, &gate).await
+}
+
+/// The hub as one run of sync sees it.
+struct HubLink<'n> {
+    node: &'n Node,
+    node_id: counterfoil_domain::NodeId,
+    url: String,
+    token: String,
+}
+
+impl<'n> HubLink<'n> {
+    async fn open(node: &'n Node) -> Result<Self, SyncError> {
+        let (node_id, binding): (_, Option<Binding>) =
+            node.store(|store| (store.node(), store.binding().cloned())).await;
+        let binding = binding.ok_or(SyncError::NotActivated)?;
+        let token = node.inner.credentials.token()?.ok_or(SyncError::NoToken)?;
+        Ok(Self { node, node_id, url: binding.hub_url, token })
+    }
+
+    fn remote(&self, path: &str) -> Remote {
+        let url = format!("{}{path}", self.url);
+        let remote = Remote::new(self.node.inner.env.http(), url, Some(self.token.clone()));
+        remote.with_header(SCHEMA_HEADER, &self.node.inner.schemas.to_header())
+    }
+
+    async fn hello(&self, node: &Node, catalog_revision: i64) -> Result<HelloAnswer, SyncError> {
+        let request = HelloRequest {
+            schemas: node.inner.schemas,
+            catalog_revision,
+            now_ms: node.now_ms(),
+        };
+        post(node, &self.url, HELLO_PATH, Some(&self.token), &request).await
+    }
+}
+
+/// Posts a small document to the hub.
+///
+/// # Errors
+/// [`SyncError::Offline`], [`SyncError::Refused`].
+pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
+    node: &Node,
+    hub_url: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &B,
+) -> Result<A, SyncError> {
+    let offline = |reason: String| SyncError::Offline { url: hub_url.to_owned(), reason };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(token) = token {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        headers.insert(header::AUTHORIZATION, value.map_err(|_| SyncError::NoToken)?);
+    }
+    let body = serde_json::to_vec(body).map_err(StoreError::from)?;
+    let request = HttpRequest {
+        method: Method::POST,
+        url: format!("{hub_url}{path}"),
+        headers,
+        body: body.into(),
+        timeout: ANSWER_WITHIN,
+        response_bytes_max: ANSWER_BYTES_MAX,
+    };
+    let response =
+        node.inner.env.http().send(request).await.map_err(|error| offline(chain(&error)))?;
+    // A captive portal answers 200 with a page: anything that is not our document is no hub.
+    if response.status.is_success() {
+        return serde_json::from_slice(&response.body)
+            .map_err(|_| offline("something that is not a hub answered".to_owned()));
+    }
+    match serde_json::from_slice(&response.body) {
+        Ok(problem) => Err(SyncError::Refused(problem)),
+        Err(_) => Err(offline(format!("something answered with status {}", response.status))),
+    }
+}
+
+impl Node {
+    /// Asks for a sync: at once for a sale, after a moment for the rest [T4].
+    pub(crate) fn ask_for_sync(&self, urgent: bool) {
+        if urgent {
+            self.state().set_urgent();
+        }
+        self.inner.wake.notify_one();
+    }
+
+    pub(crate) async fn is_bound(&self) -> bool {
+        self.store(|store| store.binding().is_some()).await
+    }
+
+    /// Whether the hub has consolidated everything and merged every edit, as far as is known.
+    async fn is_settled(&self) -> bool {
+        self.store(|store| -> Result<bool, StoreError> {
+            let consolidated = store.watermark(Reader::HubConsolidated)?;
+            Ok(consolidated >= store.journal_seq() && store.pending_edits()? == 0)
+        })
+        .await
+        .unwrap_or(false)
+    }
+
+    /// Adds a line to the sync log; a log that cannot be written does not stop a sync.
+    pub(crate) async fn log(&self, entry: LogRow) {
+        if let Err(error) = self.store(move |store| store.log(&entry)).await {
+            tracing::warn!(error = %chain(&error), "the sync log cannot be written");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What is known about the hub right now. Lost with the process, and known again after one run.
+
+use crate::problem::chain;
+use crate::sync::SyncError;
+use counterfoil_protocol::gate::Gate;
+use counterfoil_protocol::wire::hub::HelloAnswer;
+use counterfoil_protocol::wire::node::{LogRow, SyncReport};
+use serde_json::json;
+
+/// Where the node stands with the hub.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Phase {
+    /// Nothing is sent.
+    #[default]
+    Trial,
+    /// The last run completed.
+    Online,
+    /// The hub cannot be reached.
+    Offline,
+    /// A run is under way.
+    Syncing,
+    /// The hub answers and something is wrong all the same.
+    Failed,
+    /// The catalog waits for an update of this till.
+    UpdateRequired,
+    /// The hub does not take this till's token.
+    AuthRefused,
+}
+
+impl Phase {
+    /// The name in the status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trial => "trial",
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Syncing => "syncing",
+            Self::Failed => "failed",
+            Self::UpdateRequired => "update_required",
+            Self::AuthRefused => "auth_refused",
+        }
+    }
+}
+
+/// What is known about the hub right now.
+#[derive(Clone, Debug, Default)]
+pub struct SyncState {
+    /// Where the node stands; [`Phase::Trial`] until the first run.
+    pub phase: Phase,
+    /// What it stood at before the run under way.
+    settled_phase: Phase,
+    /// Runs that failed in a row.
+    pub retry_count: i64,
+    /// What the last failed run said; gone after a complete one.
+    pub last_error: Option<String>,
+    /// End of the last complete run, milliseconds since the Unix epoch.
+    pub last_synced_ms: Option<i64>,
+    /// This clock minus the hub's, milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// Entries of this node in the hub's quarantine.
+    pub quarantined: i64,
+    /// Bytes sent by this process.
+    pub bytes_up: u64,
+    /// Bytes received by this process.
+    pub bytes_down: u64,
+    urgent: bool,
+}
+
+impl SyncState {
+    pub(crate) fn begin(&mut self) {
+        if self.phase != Phase::Syncing {
+            self.settled_phase = self.phase;
+        }
+        self.phase = Phase::Syncing;
+    }
+
+    /// Takes note of the hub's greeting.
+    pub(crate) fn heard(&mut self, hello: &HelloAnswer, now_ms: i64) {
+        self.clock_offset_ms = Some(now_ms.saturating_sub(hello.now_ms));
+        self.quarantined = hello.quarantined;
+    }
+
+    /// Takes note of how a run ended; returns a log line when that is news.
+    pub(crate) fn end(
+        &mut self,
+        outcome: &Result<SyncReport, SyncError>,
+        now_ms: i64,
+        attempts_max: i64,
+    ) -> Option<LogRow> {
+        let before = self.settled_phase;
+        let (level, event, detail) = match outcome {
+            Ok(report) => {
+                self.retry_count = 0;
+                self.last_error = None;
+                self.last_synced_ms = Some(now_ms);
+                self.bytes_up += report.bytes_up;
+                self.bytes_down += report.bytes_down;
+                self.phase =
+                    if report.update_required { Phase::UpdateRequired } else { Phase::Online };
+                let event = match (before, self.phase) {
+                    (_, Phase::UpdateRequired) => "update_required",
+                    (Phase::Offline, _) => "reconnect",
+                    _ => "sync",
+                };
+                ("info", event, json!(report))
+            }
+            Err(error) => {
+                self.retry_count += 1;
+                let text = chain(error);
+                self.last_error = Some(text.clone());
+                self.phase = error.phase();
+                let given_up = self.retry_count >= attempts_max && self.phase != Phase::Offline;
+                if given_up && self.phase == Phase::Failed {
+                    tracing::error!(error = %text, "sync keeps failing");
+                }
+                let level = if self.phase == Phase::Offline { "warn" } else { "error" };
+                let detail = json!({"error": text, "retry_count": self.retry_count});
+                (level, self.phase.name(), detail)
+            }
+        };
+        self.settled_phase = self.phase;
+        let moved = outcome.as_ref().is_ok_and(|report| report.frames_up + report.frames_down > 0);
+        let news = moved || self.phase != before;
+        let row = || LogRow { at_ms: now_ms, level: level.into(), event: event.into(), detail };
+        news.then(row)
+    }
+
+    pub(crate) fn set_urgent(&mut self) {
+        self.urgent = true;
+    }
+
+    pub(crate) fn take_urgent(&mut self) -> bool {
+        std::mem::take(&mut self.urgent)
+    }
+}
+
+/// What a person should do, when there is something to do.
+pub(crate) fn notice(phase: Phase, gate: Option<Gate>) -> Option<String> {
+    match (phase, gate) {
+        (Phase::UpdateRequired, _) | (_, Some(Gate::UpdateRequired)) => Some(
+            "schema version mismatch, update required: sales still go to the hub, the catalog waits \
+             until a newer Counterfoil is installed on this till"
+                .to_owned(),
+        ),
+        (Phase::AuthRefused, _) => Some(
+            "the hub does not accept this till any more: ask the operator for a join code; selling goes on"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}

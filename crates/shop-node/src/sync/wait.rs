@@ -1,0 +1,109 @@
+//! How long to wait until the next run: a pure decision over the outcome of the last one.
+
+use crate::config::Config;
+use crate::sync::SyncError;
+use counterfoil_domain::env::Random;
+use counterfoil_protocol::wire::node::SyncReport;
+use std::time::Duration;
+
+/// The pause before the next run.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    config: Config,
+    failures: u32,
+    unsettled: u32,
+    pause: Duration,
+}
+
+impl Pace {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { config: config.clone(), failures: 0, unsettled: 0, pause: config.sync_interval() }
+    }
+
+    pub(crate) fn pause(&self) -> Duration {
+        self.pause
+    }
+
+    /// How long less urgent writes wait for company; nothing while a failure or an unsettled
+    /// delivery asks for another run anyway.
+    pub(crate) fn gather(&self) -> Duration {
+        match self.failures + self.unsettled {
+            0 => Duration::from_millis(self.config.batch_delay_ms),
+            _ => Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn after(
+        &mut self,
+        outcome: &Result<SyncReport, SyncError>,
+        settled: bool,
+        random: &dyn Random,
+    ) {
+        match outcome {
+            Ok(report) if settled || report.update_required => {
+                (self.failures, self.unsettled) = (0, 0);
+                self.pause = self.config.sync_interval();
+            }
+            Ok(report) => {
+                self.failures = 0;
+                let moved = report.frames_up + report.frames_down > 0;
+                self.unsettled = if moved { 1 } else { self.unsettled.saturating_add(1) };
+                let first = self.config.settle_delay_ms;
+                self.pause = doubled(first, self.config.settle_max_ms, self.unsettled);
+            }
+            Err(_) => {
+                self.unsettled = 0;
+                self.failures = self.failures.saturating_add(1);
+                let first = self.config.backoff_first_ms;
+                let longest = doubled(first, self.config.backoff_last_ms, self.failures);
+                self.pause = jittered(longest, random);
+            }
+        }
+    }
+}
+
+/// `first`, twice that, four times that, at most `last`; `times` counts from 1.
+fn doubled(first: u64, last: u64, times: u32) -> Duration {
+    let factor = 1_u64.checked_shl(times.saturating_sub(1)).unwrap_or(u64::MAX);
+    Duration::from_millis(first.saturating_mul(factor).min(last))
+}
+
+/// Between half of the pause and all of it, so that a thousand tills do not come back at once.
+fn jittered(longest: Duration, random: &dyn Random) -> Duration {
+    let mut bytes = [0_u8; 2];
+    random.fill(&mut bytes);
+    let half = longest.div_f64(2.0);
+    half + half.mul_f64(f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(u8);
+
+    impl Random for Fixed {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(self.0);
+        }
+    }
+
+    fn offline() -> Result<SyncReport, SyncError> {
+        Err(SyncError::Offline { url: String::new(), reason: String::new() })
+    }
+
+    #[test]
+    fn a_failing_hub_is_asked_less_and_less_often_but_always_again() {
+        let config = Config { backoff_first_ms: 100, backoff_last_ms: 1_000, ..Config::default() };
+        let mut pace = Pace::new(&config);
+        let mut pauses = Vec::new();
+        for _ in 0..70 {
+            pace.after(&offline(), false, &Fixed(255));
+            pauses.push(pace.pause().as_millis());
+        }
+        assert_eq!(pauses[..5], [100, 200, 400, 800, 1_000]);
+        assert_eq!(pauses[69], 1_000);
+        pace.after(&offline(), false, &Fixed(0));
+        assert_eq!(pace.pause().as_millis(), 500);
+    }
+}

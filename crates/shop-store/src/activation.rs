@@ -1,0 +1,159 @@
+//! From trial to a shop: the request is stored before it is first sent, the binding is stored with
+//! its journal entry in one transaction, so that a kill at any point leaves one of both.
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use crate::record::Entry;
+use counterfoil_domain::document::{Activation, Document};
+use counterfoil_domain::{HubId, ShopId};
+use counterfoil_migrate::params;
+use counterfoil_protocol::wire::hub::{ActivateAnswer, Admission};
+use serde::{Deserialize, Serialize};
+
+/// The shop and hub that a node belongs to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Binding {
+    /// The shop.
+    pub shop: ShopId,
+    /// Its name when it was joined.
+    pub shop_name: String,
+    /// The hub.
+    pub hub: HubId,
+    /// Base URL of the hub.
+    pub hub_url: String,
+    /// Number of the lane in its shop.
+    pub lane: i64,
+}
+
+/// An activation that was asked for and not answered yet. Its token is in the credential store.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PendingActivation {
+    /// Base URL of the hub.
+    pub hub_url: String,
+    /// By what right.
+    pub admission: Admission,
+}
+
+impl Binding {
+    pub(crate) fn read(store: &ShopStore) -> Result<Option<Self>, StoreError> {
+        let corrupt = || StoreError::Corrupt { what: "the binding to a shop" };
+        let Some(shop) = store.meta("shop_id")? else { return Ok(None) };
+        let required = |key| store.meta(key)?.ok_or_else(corrupt);
+        Ok(Some(Self {
+            shop: shop.parse()?,
+            shop_name: required("shop_name")?,
+            hub: required("hub_id")?.parse()?,
+            hub_url: required("hub_url")?,
+            lane: required("lane")?.parse().map_err(|_| corrupt())?,
+        }))
+    }
+}
+
+const PENDING_KEY: &str = "pending_activation";
+
+impl ShopStore {
+    /// The activation in progress, if any.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pending_activation(&self) -> Result<Option<PendingActivation>, StoreError> {
+        match self.local_state(PENDING_KEY)? {
+            Some(text) => Ok(Some(serde_json::from_str(&text)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers an activation before it is first sent.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyActivated`] when the node belongs to a shop.
+    pub fn begin_activation(&mut self, pending: &PendingActivation) -> Result<(), StoreError> {
+        if let Some(binding) = &self.binding {
+            return Err(StoreError::AlreadyActivated(binding.shop_name.clone()));
+        }
+        self.set_local_state(PENDING_KEY, &serde_json::to_string(pending)?)
+    }
+
+    /// Gives up an activation that the hub refused; the node stays in trial.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn abandon_activation(&mut self) -> Result<(), StoreError> {
+        self.remove_local_state(PENDING_KEY)
+    }
+
+    /// Binds the book to the shop: from the next sale on it is live.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyActivated`] when it belongs to another shop; the same shop again
+    /// changes nothing.
+    pub fn finish_activation(
+        &mut self,
+        answer: &ActivateAnswer,
+        hub_url: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        match &self.binding {
+            Some(binding) if binding.shop == answer.shop => {
+                return self.remove_local_state(PENDING_KEY);
+            }
+            Some(binding) => return Err(StoreError::AlreadyActivated(binding.shop_name.clone())),
+            None => {}
+        }
+        self.write(|writer| {
+            let document = Document::Activation(Activation {
+                shop: answer.shop,
+                shop_name: answer.shop_name.clone(),
+                at_ms: now_ms,
+            });
+            writer.append(Entry { id: None, document, now_ms })?;
+            let rows = [
+                ("shop_id", answer.shop.to_string()),
+                ("shop_name", answer.shop_name.clone()),
+                ("hub_id", answer.hub.to_string()),
+                ("hub_url", hub_url.to_owned()),
+                ("lane", answer.lane.to_string()),
+            ];
+            for (key, value) in rows {
+                let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES (?1, ?2)";
+                writer.store.conn.execute(sql, params![key, value])?;
+            }
+            Ok(())
+        })?;
+        self.binding = Binding::read(self)?;
+        // Rows pending from trial say from now on which shop they come from.
+        self.catalog_changed()?;
+        self.remove_local_state(PENDING_KEY)
+    }
+
+    /// Follows a hub that has moved to another address.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn set_hub_url(&mut self, hub_url: &str) -> Result<(), StoreError> {
+        let Some(binding) = &mut self.binding else { return Ok(()) };
+        if binding.hub_url == hub_url {
+            return Ok(());
+        }
+        let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES ('hub_url', ?1)";
+        self.conn.execute(sql, params![hub_url])?;
+        hub_url.clone_into(&mut binding.hub_url);
+        Ok(())
+    }
+
+    pub(crate) fn local_state(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT value FROM local.state WHERE key = ?1";
+        Ok(self.conn.query_optional(sql, [key], |row| row.get(0))?)
+    }
+
+    pub(crate) fn set_local_state(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO local.state (key, value) VALUES (?1, ?2)";
+        self.conn.execute(sql, params![key, value])?;
+        Ok(())
+    }
+
+    fn remove_local_state(&self, key: &str) -> Result<(), StoreError> {
+        self.conn.execute("DELETE FROM local.state WHERE key = ?1", [key])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! Reading and editing the catalog as the till sees it.
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use crate::overlay::OverlayRow;
+use crate::record::{Entry, Writer};
+use crate::tables::{Table, scalar, to_json};
+use counterfoil_domain::digest::CatalogHasher;
+use counterfoil_domain::document::normalize_code;
+use counterfoil_domain::edit::{CatalogEdit, DELETED, Scalar};
+use counterfoil_domain::{Document, DocumentId, UnitPrice};
+use counterfoil_migrate::params;
+use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, Recorded};
+use std::collections::BTreeMap;
+
+/// A product as a sale needs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Product {
+    /// Its code.
+    pub sku: String,
+    /// Its name.
+    pub name: String,
+    /// What it costs now, if it has a price.
+    pub price: Option<UnitPrice>,
+}
+
+/// The bookkeeping columns that a row shows apart.
+const SHOWN_APART: [&str; 6] =
+    ["id", "origin_shop_id", "last_modified_shop_id", "last_modified_at", "revision", "versions"];
+
+impl ShopStore {
+    fn table(&self, name: &str) -> Result<&Table, StoreError> {
+        self.tables.get(name).ok_or_else(|| StoreError::UnknownTable {
+            name: name.to_owned(),
+            known: self.tables.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Ids of products are codes; other tables take ids as they are typed.
+    fn row_id(table: &str, id: &str) -> String {
+        if table == "products" { normalize_code(id) } else { id.trim().to_owned() }
+    }
+
+    /// The row as this till sees it.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownTable`], [`StoreError::UnknownRow`].
+    pub fn catalog_get(&self, table: &str, id: &str) -> Result<CatalogRow, StoreError> {
+        let table = self.table(table)?;
+        let id = Self::row_id(&table.name, id);
+        let row = self.overlay_row(table, &id)?.ok_or_else(|| StoreError::UnknownRow {
+            table: table.name.clone(),
+            row: id.clone(),
+        })?;
+        let pending_sql = format!("SELECT count(*) FROM local.pending_{} WHERE id = ?1", table.name);
+        let pending: i64 = self.conn.query_value(&pending_sql, [id.clone()])?;
+        let columns = row.values.iter().filter(|(name, _)| !SHOWN_APART.contains(&name.as_str()));
+        Ok(CatalogRow {
+            table: table.name.clone(),
+            columns: columns.map(|(name, value)| (name.clone(), to_json(value))).collect(),
+            id,
+            pending: pending > 0,
+            origin_shop_id: row.text("origin_shop_id"),
+            last_modified_shop_id: row.text("last_modified_shop_id"),
+            last_modified_at: row.integer("last_modified_at"),
+            revision: row.integer("revision"),
+        })
+    }
+
+    /// Proposes new values for a row: visible here at once, everywhere once the hub has merged it.
+    /// Columns that hold the value already are left out; `None` when nothing is left.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownTable`], [`StoreError::UnknownColumn`], [`StoreError::ColumnType`].
+    pub fn catalog_set(
+        &mut self,
+        table: &str,
+        id: &str,
+        columns: &BTreeMap<String, serde_json::Value>,
+        now_ms: i64,
+    ) -> Result<Option<Recorded>, StoreError> {
+        let described = self.table(table)?;
+        let mut values = BTreeMap::new();
+        for (column, value) in columns {
+            values.insert(column.clone(), described.convert(column, value)?);
+        }
+        let id = Self::row_id(table, id);
+        self.write(|writer| writer.edit(table, &id, values, now_ms, None))
+    }
+
+    /// Finds a product by code, else by barcode, with the price that holds now: the newest dated
+    /// price of this shop, else of every shop, else the list price.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownProduct`].
+    pub fn product(&self, code: &str, now_ms: i64) -> Result<Product, StoreError> {
+        let sku = normalize_code(code);
+        let read = |row: &counterfoil_migrate::Row<'_>| {
+            Ok((row.get::<String>(0)?, row.get::<Option<String>>(1)?, row.get::<Option<i64>>(2)?))
+        };
+        let by_code = "SELECT id, name, price_mills FROM temp.products WHERE id = ?1 AND deleted = 0";
+        let by_barcode = "SELECT id, name, price_mills FROM temp.products \
+                          WHERE barcode = ?1 AND deleted = 0 ORDER BY id LIMIT 1";
+        let found = match self.conn.query_optional(by_code, [sku.clone()], read)? {
+            Some(found) => Some(found),
+            None => self.conn.query_optional(by_barcode, [code.trim()], read)?,
+        };
+        let (sku, name, list) = found.ok_or(StoreError::UnknownProduct(sku))?;
+        let shop = self.binding.as_ref().map(|binding| binding.shop.to_string());
+        let dated = self.conn.query_optional(
+            "SELECT price_mills FROM temp.prices WHERE product = ?1 AND deleted = 0 \
+             AND price_mills IS NOT NULL AND coalesce(valid_from_ms, 0) <= ?2 \
+             AND (shop IS NULL OR shop = ?3) \
+             ORDER BY shop IS NULL, coalesce(valid_from_ms, 0) DESC, id LIMIT 1",
+            params![sku.clone(), now_ms, shop],
+            |row| row.get(0),
+        )?;
+        let price = dated.or(list).map(UnitPrice::from_mills);
+        Ok(Product { name: name.unwrap_or_else(|| sku.clone()), sku, price })
+    }
+
+    /// A digest over the catalog as it came from the hub, without this node's pending edits.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn catalog_digest(&self) -> Result<CatalogDigest, StoreError> {
+        self.conn.snapshot(|_| -> Result<CatalogDigest, StoreError> {
+            let mut hasher = CatalogHasher::new();
+            let mut rows = BTreeMap::new();
+            for (name, table) in &self.tables {
+                hasher.table(name);
+                let columns = table.digest_columns();
+                let deleted = columns.iter().position(|column| *column == DELETED);
+                let sql = format!("SELECT {} FROM catalog.{name} ORDER BY id", columns.join(", "));
+                let mut alive = 0;
+                let mut values: Vec<Scalar> = Vec::with_capacity(columns.len());
+                self.conn.query_each(&sql, (), |row| -> Result<(), StoreError> {
+                    values.clear();
+                    for (index, _) in (0_usize..).zip(&columns) {
+                        values.push(scalar(row, index)?);
+                    }
+                    let gone = deleted.and_then(|index| values.get(index));
+                    alive += i64::from(gone != Some(&Scalar::Integer(1)));
+                    hasher.row(&values);
+                    Ok(())
+                })?;
+                rows.insert(name.clone(), alive);
+            }
+            let revision = self.catalog_revision()?;
+            Ok(CatalogDigest { revision, digest: hasher.finish(), rows })
+        })
+    }
+
+    /// The revision of the catalog held.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn catalog_revision(&self) -> Result<i64, StoreError> {
+        Ok(self.conn.query_value("SELECT revision FROM catalog.catalog_state", ())?)
+    }
+
+    /// Rows that others changed after a revision; this shop's own edits do not count [L2].
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn changes_from_others(&self, after_revision: i64) -> Result<i64, StoreError> {
+        let own = self.binding.as_ref().map(|binding| binding.shop.to_string());
+        let mut changes = 0;
+        for name in self.tables.keys() {
+            let sql = format!(
+                "SELECT count(*) FROM catalog.{name} WHERE revision > ?1 \
+                 AND last_modified_shop_id IS NOT ?2"
+            );
+            changes += self.conn.query_value::<i64>(&sql, params![after_revision, own.clone()])?;
+        }
+        Ok(changes)
+    }
+}
+
+impl Writer<'_> {
+    /// Records an edit with the versions it replaces; `None` when it would change nothing.
+    pub(crate) fn edit(
+        &mut self,
+        table: &str,
+        id: &str,
+        mut columns: BTreeMap<String, Scalar>,
+        now_ms: i64,
+        edit_id: Option<DocumentId>,
+    ) -> Result<Option<Recorded>, StoreError> {
+        let described = self.store.table(table)?;
+        let row: Option<OverlayRow> = self.store.overlay_row(described, id)?;
+        if let Some(row) = &row {
+            columns.retain(|column, value| row.values.get(column) != Some(value));
+        }
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        let versions = row.as_ref().map(OverlayRow::versions).transpose()?.unwrap_or_default();
+        let seen = columns.keys().filter_map(|column| {
+            versions.get(column).map(|stamp| (column.clone(), vec![*stamp]))
+        });
+        let edit = CatalogEdit {
+            table: table.to_owned(),
+            row: id.to_owned(),
+            base: seen.collect(),
+            base_revision: row.as_ref().map_or(0, |row| row.integer("revision")),
+            columns,
+        };
+        let document = Document::CatalogEdit(edit);
+        self.append(Entry { id: edit_id, document, now_ms }).map(Some)
+    }
+}

@@ -1,0 +1,192 @@
+//! What has been delivered and what waits. Nothing here is written into the book: a delivery state
+//! is derived from watermarks, so an acknowledgement is not a new thing to sync.
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use counterfoil_domain::{DocumentId, Hlc, Priority, Topic};
+use counterfoil_migrate::params;
+use counterfoil_protocol::wire::node::{LogRow, QueueRow, ReceiptRow};
+
+/// Log entries kept; older ones are pruned.
+const LOG_ENTRIES_MAX: i64 = 10_000;
+
+/// Who has got how far in this node's journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader {
+    /// The hub has the frames, durably.
+    HubReceived,
+    /// The hub has consolidated the documents.
+    HubConsolidated,
+}
+
+impl Reader {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::HubReceived => "hub_received",
+            Self::HubConsolidated => "hub_consolidated",
+        }
+    }
+}
+
+/// Sums over the book.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BookTotals {
+    /// Sales and refunds.
+    pub receipts: i64,
+    /// Their sum in minor units.
+    pub total_minor: i64,
+}
+
+impl ShopStore {
+    /// The newest journal entry.
+    pub fn journal_seq(&self) -> i64 {
+        self.head.seq
+    }
+
+    /// How far a reader has got.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn watermark(&self, reader: Reader) -> Result<i64, StoreError> {
+        let sql = "SELECT seq FROM local.watermark WHERE reader = ?1";
+        let seq = self.conn.query_optional(sql, [reader.name()], |row| row.get(0))?;
+        Ok(seq.unwrap_or(0))
+    }
+
+    /// Moves a watermark forward; it never goes back.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn advance(&mut self, reader: Reader, seq: i64, now_ms: i64) -> Result<(), StoreError> {
+        self.conn.execute(
+            "INSERT INTO local.watermark (reader, seq, at_ms) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (reader) DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms \
+             WHERE excluded.seq > seq",
+            params![reader.name(), seq, now_ms],
+        )?;
+        Ok(())
+    }
+
+    /// Entries that the hub has not consolidated, most urgent first, then oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn queue(&self, limit: i64) -> Result<Vec<QueueRow>, StoreError> {
+        let received = self.watermark(Reader::HubReceived)?;
+        let consolidated = self.watermark(Reader::HubConsolidated)?;
+        let waiting = if self.binding.is_some() { "pending" } else { "local" };
+        let rows = self.conn.query_map(
+            "SELECT seq, id, topic, priority, hlc FROM journal WHERE seq > ?1 \
+             ORDER BY priority, seq LIMIT ?2",
+            params![consolidated, limit],
+            |row| {
+                let seq: i64 = row.get(0)?;
+                let priority = row.get::<i64>(3)?;
+                let priority = Priority::ALL.into_iter().find(|known| known.code() == priority);
+                Ok(QueueRow {
+                    seq,
+                    id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+                    topic: Topic::from_code(row.get(2)?).map_or("unknown", Topic::name).to_owned(),
+                    priority: priority.map_or("low", Priority::name).to_owned(),
+                    state: if seq <= received { "received" } else { waiting }.to_owned(),
+                    created_ms: Hlc::from_raw(row.get(4)?).millis(),
+                    retry_count: 0,
+                    last_error: None,
+                })
+            },
+        )?;
+        Ok(rows)
+    }
+
+    /// Catalog edits of this node that are not merged yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn pending_edits(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT count(*) FROM journal WHERE topic = ?1 AND seq > ?2";
+        let merged = self.merged_seq()?;
+        Ok(self.conn.query_value(sql, params![Topic::CatalogEdit.code(), merged])?)
+    }
+
+    /// Count and sum of the receipts in the book.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn totals(&self) -> Result<BookTotals, StoreError> {
+        let sql = "SELECT count(*), coalesce(sum(total_minor), 0) FROM receipt";
+        Ok(self.conn.query_row(sql, (), |row| {
+            Ok(BookTotals { receipts: row.get(0)?, total_minor: row.get(1)? })
+        })?)
+    }
+
+    /// Sales and refunds, newest first [L11].
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn receipts(&self, limit: i64, offset: i64) -> Result<Vec<ReceiptRow>, StoreError> {
+        Ok(self.conn.query_map(
+            "SELECT j.id, j.topic, r.seq, r.series, r.number, r.at_ms, r.total_minor, r.trial \
+             FROM receipt r JOIN journal j USING (seq) ORDER BY r.seq DESC LIMIT ?1 OFFSET ?2",
+            params![limit, offset],
+            |row| {
+                Ok(ReceiptRow {
+                    id: row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+                    topic: Topic::from_code(row.get(1)?).map_or("unknown", Topic::name).to_owned(),
+                    seq: row.get(2)?,
+                    series: row.get(3)?,
+                    number: row.get(4)?,
+                    at_ms: row.get(5)?,
+                    total_minor: row.get(6)?,
+                    trial: row.get(7)?,
+                })
+            },
+        )?)
+    }
+
+    /// Adds a line to the sync log.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn log(&mut self, row: &LogRow) -> Result<(), StoreError> {
+        self.conn.execute(
+            "INSERT INTO local.sync_log (at_ms, level, event, detail) VALUES (?1, ?2, ?3, ?4)",
+            params![row.at_ms, row.level.as_str(), row.event.as_str(), row.detail.to_string()],
+        )?;
+        self.conn.execute(
+            "DELETE FROM local.sync_log WHERE entry <= (SELECT max(entry) FROM local.sync_log) - ?1",
+            [LOG_ENTRIES_MAX],
+        )?;
+        Ok(())
+    }
+
+    /// The newest lines of the sync log, oldest of them first.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn logs(&self, limit: i64) -> Result<Vec<LogRow>, StoreError> {
+        let mut rows = self.conn.query_map(
+            "SELECT at_ms, level, event, detail FROM local.sync_log ORDER BY entry DESC LIMIT ?1",
+            [limit],
+            |row| {
+                Ok(LogRow {
+                    at_ms: row.get(0)?,
+                    level: row.get(1)?,
+                    event: row.get(2)?,
+                    detail: row.get_with(3, |text: String| serde_json::from_str(&text))?,
+                })
+            },
+        )?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    /// Folds the WAL of `local.db` back into its file; nobody reads its frames.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn tidy_local(&self) -> Result<(), StoreError> {
+        let sql = "PRAGMA local.wal_checkpoint(TRUNCATE)";
+        self.conn.query_map(sql, (), |_| Ok(()))?;
+        Ok(())
+    }
+}

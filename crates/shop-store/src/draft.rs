@@ -1,0 +1,185 @@
+//! From what a person asks for to a document: products looked up, amounts computed.
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use counterfoil_domain::document::{
+    AdvanceOrder, CashEvent, CashSession, Expense, InvalidDocument, LedgerEntry, Line, Payment,
+    Receipt, StockCount, StockMovement, normalize_code,
+};
+use counterfoil_domain::money::{MoneyError, parse_fixed};
+use counterfoil_domain::{Document, Quantity, UnitPrice};
+use counterfoil_protocol::wire::node::{
+    CashRequest, ExpenseRequest, LedgerRequest, LineRequest, OrderRequest, ReceiptRequest,
+    StockRequest,
+};
+
+/// Decimals of an amount of money as it is typed.
+const MONEY_DECIMALS: u32 = 2;
+
+impl ShopStore {
+    /// A sale or refund as asked for, with the prices of this moment.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownProduct`], [`StoreError::NoPrice`], [`StoreError::Invalid`],
+    /// [`StoreError::Number`].
+    pub fn draft_receipt(
+        &self,
+        request: &ReceiptRequest,
+        refund: bool,
+        now_ms: i64,
+    ) -> Result<Document, StoreError> {
+        let lines = self.draft_lines(&request.lines, refund, now_ms)?;
+        let total_minor = total(&lines)?;
+        let receipt = Receipt {
+            trial: false,
+            series: String::new(),
+            number: 0,
+            at_ms: now_ms,
+            currency: self.currency,
+            total_minor,
+            customer: request.customer.clone(),
+            employee: request.employee.clone(),
+            refund_of: request.refund_of,
+            external_ref: None,
+            lines,
+            payments: vec![Payment { tender: request.tender.parse()?, amount_minor: total_minor }],
+        };
+        Ok(if refund { Document::Refund(receipt) } else { Document::Sale(receipt) })
+    }
+
+    fn draft_lines(
+        &self,
+        requests: &[LineRequest],
+        refund: bool,
+        now_ms: i64,
+    ) -> Result<Vec<Line>, StoreError> {
+        let mut lines = Vec::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            let quantity = Quantity::parse(&request.quantity)?;
+            if quantity.milli <= 0 {
+                let sku = request.sku.clone();
+                return Err(InvalidDocument::QuantitySign { line: index + 1, sku }.into());
+            }
+            let quantity =
+                if refund { Quantity::from_milli(-quantity.milli) } else { quantity };
+            let asked = request.unit_price.as_deref().map(UnitPrice::parse).transpose()?;
+            let known = self.product(&request.sku, now_ms);
+            let (sku, name, price) = match (known, asked) {
+                (Ok(product), asked) => (product.sku, product.name, asked.or(product.price)),
+                // A price was named: sell it, the catalog can learn about it later.
+                (Err(StoreError::UnknownProduct(sku)), Some(price)) => {
+                    (sku.clone(), sku, Some(price))
+                }
+                (Err(error), _) => return Err(error),
+            };
+            let price = price.ok_or_else(|| StoreError::NoPrice(sku.clone()))?;
+            let description = request.description.as_deref().unwrap_or(&name);
+            lines.push(Line::new(&sku, description, quantity, price)?);
+        }
+        Ok(lines)
+    }
+
+    /// A stock movement or count as asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Number`].
+    pub fn draft_stock(request: &StockRequest, now_ms: i64) -> Result<Document, StoreError> {
+        let sku = normalize_code(&request.sku);
+        let quantity = Quantity::parse(&request.quantity)?;
+        Ok(if request.count {
+            Document::StockCount(StockCount { sku, quantity, at_ms: now_ms })
+        } else {
+            Document::StockMovement(StockMovement {
+                sku,
+                quantity,
+                reason: request.reason.clone().unwrap_or_else(|| "adjustment".to_owned()),
+                at_ms: now_ms,
+                external_ref: None,
+            })
+        })
+    }
+
+    /// An expense as asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Number`].
+    pub fn draft_expense(
+        &self,
+        request: &ExpenseRequest,
+        now_ms: i64,
+    ) -> Result<Document, StoreError> {
+        Ok(Document::Expense(Expense {
+            category: request.category.clone(),
+            amount_minor: parse_fixed(&request.amount, MONEY_DECIMALS)?,
+            currency: self.currency,
+            note: request.note.clone(),
+            at_ms: now_ms,
+        }))
+    }
+
+    /// A customer's credit as asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Number`].
+    pub fn draft_ledger(
+        &self,
+        request: &LedgerRequest,
+        now_ms: i64,
+    ) -> Result<Document, StoreError> {
+        Ok(Document::LedgerEntry(LedgerEntry {
+            customer: request.customer.clone(),
+            amount_minor: parse_fixed(&request.amount, MONEY_DECIMALS)?,
+            currency: self.currency,
+            note: request.note.clone(),
+            at_ms: now_ms,
+        }))
+    }
+
+    /// An advance order as asked for, with the prices of this moment.
+    ///
+    /// # Errors
+    /// As [`Self::draft_receipt`].
+    pub fn draft_order(
+        &self,
+        request: &OrderRequest,
+        now_ms: i64,
+    ) -> Result<Document, StoreError> {
+        let lines = self.draft_lines(&request.lines, false, now_ms)?;
+        let deposit = request.deposit.as_deref().unwrap_or("0");
+        Ok(Document::AdvanceOrder(AdvanceOrder {
+            customer: request.customer.clone(),
+            due_ms: request.due_ms,
+            total_minor: total(&lines)?,
+            lines,
+            deposit_minor: parse_fixed(deposit, MONEY_DECIMALS)?,
+            currency: self.currency,
+            at_ms: now_ms,
+        }))
+    }
+
+    /// A drawer's opening or closing as asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Number`]; [`StoreError::Invalid`] for another event.
+    pub fn draft_cash(&self, request: &CashRequest, now_ms: i64) -> Result<Document, StoreError> {
+        let event = match request.event.as_str() {
+            "open" => CashEvent::Open,
+            "close" => CashEvent::Close,
+            _ => return Err(InvalidDocument::Empty("the event, open or close,").into()),
+        };
+        Ok(Document::CashSession(CashSession {
+            event,
+            counted_minor: parse_fixed(&request.counted, MONEY_DECIMALS)?,
+            currency: self.currency,
+            employee: request.employee.clone(),
+            at_ms: now_ms,
+        }))
+    }
+}
+
+fn total(lines: &[Line]) -> Result<i64, MoneyError> {
+    lines
+        .iter()
+        .try_fold(0_i64, |sum, line| sum.checked_add(line.amount_minor))
+        .ok_or(MoneyError::Overflow)
+}

@@ -1,0 +1,125 @@
+//! What can go wrong in the store, by what the caller would do about it.
+
+use counterfoil_domain::document::InvalidDocument;
+use counterfoil_domain::ids::ParseIdError;
+use counterfoil_domain::money::MoneyError;
+use counterfoil_migrate::{ApplyError, OpenError, SqlError, StatusError};
+
+/// The databases of a node cannot be opened; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStoreError {
+    /// A file cannot be opened by the engine rules.
+    #[error("cannot open the databases of this node")]
+    Open(#[from] OpenError),
+    /// A database cannot be brought to the schema of this program.
+    #[error("cannot bring the databases of this node up to date")]
+    Migrate(#[from] ApplyError),
+    /// The schema of a database cannot be read.
+    #[error("cannot read the schema of a database")]
+    Schema(#[from] StatusError),
+    /// What the databases hold cannot be read.
+    #[error("cannot read the state of this node")]
+    State(#[from] StoreError),
+}
+
+impl From<SqlError> for OpenStoreError {
+    fn from(error: SqlError) -> Self {
+        Self::State(StoreError::Sql(error))
+    }
+}
+
+/// A call of the store failed; the databases are as they were before.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine refused.
+    #[error("the database refused")]
+    Sql(#[from] SqlError),
+    /// The document breaks a rule of its own.
+    #[error("the document is not valid")]
+    Invalid(#[from] InvalidDocument),
+    /// A number cannot be read or computed.
+    #[error("a number is not valid")]
+    Number(#[from] MoneyError),
+    /// The id is known, for a document of another kind.
+    #[error("id {id} is taken by a {topic} already")]
+    IdTaken {
+        /// The id.
+        id: String,
+        /// What it names.
+        topic: &'static str,
+    },
+    /// No product of that code or barcode.
+    #[error("there is no product {0}")]
+    UnknownProduct(String),
+    /// The product has no price.
+    #[error("product {0} has no price")]
+    NoPrice(String),
+    /// No catalog table of that name.
+    #[error("there is no catalog table {name}; there are {known}")]
+    UnknownTable {
+        /// What was asked for.
+        name: String,
+        /// The tables there are.
+        known: String,
+    },
+    /// No column of that name that a shop may set.
+    #[error("{table} has no column {column}; there are {known}")]
+    UnknownColumn {
+        /// The table.
+        table: String,
+        /// What was asked for.
+        column: String,
+        /// The columns there are.
+        known: String,
+    },
+    /// A value of the wrong type.
+    #[error("{table}.{column} holds {expected}, not `{value}`")]
+    ColumnType {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// What it holds.
+        expected: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// No such catalog row.
+    #[error("{table} has no row {row}")]
+    UnknownRow {
+        /// The table.
+        table: String,
+        /// The row.
+        row: String,
+    },
+    /// The node belongs to another shop.
+    #[error("this till belongs to shop {0} already")]
+    AlreadyActivated(String),
+    /// A stored value cannot be read; the file was changed by something else.
+    #[error("a stored value of {what} cannot be read")]
+    Corrupt {
+        /// Where it stands.
+        what: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Whether the disk has no room left.
+    pub fn is_full(&self) -> bool {
+        /// `SQLITE_FULL`; I/O errors of a full disk arrive as this too.
+        const SQLITE_FULL: i32 = 13;
+        matches!(self, Self::Sql(error) if error.code().is_some_and(|code| code & 0xFF == SQLITE_FULL))
+    }
+}
+
+impl From<ParseIdError> for StoreError {
+    fn from(_: ParseIdError) -> Self {
+        Self::Corrupt { what: "an id" }
+    }
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(_: serde_json::Error) -> Self {
+        Self::Corrupt { what: "a JSON document" }
+    }
+}

@@ -1,0 +1,191 @@
+//! Opening a node's databases, and what the writer keeps in memory between two sales.
+
+use crate::activation::Binding;
+use crate::error::{OpenStoreError, StoreError};
+use crate::overlay;
+use crate::tables::{self, Table};
+use counterfoil_domain::env::{Random, uuid_v7};
+use counterfoil_domain::{Chain, Currency, Hlc, HlcClock, NodeId};
+use counterfoil_migrate::{
+    Connection, Durability, Kind, apply, open_and_migrate, params, schema_version,
+};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the databases of a node lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// `book.db`: written by this node, pushed to the hub.
+    pub book: PathBuf,
+    /// `catalog.db`: written by the hub, pulled.
+    pub catalog: PathBuf,
+    /// `local.db`: of this node alone.
+    pub local: PathBuf,
+}
+
+impl Paths {
+    /// The databases of a data directory.
+    pub fn of(data: &Path) -> Self {
+        Self {
+            book: data.join("book.db"),
+            catalog: data.join("catalog.db"),
+            local: data.join("local.db"),
+        }
+    }
+}
+
+/// The end of the journal: what the next entry follows.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) seq: i64,
+    pub(crate) chain: Chain,
+    pub(crate) clock: HlcClock,
+    /// Last number given, by series.
+    pub(crate) numbers: BTreeMap<String, i64>,
+}
+
+/// The three databases of one node behind their one writer.
+pub struct ShopStore {
+    pub(crate) conn: Connection,
+    pub(crate) paths: Paths,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) node: NodeId,
+    pub(crate) currency: Currency,
+    pub(crate) epoch: i64,
+    pub(crate) binding: Option<Binding>,
+    pub(crate) head: Head,
+    pub(crate) tables: BTreeMap<String, Table>,
+}
+
+impl ShopStore {
+    /// Opens the databases, making them if they are not there, and migrates them. The catalog is
+    /// migrated only until it comes from a hub; from then on the hub's schema is its schema.
+    ///
+    /// The caller holds the data directory's lock, and a replica handle on the book and the
+    /// catalog, without which closing this store would fold their WALs away.
+    ///
+    /// # Errors
+    /// [`OpenStoreError`]; a database newer than this program is refused untouched.
+    pub fn open(
+        paths: &Paths,
+        now_ms: i64,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenStoreError> {
+        let conn = open_and_migrate(&paths.book, Kind::Book, now_ms)?;
+        open_and_migrate(&paths.local, Kind::Local, now_ms)?.close();
+        let catalog = Connection::open(&paths.catalog, Durability::Full)?;
+        if schema_version(&catalog)?.is_none() {
+            apply(&catalog, Kind::Catalog, now_ms)?;
+        }
+        catalog.close();
+        let node = node_identity(&conn, now_ms, random.as_ref())?;
+        let mut store = Self {
+            conn,
+            paths: paths.clone(),
+            random,
+            node,
+            currency: Currency::GBP,
+            epoch: 1,
+            binding: None,
+            head: Head {
+                seq: 0,
+                chain: Chain::START,
+                clock: HlcClock::default(),
+                numbers: BTreeMap::new(),
+            },
+            tables: BTreeMap::new(),
+        };
+        store.conn.attach(&store.paths.local, "local")?;
+        store.attach_catalog()?;
+        store.reload()?;
+        Ok(store)
+    }
+
+    /// Reads what the journal ends with, after opening and after a failed transaction.
+    pub(crate) fn reload(&mut self) -> Result<(), StoreError> {
+        let last = self.conn.query_optional(
+            "SELECT seq, hlc, chain FROM journal ORDER BY seq DESC LIMIT 1",
+            (),
+            |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?, row.get::<[u8; 32]>(2)?)),
+        )?;
+        let catalog_hlc: i64 = self.conn.query_value("SELECT hlc FROM catalog.catalog_state", ())?;
+        let (seq, hlc, chain) = last.unwrap_or((0, 0, [0; 32]));
+        let mut clock = HlcClock::restored(Hlc::from_raw(hlc));
+        clock.observe(Hlc::from_raw(catalog_hlc));
+        let chain =
+            Chain::from_slice(&chain).ok_or(StoreError::Corrupt { what: "the journal's chain" })?;
+        let numbers = self.conn.query_map(
+            "SELECT series, max(number) FROM receipt GROUP BY series",
+            (),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        self.head = Head { seq, chain, clock, numbers: numbers.into_iter().collect() };
+        if let Some(currency) = self.meta("currency")? {
+            self.currency = currency.parse()?;
+        }
+        if let Some(epoch) = self.meta("epoch")? {
+            self.epoch = epoch.parse().map_err(|_| StoreError::Corrupt { what: "the epoch" })?;
+        }
+        self.binding = Binding::read(self)?;
+        Ok(())
+    }
+
+    /// Attaches the catalog and lays the overlay of pending edits over it.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn attach_catalog(&mut self) -> Result<(), StoreError> {
+        self.conn.attach(&self.paths.catalog, "catalog")?;
+        self.tables = tables::describe(&self.conn)?;
+        overlay::lay(&self.conn, &self.tables)?;
+        self.catalog_changed()
+    }
+
+    /// Lets go of the catalog so that its file can be swapped; [`Self::attach_catalog`] follows.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn detach_catalog(&mut self) -> Result<(), StoreError> {
+        overlay::lift(&self.conn, &self.tables)?;
+        self.conn.detach("catalog")?;
+        Ok(())
+    }
+
+    /// The node's own id, minted at its first start.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The shop this node belongs to; `None` in trial.
+    pub fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
+    /// The randomness of this node.
+    pub fn random(&self) -> &dyn Random {
+        self.random.as_ref()
+    }
+
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT value FROM main.meta WHERE key = ?1";
+        Ok(self.conn.query_optional(sql, [key], |row| row.get(0))?)
+    }
+}
+
+/// Reads the node's id, or mints it.
+fn node_identity(
+    conn: &Connection,
+    now_ms: i64,
+    random: &dyn Random,
+) -> Result<NodeId, OpenStoreError> {
+    let sql = "SELECT value FROM meta WHERE key = 'node_id'";
+    if let Some(text) = conn.query_optional(sql, (), |row| row.get::<String>(0))? {
+        let parsed = text.parse().map_err(|_| StoreError::Corrupt { what: "the node's id" })?;
+        return Ok(parsed);
+    }
+    let node = NodeId::from_uuid(uuid_v7(now_ms, random));
+    let insert = "INSERT INTO meta (key, value) VALUES ('node_id', ?1)";
+    conn.execute(insert, params![node.to_string()])?;
+    Ok(node)
+}

@@ -1,0 +1,204 @@
+//! What a till sees of the catalog: the hub's rows, except where an edit of this node is not merged
+//! yet. Pending rows are complete copies in `local.db`; a temporary view per table unites both.
+//!
+//! The pending tables hold nothing that cannot be rebuilt: they are emptied and replayed from the
+//! journal whenever the catalog changes.
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use crate::tables::{Table, scalar, to_sql};
+use counterfoil_domain::edit::{CatalogEdit, Scalar};
+use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::{Hlc, Topic};
+use counterfoil_migrate::{Connection, SqlError, Value, params, params_from_iter};
+use std::collections::BTreeMap;
+
+/// A row of the catalog with the stamps of its columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OverlayRow {
+    pub(crate) values: BTreeMap<String, Scalar>,
+}
+
+impl OverlayRow {
+    fn empty(table: &Table, id: &str) -> Self {
+        let mut values: BTreeMap<String, Scalar> = BTreeMap::new();
+        for column in &table.columns {
+            values.insert(column.name.clone(), Scalar::Null);
+        }
+        values.insert("id".to_owned(), Scalar::Text(id.to_owned()));
+        values.insert("deleted".to_owned(), Scalar::Integer(0));
+        values.insert("revision".to_owned(), Scalar::Integer(0));
+        values.insert("last_modified_at".to_owned(), Scalar::Integer(0));
+        values.insert("versions".to_owned(), Scalar::Text("{}".to_owned()));
+        Self { values }
+    }
+
+    pub(crate) fn integer(&self, column: &str) -> i64 {
+        match self.values.get(column) {
+            Some(Scalar::Integer(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn text(&self, column: &str) -> Option<String> {
+        match self.values.get(column) {
+            Some(Scalar::Text(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn versions(&self) -> Result<BTreeMap<String, Stamp>, StoreError> {
+        let text = self.text("versions").unwrap_or_else(|| "{}".to_owned());
+        serde_json::from_str(&text).map_err(|_| StoreError::Corrupt { what: "a row's versions" })
+    }
+
+    /// Puts an edit on top of the row.
+    fn apply(
+        &mut self,
+        edit: &CatalogEdit,
+        stamp: Stamp,
+        shop: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let mut versions = self.versions()?;
+        for (column, value) in &edit.columns {
+            self.values.insert(column.clone(), value.clone());
+            versions.insert(column.clone(), stamp);
+        }
+        let shop = shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_owned()));
+        if self.integer("last_modified_at") == 0 {
+            self.values.insert("origin_shop_id".to_owned(), shop.clone());
+        }
+        self.values.insert("last_modified_shop_id".to_owned(), shop);
+        self.values.insert("last_modified_at".to_owned(), Scalar::Integer(stamp.hlc.raw()));
+        self.values.insert("versions".to_owned(), Scalar::Text(serde_json::to_string(&versions)?));
+        Ok(())
+    }
+}
+
+/// Makes the pending tables and the views.
+pub(crate) fn lay(conn: &Connection, tables: &BTreeMap<String, Table>) -> Result<(), SqlError> {
+    for (name, table) in tables {
+        let columns = table.column_list();
+        let typed: Vec<String> = table
+            .columns
+            .iter()
+            .map(|column| match column.name.as_str() {
+                "id" => "id TEXT PRIMARY KEY".to_owned(),
+                name => format!("{name} {}", if column.integer { "INTEGER" } else { "TEXT" }),
+            })
+            .collect();
+        let mut script = format!(
+            "DROP TABLE IF EXISTS local.pending_{name};\n\
+             CREATE TABLE local.pending_{name} ({}) STRICT, WITHOUT ROWID;\n",
+            typed.join(", ")
+        );
+        for index in &table.indexes {
+            script += &format!(
+                "CREATE INDEX local.pending_{name}_by_{index} ON pending_{name} ({index});\n"
+            );
+        }
+        script += &format!(
+            "CREATE TEMP VIEW {name} AS SELECT {columns} FROM catalog.{name} c WHERE NOT EXISTS \
+             (SELECT 1 FROM local.pending_{name} p WHERE p.id = c.id) \
+             UNION ALL SELECT {columns} FROM local.pending_{name};\n"
+        );
+        conn.execute_batch(&script)?;
+    }
+    Ok(())
+}
+
+/// Takes the views away.
+pub(crate) fn lift(conn: &Connection, tables: &BTreeMap<String, Table>) -> Result<(), SqlError> {
+    for name in tables.keys() {
+        conn.execute_batch(&format!("DROP VIEW temp.{name};"))?;
+    }
+    Ok(())
+}
+
+impl ShopStore {
+    /// Reads the row as the till sees it.
+    pub(crate) fn overlay_row(
+        &self,
+        table: &Table,
+        id: &str,
+    ) -> Result<Option<OverlayRow>, StoreError> {
+        let sql = format!("SELECT {} FROM temp.{} WHERE id = ?1", table.column_list(), table.name);
+        let row = self.conn.query_optional(&sql, [id], |row| {
+            let mut values = BTreeMap::new();
+            for (index, column) in (0_usize..).zip(&table.columns) {
+                values.insert(column.name.clone(), scalar(row, index)?);
+            }
+            Ok(OverlayRow { values })
+        })?;
+        Ok(row)
+    }
+
+    /// Stores the row that an edit of this node leads to, until the hub has merged it.
+    pub(crate) fn keep_pending(
+        &self,
+        edit: &CatalogEdit,
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        let table = self.tables.get(&edit.table).ok_or(StoreError::Corrupt {
+            what: "a catalog edit of a table that is gone",
+        })?;
+        let mut row = match self.overlay_row(table, &edit.row)? {
+            Some(row) => row,
+            None => OverlayRow::empty(table, &edit.row),
+        };
+        let shop = self.binding.as_ref().map(|binding| binding.shop.to_string());
+        row.apply(edit, stamp, shop.as_deref())?;
+        let slots: Vec<String> = (1..=table.columns.len()).map(|slot| format!("?{slot}")).collect();
+        let sql = format!(
+            "INSERT OR REPLACE INTO local.pending_{} ({}) VALUES ({})",
+            table.name,
+            table.column_list(),
+            slots.join(", ")
+        );
+        let values = table.columns.iter().map(|column| match row.values.get(&column.name) {
+            Some(value) => to_sql(value),
+            None => Value::Null,
+        });
+        self.conn.execute(&sql, params_from_iter(values.collect::<Vec<_>>()))?;
+        Ok(())
+    }
+
+    /// Replays this node's unmerged edits over a catalog that has changed, and takes note of the
+    /// logical time it carries.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the overlay is as it was.
+    pub fn catalog_changed(&mut self) -> Result<(), StoreError> {
+        let hlc: i64 = self.conn.query_value("SELECT hlc FROM catalog.catalog_state", ())?;
+        self.head.clock.observe(Hlc::from_raw(hlc));
+        let merged = self.merged_seq()?;
+        self.conn.transaction(|tx| -> Result<(), StoreError> {
+            for name in self.tables.keys() {
+                tx.execute(&format!("DELETE FROM local.pending_{name}"), ())?;
+            }
+            let edits = tx.query_map(
+                "SELECT hlc, payload FROM journal WHERE topic = ?1 AND seq > ?2 ORDER BY seq",
+                params![Topic::CatalogEdit.code(), merged],
+                |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?)),
+            )?;
+            for (hlc, payload) in edits {
+                let edit: CatalogEdit = serde_json::from_str(&payload)?;
+                // A table that the new catalog no longer has keeps its edits in the journal.
+                if self.tables.contains_key(&edit.table) {
+                    self.keep_pending(&edit, Stamp::new(Hlc::from_raw(hlc), self.node))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// This node's journal is merged into the catalog up to here.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn merged_seq(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT seq FROM catalog.merged_edits WHERE node = ?1";
+        let merged = self.conn.query_optional(sql, [self.node.to_string()], |row| row.get(0))?;
+        Ok(merged.unwrap_or(0))
+    }
+}

@@ -1,0 +1,149 @@
+//! The catalog tables as their schema describes them: a new table needs a migration and policy
+//! rows, no code.
+
+use crate::error::StoreError;
+use counterfoil_domain::Scalar;
+use counterfoil_domain::edit::DELETED;
+use counterfoil_migrate::{Connection, Row, SqlError, Value};
+use std::collections::BTreeMap;
+
+/// A catalog table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// The columns that an edit may set, `deleted` among them, in schema order.
+    pub editable: Vec<Column>,
+    /// All columns in schema order.
+    pub columns: Vec<Column>,
+    /// The indexed columns, for the pending copy to be indexed alike.
+    pub indexes: Vec<String>,
+}
+
+/// A column of a catalog table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Whether it holds whole numbers; text otherwise.
+    pub integer: bool,
+}
+
+/// The bookkeeping columns that the hub writes, with `id` the ones an edit cannot name.
+const BOOKKEEPING: [&str; 6] = [
+    "id",
+    "origin_shop_id",
+    "last_modified_shop_id",
+    "last_modified_at",
+    "revision",
+    "versions",
+];
+
+impl Table {
+    /// The column list for a SELECT or INSERT.
+    pub fn column_list(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// The columns that a digest covers: all but `revision`, in schema order.
+    pub fn digest_columns(&self) -> Vec<&str> {
+        let names = self.columns.iter().map(|column| column.name.as_str());
+        names.filter(|name| *name != "revision").collect()
+    }
+
+    /// Converts the value of an edit to the column's type.
+    pub(crate) fn convert(
+        &self,
+        column: &str,
+        value: &serde_json::Value,
+    ) -> Result<Scalar, StoreError> {
+        let described = self.editable.iter().find(|known| known.name == column).ok_or_else(|| {
+            let known: Vec<&str> = self.editable.iter().map(|known| known.name.as_str()).collect();
+            StoreError::UnknownColumn {
+                table: self.name.clone(),
+                column: column.to_owned(),
+                known: known.join(", "),
+            }
+        })?;
+        let wrong = || StoreError::ColumnType {
+            table: self.name.clone(),
+            column: column.to_owned(),
+            expected: if described.integer { "a whole number" } else { "text" },
+            value: value.to_string(),
+        };
+        match (described.integer, value) {
+            (_, serde_json::Value::Null) if column != DELETED => Ok(Scalar::Null),
+            (true, serde_json::Value::Number(number)) => {
+                number.as_i64().map(Scalar::Integer).ok_or_else(wrong)
+            }
+            (true, serde_json::Value::Bool(flag)) => Ok(Scalar::Integer(i64::from(*flag))),
+            (true, serde_json::Value::String(text)) if text.is_empty() && column != DELETED => {
+                Ok(Scalar::Null)
+            }
+            (true, serde_json::Value::String(text)) => {
+                text.trim().parse().map(Scalar::Integer).map_err(|_| wrong())
+            }
+            (false, serde_json::Value::String(text)) => Ok(Scalar::Text(text.clone())),
+            (false, serde_json::Value::Number(number)) => Ok(Scalar::Text(number.to_string())),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Reads the tables of an attached catalog.
+pub(crate) fn describe(conn: &Connection) -> Result<BTreeMap<String, Table>, SqlError> {
+    let names: Vec<String> = conn.query_map(
+        "SELECT s.name FROM catalog.sqlite_schema s WHERE s.type = 'table' AND EXISTS \
+         (SELECT 1 FROM pragma_table_xinfo(s.name, 'catalog') c WHERE c.name = 'versions') \
+         ORDER BY s.name",
+        (),
+        |row| row.get(0),
+    )?;
+    let mut tables = BTreeMap::new();
+    for name in names {
+        let columns: Vec<Column> = conn.query_map(
+            "SELECT name, type = 'INTEGER' FROM pragma_table_xinfo(?1, 'catalog') ORDER BY cid",
+            [name.clone()],
+            |row| Ok(Column { name: row.get(0)?, integer: row.get(1)? }),
+        )?;
+        let indexes = conn.query_map(
+            "SELECT DISTINCT i.name FROM pragma_index_list(?1, 'catalog') l \
+             JOIN pragma_index_info(l.name, 'catalog') i \
+             WHERE l.origin = 'c' AND i.seqno = 0 AND i.name <> 'revision' ORDER BY 1",
+            [name.clone()],
+            |row| row.get(0),
+        )?;
+        let editable = columns.iter().filter(|column| !BOOKKEEPING.contains(&column.name.as_str()));
+        let editable = editable.cloned().collect();
+        tables.insert(name.clone(), Table { name, editable, columns, indexes });
+    }
+    Ok(tables)
+}
+
+/// Reads a catalog value; blobs and floats do not occur in a STRICT catalog.
+pub(crate) fn scalar(row: &Row<'_>, index: usize) -> Result<Scalar, SqlError> {
+    Ok(match row.get::<Value>(index)? {
+        Value::Integer(number) => Scalar::Integer(number),
+        Value::Text(text) => Scalar::Text(text),
+        Value::Null | Value::Real(_) | Value::Blob(_) => Scalar::Null,
+    })
+}
+
+/// The value as a parameter.
+pub(crate) fn to_sql(scalar: &Scalar) -> Value {
+    match scalar {
+        Scalar::Null => Value::Null,
+        Scalar::Integer(number) => Value::Integer(*number),
+        Scalar::Text(text) => Value::Text(text.clone()),
+    }
+}
+
+/// The value as JSON.
+pub(crate) fn to_json(scalar: &Scalar) -> serde_json::Value {
+    match scalar {
+        Scalar::Null => serde_json::Value::Null,
+        Scalar::Integer(number) => (*number).into(),
+        Scalar::Text(text) => text.as_str().into(),
+    }
+}

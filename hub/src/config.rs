@@ -1,0 +1,56 @@
+//! What the operator chooses.
+
+use counterfoil_migrate::Kind;
+use counterfoil_protocol::gate::Schemas;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Who may bind a shop to this hub without a join code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum Registration {
+    /// Everybody who reaches the hub.
+    Open,
+    /// Programs on the hub's own machine.
+    #[default]
+    Loopback,
+    /// Nobody.
+    Closed,
+}
+
+/// Settings of a hub.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// The data folder; made when it is missing.
+    pub data: PathBuf,
+    /// URL under which tills reach the hub; what it listens on when absent.
+    pub public_url: Option<String>,
+    /// Who may register without a join code.
+    pub registration: Registration,
+    /// Size at which a WAL is folded into its database, in bytes.
+    pub wal_limit_bytes: u64,
+    /// Time between two sweeps, which catch what no push announced.
+    pub sweep: Duration,
+    /// What this hub reads and writes; a node below is told to update.
+    pub schemas: Schemas,
+}
+
+impl HubConfig {
+    /// Defaults for a folder.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            public_url: None,
+            registration: Registration::default(),
+            wal_limit_bytes: 64 * 1024 * 1024,
+            sweep: Duration::from_secs(60),
+            schemas: Schemas {
+                book: Kind::Book.schema_version(),
+                catalog: Kind::Catalog.schema_version(),
+            },
+        }
+    }
+}
+
+/// Where the hub listens unless told otherwise: on its own machine only.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8700";

@@ -1,0 +1,191 @@
+//! The hub's folder: who owns it now, and how a command finds the owner.
+
+use counterfoil_domain::env::Random;
+use counterfoil_replica::env::Env;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Paths of one hub.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+/// Ownership of a folder; the operating system takes it back when the process ends.
+#[derive(Debug)]
+pub struct Ownership {
+    _lock: File,
+}
+
+/// What `hub.json` says about the running hub.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Running {
+    /// URL of the admin API.
+    pub url: String,
+}
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// A file or folder operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no hub in the folder.
+    #[error("there is no hub in {}", path.display())]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_path_buf();
+    move |source| DataDirError::Io { action, path, source }
+}
+
+impl DataDir {
+    /// Names the folder; touches nothing.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The hub's own database.
+    #[must_use]
+    pub fn hub_db(&self) -> PathBuf {
+        self.root.join("hub.db")
+    }
+
+    /// What tills pull.
+    #[must_use]
+    pub fn catalog_db(&self) -> PathBuf {
+        self.root.join("catalog.db")
+    }
+
+    /// Copies of the nodes' books, `<node id>.db`.
+    #[must_use]
+    pub fn books(&self) -> PathBuf {
+        self.root.join("books")
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.root.join("admin.token")
+    }
+
+    fn running_file(&self) -> PathBuf {
+        self.root.join("hub.json")
+    }
+
+    /// Makes the folders when they are missing.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn create(&self) -> Result<(), DataDirError> {
+        let books = self.books();
+        std::fs::create_dir_all(&books).map_err(io_error("make", &books))
+    }
+
+    /// Fails unless a hub was set up here.
+    ///
+    /// # Errors
+    /// [`DataDirError::Missing`].
+    pub fn require(&self) -> Result<(), DataDirError> {
+        if self.hub_db().is_file() {
+            return Ok(());
+        }
+        Err(DataDirError::Missing { path: self.root.clone() })
+    }
+
+    /// Takes the folder; `None` when another process has it.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn own(&self) -> Result<Option<Ownership>, DataDirError> {
+        let path = self.root.join("hub.lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(io_error("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Ownership { _lock: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(io_error("lock", &path)(source)),
+        }
+    }
+
+    /// The secret of the admin API; minted at the first start, readable by the owner only.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn admin_token(&self, random: &dyn Random) -> Result<String, DataDirError> {
+        let path = self.token_file();
+        if let Some(token) = self.existing_token()? {
+            return Ok(token);
+        }
+        let token = crate::secrets::secret(random);
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(true).write(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(&path)?;
+            file.write_all(token.as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(io_error("write", &path))?;
+        Ok(token)
+    }
+
+    /// The secret of the admin API when there is one.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn existing_token(&self) -> Result<Option<String>, DataDirError> {
+        let path = self.token_file();
+        match std::fs::read_to_string(&path) {
+            // A crash while it was written leaves it short: then a new one is minted.
+            Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| token.len() == 64)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(io_error("read", &path)(source)),
+        }
+    }
+
+    /// Where the running hub listens, if one said so.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn running(&self, env: &Env) -> Result<Option<Running>, DataDirError> {
+        let path = self.running_file();
+        let text = env.files.read(&path).map_err(io_error("read", &path))?;
+        // A file that cannot be parsed is as good as none: the caller asks again.
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Says where the hub listens.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn announce(&self, env: &Env, running: &Running) -> Result<(), DataDirError> {
+        let path = self.running_file();
+        let text = serde_json::to_vec(running).map_err(io::Error::from);
+        let written = text.and_then(|text| env.files.write_atomic(&path, &text));
+        written.map_err(io_error("write", &path))
+    }
+
+    /// Takes the announcement back; only the folder's owner may.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn withdraw(&self, env: &Env) -> Result<(), DataDirError> {
+        let path = self.running_file();
+        env.files.remove_if_exists(&path).map_err(io_error("remove", &path))?;
+        Ok(())
+    }
+}

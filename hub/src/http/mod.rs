@@ -1,0 +1,70 @@
+//! HTTP: reads requests, asks the store or a copy, writes answers.
+
+mod admin;
+mod admission;
+mod auth;
+mod bodies;
+mod problems;
+mod sync;
+
+pub(crate) use problems::ApiError;
+
+use crate::hub::Hub;
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::routing::{get, post};
+use axum::serve::{IncomingStream, Listener};
+use counterfoil_protocol::problem::{Code, Problem};
+use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, CATALOG_PATH, HELLO_PATH};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, L>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, L>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Everything the hub answers.
+pub fn router(hub: Arc<Hub>) -> Router {
+    let book = Router::new()
+        .route("/info", get(sync::book_info))
+        .route("/export/{generation}", get(sync::book_export))
+        .route("/sync/{generation}/{start}/{end}", get(sync::book_pull).post(sync::book_push))
+        .route(
+            "/sync/{generation}/{start}/{end}/{baton}",
+            get(sync::book_pull).post(sync::book_push),
+        )
+        .route("/base", post(sync::book_base));
+    let catalog = Router::new()
+        .route("/info", get(sync::catalog_info))
+        .route("/export/{generation}", get(sync::catalog_export))
+        .route(
+            "/sync/{generation}/{start}/{end}",
+            get(sync::catalog_pull).post(sync::catalog_refuse),
+        )
+        .route(
+            "/sync/{generation}/{start}/{end}/{baton}",
+            get(sync::catalog_pull).post(sync::catalog_refuse),
+        )
+        .route("/base", post(sync::catalog_refuse));
+    Router::new()
+        .route("/healthz", get(admin::health))
+        .route(ACTIVATE_PATH, post(admission::activate))
+        .route(HELLO_PATH, post(admission::hello))
+        .nest("/v1/db/book/{node}", book)
+        .nest(CATALOG_PATH, catalog)
+        .nest("/v1/admin", admin::router())
+        .fallback(no_such_call)
+        .method_not_allowed_fallback(no_such_call)
+        .with_state(hub)
+}
+
+async fn no_such_call(request: axum::extract::Request) -> ApiError {
+    let detail = format!("the hub has no call {} {}", request.method(), request.uri().path());
+    ApiError(Problem::new(Code::NotFound, detail))
+}

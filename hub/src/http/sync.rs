@@ -1,0 +1,251 @@
+//! libSQL's sync protocol, per database (design 5).
+
+use super::auth::own_book;
+use super::bodies::{self, accepts_zstd, binary};
+use super::{ApiError, bodies::encoding};
+use crate::copies::{CopyFailure, Held};
+use crate::hub::Hub;
+use crate::limits::{
+    BASE_BODY_TIMEOUT, BASE_PLAIN_BYTES_MAX, BASE_WIRE_BYTES_MAX, BODY_TIMEOUT,
+    PUSH_PLAIN_BYTES_MAX, PUSH_WIRE_BYTES_MAX,
+};
+use crate::secrets::from_hex_32;
+use crate::store::AuthedNode;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use counterfoil_protocol::gate::{Gate, SCHEMA_HEADER, Schemas, gate};
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::replication::{
+    CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer, Info,
+};
+use counterfoil_replica::{BaseOutcome, Chain, ExportOutcome, PullOutcome, Push, PushOutcome};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+type Hubs = State<Arc<Hub>>;
+type Segments = Path<BTreeMap<String, String>>;
+type Answer = Result<Response, ApiError>;
+
+fn number(segments: &Segments, name: &str) -> Result<u64, ApiError> {
+    let text = segments.get(name).map_or("", String::as_str);
+    let refused = |_| ApiError::new(Code::BadRequest, format!("`{text}` is not a {name} number"));
+    text.parse().map_err(refused)
+}
+
+fn chain_header(headers: &HeaderMap, name: &str) -> Result<Option<Chain>, ApiError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let bytes = value.to_str().ok().and_then(from_hex_32);
+    let refused = || ApiError::new(Code::BadRequest, format!("{name} is 64 hexadecimal digits"));
+    Ok(Some(Chain(bytes.ok_or_else(refused)?)))
+}
+
+async fn book(hub: &Hub, node: &AuthedNode, segments: &Segments) -> Result<Held, ApiError> {
+    let named = segments.get("node").map_or("", String::as_str);
+    let id = own_book(hub, node, named).await?;
+    Ok(hub.copies.book(id).await?)
+}
+
+/// Holds the catalog back from a node that cannot read it [L4]; a stock client does not say.
+async fn catalog(hub: &Hub, headers: &HeaderMap) -> Result<Held, ApiError> {
+    let stated = headers.get(SCHEMA_HEADER).map(|value| value.to_str().unwrap_or_default());
+    if let Some(stated) = stated {
+        let refused = || ApiError::new(Code::BadRequest, format!("{SCHEMA_HEADER} is malformed"));
+        let node = Schemas::from_header(stated).ok_or_else(refused)?;
+        let own = hub.config.schemas;
+        if gate(own, node) == Gate::UpdateRequired {
+            let detail = format!(
+                "schema version mismatch, update required: this till has book {} and catalog {}, \
+                 the hub has book {} and catalog {}",
+                node.book, node.catalog, own.book, own.catalog
+            );
+            return Err(ApiError::new(Code::UpdateRequired, detail).hint(
+                "install the hub's version of counterfoil-node; sales go on and still reach the hub",
+            ));
+        }
+    }
+    Ok(hub.copies.catalog().await?)
+}
+
+async fn info(hub: &Hub, held: Held) -> Result<Info, CopyFailure> {
+    hub.copies.work(held, |copy| Ok(copy.info()?.to_wire())).await
+}
+
+async fn export(hub: &Hub, held: Held, generation: u64, zstd: bool) -> Answer {
+    let work = move |copy: &mut counterfoil_replica::Copy| {
+        Ok(match copy.export(generation)? {
+            ExportOutcome::File { bytes, digest } => Ok((bodies::encode(bytes, zstd), digest)),
+            ExportOutcome::Gone { generation } => Err(generation),
+        })
+    };
+    Ok(match hub.copies.work(held, work).await? {
+        Ok((encoded, digest)) => {
+            let mut response = binary(encoded);
+            if let Ok(value) = HeaderValue::from_str(&digest.to_string()) {
+                response.headers_mut().insert(DIGEST_HEADER, value);
+            }
+            response
+        }
+        Err(generation) => gone(generation),
+    })
+}
+
+fn gone(generation: u64) -> Response {
+    (StatusCode::GONE, Json(GenerationAnswer { generation })).into_response()
+}
+
+async fn pull(hub: &Hub, held: Held, segments: &Segments, zstd: bool) -> Answer {
+    let generation = number(segments, "generation")?;
+    let (start, end) = (number(segments, "start")?, number(segments, "end")?);
+    let work = move |copy: &mut counterfoil_replica::Copy| {
+        Ok(match copy.pull(generation, start, end)? {
+            PullOutcome::Frames(frames) => Ok(bodies::encode(frames, zstd)),
+            other => Err(other),
+        })
+    };
+    Ok(match hub.copies.work(held, work).await? {
+        Ok(encoded) => binary(encoded),
+        Err(PullOutcome::Ended { generation }) => {
+            (StatusCode::BAD_REQUEST, Json(GenerationAnswer { generation })).into_response()
+        }
+        Err(PullOutcome::Gone { generation }) => gone(generation),
+        Err(PullOutcome::BadRequest | PullOutcome::Frames(_)) => {
+            return Err(ApiError::new(Code::BadRequest, "the range of frames makes no sense"));
+        }
+    })
+}
+
+pub(crate) async fn book_info(
+    State(hub): Hubs,
+    node: AuthedNode,
+    segments: Segments,
+) -> Result<Json<Info>, ApiError> {
+    let held = book(&hub, &node, &segments).await?;
+    Ok(Json(info(&hub, held).await?))
+}
+
+pub(crate) async fn book_export(
+    State(hub): Hubs,
+    node: AuthedNode,
+    segments: Segments,
+    headers: HeaderMap,
+) -> Answer {
+    let generation = number(&segments, "generation")?;
+    let held = book(&hub, &node, &segments).await?;
+    export(&hub, held, generation, accepts_zstd(&headers)).await
+}
+
+pub(crate) async fn book_pull(
+    State(hub): Hubs,
+    node: AuthedNode,
+    segments: Segments,
+    headers: HeaderMap,
+) -> Answer {
+    let held = book(&hub, &node, &segments).await?;
+    pull(&hub, held, &segments, accepts_zstd(&headers)).await
+}
+
+pub(crate) async fn book_push(
+    State(hub): Hubs,
+    node: AuthedNode,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let named = segments.get("node").map_or("", String::as_str);
+    let id = own_book(&hub, &node, named).await?;
+    let generation = number(&segments, "generation")?;
+    let (start, end) = (number(&segments, "start")?, number(&segments, "end")?);
+    let (chain, encoding) = (chain_header(&headers, CHAIN_HEADER)?, encoding(&headers)?);
+    let body = bodies::read(&headers, body, PUSH_WIRE_BYTES_MAX, BODY_TIMEOUT).await?;
+    // A slow body must not hold the copy, so it is taken only now.
+    let held = hub.copies.book(id).await?;
+    let work = move |copy: &mut counterfoil_replica::Copy| {
+        let plain = match bodies::decode(encoding, body, PUSH_PLAIN_BYTES_MAX) {
+            Ok(plain) => plain,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let push = Push { generation, start, end, body: &plain, chain };
+        Ok(Ok(copy.push(&push)?))
+    };
+    let outcome = hub.copies.work(held, work).await??;
+    if let PushOutcome::BadRequest(refusal) = outcome {
+        return Err(ApiError::new(Code::BadRequest, refusal.to_string()));
+    }
+    if matches!(outcome, PushOutcome::Accepted { .. }) {
+        hub.inbox.wake(id);
+    }
+    Ok(Json(outcome.to_wire()).into_response())
+}
+
+pub(crate) async fn book_base(
+    State(hub): Hubs,
+    node: AuthedNode,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let named = segments.get("node").map_or("", String::as_str);
+    let id = own_book(&hub, &node, named).await?;
+    let encoding = encoding(&headers)?;
+    let digest = chain_header(&headers, DIGEST_HEADER)?.ok_or_else(|| {
+        ApiError::new(Code::BadRequest, format!("a base needs the header {DIGEST_HEADER}"))
+    })?;
+    let body = bodies::read(&headers, body, BASE_WIRE_BYTES_MAX, BASE_BODY_TIMEOUT).await?;
+    let held = hub.copies.book(id).await?;
+    let work = move |copy: &mut counterfoil_replica::Copy| {
+        let plain = match bodies::decode(encoding, body, BASE_PLAIN_BYTES_MAX) {
+            Ok(plain) => plain,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        Ok(Ok(copy.replace_base(&plain, digest)?))
+    };
+    match hub.copies.work(held, work).await?? {
+        BaseOutcome::Replaced { generation } => {
+            hub.inbox.wake(id);
+            Ok(Json(GenerationAnswer { generation }).into_response())
+        }
+        BaseOutcome::BadRequest(refusal) => {
+            Err(ApiError::new(Code::BadRequest, refusal.to_string()))
+        }
+    }
+}
+
+pub(crate) async fn catalog_info(
+    State(hub): Hubs,
+    _node: AuthedNode,
+    headers: HeaderMap,
+) -> Result<Json<Info>, ApiError> {
+    let held = catalog(&hub, &headers).await?;
+    Ok(Json(info(&hub, held).await?))
+}
+
+pub(crate) async fn catalog_export(
+    State(hub): Hubs,
+    _node: AuthedNode,
+    segments: Segments,
+    headers: HeaderMap,
+) -> Answer {
+    let generation = number(&segments, "generation")?;
+    let held = catalog(&hub, &headers).await?;
+    export(&hub, held, generation, accepts_zstd(&headers)).await
+}
+
+pub(crate) async fn catalog_pull(
+    State(hub): Hubs,
+    _node: AuthedNode,
+    segments: Segments,
+    headers: HeaderMap,
+) -> Answer {
+    let held = catalog(&hub, &headers).await?;
+    pull(&hub, held, &segments, accepts_zstd(&headers)).await
+}
+
+/// The catalog is the hub's; a till proposes changes in its book.
+pub(crate) async fn catalog_refuse(State(hub): Hubs, node: AuthedNode) -> ApiError {
+    hub.alert("catalog_write", Some(node.id), "a till tried to write the catalog").await;
+    ApiError::new(Code::Forbidden, "the catalog is written by the hub alone")
+        .hint("propose the change with `counterfoil-node catalog set`")
+}

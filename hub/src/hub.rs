@@ -1,0 +1,135 @@
+//! One open hub: its databases, its copies, and what both the daemon and the commands do on them.
+
+use crate::config::HubConfig;
+use crate::consolidator::Inbox;
+use crate::copies::{Copies, CopyFailure};
+use crate::datadir::{DataDir, DataDirError, Ownership};
+use crate::store::{self, Reader, Store, StoreError};
+use counterfoil_domain::{HubId, NodeId};
+use counterfoil_protocol::wire::hub::AlertRow;
+use counterfoil_replica::env::{Env, Worker};
+use std::sync::{Arc, OnceLock};
+
+/// See the module. Fields drop in this order: connections close before the copies that pin them,
+/// and the folder is given up last.
+pub struct Hub {
+    pub(crate) writer: Worker<Store>,
+    /// Answers who is calling; never behind a report.
+    pub(crate) lookups: Worker<Reader>,
+    pub(crate) reports: Worker<Reader>,
+    pub(crate) copies: Copies,
+    pub(crate) inbox: Inbox,
+    pub(crate) config: HubConfig,
+    pub(crate) env: Env,
+    pub(crate) id: HubId,
+    pub(crate) admin_token: String,
+    /// URL it listens on, once it does.
+    pub(crate) url: OnceLock<String>,
+    pub(crate) dir: DataDir,
+    _ownership: Ownership,
+}
+
+/// Why a hub cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenHubError {
+    /// Its folder.
+    #[error("the hub's folder cannot be used")]
+    DataDir(#[from] DataDirError),
+    /// Another process works on the folder.
+    #[error("another process works on this folder")]
+    InUse,
+    /// Its databases.
+    #[error("the hub's databases cannot be opened")]
+    Store(#[from] StoreError),
+    /// The catalog that tills pull.
+    #[error("the catalog cannot be opened for tills")]
+    Catalog(#[from] CopyFailure),
+    /// The operating system has no thread to give.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Hub {
+    /// Opens a hub, setting it up at the first time.
+    ///
+    /// # Errors
+    /// [`OpenHubError`].
+    pub async fn open(config: HubConfig, env: Env) -> Result<Arc<Self>, OpenHubError> {
+        let dir = DataDir::new(&config.data);
+        dir.create()?;
+        let ownership = dir.own()?.ok_or(OpenHubError::InUse)?;
+        Self::open_owned(config, env, ownership).await
+    }
+
+    /// Opens a hub in a folder that the caller owns already.
+    ///
+    /// # Errors
+    /// [`OpenHubError`].
+    pub async fn open_owned(
+        config: HubConfig,
+        env: Env,
+        ownership: Ownership,
+    ) -> Result<Arc<Self>, OpenHubError> {
+        let dir = DataDir::new(&config.data);
+        dir.create()?;
+        // Whoever owns the folder knows that no hub listens.
+        dir.withdraw(&env)?;
+        let admin_token = dir.admin_token(&*env.random)?;
+        let now_ms = env.clock.now_ms();
+        let (hub_db, catalog_db) = (dir.hub_db(), dir.catalog_db());
+        store::create_catalog(&catalog_db, &*env.files, now_ms)?;
+        let copies = Copies::new(env.clone(), dir.books(), catalog_db.clone());
+        // From here on the catalog's WAL is pinned, whichever connection closes.
+        drop(copies.catalog().await?);
+        let store = Store::open(&hub_db, &catalog_db, now_ms)?;
+        let id = store.hub_id(now_ms, &*env.random)?;
+        let lookups = Reader::open(&hub_db, &catalog_db)?;
+        let reports = Reader::open(&hub_db, &catalog_db)?;
+        let start = |name, reader| Worker::start(env.execution, name, reader);
+        Ok(Arc::new(Self {
+            writer: Worker::start(env.execution, "hub-writer", store)
+                .map_err(OpenHubError::Thread)?,
+            lookups: start("hub-lookups", lookups).map_err(OpenHubError::Thread)?,
+            reports: start("hub-reports", reports).map_err(OpenHubError::Thread)?,
+            copies,
+            inbox: Inbox::default(),
+            config,
+            env,
+            id,
+            admin_token,
+            url: OnceLock::new(),
+            dir,
+            _ownership: ownership,
+        }))
+    }
+
+    /// The hub's id.
+    #[must_use]
+    pub fn id(&self) -> HubId {
+        self.id
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.env.clock.now_ms()
+    }
+
+    /// Logs something that a person should look at, and puts it on record.
+    pub(crate) async fn alert(&self, kind: &'static str, node: Option<NodeId>, detail: &str) {
+        tracing::warn!(kind, node = node.map(tracing::field::display), detail, "alert");
+        let (at_ms, detail) = (self.now_ms(), detail.to_owned());
+        let alert = AlertRow { at_ms, kind: kind.to_owned(), node_id: node, detail };
+        if let Err(error) = self.writer.call(move |store| store.alert(&alert)).await {
+            // The log line above is the fallback.
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot store the alert");
+        }
+    }
+
+    /// URL that join codes carry unless the operator gives another.
+    pub(crate) async fn join_url(&self) -> Result<String, StoreError> {
+        if let Some(url) = self.config.public_url.as_ref().or(self.url.get()) {
+            return Ok(url.clone());
+        }
+        let remembered = self.writer.call(|store| store.remembered_url()).await?;
+        Ok(remembered.unwrap_or_else(|| format!("http://{}", crate::config::LISTEN_DEFAULT)))
+    }
+}

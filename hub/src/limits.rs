@@ -1,0 +1,83 @@
+//! Named limits: unit, reason, and what happens at the limit.
+
+use std::time::Duration;
+
+/// Bytes of one pushed batch as it arrives; more is answered with 413. Four times what our own
+/// client sends before compression.
+pub const PUSH_WIRE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a whole database as it arrives; more is answered with 413. A book of ten years of a
+/// busy lane stays below.
+pub const BASE_WIRE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Bytes of a pushed batch after decompression: what [`counterfoil_replica`] takes in one request,
+/// and one frame more, so that its own refusal names the rule.
+pub const PUSH_PLAIN_BYTES_MAX: usize = 16_385 * 4_120;
+
+/// Bytes of a whole database after decompression; more is answered with 413.
+pub const BASE_PLAIN_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
+
+/// Bytes of a JSON request; more is answered with 413. The largest is a catalog edit.
+pub const JSON_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of an answer that a command reads: a whole catalog as JSON; more is an error.
+pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Time for a request's body to arrive; then the request is refused, so no client holds a
+/// connection for ever.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The same for a whole database: 512 MB over 10 Mbit/s is seven minutes.
+pub const BASE_BODY_TIMEOUT: Duration = Duration::from_secs(1_800);
+
+/// Time that open requests get when the hub is told to stop; then they are cut off. A cut push is
+/// repeated by its node.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Books that are held open at once; the one used longest ago is closed for another. Each holds
+/// two file descriptors and a checksum index.
+pub const COPIES_OPEN_MAX: usize = 64;
+
+/// Journal entries that are consolidated in one transaction: some 40,000 rows of a busy shop, a
+/// fraction of a second, so that no other writer waits long. More go into the next transaction.
+pub const CONSOLIDATE_ENTRIES_MAX: i64 = 2_000;
+
+/// Catalog rows that are published in one transaction; same reason.
+pub const PUBLISH_ROWS_MAX: usize = 2_000;
+
+/// Rows kept in `run` and in `alert`; the oldest are removed.
+pub const HISTORY_ROWS_MAX: i64 = 10_000;
+
+/// An alert that repeats within this time is not written again, in milliseconds: a till with a
+/// wrong token asks every few seconds.
+pub const ALERT_REPEAT_MS: i64 = 60_000;
+
+/// Alerts shown by `status`.
+pub const STATUS_ALERTS_MAX: i64 = 20;
+
+/// Contact of a node is written at most this often when nothing else changed, in milliseconds.
+pub const SEEN_INTERVAL_MS: i64 = 10_000;
+
+/// Write transactions on `hub.db` between two checkpoints of it.
+pub const CHECKPOINT_TRANSACTIONS: u64 = 64;
+
+/// How long a command waits for another command or a starting hub on the same folder.
+pub const COMMAND_WAIT: Duration = Duration::from_secs(20);
+
+/// Pause between two attempts to get at a folder that another command uses.
+pub const COMMAND_RETRY: Duration = Duration::from_millis(40);
+
+/// Deadline of one request of a command to the running hub.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long a join code holds unless the operator says otherwise, in minutes.
+pub const JOIN_CODE_MINUTES: i64 = 24 * 60;
+
+/// Most characters of a shop's name, phone or address; more is refused.
+pub const NAME_CHARS_MAX: usize = 200;
+
+/// zstd level of answers: its default.
+pub const ZSTD_LEVEL: i32 = 3;
+
+/// Answers below this size are not compressed, in bytes.
+pub const COMPRESS_BYTES_MIN: usize = 256;

@@ -1,0 +1,129 @@
+//! Who is calling, and where does it stand?
+
+use super::{Reader, Store, StoreError, node_id, shop_id};
+use counterfoil_domain::{NodeId, ShopId};
+use counterfoil_migrate::params;
+use counterfoil_protocol::gate::Schemas;
+
+/// A node whose token was right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AuthedNode {
+    /// Short key of the hub's tables.
+    pub(crate) number: i64,
+    /// The node.
+    pub(crate) id: NodeId,
+    /// Its shop.
+    pub(crate) shop: ShopId,
+}
+
+/// What a token stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Credential {
+    /// A node that may sync.
+    Good(AuthedNode),
+    /// The node's access was taken back.
+    Revoked(NodeId),
+    /// The shop does not trade any more.
+    ShopInactive(NodeId),
+    /// Nobody's.
+    Unknown,
+}
+
+/// What a node said about itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contact {
+    pub(crate) schemas: Schemas,
+    pub(crate) catalog_revision: i64,
+    pub(crate) clock_offset_ms: i64,
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Standing {
+    pub(crate) consolidated_seq: i64,
+    pub(crate) quarantined: i64,
+    pub(crate) catalog_revision: i64,
+    /// Whether what it said is on record already and fresh.
+    pub(crate) contact_known: bool,
+}
+
+impl Reader {
+    /// Finds the owner of a token by its hash.
+    pub(crate) fn credential(&self, token_hash: &[u8]) -> Result<Credential, StoreError> {
+        let sql = "SELECT node.number, node.id, node.shop, node.revoked_ms IS NOT NULL, shop.active
+                   FROM node JOIN shop ON shop.id = node.shop WHERE node.token_hash = ?1";
+        let found = self.hub.query_optional(sql, params![token_hash], |row| {
+            let (id, shop) = (node_id(row, 1)?, shop_id(row, 2)?);
+            Ok(match (row.get(3)?, row.get(4)?) {
+                (true, _) => Credential::Revoked(id),
+                (false, false) => Credential::ShopInactive(id),
+                (false, true) => Credential::Good(AuthedNode { number: row.get(0)?, id, shop }),
+            })
+        })?;
+        Ok(found.unwrap_or(Credential::Unknown))
+    }
+
+    /// Where a node stands now, compared with what it says.
+    pub(crate) fn standing(
+        &self,
+        node: &AuthedNode,
+        contact: &Contact,
+        now_ms: i64,
+    ) -> Result<Standing, StoreError> {
+        // Entries of all priorities are through up to the lowest of the four watermarks.
+        let sql = "SELECT (SELECT CASE count(*) WHEN 4 THEN min(seq) ELSE 0 END
+                           FROM watermark WHERE node = ?1),
+                          (SELECT count(*) FROM quarantine WHERE node = ?1),
+                          (SELECT EXISTS (SELECT 1 FROM node WHERE number = ?1
+                           AND book_schema = ?2 AND catalog_schema = ?3 AND catalog_revision = ?4
+                           AND seen_ms BETWEEN ?5 AND ?6
+                           AND abs(clock_offset_ms - ?7) < 1000))";
+        let since = now_ms.saturating_sub(crate::limits::SEEN_INTERVAL_MS);
+        let params = params![
+            node.number,
+            i64::from(contact.schemas.book),
+            i64::from(contact.schemas.catalog),
+            contact.catalog_revision,
+            since,
+            now_ms,
+            contact.clock_offset_ms,
+        ];
+        let catalog_revision = self.catalog_revision()?;
+        Ok(self.hub.query_row(sql, params, |row| {
+            Ok(Standing {
+                consolidated_seq: row.get(0)?,
+                quarantined: row.get(1)?,
+                catalog_revision,
+                contact_known: row.get(2)?,
+            })
+        })?)
+    }
+}
+
+impl Store {
+    /// Puts on record what a node said.
+    pub(crate) fn record_contact(
+        &self,
+        node: i64,
+        contact: &Contact,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE node SET seen_ms = ?2, catalog_revision = ?5, clock_offset_ms = ?6,
+                       schema_ms = CASE WHEN book_schema IS ?3 AND catalog_schema IS ?4
+                                   THEN schema_ms ELSE ?2 END,
+                       book_schema = ?3, catalog_schema = ?4
+                   WHERE number = ?1";
+        self.hub.execute(
+            sql,
+            params![
+                node,
+                now_ms,
+                i64::from(contact.schemas.book),
+                i64::from(contact.schemas.catalog),
+                contact.catalog_revision,
+                contact.clock_offset_ms,
+            ],
+        )?;
+        Ok(())
+    }
+}

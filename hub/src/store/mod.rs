@@ -1,0 +1,175 @@
+//! The hub's databases: the only SQL on the hub side. One module for each question asked.
+//!
+//! [`Store`] owns the one connection that writes `hub.db` and the one that writes `catalog.db`;
+//! [`Reader`] sees what is committed and never makes a writer wait.
+
+mod activation;
+mod alerts;
+mod catalog;
+mod conflicts;
+mod consolidation;
+mod contact;
+mod edits;
+mod movement;
+mod nodes;
+mod publication;
+mod quarantine;
+mod reports;
+mod shops;
+mod status;
+
+pub(crate) use activation::{Activation, Admitted, Refusal, Right};
+pub(crate) use catalog::CatalogRow;
+pub(crate) use consolidation::{NodeBook, Step};
+pub(crate) use contact::{AuthedNode, Contact, Credential};
+pub(crate) use edits::HubEditError;
+pub(crate) use reports::Grouping;
+pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
+
+use counterfoil_domain::env::{Random, uuid_v7};
+use counterfoil_domain::ids::ParseIdError;
+use counterfoil_domain::{HubId, NodeId, ShopId};
+use counterfoil_migrate::{
+    ApplyError, Connection, Durability, Kind, OpenError, Row, SqlError, apply, open_and_migrate,
+    params,
+};
+use std::path::Path;
+
+/// Why a question to the databases has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A statement failed.
+    #[error("the hub's database refused a statement")]
+    Sql(#[from] SqlError),
+    /// A database cannot be opened.
+    #[error("the hub's database cannot be opened")]
+    Open(#[from] OpenError),
+    /// A database cannot be brought to this program's schema.
+    #[error("the hub's database cannot be migrated")]
+    Migrate(#[from] ApplyError),
+    /// A stored JSON text is damaged.
+    #[error("a stored {what} is not valid JSON")]
+    Json {
+        /// What was read.
+        what: &'static str,
+        /// Where it is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file beside the databases cannot be handled.
+    #[error("cannot prepare {what}")]
+    File {
+        /// Which file.
+        what: &'static str,
+        /// What the operating system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The writing connections.
+pub(crate) struct Store {
+    pub(crate) hub: Connection,
+    pub(crate) catalog: Connection,
+    pub(crate) shape: catalog::CatalogShape,
+    transactions: u64,
+}
+
+/// Connections that only read.
+pub(crate) struct Reader {
+    pub(crate) hub: Connection,
+    pub(crate) catalog: Connection,
+}
+
+impl Store {
+    /// Opens both databases. Somebody must hold a pin on the catalog's WAL already.
+    pub(crate) fn open(hub: &Path, catalog: &Path, now_ms: i64) -> Result<Self, StoreError> {
+        let hub = open_and_migrate(hub, Kind::Hub, now_ms)?;
+        let catalog = Connection::open_existing(catalog, Durability::Full)?;
+        apply(&catalog, Kind::Catalog, now_ms)?;
+        let shape = catalog::CatalogShape::load(&catalog)?;
+        Ok(Self { hub, catalog, shape, transactions: 0 })
+    }
+
+    /// The hub's own id, minted at the first start.
+    pub(crate) fn hub_id(&self, now_ms: i64, random: &dyn Random) -> Result<HubId, StoreError> {
+        let minted = uuid_v7(now_ms, random).hyphenated().to_string();
+        self.hub.execute("INSERT OR IGNORE INTO meta VALUES ('hub_id', ?1)", params![minted])?;
+        let sql = "SELECT value FROM meta WHERE key = 'hub_id'";
+        Ok(self.hub.query_row(sql, (), |row| row.get_with(0, |text: String| text.parse()))?)
+    }
+
+    /// Remembers the URL that join codes carry, for commands that run without the hub.
+    pub(crate) fn remember_url(&self, url: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta VALUES ('public_url', ?1)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value
+                   WHERE value <> excluded.value";
+        self.hub.execute(sql, params![url])?;
+        Ok(())
+    }
+
+    /// The URL remembered last.
+    pub(crate) fn remembered_url(&self) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT value FROM meta WHERE key = 'public_url'";
+        Ok(self.hub.query_optional(sql, (), |row| row.get(0))?)
+    }
+
+    /// Counts a write transaction of the consolidator; folds the WAL of `hub.db` now and then. A
+    /// reader in the way is no error: the next time will do.
+    pub(crate) fn count_transaction(&mut self) -> Result<(), StoreError> {
+        self.transactions += 1;
+        if self.transactions >= crate::limits::CHECKPOINT_TRANSACTIONS {
+            self.transactions = 0;
+            self.hub.checkpoint_truncate()?;
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// Opens both databases, which must exist.
+    pub(crate) fn open(hub: &Path, catalog: &Path) -> Result<Self, StoreError> {
+        let hub = Connection::open_read_only(hub)?;
+        let catalog = Connection::open_read_only(catalog)?;
+        Ok(Self { hub, catalog })
+    }
+}
+
+/// Makes a `catalog.db` that holds the schema in its main file, complete or not at all.
+pub(crate) fn create_catalog(
+    path: &Path,
+    files: &dyn counterfoil_replica::env::Files,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let file_error = |source| StoreError::File { what: "catalog.db", source };
+    if files.exists(path).map_err(file_error)? {
+        return Ok(());
+    }
+    let new = path.with_extension("new");
+    for leftover in ["new", "new-wal", "new-shm"] {
+        files.remove_if_exists(&path.with_extension(leftover)).map_err(file_error)?;
+    }
+    // The only handle: closing it folds the WAL into the file.
+    open_and_migrate(&new, Kind::Catalog, now_ms)?.close();
+    files.rename_durable(&new, path).map_err(file_error)
+}
+
+fn shop_id(row: &Row<'_>, index: usize) -> Result<ShopId, SqlError> {
+    row.get_with(index, |bytes: Vec<u8>| ShopId::from_slice(&bytes))
+}
+
+fn shop_id_optional(row: &Row<'_>, index: usize) -> Result<Option<ShopId>, SqlError> {
+    row.get_with(index, |bytes: Option<Vec<u8>>| -> Result<_, ParseIdError> {
+        bytes.map(|bytes| ShopId::from_slice(&bytes)).transpose()
+    })
+}
+
+fn node_id(row: &Row<'_>, index: usize) -> Result<NodeId, SqlError> {
+    row.get_with(index, |bytes: Vec<u8>| NodeId::from_slice(&bytes))
+}
+
+fn node_id_optional(row: &Row<'_>, index: usize) -> Result<Option<NodeId>, SqlError> {
+    row.get_with(index, |bytes: Option<Vec<u8>>| -> Result<_, ParseIdError> {
+        bytes.map(|bytes| NodeId::from_slice(&bytes)).transpose()
+    })
+}

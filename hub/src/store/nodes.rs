@@ -1,0 +1,54 @@
+//! Which nodes are there, and how are they?
+
+use super::{Reader, Store, StoreError, node_id, shop_id};
+use counterfoil_domain::NodeId;
+use counterfoil_migrate::params;
+use counterfoil_protocol::gate::{Gate, Schemas, gate};
+use counterfoil_protocol::wire::hub::NodeRow;
+
+impl Store {
+    /// Takes a node's access back; false when there is no such node. A second time changes nothing.
+    pub(crate) fn revoke(&self, node: NodeId, now_ms: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE node SET revoked_ms = coalesce(revoked_ms, ?2) WHERE id = ?1";
+        Ok(self.hub.execute(sql, params![node.to_bytes(), now_ms])? > 0)
+    }
+}
+
+impl Reader {
+    /// All nodes by shop and lane.
+    pub(crate) fn nodes(&self, hub: Schemas) -> Result<Vec<NodeRow>, StoreError> {
+        let published = self.catalog_revision()?;
+        let sql = "SELECT node.id, node.shop, shop.name, lane, revoked_ms IS NOT NULL, halted,
+                      book_schema, catalog_schema, seen_ms, catalog_revision, clock_offset_ms,
+                      (SELECT CASE count(*) WHEN 4 THEN min(seq) ELSE 0 END
+                       FROM watermark WHERE watermark.node = number),
+                      (SELECT count(*) FROM quarantine WHERE quarantine.node = number)
+                   FROM node JOIN shop ON shop.id = node.shop ORDER BY shop.name, lane";
+        Ok(self.hub.query_map(sql, (), |row| {
+            let schemas = Schemas {
+                book: row.get::<Option<i32>>(6)?.unwrap_or(hub.book),
+                catalog: row.get::<Option<i32>>(7)?.unwrap_or(hub.catalog),
+            };
+            let state = match (row.get(4)?, row.get::<Option<String>>(5)?, gate(hub, schemas)) {
+                (true, _, _) => "revoked",
+                (false, Some(_), _) => "diverged",
+                (false, None, Gate::UpdateRequired) => "update_required",
+                (false, None, Gate::Open) => "active",
+            };
+            let catalog_revision: Option<i64> = row.get(9)?;
+            Ok(NodeRow {
+                node_id: node_id(row, 0)?,
+                shop_id: shop_id(row, 1)?,
+                shop: row.get(2)?,
+                lane: row.get(3)?,
+                state: state.to_owned(),
+                seen_ms: row.get(8)?,
+                consolidated_seq: row.get(11)?,
+                quarantined: row.get(12)?,
+                catalog_revision,
+                catalog_pending: published - catalog_revision.unwrap_or(0),
+                clock_offset_ms: row.get(10)?,
+            })
+        })?)
+    }
+}
