@@ -6,9 +6,9 @@
 use crate::limits::COPIES_OPEN_MAX;
 use counterfoil_domain::NodeId;
 use counterfoil_replica::env::Env;
-use counterfoil_replica::{Copy, CopyError, CopyKind, Retry};
+use counterfoil_replica::{Copy, CopyError, CopyInfo, CopyKind, Retry};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 
@@ -116,6 +116,20 @@ impl Copies {
         self.env.execution.blocking(task).await
     }
 
+    /// What a copy holds; the copy stays held.
+    ///
+    /// # Errors
+    /// [`CopyFailure`].
+    pub async fn info(&self, held: Held) -> Result<(Held, CopyInfo), CopyFailure> {
+        let Held { mut guard } = held;
+        let task = move || {
+            let copy = guard.as_mut().ok_or(CopyFailure::Closed)?;
+            let info = copy.info()?;
+            Ok((Held { guard }, info))
+        };
+        self.env.execution.blocking(task).await
+    }
+
     /// The slot of a book; closes the book used longest ago when too many are open.
     fn slot(&self, node: NodeId) -> Slot {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,13 +148,5 @@ impl Copies {
         let slot = Slot::default();
         open.slots.insert(node, (now, Arc::clone(&slot)));
         slot
-    }
-}
-
-impl Held {
-    /// The copy's path.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        self.guard.as_ref().map(Copy::path)
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     Retry,
     chain::ChainIndex,
     env::Files,
-    frame::{Chain, Frame, frames, whole_transactions_bytes},
+    frame::{Chain, frames, whole_transactions_bytes},
     limits::{FRAME_BYTES, REQUEST_FRAMES_MAX, TAIL_BYTES_MAX},
     numbering::{Mapping, Next, Record, RecordError, Resolution, Swap},
     swap,
@@ -78,7 +78,6 @@ impl CopyError {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Copy {
     path: PathBuf,
     kind: CopyKind,
@@ -101,6 +100,12 @@ struct Now {
 impl Now {
     fn committed(&self) -> u64 {
         self.position.frames
+    }
+}
+
+impl std::fmt::Debug for Copy {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Copy").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -323,7 +328,8 @@ impl Copy {
         let mapping = Mapping { generation: old + 1, shift: 0, chain: digest };
         let keep_suffix = Some(swap::unused_suffix(&*self.files, &self.path, old)?);
         let change = Swap { mapping, keep_suffix };
-        swap::begin(&*self.files, &self.path, &mut self.record, bytes, change)?;
+        swap::stage(&*self.files, &self.path, bytes)?;
+        self.change_record(|record| record.swap = Some(change))?;
         self.wal = None;
         let now = self.observe()?;
         Ok(BaseOutcome::Replaced { generation: now.mapping.generation })

@@ -5,6 +5,7 @@
 //! unsafe code: `wal/raw.rs` and `vfs.rs`.
 
 mod chain;
+pub mod compress;
 pub mod copy;
 pub mod env;
 pub mod frame;

@@ -145,19 +145,25 @@ pub enum RecordError {
 
 impl Default for Record {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Record {
+    /// The record of an empty WAL.
+    #[must_use]
+    pub fn new(mapping: Option<Mapping>) -> Self {
         Self {
             format: FORMAT,
             salt: None,
-            mapping: None,
+            mapping,
             next: None,
             closed: Vec::new(),
             pending_base: None,
             swap: None,
         }
     }
-}
 
-impl Record {
     /// Compares with the salt observed now and takes over what it means.
     ///
     /// The caller writes the record when it changed, before anything else.

@@ -12,7 +12,7 @@ use crate::{
     env::{Files, files::beside},
     frame::Chain,
     limits::PAGE_BYTES,
-    numbering::{Mapping, Record, RecordError, Swap},
+    numbering::{Record, RecordError},
 };
 
 /// What every SQLite database file begins with.
@@ -61,20 +61,11 @@ pub(crate) fn check_base(bytes: &[u8], digest: Chain) -> Result<(), BaseRefusal>
     if fits { Ok(()) } else { Err(BaseRefusal::Content) }
 }
 
-/// Stores the new file beside and records the intent. From here on [`finish`] completes it.
-pub(crate) fn begin(
-    files: &dyn Files,
-    database: &Path,
-    record: &mut Record,
-    bytes: &[u8],
-    swap: Swap,
-) -> Result<(), RecordError> {
+/// Stores the new file beside. The record's `swap`, set afterwards, is the intent that makes it
+/// count; from then on [`finish`] completes it.
+pub(crate) fn stage(files: &dyn Files, database: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     let incoming = incoming_path(database);
-    files.write_atomic(&incoming, bytes).map_err(failed(&incoming))?;
-    let intent = Record { swap: Some(swap), ..record.clone() };
-    intent.store(files, &record_path(database))?;
-    *record = intent;
-    Ok(())
+    files.write_atomic(&incoming, bytes).map_err(failed(&incoming))
 }
 
 /// Completes a swap that was begun; does nothing when none was.
@@ -91,9 +82,7 @@ pub(crate) fn finish(
         put_away(files, database, swap.keep_suffix.as_deref()).map_err(failed(database))?;
         files.rename_durable(&incoming, database).map_err(failed(&incoming))?;
     }
-    let Mapping { generation, shift, chain } = swap.mapping;
-    let mapping = Some(Mapping { generation, shift, chain });
-    let swapped = Record { mapping, ..Record::default() };
+    let swapped = Record::new(Some(swap.mapping));
     swapped.store(files, &record_path(database))?;
     *record = swapped;
     Ok(())

@@ -115,7 +115,7 @@ async fn complete(node: &Node, pending: PendingActivation) -> Result<ActivateAns
     let detail = json!({"shop_id": answer.shop, "shop": answer.shop_name, "lane": answer.lane});
     let event = "activated".to_owned();
     node.log(LogRow { at_ms: now_ms, level: "info".to_owned(), event, detail }).await;
-    node.ask_for_sync(true);
+    node.nudge();
     Ok(answer)
 }
 

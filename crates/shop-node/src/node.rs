@@ -42,7 +42,12 @@ pub(crate) struct Inner {
     pub(crate) store: Worker<ShopStore>,
     pub(crate) book: BookReplica,
     pub(crate) catalog: CatalogReplica,
-    pub(crate) wake: Notify,
+    /// Something urgent was recorded.
+    pub(crate) urgent: Notify,
+    /// Something was recorded that can wait for company.
+    pub(crate) written: Notify,
+    /// Somebody wants a sync now.
+    pub(crate) nudge: Notify,
     pub(crate) state: Mutex<SyncState>,
     /// Held while a sync runs: one at a time.
     pub(crate) syncing: tokio::sync::Mutex<()>,
@@ -96,7 +101,9 @@ impl Node {
             store,
             book,
             catalog,
-            wake: Notify::new(),
+            urgent: Notify::new(),
+            written: Notify::new(),
+            nudge: Notify::new(),
             state: Mutex::new(SyncState::default()),
             syncing: tokio::sync::Mutex::new(()),
             config,

@@ -1,1 +1,9 @@
-//! Fixtures, a simulated clock and temporary databases, for tests only.
+//! For tests only: a clock that is set by hand, repeatable randomness, directories that go away.
+
+mod clock;
+mod directory;
+mod random;
+
+pub use clock::ManualClock;
+pub use directory::TempDir;
+pub use random::SeededRandom;

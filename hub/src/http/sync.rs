@@ -13,7 +13,7 @@ use crate::secrets::from_hex_32;
 use crate::store::AuthedNode;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Response};
 use counterfoil_protocol::gate::{Gate, SCHEMA_HEADER, Schemas, gate};
 use counterfoil_protocol::problem::Code;
@@ -21,16 +21,35 @@ use counterfoil_protocol::wire::replication::{
     CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer, Info,
 };
 use counterfoil_replica::{BaseOutcome, Chain, ExportOutcome, PullOutcome, Push, PushOutcome};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 type Hubs = State<Arc<Hub>>;
-type Segments = Path<BTreeMap<String, String>>;
 type Answer = Result<Response, ApiError>;
 
+/// The named parts of the address.
+pub(crate) struct Segments(BTreeMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let refused = |_| ApiError::new(Code::BadRequest, "the address is malformed");
+        let path = Path::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
+        path.map(|Path(segments)| Self(segments)).map_err(refused)
+    }
+}
+
+impl Segments {
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
 fn number(segments: &Segments, name: &str) -> Result<u64, ApiError> {
-    let text = segments.get(name).map_or("", String::as_str);
+    let text = segments.text(name);
     let refused = |_| ApiError::new(Code::BadRequest, format!("`{text}` is not a {name} number"));
     text.parse().map_err(refused)
 }
@@ -43,7 +62,7 @@ fn chain_header(headers: &HeaderMap, name: &str) -> Result<Option<Chain>, ApiErr
 }
 
 async fn book(hub: &Hub, node: &AuthedNode, segments: &Segments) -> Result<Held, ApiError> {
-    let named = segments.get("node").map_or("", String::as_str);
+    let named = segments.text("node");
     let id = own_book(hub, node, named).await?;
     Ok(hub.copies.book(id).await?)
 }
@@ -154,7 +173,7 @@ pub(crate) async fn book_push(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let named = segments.get("node").map_or("", String::as_str);
+    let named = segments.text("node");
     let id = own_book(&hub, &node, named).await?;
     let generation = number(&segments, "generation")?;
     let (start, end) = (number(&segments, "start")?, number(&segments, "end")?);
@@ -187,7 +206,7 @@ pub(crate) async fn book_base(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let named = segments.get("node").map_or("", String::as_str);
+    let named = segments.text("node");
     let id = own_book(&hub, &node, named).await?;
     let encoding = encoding(&headers)?;
     let digest = chain_header(&headers, DIGEST_HEADER)?.ok_or_else(|| {

@@ -19,10 +19,9 @@ mod shops;
 mod status;
 
 pub(crate) use activation::{Activation, Admitted, Refusal, Right};
-pub(crate) use catalog::CatalogRow;
 pub(crate) use consolidation::{NodeBook, Step};
 pub(crate) use contact::{AuthedNode, Contact, Credential};
-pub(crate) use edits::HubEditError;
+pub(crate) use edits::{HubEdit, HubEditError};
 pub(crate) use reports::Grouping;
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 

@@ -1,1 +1,53 @@
 //! The main job on real processes: a chain of shops trades through an outage.
+//!
+//! The driver starts a hub and tills as child processes, puts a network between them that it can
+//! cut, sells, kills and restarts, and keeps its own account of everything that a till
+//! acknowledged. At the end it stops all processes and compares that account with the hub's
+//! tables: the verdict is computed there and nowhere else.
+//!
+//! Start with [`run`]. `scenario` tells the two stories, `fleet` holds the processes, `verdict`
+//! compares.
+
+mod account;
+mod binaries;
+mod client;
+mod config;
+mod daemon;
+mod directory;
+mod fleet;
+mod format;
+mod hub;
+mod network;
+mod report;
+mod scenario;
+mod till;
+mod timeline;
+mod trade;
+mod verdict;
+
+pub use self::{
+    account::shop_of,
+    config::{Config, Options},
+    report::{Kills, Memory, Report, ShopReport},
+    timeline::{Style, Timeline},
+};
+
+/// Runs the whole demo and computes its verdict; a difference is in the report, not an error.
+///
+/// # Errors
+/// Something that keeps the story from being told: no binaries, a process that does not start, a
+/// till that refuses a correct sale, or tills that never agree with the hub.
+pub async fn run(config: &Config, timeline: &Timeline) -> anyhow::Result<Report> {
+    let binaries = binaries::find(config, timeline).await?;
+    let directory = directory::Directory::create(config.keep.as_deref())?;
+    match &config.data {
+        Some(file) => {
+            let story = scenario::replay::run(config, file, &binaries, &directory, timeline);
+            Box::pin(story).await
+        }
+        None => {
+            let story = scenario::generated::run(config, &binaries, &directory, timeline);
+            Box::pin(story).await
+        }
+    }
+}

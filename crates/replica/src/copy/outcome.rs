@@ -106,16 +106,16 @@ pub enum PushOutcome {
 }
 
 impl PushOutcome {
-    /// HTTP status and body; `None` stands for a 400.
+    /// The body of a 200; `None` stands for a 400.
     #[must_use]
-    pub fn to_wire(&self) -> Option<PushAnswer> {
+    pub fn to_wire(self) -> Option<PushAnswer> {
         let conflict = |generation, max_frame_no, ended| PushAnswer {
             status: PushStatus::Conflict,
             generation,
             max_frame_no,
             ended,
         };
-        match *self {
+        match self {
             Self::Accepted { generation, max_frame_no } => {
                 Some(PushAnswer { status: PushStatus::Ok, ..conflict(generation, max_frame_no, None) })
             }

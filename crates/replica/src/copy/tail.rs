@@ -82,6 +82,9 @@ impl Tail {
 
     /// Rolling checksum after the tail, given the one before.
     pub(super) fn chain(&mut self, before: Chain) -> Chain {
+        if self.body.is_empty() {
+            return before;
+        }
         let body = &self.body;
         *self.chain.get_or_insert_with(|| before.after_all(body))
     }

@@ -7,17 +7,19 @@
 mod state;
 mod wait;
 
+pub(crate) use state::notice;
 pub use state::{Phase, SyncState};
 
 use crate::credentials::CredentialError;
 use crate::node::{Node, StoreGate};
 use crate::problem::chain;
+use counterfoil_domain::Priority;
 use counterfoil_protocol::gate::{Gate as SchemaGate, SCHEMA_HEADER};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::{CATALOG_PATH, HELLO_PATH, HelloAnswer, HelloRequest, book_path};
 use counterfoil_protocol::wire::node::{LogRow, SyncReport};
 use counterfoil_replica::env::HttpRequest;
-use counterfoil_replica::{LocalError, PullError, PushError, Remote};
+use counterfoil_replica::{LocalError, PullError, PushError, Remote, RemoteError};
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{Binding, StoreError};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -73,20 +75,17 @@ impl SyncError {
     pub fn phase(&self) -> Phase {
         match self {
             Self::NotActivated => Phase::Trial,
-            Self::Offline { .. }
-            | Self::Push(PushError::Offline { .. })
-            | Self::Pull(PullError::Offline { .. }) => Phase::Offline,
-            Self::Refused(problem) if problem.status >= 500 => Phase::Offline,
-            Self::NoToken
-            | Self::Push(PushError::Unauthorized { .. })
-            | Self::Pull(PullError::Unauthorized { .. }) => Phase::AuthRefused,
+            Self::Offline { .. } => Phase::Offline,
+            Self::NoToken => Phase::AuthRefused,
             Self::Refused(problem) => match problem.code {
+                _ if problem.status >= 500 => Phase::Offline,
                 Code::Unauthorized | Code::Forbidden => Phase::AuthRefused,
                 Code::UpdateRequired => Phase::UpdateRequired,
                 _ => Phase::Failed,
             },
-            Self::Push(PushError::UpdateRequired { .. })
-            | Self::Pull(PullError::UpdateRequired { .. }) => Phase::UpdateRequired,
+            Self::Push(PushError::Remote(remote)) | Self::Pull(PullError::Remote(remote)) => {
+                remote_phase(remote)
+            }
             Self::Credential(_) | Self::Push(_) | Self::Pull(_) | Self::Local(_) | Self::Store(_) => {
                 Phase::Failed
             }
@@ -111,6 +110,17 @@ impl SyncError {
     }
 }
 
+fn remote_phase(error: &RemoteError) -> Phase {
+    match error {
+        RemoteError::Offline(_) | RemoteError::Unavailable { .. } => Phase::Offline,
+        RemoteError::Unauthorized { .. } => Phase::AuthRefused,
+        RemoteError::UpdateRequired => Phase::UpdateRequired,
+        RemoteError::Request(_) | RemoteError::Status { .. } | RemoteError::Answer { .. } => {
+            Phase::Failed
+        }
+    }
+}
+
 /// The background: syncs when something happened, when it is time, and after a pause when it
 /// failed. Ends only with the task.
 pub async fn run(node: Node) {
@@ -122,19 +132,36 @@ pub async fn run(node: Node) {
             let settled = node.is_settled().await;
             pace.after(&outcome, settled, node.inner.env.random.as_ref());
         }
+        wait(&node, &pace).await;
+    }
+}
+
+/// Waits for the next reason to sync. After a failure a sale is no reason: the pause is there to
+/// spare a hub that is down; a person, an activation or the end of the pause is.
+async fn wait(node: &Node, pace: &Pace) {
+    let inner = &node.inner;
+    if pace.is_failing() {
         tokio::select! {
             biased;
-            () = node.inner.wake.notified() => {}
+            () = inner.nudge.notified() => {}
             () = tokio::time::sleep(pace.pause()) => {}
         }
-        // Edits and stock wait a moment for company; a sale has set the flag already.
-        if !node.state().take_urgent() {
+        return;
+    }
+    tokio::select! {
+        biased;
+        () = inner.nudge.notified() => {}
+        () = inner.urgent.notified() => {}
+        () = inner.written.notified() => {
+            // Edits and stock wait a moment for company; a sale does not.
             tokio::select! {
                 biased;
-                () = node.inner.wake.notified() => {}
+                () = inner.nudge.notified() => {}
+                () = inner.urgent.notified() => {}
                 () = tokio::time::sleep(pace.gather()) => {}
             }
         }
+        () = tokio::time::sleep(pace.pause()) => {}
     }
 }
 
@@ -313,12 +340,17 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
 }
 
 impl Node {
-    /// Asks for a sync: at once for a sale, after a moment for the rest [T4].
-    pub(crate) fn ask_for_sync(&self, urgent: bool) {
-        if urgent {
-            self.state().set_urgent();
+    /// Something was recorded: a sale asks for a sync at once, the rest after a moment [T4].
+    pub(crate) fn recorded(&self, priority: Priority) {
+        match priority {
+            Priority::Critical | Priority::High => self.inner.urgent.notify_one(),
+            Priority::Normal | Priority::Low => self.inner.written.notify_one(),
         }
-        self.inner.wake.notify_one();
+    }
+
+    /// A person or an activation wants a sync now, whatever failed before.
+    pub(crate) fn nudge(&self) {
+        self.inner.nudge.notify_one();
     }
 
     pub(crate) async fn is_bound(&self) -> bool {

@@ -2,7 +2,6 @@
 
 use crate::problem::chain;
 use crate::sync::SyncError;
-use counterfoil_protocol::gate::Gate;
 use counterfoil_protocol::wire::hub::HelloAnswer;
 use counterfoil_protocol::wire::node::{LogRow, SyncReport};
 use serde_json::json;
@@ -63,7 +62,6 @@ pub struct SyncState {
     pub bytes_up: u64,
     /// Bytes received by this process.
     pub bytes_down: u64,
-    urgent: bool,
 }
 
 impl SyncState {
@@ -124,28 +122,19 @@ impl SyncState {
         let row = || LogRow { at_ms: now_ms, level: level.into(), event: event.into(), detail };
         news.then(row)
     }
-
-    pub(crate) fn set_urgent(&mut self) {
-        self.urgent = true;
-    }
-
-    pub(crate) fn take_urgent(&mut self) -> bool {
-        std::mem::take(&mut self.urgent)
-    }
 }
 
 /// What a person should do, when there is something to do.
-pub(crate) fn notice(phase: Phase, gate: Option<Gate>) -> Option<String> {
-    match (phase, gate) {
-        (Phase::UpdateRequired, _) | (_, Some(Gate::UpdateRequired)) => Some(
-            "schema version mismatch, update required: sales still go to the hub, the catalog waits \
-             until a newer Counterfoil is installed on this till"
-                .to_owned(),
-        ),
-        (Phase::AuthRefused, _) => Some(
+pub(crate) fn notice(phase: Phase) -> Option<String> {
+    let text = match phase {
+        Phase::UpdateRequired => {
+            "schema version mismatch, update required: sales still go to the hub, the catalog waits until \
+             a newer Counterfoil is installed on this till"
+        }
+        Phase::AuthRefused => {
             "the hub does not accept this till any more: ask the operator for a join code; selling goes on"
-                .to_owned(),
-        ),
-        _ => None,
-    }
+        }
+        Phase::Trial | Phase::Online | Phase::Offline | Phase::Syncing | Phase::Failed => return None,
+    };
+    Some(text.to_owned())
 }

@@ -24,13 +24,13 @@ impl Pace {
         self.pause
     }
 
-    /// How long less urgent writes wait for company; nothing while a failure or an unsettled
-    /// delivery asks for another run anyway.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// How long less urgent writes wait for company.
     pub(crate) fn gather(&self) -> Duration {
-        match self.failures + self.unsettled {
-            0 => Duration::from_millis(self.config.batch_delay_ms),
-            _ => Duration::ZERO,
-        }
+        Duration::from_millis(self.config.batch_delay_ms)
     }
 
     pub(crate) fn after(

@@ -1,0 +1,241 @@
+//! A node's side of one database: its WAL, its record, its rolling checksum. Blocking.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    Retry,
+    chain::ChainIndex,
+    env::Files,
+    frame::Chain,
+    numbering::{Mapping, Next, Record, RecordError, Resolution},
+    swap,
+    wal::{Checkpoint, Durability, Position, Wal, WalError},
+};
+
+/// Why the local side of replication failed. The database is unharmed.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// The database.
+    #[error("the local database failed")]
+    Wal(#[from] WalError),
+    /// The record beside it.
+    #[error("the local replication record failed")]
+    Record(#[from] RecordError),
+    /// Readers or writers did not make room for a checkpoint.
+    #[error("the database {path} is in use, no checkpoint now")]
+    Busy {
+        /// The database.
+        path: PathBuf,
+    },
+}
+
+impl LocalError {
+    /// What the caller should do.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Wal(error) if error.is_busy() => Retry::Now,
+            Self::Wal(_) | Self::Busy { .. } | Self::Record(RecordError::File { .. }) => {
+                Retry::Later
+            }
+            Self::Record(_) => Retry::Never,
+        }
+    }
+}
+
+/// Result of asking for a local checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalCheckpoint {
+    /// The WAL is small enough.
+    NotNeeded,
+    /// The hub does not have everything yet: push first.
+    Unacknowledged,
+    /// Somebody reads or writes; try again later.
+    Busy,
+    /// The WAL starts anew.
+    Done,
+}
+
+/// Who writes the database on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// The node itself: an empty WAL gets a mark, so that its salt is known from the first frame on.
+    Node,
+    /// Only this crate, with frames from the hub.
+    Replication,
+}
+
+/// See the module.
+pub(crate) struct Local {
+    path: PathBuf,
+    files: Arc<dyn Files>,
+    writer: Writer,
+    /// `None` while the file is being replaced.
+    wal: Option<Wal>,
+    pub(crate) record: Record,
+    chain: ChainIndex,
+    /// Frames of the current WAL that the hub has, as far as this process knows.
+    acknowledged: u64,
+}
+
+impl Local {
+    /// Opens the database and completes what a crash interrupted. No other connection may be open.
+    pub(crate) fn open(
+        path: &Path,
+        files: Arc<dyn Files>,
+        writer: Writer,
+    ) -> Result<Self, LocalError> {
+        let mut record = Record::load(&*files, &swap::record_path(path))?.unwrap_or_default();
+        swap::finish(&*files, path, &mut record)?;
+        let chain = ChainIndex::new(None, Chain([0; 32]));
+        let path = path.to_owned();
+        let mut local = Self { path, files, writer, wal: None, record, chain, acknowledged: 0 };
+        local.observe()?;
+        Ok(local)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn files(&self) -> &dyn Files {
+        &*self.files
+    }
+
+    pub(crate) fn wal(&mut self) -> Result<&mut Wal, LocalError> {
+        let durability = match self.writer {
+            Writer::Node => Durability::Full,
+            // Frames that a power cut takes away are pulled again.
+            Writer::Replication => Durability::Normal,
+        };
+        let wal = match self.wal.take() {
+            Some(wal) => wal,
+            None => Wal::open(&self.path, durability)?,
+        };
+        Ok(self.wal.insert(wal))
+    }
+
+    pub(crate) fn close_wal(&mut self) {
+        self.wal = None;
+    }
+
+    /// Finds out what the WAL is now and brings the record up to it.
+    pub(crate) fn observe(&mut self) -> Result<Position, LocalError> {
+        let mut position = self.wal()?.position()?;
+        let before = self.record.clone();
+        let resolution = self.record.resolve(position.salt);
+        if self.writer == Writer::Node && position.frames == 0 {
+            match self.wal()?.mark() {
+                Ok(()) => {
+                    position = self.wal()?.position()?;
+                    self.record.salt = position.salt;
+                }
+                // A writer is about to put the first frame there itself.
+                Err(error) if error.is_busy() => {}
+                Err(error) => {
+                    self.record = before;
+                    return Err(error.into());
+                }
+            }
+        }
+        if resolution == Resolution::Foreign {
+            let path = self.path.display();
+            tracing::warn!(%path, "another program made a checkpoint: the frame numbers are lost");
+        }
+        if resolution != Resolution::Same {
+            self.acknowledged = 0;
+        }
+        if self.record != before
+            && let Err(error) = self.record.store(&*self.files, &swap::record_path(&self.path))
+        {
+            // What is not stored has not happened: the next call resolves again.
+            self.record = before;
+            return Err(error.into());
+        }
+        self.fit_chain(position);
+        Ok(position)
+    }
+
+    fn fit_chain(&mut self, position: Position) {
+        if let Some(mapping) = self.record.mapping
+            && !self.chain.belongs_to(position.salt, mapping.chain)
+        {
+            self.chain = ChainIndex::new(position.salt, mapping.chain);
+        }
+    }
+
+    /// Stores a changed record; the old one stays in force when that fails.
+    pub(crate) fn change_record(
+        &mut self,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), LocalError> {
+        let mut record = self.record.clone();
+        change(&mut record);
+        if record != self.record {
+            record.store(&*self.files, &swap::record_path(&self.path))?;
+            self.record = record;
+        }
+        Ok(())
+    }
+
+    /// Rolling checksum after a local frame, by the mapping given.
+    pub(crate) fn chain_at(&mut self, mapping: &Mapping, frame: u64) -> Result<Chain, LocalError> {
+        self.wal()?;
+        let Self { wal: Some(wal), chain, .. } = self else { return Ok(mapping.chain) };
+        let seed = mapping.chain;
+        Ok(wal.read(|reading| {
+            if !chain.belongs_to(reading.position().salt, seed) {
+                *chain = ChainIndex::new(reading.position().salt, seed);
+            }
+            chain.at(reading, frame)
+        })?)
+    }
+
+    /// Frames `first..=last` and the rolling checksum after them.
+    pub(crate) fn frames(
+        &mut self,
+        mapping: &Mapping,
+        first: u64,
+        last: u64,
+    ) -> Result<(Vec<u8>, Chain), LocalError> {
+        let chain = self.chain_at(mapping, last)?;
+        let mut body = Vec::new();
+        self.wal()?.read(|reading| reading.frames_into(first, last, &mut body))?;
+        Ok((body, chain))
+    }
+
+    pub(crate) fn acknowledge(&mut self, frames: u64) {
+        self.acknowledged = frames;
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Folds the WAL into the main file. Call it within the gate; `next` is what holds afterwards.
+    ///
+    /// `before_mark` runs on the empty WAL, before anything can be written to it.
+    pub(crate) fn checkpoint(
+        &mut self,
+        next: Option<Mapping>,
+        before_mark: impl FnOnce() -> Result<(), LocalError>,
+    ) -> Result<Checkpoint, LocalError> {
+        let intent = Next { mapping: next, closes: None };
+        self.change_record(|record| record.next = Some(intent))?;
+        match self.wal()?.checkpoint_truncate()? {
+            Checkpoint::Busy => {
+                self.change_record(|record| record.next = None)?;
+                Ok(Checkpoint::Busy)
+            }
+            Checkpoint::Done => {
+                let prepared = before_mark();
+                // Also when preparing failed: the checkpoint took place.
+                self.observe()?;
+                prepared.map(|()| Checkpoint::Done)
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Pushes the node's book to the hub: resumable, idempotent, never in the way of a sale.
+//!
+//! Nothing has to be remembered between pushes but the record of `numbering.rs`: the hub says what
+//! it has, the rolling checksum says whether that is ours, and the rest is sent. When the two do not
+//! belong together the whole book goes up as a new base (design 6, rules 3 to 5).
+
+mod book;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use counterfoil_protocol::wire::replication::PushStatus;
+
+use self::book::{BaseReason, BaseUpload, Plan, Sending};
+use crate::{
+    Retry,
+    copy::wal_bytes,
+    env::{Execution, Files},
+    gate::{Gate, GateClosed, GateUse, in_gate},
+    limits::REPLANS_MAX,
+    local::{Local, LocalCheckpoint, LocalError, Writer},
+    remote::{Body, HubInfo, Packet, Remote, RemoteError},
+};
+
+/// Why a push ended early. What the hub has answered for stays pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The hub, or the way there.
+    #[error("the push did not reach the hub")]
+    Remote(#[from] RemoteError),
+    /// The hub has frames that this book does not have: two books under one name. Nothing is
+    /// overwritten.
+    #[error(
+        "the hub has {hub_frames} frames of generation {generation}, this book has {local_frames}"
+    )]
+    Diverged {
+        /// The generation.
+        generation: u64,
+        /// Frames at the hub.
+        hub_frames: u64,
+        /// Frames here.
+        local_frames: u64,
+    },
+    /// The whole book would have to go up, and this hub does not take it.
+    #[error("the hub does not take a whole book")]
+    BaseNotTaken,
+    /// Hub and node changed their minds too often in one push.
+    #[error("hub and node did not agree on where to go on")]
+    Unsettled,
+    /// The writer has stopped.
+    #[error("the book's writer has stopped")]
+    GateClosed(#[from] GateClosed),
+    /// The local database.
+    #[error("the local side of the push failed")]
+    Local(#[from] LocalError),
+}
+
+impl PushError {
+    /// What the caller should do.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Remote(error) => error.retry(),
+            Self::Local(error) => error.retry(),
+            Self::Unsettled | Self::BaseNotTaken => Retry::Later,
+            Self::Diverged { .. } | Self::GateClosed(_) => Retry::Never,
+        }
+    }
+}
+
+/// What a push did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PushReport {
+    /// Frames sent and acknowledged.
+    pub frames: u64,
+    /// Bytes of bodies sent, as they went over the line.
+    pub bytes_up: u64,
+    /// The hub's generation.
+    pub generation: u64,
+    /// The hub's highest frame.
+    pub max_frame_no: u64,
+    /// Whether the whole book went up.
+    pub base_uploaded: bool,
+}
+
+/// How far a push is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Frames acknowledged in this push.
+    pub frames_done: u64,
+    /// Frames this push is about.
+    pub frames_total: u64,
+    /// Bytes of bodies sent so far.
+    pub bytes_up: u64,
+}
+
+/// Where a book stands, without asking the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BookStatus {
+    /// The hub's generation, once the hub has the book.
+    pub generation: Option<u64>,
+    /// Frames in the WAL.
+    pub frames: u64,
+    /// Of them, frames the hub has answered for since this process began.
+    pub frames_acknowledged: u64,
+    /// Size of the WAL in bytes.
+    pub wal_bytes: u64,
+}
+
+/// The node's book as it travels up. Open it before every other connection to the book and drop it
+/// after them: it keeps SQLite from folding the WAL away.
+#[derive(Clone)]
+pub struct BookReplica {
+    local: Arc<Mutex<Local>>,
+    /// Pushes and checkpoints exclude each other.
+    operation: Arc<tokio::sync::Mutex<()>>,
+    execution: Execution,
+}
+
+impl std::fmt::Debug for BookReplica {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("BookReplica").finish_non_exhaustive()
+    }
+}
+
+impl BookReplica {
+    /// Opens the book, creating an empty one when there is none. Blocking.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub fn open(
+        path: &Path,
+        files: Arc<dyn Files>,
+        execution: Execution,
+    ) -> Result<Self, LocalError> {
+        let local = Local::open(path, files, Writer::Node)?;
+        Ok(Self { local: Arc::new(Mutex::new(local)), operation: Arc::default(), execution })
+    }
+
+    /// Brings the hub's copy up to what the book holds now. Safe to drop at any point.
+    ///
+    /// # Errors
+    /// [`PushError`].
+    pub async fn push(
+        &self,
+        remote: &Remote,
+        gate: &dyn Gate,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<PushReport, PushError> {
+        let _operation = self.operation.lock().await;
+        let mut report = PushReport::default();
+        for _ in 0..REPLANS_MAX {
+            let info = remote.info().await?;
+            let hub = info.clone();
+            match self.on_local(move |local| book::plan(local, &hub)).await? {
+                Plan::Base(reason) => {
+                    if report.base_uploaded {
+                        return Err(PushError::Unsettled);
+                    }
+                    self.upload_base(remote, gate, &info, reason, &mut report).await?;
+                }
+                Plan::Diverged { generation, hub_frames, local_frames } => {
+                    return Err(PushError::Diverged { generation, hub_frames, local_frames });
+                }
+                Plan::Send(sending) => {
+                    let zstd = info.takes_zstd;
+                    if self.send(remote, sending, zstd, &mut report, progress).await? {
+                        return Ok(report);
+                    }
+                }
+            }
+        }
+        Err(PushError::Unsettled)
+    }
+
+    /// Sends what is planned; false when the hub's answer calls for a new plan.
+    async fn send(
+        &self,
+        remote: &Remote,
+        mut sending: Sending,
+        zstd: bool,
+        report: &mut PushReport,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<bool, PushError> {
+        let total = report.frames + (sending.until - sending.acknowledged);
+        while sending.acknowledged < sending.until {
+            let packet = self.on_local(move |local| book::packet(local, &sending, zstd)).await?;
+            let Some((packet, last)) = packet else { return Ok(false) };
+            let Packet { generation, end, .. } = packet;
+            let sent_bytes = packet.body.sent_bytes();
+            let answer = remote.push(packet).await?;
+            report.bytes_up += sent_bytes;
+            if (answer.status, answer.generation, answer.max_frame_no)
+                != (PushStatus::Ok, generation, end - 1)
+            {
+                return Ok(false);
+            }
+            report.frames += last - sending.acknowledged;
+            sending.acknowledged = last;
+            let kept = self.on_local(move |local| book::acknowledge(local, &sending)).await?;
+            if !kept {
+                return Ok(false);
+            }
+            let (frames_done, bytes_up) = (report.frames, report.bytes_up);
+            progress(Progress { frames_done, frames_total: total, bytes_up });
+        }
+        report.generation = sending.mapping.generation;
+        report.max_frame_no = sending.hub_frame();
+        Ok(true)
+    }
+
+    async fn upload_base(
+        &self,
+        remote: &Remote,
+        gate: &dyn Gate,
+        info: &HubInfo,
+        reason: BaseReason,
+        report: &mut PushReport,
+    ) -> Result<(), PushError> {
+        if !info.takes_base {
+            return Err(PushError::BaseNotTaken);
+        }
+        tracing::info!(?reason, "the whole book goes up");
+        let upload = self.on_local(BaseUpload::prepare).await?;
+        let local = Arc::clone(&self.local);
+        let upload = in_gate(gate, GateUse::Checkpoint, move || {
+            let mut local = local.lock().unwrap_or_else(PoisonError::into_inner);
+            upload.checkpoint(&mut local)
+        })
+        .await??;
+        let zstd = info.takes_zstd;
+        let (digest, body) = self
+            .on_local(move |local| {
+                let (digest, bytes) = upload.read(local)?;
+                Ok::<_, LocalError>((digest, Body::pack(bytes, zstd)))
+            })
+            .await?;
+        let sent_bytes = body.sent_bytes();
+        let generation = remote.base(body, digest).await?;
+        report.bytes_up += sent_bytes;
+        report.base_uploaded = true;
+        self.on_local(move |local| book::bind(local, generation, digest)).await?;
+        Ok(())
+    }
+
+    /// Folds the WAL into the main file when it is larger than the limit and the hub has all of it,
+    /// or when the hub has never been met.
+    ///
+    /// # Errors
+    /// [`LocalError`]; [`LocalError::Busy`] also when the writer has stopped.
+    pub async fn checkpoint_if_over(
+        &self,
+        gate: &dyn Gate,
+        limit_bytes: u64,
+    ) -> Result<LocalCheckpoint, LocalError> {
+        let _operation = self.operation.lock().await;
+        let first = self.on_local(move |local| book::may_checkpoint(local, limit_bytes)).await?;
+        if first != LocalCheckpoint::Done {
+            return Ok(first);
+        }
+        let local = Arc::clone(&self.local);
+        let result = in_gate(gate, GateUse::Checkpoint, move || {
+            let mut local = local.lock().unwrap_or_else(PoisonError::into_inner);
+            book::checkpoint_if_over(&mut local, limit_bytes)
+        });
+        match result.await {
+            Ok(result) => result,
+            Err(GateClosed) => Ok(LocalCheckpoint::Busy),
+        }
+    }
+
+    /// Where the book stands, without asking the hub.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn status(&self) -> Result<BookStatus, LocalError> {
+        self.on_local(|local| {
+            let position = local.observe()?;
+            Ok(BookStatus {
+                generation: local.record.mapping.map(|mapping| mapping.generation),
+                frames: position.frames,
+                frames_acknowledged: local.acknowledged(),
+                wal_bytes: wal_bytes(position.frames),
+            })
+        })
+        .await
+    }
+
+    async fn on_local<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Local) -> R + Send + 'static,
+    ) -> R {
+        let local = Arc::clone(&self.local);
+        // A panic in earlier work leaves nothing half done that the next observation would not see.
+        self.execution
+            .blocking(move || work(&mut local.lock().unwrap_or_else(PoisonError::into_inner)))
+            .await
+    }
+}

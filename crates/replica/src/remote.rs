@@ -1,0 +1,351 @@
+//! The hub's replication calls as the node makes them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use counterfoil_protocol::wire::replication::{
+    CHAIN_HEADER, ClosedGeneration, DIGEST_HEADER, EXTENSION_BASE, EXTENSION_ZSTD,
+    GenerationAnswer, Info, PushAnswer,
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    Retry, compress,
+    env::{HttpClient, HttpError, HttpRequest, HttpResponse},
+    frame::Chain,
+    limits::{
+        ANSWER_BYTES_MAX, BASE_BYTES_MAX, BASE_TIMEOUT, FRAME_BYTES, PULL_FRAMES_MAX,
+        REQUEST_TIMEOUT,
+    },
+};
+
+/// Why a call to the hub did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The hub cannot be reached; it may or may not have acted.
+    #[error("the hub is offline")]
+    Offline(#[source] HttpError),
+    /// The request cannot be sent as it is.
+    #[error("the request to the hub is not possible")]
+    Request(#[source] HttpError),
+    /// The token is unknown, revoked, or not for this database.
+    #[error("the hub does not accept the credentials (status {status})")]
+    Unauthorized {
+        /// 401 or 403.
+        status: StatusCode,
+    },
+    /// The hub wants a newer node.
+    #[error("the hub requires an update of this node")]
+    UpdateRequired,
+    /// The hub cannot answer now.
+    #[error("the hub cannot answer now (status {status})")]
+    Unavailable {
+        /// 408, 429 or 5xx.
+        status: StatusCode,
+    },
+    /// A status that the protocol does not have.
+    #[error("the hub answers {call} with status {status}")]
+    Status {
+        /// The call.
+        call: &'static str,
+        /// The status.
+        status: StatusCode,
+    },
+    /// An answer that cannot be read.
+    #[error("the hub's answer to {call} is not understood")]
+    Answer {
+        /// The call.
+        call: &'static str,
+    },
+}
+
+impl RemoteError {
+    /// What the caller should do.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Offline(_)
+            | Self::Unavailable { .. }
+            | Self::Status { .. }
+            | Self::Answer { .. } => Retry::Later,
+            Self::Request(_) | Self::Unauthorized { .. } | Self::UpdateRequired => Retry::Never,
+        }
+    }
+}
+
+/// What the hub says about a database.
+#[derive(Clone, Debug)]
+pub(crate) struct HubInfo {
+    pub(crate) generation: u64,
+    pub(crate) max_frame_no: u64,
+    /// `None` from a server that is not ours.
+    pub(crate) chain: Option<Chain>,
+    pub(crate) chain_start: Option<Chain>,
+    pub(crate) closed: Vec<ClosedGeneration>,
+    pub(crate) takes_zstd: bool,
+    pub(crate) takes_base: bool,
+}
+
+impl HubInfo {
+    pub(crate) fn end_of(&self, generation: u64) -> Option<u64> {
+        self.closed.iter().find(|it| it.generation == generation).map(|it| it.end_frame)
+    }
+}
+
+/// Frames ready to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub(crate) generation: u64,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) chain: Chain,
+    pub(crate) body: Body,
+}
+
+/// A body, perhaps compressed.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    bytes: Bytes,
+    zstd: bool,
+}
+
+impl Body {
+    /// Compresses when the hub can take it and it is worth it.
+    pub(crate) fn pack(bytes: Vec<u8>, zstd: bool) -> Self {
+        if zstd
+            && let Ok(packed) = compress::encode(&bytes)
+            && packed.len() < bytes.len()
+        {
+            return Self { bytes: packed.into(), zstd: true };
+        }
+        Self { bytes: bytes.into(), zstd: false }
+    }
+
+    /// Bytes on the line.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Answer to a pull.
+#[derive(Debug)]
+pub(crate) enum Pulled {
+    Frames { body: Vec<u8>, bytes_down: u64 },
+    Ended,
+    Gone,
+}
+
+/// Answer to an export.
+#[derive(Debug)]
+pub(crate) enum Exported {
+    File { bytes: Vec<u8>, digest: Option<Chain>, bytes_down: u64 },
+    Gone,
+}
+
+/// One database at the hub: its address and the credentials for it.
+#[derive(Clone)]
+pub struct Remote {
+    http: HttpClient,
+    base_url: String,
+    token: Option<String>,
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Remote").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    /// The database at `base_url`, without a slash at its end; `token` is sent as a bearer token.
+    #[must_use]
+    pub fn new(http: HttpClient, base_url: impl Into<String>, token: Option<String>) -> Self {
+        let base_url = base_url.into();
+        let base_url = base_url.trim_end_matches('/').to_owned();
+        Self { http, base_url, token }
+    }
+
+    pub(crate) async fn info(&self) -> Result<HubInfo, RemoteError> {
+        const CALL: &str = "GET /info";
+        let call = Call::get("/info".to_owned(), ANSWER_BYTES_MAX);
+        let response = self.send(call).await?;
+        let info: Info = read_json(CALL, &response)?;
+        let wrong = || RemoteError::Answer { call: CALL };
+        if info.current_generation == 0 {
+            return Err(wrong());
+        }
+        let chain = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| wrong()),
+        };
+        let has = |extension: &str| info.extensions.iter().any(|known| known == extension);
+        Ok(HubInfo {
+            generation: info.current_generation,
+            max_frame_no: info.max_frame_no,
+            chain: chain(&info.chain)?,
+            chain_start: chain(&info.chain_start)?,
+            takes_zstd: has(EXTENSION_ZSTD),
+            takes_base: has(EXTENSION_BASE),
+            closed: info.closed,
+        })
+    }
+
+    pub(crate) async fn push(&self, packet: Packet) -> Result<PushAnswer, RemoteError> {
+        const CALL: &str = "POST /sync";
+        let Packet { generation, start, end, chain, body } = packet;
+        let path = format!("/sync/{generation}/{start}/{end}");
+        let mut call = Call::post(path, body, REQUEST_TIMEOUT);
+        call.header(CHAIN_HEADER, &chain.to_string());
+        let response = self.send(call).await?;
+        read_json(CALL, &response)
+    }
+
+    pub(crate) async fn base(&self, body: Body, digest: Chain) -> Result<u64, RemoteError> {
+        const CALL: &str = "POST /base";
+        let mut call = Call::post("/base".to_owned(), body, BASE_TIMEOUT);
+        call.header(DIGEST_HEADER, &digest.to_string());
+        let response = self.send(call).await?;
+        let answer: GenerationAnswer = read_json(CALL, &response)?;
+        Ok(answer.generation)
+    }
+
+    pub(crate) async fn pull(
+        &self,
+        generation: u64,
+        start: u64,
+    ) -> Result<Pulled, RemoteError> {
+        const CALL: &str = "GET /sync";
+        let end = start + PULL_FRAMES_MAX;
+        let limit = usize::try_from(PULL_FRAMES_MAX).unwrap_or_default() * FRAME_BYTES;
+        let mut call = Call::get(format!("/sync/{generation}/{start}/{end}"), limit);
+        call.header(ACCEPT_ENCODING.as_str(), compress::ENCODING);
+        let response = self.send(call).await?;
+        match response.status {
+            StatusCode::OK => {}
+            StatusCode::BAD_REQUEST => {
+                let _ended: GenerationAnswer = parse_json(CALL, &response.body)?;
+                return Ok(Pulled::Ended);
+            }
+            StatusCode::GONE => return Ok(Pulled::Gone),
+            status => return Err(RemoteError::Status { call: CALL, status }),
+        }
+        let bytes_down = u64::try_from(response.body.len()).unwrap_or(u64::MAX);
+        let body = unpack(CALL, &response, limit)?;
+        if body.is_empty() || !body.len().is_multiple_of(FRAME_BYTES) {
+            return Err(RemoteError::Answer { call: CALL });
+        }
+        Ok(Pulled::Frames { body, bytes_down })
+    }
+
+    pub(crate) async fn export(&self, generation: u64) -> Result<Exported, RemoteError> {
+        const CALL: &str = "GET /export";
+        let mut call = Call::get(format!("/export/{generation}"), BASE_BYTES_MAX);
+        call.timeout = BASE_TIMEOUT;
+        call.header(ACCEPT_ENCODING.as_str(), compress::ENCODING);
+        let response = self.send(call).await?;
+        match response.status {
+            StatusCode::OK => {}
+            StatusCode::GONE => return Ok(Exported::Gone),
+            status => return Err(RemoteError::Status { call: CALL, status }),
+        }
+        let bytes_down = u64::try_from(response.body.len()).unwrap_or(u64::MAX);
+        let digest = response.headers.get(DIGEST_HEADER).and_then(|value| value.to_str().ok());
+        let digest = digest.and_then(|text| text.parse().ok());
+        let bytes = unpack(CALL, &response, BASE_BYTES_MAX)?;
+        Ok(Exported::File { bytes, digest, bytes_down })
+    }
+
+    /// Sends a call; an answer that says more about hub or node than about the call is an error.
+    async fn send(&self, call: Call) -> Result<HttpResponse, RemoteError> {
+        let Call { method, path, mut headers, body, timeout, response_bytes_max } = call;
+        if let Some(token) = &self.token
+            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {token}"))
+        {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let url = format!("{}{path}", self.base_url);
+        let request = HttpRequest { method, url, headers, body, timeout, response_bytes_max };
+        let response = self.http.send(request).await.map_err(|error| match error {
+            HttpError::Connection { .. } | HttpError::Timeout { .. } => RemoteError::Offline(error),
+            HttpError::Address { .. }
+            | HttpError::Tls { .. }
+            | HttpError::Request(_)
+            | HttpError::TooLarge { .. } => RemoteError::Request(error),
+        })?;
+        let status = response.status;
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(RemoteError::Unauthorized { status })
+            }
+            StatusCode::UPGRADE_REQUIRED => Err(RemoteError::UpdateRequired),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+                Err(RemoteError::Unavailable { status })
+            }
+            status if status.is_server_error() => Err(RemoteError::Unavailable { status }),
+            _ => Ok(response),
+        }
+    }
+}
+
+struct Call {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+    timeout: Duration,
+    response_bytes_max: usize,
+}
+
+impl Call {
+    fn get(path: String, response_bytes_max: usize) -> Self {
+        let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
+        Self { method, path, headers, body, timeout: REQUEST_TIMEOUT, response_bytes_max }
+    }
+
+    fn post(path: String, body: Body, timeout: Duration) -> Self {
+        let mut headers = HeaderMap::new();
+        if body.zstd {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(compress::ENCODING));
+        }
+        let (method, response_bytes_max) = (Method::POST, ANSWER_BYTES_MAX);
+        Self { method, path, headers, body: body.bytes, timeout, response_bytes_max }
+    }
+
+    fn header(&mut self, name: &'static str, value: &str) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            self.headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+fn read_json<T: DeserializeOwned>(
+    call: &'static str,
+    response: &HttpResponse,
+) -> Result<T, RemoteError> {
+    if response.status != StatusCode::OK {
+        return Err(RemoteError::Status { call, status: response.status });
+    }
+    parse_json(call, &response.body)
+}
+
+fn parse_json<T: DeserializeOwned>(call: &'static str, body: &[u8]) -> Result<T, RemoteError> {
+    serde_json::from_slice(body).map_err(|_| RemoteError::Answer { call })
+}
+
+fn unpack(
+    call: &'static str,
+    response: &HttpResponse,
+    limit_bytes: usize,
+) -> Result<Vec<u8>, RemoteError> {
+    match response.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(response.body.to_vec()),
+        Some(b"zstd") => compress::decode(&response.body, limit_bytes)
+            .map_err(|_| RemoteError::Answer { call }),
+        Some(_) => Err(RemoteError::Answer { call }),
+    }
+}

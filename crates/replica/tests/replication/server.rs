@@ -1,0 +1,178 @@
+//! A minimal hub: one database, the protocol, and faults on demand.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Path as UrlPath, Request, State},
+    http::{HeaderMap, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use counterfoil_protocol::wire::replication::{CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer};
+use counterfoil_replica::{
+    BaseOutcome, Copy, CopyKind, ExportOutcome, PullOutcome, Push, Remote, compress,
+};
+
+use crate::support::{env, files};
+
+pub(crate) struct Hub {
+    pub(crate) copy: Mutex<Option<Copy>>,
+    /// Pushes that are applied and whose answer is dropped.
+    pub(crate) answers_to_drop: AtomicU32,
+    /// Rotate after that many pushes; 0 never.
+    pub(crate) rotate_every: AtomicU32,
+    pushes: AtomicU32,
+    pub(crate) pushed_bytes: AtomicU32,
+    url: String,
+}
+
+impl Hub {
+    pub(crate) async fn start(path: &Path, kind: CopyKind) -> Arc<Self> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let hub = Arc::new(Self {
+            copy: Mutex::new(Some(Copy::open(path, kind, files()).unwrap())),
+            answers_to_drop: AtomicU32::new(0),
+            rotate_every: AtomicU32::new(0),
+            pushes: AtomicU32::new(0),
+            pushed_bytes: AtomicU32::new(0),
+            url,
+        });
+        let router = Router::new()
+            .route("/info", get(info))
+            .route("/export/{generation}", get(export))
+            .route("/sync/{generation}/{start}/{end}", post(push).get(pull))
+            .route("/sync/{generation}/{start}/{end}/{baton}", post(push_with_baton))
+            .route("/base", post(base))
+            .layer(DefaultBodyLimit::disable())
+            .layer(middleware::from_fn_with_state(Arc::clone(&hub), faults))
+            .with_state(Arc::clone(&hub));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        hub
+    }
+
+    pub(crate) fn remote(&self) -> Remote {
+        Remote::new(env().http(), self.url.clone(), Some("token".to_owned()))
+    }
+
+    pub(crate) fn on_copy<R>(&self, work: impl FnOnce(&mut Copy) -> R) -> R {
+        work(self.copy.lock().unwrap().as_mut().unwrap())
+    }
+
+    /// Closes the copy, lets something happen to its files, and opens it again.
+    pub(crate) fn restart(&self, path: &Path, kind: CopyKind, meanwhile: impl FnOnce()) {
+        let mut copy = self.copy.lock().unwrap();
+        *copy = None;
+        meanwhile();
+        *copy = Some(Copy::open(path, kind, files()).unwrap());
+    }
+}
+
+async fn faults(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+    let is_push = request.method() == "POST";
+    let response = next.run(request).await;
+    if is_push {
+        let pushes = hub.pushes.fetch_add(1, Ordering::SeqCst) + 1;
+        let every = hub.rotate_every.load(Ordering::SeqCst);
+        if every > 0 && pushes.is_multiple_of(every) {
+            hub.on_copy(|copy| copy.checkpoint_if_over(0)).unwrap();
+        }
+        let take = |left: u32| left.checked_sub(1);
+        if hub.answers_to_drop.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() {
+            // An answer that breaks off: the client cannot know whether the push was applied.
+            let broken = futures_util::stream::once(async {
+                Err::<Bytes, _>(std::io::Error::other("cut"))
+            });
+            return Response::new(Body::from_stream(broken));
+        }
+    }
+    response
+}
+
+async fn info(State(hub): State<Arc<Hub>>) -> Response {
+    Json(hub.on_copy(Copy::info).unwrap().to_wire()).into_response()
+}
+
+async fn export(State(hub): State<Arc<Hub>>, UrlPath(generation): UrlPath<u64>) -> Response {
+    match hub.on_copy(|copy| copy.export(generation)).unwrap() {
+        ExportOutcome::File { bytes, digest } => {
+            ([(DIGEST_HEADER, digest.to_string())], bytes).into_response()
+        }
+        ExportOutcome::Gone { generation } => gone(generation),
+    }
+}
+
+async fn pull(
+    State(hub): State<Arc<Hub>>,
+    UrlPath((generation, start, end)): UrlPath<(u64, u64, u64)>,
+    headers: HeaderMap,
+) -> Response {
+    match hub.on_copy(|copy| copy.pull(generation, start, end)).unwrap() {
+        PullOutcome::Frames(body) if headers.contains_key("accept-encoding") => {
+            ([("content-encoding", "zstd")], compress::encode(&body).unwrap()).into_response()
+        }
+        PullOutcome::Frames(body) => body.into_response(),
+        PullOutcome::Ended { generation } => {
+            (StatusCode::BAD_REQUEST, Json(GenerationAnswer { generation })).into_response()
+        }
+        PullOutcome::Gone { generation } => gone(generation),
+        PullOutcome::BadRequest => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+    }
+}
+
+fn gone(generation: u64) -> Response {
+    (StatusCode::GONE, Json(GenerationAnswer { generation })).into_response()
+}
+
+async fn push_with_baton(
+    state: State<Arc<Hub>>,
+    UrlPath((generation, start, end, _baton)): UrlPath<(u64, u64, u64, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    push(state, UrlPath((generation, start, end)), headers, body).await
+}
+
+async fn push(
+    State(hub): State<Arc<Hub>>,
+    UrlPath((generation, start, end)): UrlPath<(u64, u64, u64)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    hub.pushed_bytes.fetch_add(u32::try_from(body.len()).unwrap(), Ordering::SeqCst);
+    let body = plain(&headers, body);
+    let chain = headers.get(CHAIN_HEADER).map(|value| value.to_str().unwrap().parse().unwrap());
+    let push = Push { generation, start, end, body: &body, chain };
+    match hub.on_copy(|copy| copy.push(&push)).unwrap().to_wire() {
+        Some(answer) => Json(answer).into_response(),
+        None => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+async fn base(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Bytes) -> Response {
+    let body = plain(&headers, body);
+    let digest = headers[DIGEST_HEADER].to_str().unwrap().parse().unwrap();
+    match hub.on_copy(|copy| copy.replace_base(&body, digest)).unwrap() {
+        BaseOutcome::Replaced { generation } => {
+            Json(GenerationAnswer { generation }).into_response()
+        }
+        BaseOutcome::BadRequest(_) => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+fn plain(headers: &HeaderMap, body: Bytes) -> Vec<u8> {
+    if headers.contains_key("content-encoding") {
+        compress::decode(&body, 1 << 30).unwrap()
+    } else {
+        body.to_vec()
+    }
+}

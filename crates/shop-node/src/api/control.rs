@@ -1,0 +1,156 @@
+//! Showing and steering: status, queue, log, sync, activation.
+
+use crate::activation;
+use crate::api::Json;
+use crate::node::Node;
+use crate::problem::Refusal;
+use crate::sync::{self, Phase, notice};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use counterfoil_protocol::problem::{Code, Problem};
+use counterfoil_protocol::wire::hub::ActivateAnswer;
+use counterfoil_protocol::wire::node::{
+    ActivateCommand, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
+};
+use counterfoil_shop_store::delivery::Reader;
+use counterfoil_shop_store::{ShopStore, StoreError};
+use serde::Deserialize;
+use serde_json::json;
+
+/// Rows in a list when the caller does not say.
+const ROWS_DEFAULT: i64 = 100;
+/// Rows in a list at most.
+const ROWS_MAX: i64 = 10_000;
+
+/// Which part of a list.
+#[derive(Deserialize)]
+pub(super) struct Page {
+    limit: Option<i64>,
+    offset: Option<i64>,
+}
+
+impl Page {
+    fn limit(&self) -> i64 {
+        self.limit.unwrap_or(ROWS_DEFAULT).clamp(0, ROWS_MAX)
+    }
+}
+
+fn page(query: Result<Query<Page>, QueryRejection>) -> Result<Page, Refusal> {
+    match query {
+        Ok(Query(page)) => Ok(page),
+        Err(rejection) => Err(Problem::new(Code::BadRequest, rejection.body_text()).into()),
+    }
+}
+
+pub(super) async fn health() -> axum::Json<serde_json::Value> {
+    axum::Json(json!({"status": "ok"}))
+}
+
+pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeStatus>, Refusal> {
+    let mut status = node.store(|store| stored_status(store)).await?;
+    let state = node.state().clone();
+    if status.sync_enabled {
+        let phase = if state.phase == Phase::Trial { Phase::Offline } else { state.phase };
+        let given_up = phase == Phase::Failed && state.retry_count < node.inner.config.attempts_max;
+        status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
+        status.notice = notice(phase);
+    }
+    status.quarantined = state.quarantined;
+    status.retry_count = state.retry_count;
+    status.last_error = state.last_error;
+    status.last_synced_ms = state.last_synced_ms;
+    status.clock_offset_ms = state.clock_offset_ms;
+    status.bytes_up = state.bytes_up;
+    status.bytes_down = state.bytes_down;
+    Ok(axum::Json(status))
+}
+
+/// The part of the status that the databases know.
+fn stored_status(store: &ShopStore) -> Result<NodeStatus, StoreError> {
+    let binding = store.binding().cloned();
+    let received = store.watermark(Reader::HubReceived)?;
+    let totals = store.totals()?;
+    let tier = match (&binding, store.pending_activation()?) {
+        (Some(_), _) => "active",
+        (None, Some(_)) => "activating",
+        (None, None) => "local_trial",
+    };
+    Ok(NodeStatus {
+        node_id: store.node(),
+        tier: tier.to_owned(),
+        sync_enabled: binding.is_some(),
+        sync: Phase::Trial.name().to_owned(),
+        notice: None,
+        shop_id: binding.as_ref().map(|binding| binding.shop),
+        shop_name: binding.as_ref().map(|binding| binding.shop_name.clone()),
+        lane: binding.as_ref().map(|binding| binding.lane),
+        hub_url: binding.map(|binding| binding.hub_url),
+        journal_seq: store.journal_seq(),
+        hub_received_seq: received,
+        hub_consolidated_seq: store.watermark(Reader::HubConsolidated)?,
+        pending: store.journal_seq() - received,
+        quarantined: 0,
+        pending_edits: store.pending_edits()?,
+        catalog_revision: store.catalog_revision()?,
+        retry_count: 0,
+        last_error: None,
+        last_synced_ms: None,
+        clock_offset_ms: None,
+        receipts: totals.receipts,
+        total_minor: totals.total_minor,
+        bytes_up: 0,
+        bytes_down: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+pub(super) async fn queue(
+    State(node): State<Node>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Result<axum::Json<Vec<QueueRow>>, Refusal> {
+    let limit = page(query)?.limit();
+    let mut rows = node.store(move |store| store.queue(limit)).await?;
+    let state = node.state().clone();
+    for row in rows.iter_mut().filter(|row| row.state == "pending") {
+        row.retry_count = state.retry_count;
+        row.last_error.clone_from(&state.last_error);
+        if state.phase == Phase::Syncing {
+            "syncing".clone_into(&mut row.state);
+        } else if state.retry_count >= node.inner.config.attempts_max {
+            "failed".clone_into(&mut row.state);
+        }
+    }
+    Ok(axum::Json(rows))
+}
+
+pub(super) async fn logs(
+    State(node): State<Node>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Result<axum::Json<Vec<LogRow>>, Refusal> {
+    let limit = page(query)?.limit();
+    Ok(axum::Json(node.store(move |store| store.logs(limit)).await?))
+}
+
+pub(super) async fn receipts(
+    State(node): State<Node>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Result<axum::Json<Vec<ReceiptRow>>, Refusal> {
+    let page = page(query)?;
+    let (limit, offset) = (page.limit(), page.offset.unwrap_or(0).max(0));
+    Ok(axum::Json(node.store(move |store| store.receipts(limit, offset)).await?))
+}
+
+/// Syncs now; also what a person does to retry what failed.
+pub(super) async fn sync(State(node): State<Node>) -> Result<axum::Json<SyncReport>, Refusal> {
+    let outcome = sync::sync_once(&node).await;
+    node.nudge();
+    outcome.map(axum::Json).map_err(|error| Refusal(error.problem()))
+}
+
+pub(super) async fn activate(
+    State(node): State<Node>,
+    Json(command): Json<ActivateCommand>,
+) -> Result<axum::Json<ActivateAnswer>, Refusal> {
+    let pending = activation::plan(&command)?;
+    Ok(axum::Json(activation::activate(&node, pending).await?))
+}

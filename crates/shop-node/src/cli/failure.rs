@@ -1,0 +1,100 @@
+//! How a command ends when it did not work: what happened, what to do next, and the exit code.
+
+use crate::config::ConfigError;
+use crate::local_client::ReachError;
+use crate::node::OpenNodeError;
+use crate::problem::chain;
+use counterfoil_migrate::ApplyError;
+use counterfoil_protocol::problem::Problem;
+use counterfoil_shop_store::OpenStoreError;
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+const EXIT_SCHEMA: u8 = 6;
+const EXIT_CONFIGURATION: u8 = 7;
+
+/// A command that did not work.
+#[derive(Debug)]
+pub struct Failure {
+    exit_code: u8,
+    text: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A directory, address or setting that cannot be used.
+    pub fn configuration(error: &dyn Error) -> Self {
+        Self { exit_code: EXIT_CONFIGURATION, text: chain(error), hint: None }
+    }
+
+    /// An argument that clap cannot judge.
+    pub(crate) fn usage(text: String, hint: &str) -> Self {
+        Self { exit_code: EXIT_USAGE, text, hint: Some(hint.to_owned()) }
+    }
+
+    /// Something that failed for a reason of its own.
+    pub(crate) fn failed(error: &dyn Error) -> Self {
+        Self { exit_code: EXIT_FAILED, text: chain(error), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+
+    /// Prints the failure and returns its exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+        // There is nobody to tell when standard error is closed.
+        let _unheard = write!(std::io::stderr(), "error: {}\n{hint}", self.text);
+        ExitCode::from(self.exit_code)
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { exit_code: problem.code.exit_code(), text: problem.detail, hint: problem.hint }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::configuration(&error)
+    }
+}
+
+fn schema_refusal(error: &OpenNodeError) -> Option<&ApplyError> {
+    match error {
+        OpenNodeError::Store(OpenStoreError::Migrate(apply)) => Some(apply),
+        OpenNodeError::Store(_) | OpenNodeError::Directory(_) | OpenNodeError::Replica(_) => None,
+    }
+}
+
+impl From<OpenNodeError> for Failure {
+    fn from(error: OpenNodeError) -> Self {
+        match schema_refusal(&error) {
+            Some(apply) => {
+                let exit_code =
+                    if apply.is_schema_conflict() { EXIT_SCHEMA } else { EXIT_CONFIGURATION };
+                Self { exit_code, text: chain(&error), hint: Some(apply.hint()) }
+            }
+            None => Self::configuration(&error),
+        }
+    }
+}
+
+impl From<ReachError> for Failure {
+    fn from(error: ReachError) -> Self {
+        match error {
+            ReachError::Open(error) => error.into(),
+            ReachError::NoNode(ref data) => Self::configuration(&error)
+                .hint(&format!("counterfoil-node init --data {}", data.display())),
+            ReachError::Lock { .. } | ReachError::Held(_) | ReachError::Config(_) => {
+                Self::configuration(&error)
+            }
+        }
+    }
+}

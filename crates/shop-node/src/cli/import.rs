@@ -1,0 +1,90 @@
+//! `counterfoil-node import`.
+
+use crate::cli::output::{self, money};
+use crate::cli::{Common, Failure};
+use crate::import::command::{ImportError, ImportReport, progress_bar, run};
+use crate::import::Filter;
+use crate::local_client::LocalClient;
+use clap::Args;
+use counterfoil_protocol::wire::node::ImportBatch;
+use counterfoil_replica::env::Env;
+use http::Method;
+use std::fs::File;
+use std::path::PathBuf;
+
+/// Lines named in the printed report; the JSON document has them all.
+const REJECTED_SHOWN: usize = 20;
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// A CSV file in the form of the Online Retail data set, plain or gzip.
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+    /// Only rows whose column has this value, such as Country=France.
+    #[arg(long = "where", value_name = "COLUMN=VALUE")]
+    filter: Option<String>,
+    /// Read and check everything, record nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn import(args: ImportArgs, env: Env) -> Result<(), Failure> {
+    let filter: Option<Filter> = match &args.filter {
+        Some(text) => Some(text.parse().map_err(|error| {
+            Failure::usage(format!("--where: {error}"), "write --where Country=France")
+        })?),
+        None => None,
+    };
+    let file = File::open(&args.file).map_err(|error| {
+        let text = format!("cannot open {}: {error}", args.file.display());
+        Failure::failed(&std::io::Error::new(error.kind(), text))
+    })?;
+    let client = LocalClient::reach(&args.common.data, env).await?;
+    let post = async |batch: ImportBatch| client.call(Method::POST, "/v1/import", Some(&batch)).await;
+    let progress = progress_bar();
+    let outcome = run(file, filter.as_ref(), args.dry_run, post, &progress).await;
+    progress.finish_and_clear();
+    let report = outcome.map_err(|error| {
+        let hint = "run the same import again: what is recorded already is not recorded twice";
+        match &error {
+            ImportError::Read(_) => Failure::failed(&error),
+            ImportError::Post { .. } => Failure::failed(&error).hint(hint),
+        }
+    })?;
+    output::show(args.common.json, &report, text)
+}
+
+fn text(report: &ImportReport) -> String {
+    let mut text = format!(
+        "{}: {} sales, {} refunds, {} lines, {} stock adjustments, {} lines rejected; total {}",
+        if report.dry_run { "would import" } else { "read" },
+        report.sales,
+        report.refunds,
+        report.lines,
+        report.adjustments,
+        report.rejected.len(),
+        money(report.total_minor_input)
+    );
+    if !report.dry_run {
+        text += &format!(
+            "\nrecorded: {} sales, {} refunds, {} lines, {} stock adjustments; total {}; {} invoices \
+             were there already\ncatalog: {} new products, {} new descriptions",
+            report.sales_recorded,
+            report.refunds_recorded,
+            report.lines_recorded,
+            report.adjustments_recorded,
+            money(report.total_minor_recorded),
+            report.repeated,
+            report.products,
+            report.renames
+        );
+    }
+    for line in report.rejected.iter().take(REJECTED_SHOWN) {
+        text += &format!("\nrejected line {} (invoice {}): {}", line.line, line.invoice, line.reason);
+    }
+    if report.rejected.len() > REJECTED_SHOWN {
+        text += &format!("\n... and {} more, see --json", report.rejected.len() - REJECTED_SHOWN);
+    }
+    text
+}

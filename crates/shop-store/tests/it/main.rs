@@ -1,0 +1,80 @@
+//! The store against libSQL on temporary files.
+
+mod catalog;
+mod journal;
+
+use counterfoil_domain::{Document, DocumentId, HubId, ShopId};
+use counterfoil_protocol::wire::hub::ActivateAnswer;
+use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest, Recorded};
+use counterfoil_shop_store::record::Entry;
+use counterfoil_shop_store::{Paths, ShopStore, StoreError};
+use counterfoil_testkit::{SeededRandom, TempDir};
+use std::sync::Arc;
+
+pub(crate) const NOW_MS: i64 = 1_291_192_000_000;
+
+pub(crate) struct Till {
+    pub(crate) dir: TempDir,
+    pub(crate) store: Option<ShopStore>,
+    seed: u64,
+}
+
+impl Till {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut till = Self { dir: TempDir::new(name), store: None, seed: 1 };
+        till.open();
+        till
+    }
+
+    pub(crate) fn open(&mut self) {
+        self.store = None;
+        self.seed += 1;
+        let random = Arc::new(SeededRandom::new(self.seed));
+        let paths = Paths::of(self.dir.path());
+        self.store = Some(ShopStore::open(&paths, NOW_MS, random).expect("the node opens"));
+    }
+
+    pub(crate) fn store(&mut self) -> &mut ShopStore {
+        self.store.as_mut().expect("open")
+    }
+
+    pub(crate) fn sell(&mut self, id: Option<DocumentId>, now_ms: i64) -> Recorded {
+        let document = sale(self.store(), "2", now_ms);
+        self.store().record(Entry { id, document, now_ms }).expect("recorded")
+    }
+
+    pub(crate) fn activate(&mut self, shop: u128) -> Result<(), StoreError> {
+        let answer = ActivateAnswer {
+            hub: HubId::from_uuid(uuid::Uuid::from_u128(9)),
+            shop: ShopId::from_uuid(uuid::Uuid::from_u128(shop)),
+            shop_name: "France".to_owned(),
+            lane: 1,
+        };
+        self.store().finish_activation(&answer, "http://hub", NOW_MS)
+    }
+
+    /// Runs statements against a database of the till with a connection of its own.
+    pub(crate) fn elsewhere(&self, file: &str, sql: &str) {
+        use counterfoil_migrate::{Connection, Durability};
+        let conn = Connection::open(self.dir.join(file), Durability::Full).expect("opens");
+        conn.execute_batch(sql).expect("runs");
+        conn.abandon();
+    }
+}
+
+pub(crate) fn sale(store: &ShopStore, quantity: &str, now_ms: i64) -> Document {
+    let request = ReceiptRequest {
+        id: None,
+        lines: vec![LineRequest {
+            sku: "tea".to_owned(),
+            quantity: quantity.to_owned(),
+            unit_price: Some("2.55".to_owned()),
+            description: None,
+        }],
+        tender: "cash".to_owned(),
+        customer: None,
+        employee: None,
+        refund_of: None,
+    };
+    store.draft_receipt(&request, false, now_ms).expect("a sale")
+}

@@ -1,0 +1,209 @@
+//! Moves what nodes pushed into the hub's tables, and publishes the catalog.
+//!
+//! A push wakes it; a sweep catches the rest. Passes go by priority across all nodes: nobody's
+//! stock is consolidated before everybody's sales. One pass at a time, whoever asks for it.
+
+use crate::copies::{CopyFailure, Held};
+use crate::hub::Hub;
+use crate::store::{HubEditError, NodeBook, Step, Store, StoreError};
+use counterfoil_domain::env::document_id;
+use counterfoil_domain::{NodeId, Priority};
+use counterfoil_protocol::wire::hub::CatalogSetAnswer;
+use counterfoil_replica::Rotation;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Which nodes pushed something since the consolidator looked.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    nodes: Mutex<BTreeSet<NodeId>>,
+    news: Notify,
+    /// One pass at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Inbox {
+    /// Notes that the node pushed.
+    pub(crate) fn wake(&self, node: NodeId) {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        self.news.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut *self.nodes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Why a pass ended early. What was moved stays moved; the next pass goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConsolidateError {
+    #[error("cannot consolidate")]
+    Store(#[from] StoreError),
+    #[error("cannot use a copy")]
+    Copy(#[from] CopyFailure),
+    #[error("cannot look for books")]
+    Files(#[source] std::io::Error),
+}
+
+impl From<ConsolidateError> for crate::http::ApiError {
+    fn from(error: ConsolidateError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl Hub {
+    /// Consolidates whenever something arrives, and everything each `sweep`. Ends never.
+    pub(crate) async fn consolidate_forever(&self) {
+        let mut due = tokio::time::Instant::now();
+        loop {
+            let timeout = due.saturating_duration_since(tokio::time::Instant::now());
+            let woken = tokio::time::timeout(timeout, self.inbox.news.notified()).await;
+            let result = if woken.is_ok() {
+                self.consolidate(self.inbox.take()).await
+            } else {
+                due = tokio::time::Instant::now() + self.config.sweep;
+                self.sweep().await
+            };
+            if let Err(error) = result {
+                // The sweep is the retry.
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::error!(error, "consolidation stopped");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+
+    async fn sweep(&self) -> Result<(), ConsolidateError> {
+        self.consolidate_everything().await?;
+        self.writer.call(Store::checkpoint).await?;
+        Ok(())
+    }
+
+    /// Consolidates and publishes everything that was pushed so far.
+    pub(crate) async fn consolidate_everything(&self) -> Result<(), ConsolidateError> {
+        let known = self.lookups.call(|reader| reader.node_ids()).await?;
+        let mut nodes = self.inbox.take();
+        for node in known {
+            if self.copies.has_book(node).map_err(ConsolidateError::Files)? {
+                nodes.insert(node);
+            }
+        }
+        self.consolidate(nodes).await
+    }
+
+    async fn consolidate(&self, nodes: BTreeSet<NodeId>) -> Result<(), ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let mut work: BTreeMap<Priority, Vec<NodeId>> = BTreeMap::new();
+        for node in &nodes {
+            for priority in self.survey(*node).await? {
+                work.entry(priority).or_default().push(*node);
+            }
+        }
+        for (priority, nodes) in work {
+            for node in nodes {
+                while self.step(node, priority).await? {}
+            }
+        }
+        self.publish().await?;
+        for node in nodes {
+            self.rotate(node).await?;
+        }
+        Ok(())
+    }
+
+    /// A node's book, held; `None` when nothing whole has arrived yet.
+    async fn held_book(&self, node: NodeId) -> Result<Option<(Held, NodeBook)>, ConsolidateError> {
+        let held = self.copies.book(node).await?;
+        let info = self.copies.info(held).await?;
+        let (held, info) = info;
+        if info.generation == 1 && info.committed_frame_no == 0 {
+            return Ok(None);
+        }
+        let path = self.copies.book_path(node);
+        let now_ms = self.now_ms();
+        Ok(Some((held, NodeBook { node, path, now_ms })))
+    }
+
+    /// Which priorities have entries that wait.
+    async fn survey(&self, node: NodeId) -> Result<Vec<Priority>, ConsolidateError> {
+        let Some((held, book)) = self.held_book(node).await? else { return Ok(Vec::new()) };
+        let waiting = self.writer.call(move |store| store.survey(&book)).await;
+        drop(held);
+        Ok(waiting?)
+    }
+
+    /// Moves one batch; whether more may follow.
+    async fn step(&self, node: NodeId, priority: Priority) -> Result<bool, ConsolidateError> {
+        let Some((held, book)) = self.held_book(node).await? else { return Ok(false) };
+        let step = self.writer.call(move |store| store.consolidate(&book, priority)).await;
+        drop(held);
+        Ok(match step? {
+            Step::Moved { entries, more } => {
+                tracing::debug!(%node, priority = priority.name(), entries, "consolidated");
+                more
+            }
+            Step::Idle | Step::Halted => false,
+        })
+    }
+
+    /// Writes changed rows to the catalog until none is left, and folds its WAL when it is large.
+    async fn publish(&self) -> Result<(), ConsolidateError> {
+        loop {
+            // Pulls wait meanwhile; a transaction is a fraction of a second.
+            let held = self.copies.catalog().await?;
+            let published = self.writer.call(Store::publish).await;
+            let limit = self.config.wal_limit_bytes;
+            let left = published?;
+            if left {
+                continue;
+            }
+            // The writer is idle on the catalog: only this task uses it, and it waits here.
+            match self.copies.work(held, move |copy| copy.checkpoint_if_over(limit)).await? {
+                Rotation::Rotated { generation, .. } => {
+                    tracing::info!(generation, "the catalog began a generation");
+                }
+                Rotation::NotNeeded | Rotation::Busy => {}
+            }
+            return Ok(());
+        }
+    }
+
+    async fn rotate(&self, node: NodeId) -> Result<(), ConsolidateError> {
+        let held = self.copies.book(node).await?;
+        let limit = self.config.wal_limit_bytes;
+        match self.copies.work(held, move |copy| copy.checkpoint_if_over(limit)).await? {
+            Rotation::Rotated { generation, .. } => {
+                tracing::info!(%node, generation, "the book began a generation");
+            }
+            Rotation::NotNeeded | Rotation::Busy => {}
+        }
+        Ok(())
+    }
+
+    /// Makes an edit at the hub and publishes it.
+    pub(crate) async fn edit_catalog(
+        &self,
+        table: String,
+        row: String,
+        columns: BTreeMap<String, Option<String>>,
+    ) -> Result<Result<CatalogSetAnswer, HubEditError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let now_ms = self.now_ms();
+        let edit = document_id(now_ms, &*self.env.random);
+        let hub = NodeId::from_uuid(self.id.uuid());
+        let target = (table.clone(), row.clone());
+        let write = move |store: &mut Store| {
+            let origin = crate::store::HubEdit { edit, hub, now_ms };
+            store.edit_at_hub(&table, &row, &columns, &origin)
+        };
+        if let Err(refused) = self.writer.call(write).await? {
+            return Ok(Err(refused));
+        }
+        self.publish().await?;
+        let (table, row) = target;
+        let answer = self.reports.call(move |reader| reader.catalog_row(&table, &row)).await?;
+        Ok(answer.ok_or(HubEditError::NoTable))
+    }
+}

@@ -1,0 +1,218 @@
+//! The operator's calls. Every command of the program is one of them.
+
+use super::ApiError;
+use super::admission::checked_name;
+use super::auth::Operator;
+use super::bodies::read_json;
+use super::sync::Segments;
+use crate::hub::Hub;
+use crate::limits::JOIN_CODE_MINUTES;
+use crate::secrets;
+use crate::store::{Grouping, HubEditError, NewCode, Reader, ShopAdd, ShopAddOutcome, StoreError};
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use counterfoil_domain::env::uuid_v7;
+use counterfoil_domain::{NodeId, ShopId};
+use counterfoil_protocol::join::JoinCode;
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::hub::{
+    CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest, NodeRow,
+    QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+};
+use http::{HeaderMap, Uri};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+type Hubs = State<Arc<Hub>>;
+type Answer<T> = Result<Json<T>, ApiError>;
+
+pub(super) fn router() -> Router<Arc<Hub>> {
+    Router::new()
+        .route("/status", get(status))
+        .route("/shops", get(shops).post(add_shop))
+        .route("/join-codes", post(add_join_code))
+        .route("/nodes", get(nodes))
+        .route("/nodes/{node}/revoke", post(revoke))
+        .route("/conflicts", get(conflicts))
+        .route("/quarantine", get(quarantine))
+        .route("/catalog/{table}", get(export_table))
+        .route("/catalog/{table}/{row}", post(set_row))
+        .route("/reports/sales", get(report_sales))
+        .route("/consolidate", post(consolidate))
+}
+
+/// `GET /healthz`: whether the hub answers at all.
+pub(crate) async fn health(State(hub): Hubs) -> Answer<Value> {
+    hub.lookups.call(|reader| reader.catalog_revision()).await?;
+    Ok(Json(json!({ "status": "ok" })))
+}
+
+async fn read<T: Send + 'static>(
+    hub: &Hub,
+    question: impl FnOnce(&mut Reader) -> Result<T, StoreError> + Send + 'static,
+) -> Answer<T> {
+    Ok(Json(hub.reports.call(question).await?))
+}
+
+async fn status(State(hub): Hubs, _: Operator) -> Answer<HubStatus> {
+    let (id, url) = (hub.id, hub.url.get().cloned());
+    read(&hub, move |reader| reader.status(id, url)).await
+}
+
+async fn shops(State(hub): Hubs, _: Operator) -> Answer<Vec<ShopRow>> {
+    read(&hub, |reader| reader.shops()).await
+}
+
+async fn nodes(State(hub): Hubs, _: Operator) -> Answer<Vec<NodeRow>> {
+    let schemas = hub.config.schemas;
+    read(&hub, move |reader| reader.nodes(schemas)).await
+}
+
+async fn conflicts(State(hub): Hubs, _: Operator) -> Answer<Vec<ConflictRow>> {
+    read(&hub, |reader| reader.conflicts()).await
+}
+
+async fn quarantine(State(hub): Hubs, _: Operator) -> Answer<Vec<QuarantineRow>> {
+    read(&hub, |reader| reader.quarantine()).await
+}
+
+async fn report_sales(State(hub): Hubs, _: Operator, uri: Uri) -> Answer<Vec<SalesGroup>> {
+    let by = uri.query().unwrap_or_default().strip_prefix("by=").unwrap_or_default();
+    let refused = || ApiError::new(Code::BadRequest, "`by` is shop, node or day");
+    let grouping = Grouping::from_name(by).ok_or_else(refused)?;
+    read(&hub, move |reader| reader.sales_by(grouping)).await
+}
+
+async fn export_table(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+) -> Answer<Vec<Map<String, Value>>> {
+    let table = segments.text("table").to_owned();
+    let missing = no_table(&table);
+    let rows = hub.reports.call(move |reader| reader.catalog_table(&table)).await?;
+    Ok(Json(rows.ok_or(missing)?))
+}
+
+fn no_table(table: &str) -> ApiError {
+    ApiError::new(Code::NotFound, format!("the catalog has no table `{table}`"))
+        .hint("`counterfoil-hub status` lists the tables")
+}
+
+struct NewJoinCode {
+    name: String,
+    hub_url: Option<String>,
+    valid_minutes: Option<i64>,
+    may_be_new: bool,
+    may_exist: bool,
+}
+
+async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
+    let name = checked_name(&wanted.name)?;
+    let minutes = wanted.valid_minutes.unwrap_or(JOIN_CODE_MINUTES);
+    if !(0..=JOIN_CODE_MINUTES * 365).contains(&minutes) {
+        return Err(ApiError::new(Code::Invalid, "a join code holds 0 minutes to one year"));
+    }
+    let hub_url = match wanted.hub_url {
+        Some(url) => url,
+        None => hub.join_url().await?,
+    };
+    let hub_url = hub_url.trim_end_matches('/').to_owned();
+    if !hub_url.starts_with("http://") && !hub_url.starts_with("https://") {
+        return Err(ApiError::new(Code::Invalid, "the hub's URL begins with http://"));
+    }
+    let now_ms = hub.now_ms();
+    let expires_ms = now_ms.saturating_add(minutes * 60_000);
+    let random = &*hub.env.random;
+    let secret = secrets::secret(random);
+    let secret_hash = secrets::hash(&secret);
+    let add = ShopAdd {
+        name: name.clone(),
+        new_id: wanted.may_be_new.then(|| ShopId::from_uuid(uuid_v7(now_ms, random))),
+        existing: wanted.may_exist,
+        code: NewCode { secret_hash, created_ms: now_ms, expires_ms },
+    };
+    match hub.writer.call(move |store| store.add_shop(&add)).await? {
+        ShopAddOutcome::Added(shop_id) => {
+            tracing::info!(%shop_id, name, "join code made");
+            let join_code = JoinCode { hub_url, secret, certificate: None }.to_string();
+            Ok(Json(ShopAdded { shop_id, join_code, expires_ms }))
+        }
+        ShopAddOutcome::Exists => {
+            let detail = format!("there is a shop `{name}` already");
+            Err(ApiError::new(Code::Conflict, detail).hint(format!(
+                "for one more till of it: `counterfoil-hub shop join \"{name}\"`, or add --existing"
+            )))
+        }
+        ShopAddOutcome::Missing => {
+            let detail = format!("there is no shop `{name}`");
+            let hint = format!("make it with `counterfoil-hub shop add \"{name}\"`");
+            Err(ApiError::new(Code::NotFound, detail).hint(hint))
+        }
+    }
+}
+
+async fn add_shop(
+    State(hub): Hubs,
+    _: Operator,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<ShopAdded> {
+    let request: ShopAddRequest = read_json(&headers, body).await?;
+    let ShopAddRequest { name, hub_url, valid_minutes, existing } = request;
+    let wanted =
+        NewJoinCode { name, hub_url, valid_minutes, may_be_new: true, may_exist: existing };
+    make_join_code(&hub, wanted).await
+}
+
+async fn add_join_code(
+    State(hub): Hubs,
+    _: Operator,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<ShopAdded> {
+    let JoinCodeRequest { name, hub_url, valid_minutes } = read_json(&headers, body).await?;
+    let wanted = NewJoinCode { name, hub_url, valid_minutes, may_be_new: false, may_exist: true };
+    make_join_code(&hub, wanted).await
+}
+
+async fn revoke(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<NodeRow> {
+    let named = segments.text("node");
+    let refused = || ApiError::new(Code::BadRequest, format!("`{named}` is not a node id"));
+    let node: NodeId = named.parse().map_err(|_| refused())?;
+    let now_ms = hub.now_ms();
+    let missing = || {
+        ApiError::new(Code::NotFound, format!("there is no node {node}"))
+            .hint("`counterfoil-hub node list` shows the ids")
+    };
+    if !hub.writer.call(move |store| store.revoke(node, now_ms)).await? {
+        return Err(missing());
+    }
+    tracing::info!(%node, "node revoked");
+    let schemas = hub.config.schemas;
+    let rows = hub.reports.call(move |reader| reader.nodes(schemas)).await?;
+    Ok(Json(rows.into_iter().find(|row| row.node_id == node).ok_or_else(missing)?))
+}
+
+async fn set_row(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<CatalogSetAnswer> {
+    let request: CatalogSetRequest = read_json(&headers, body).await?;
+    let (table, row) = (segments.text("table").to_owned(), segments.text("row").to_owned());
+    let edited = hub.edit_catalog(table.clone(), row, request.columns).await?;
+    edited.map(Json).map_err(|error| match error {
+        HubEditError::NoTable => no_table(&table),
+        other => ApiError::new(Code::Invalid, other.to_string()),
+    })
+}
+
+async fn consolidate(State(hub): Hubs, _: Operator) -> Answer<Value> {
+    hub.consolidate_everything().await?;
+    Ok(Json(json!({})))
+}

@@ -1,0 +1,128 @@
+//! The daemon.
+
+use crate::config::HubConfig;
+use crate::datadir::{DataDirError, Running};
+use crate::http::{Peer, router};
+use crate::hub::{Hub, OpenHubError};
+use crate::limits::SHUTDOWN_TIMEOUT;
+use crate::store::StoreError;
+use axum::serve::{Listener, ListenerExt as _};
+use counterfoil_replica::env::Env;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Why the hub ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenHubError),
+    /// Its address is unknown.
+    #[error("cannot tell where the hub listens")]
+    Address(#[source] io::Error),
+    /// It could not say where it listens.
+    #[error("cannot announce the hub")]
+    Announce(#[from] DataDirError),
+    /// Its databases.
+    #[error("the hub's databases failed")]
+    Store(#[from] StoreError),
+    /// The network.
+    #[error("the hub cannot serve")]
+    Serve(#[source] io::Error),
+}
+
+/// Runs the hub on a listener until `shutdown` is done; then open requests are answered and the
+/// databases are closed. The simulation passes a listener of its own network.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run<L>(
+    config: HubConfig,
+    listener: L,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    env: Env,
+) -> Result<(), RunError>
+where
+    L: Listener<Addr = SocketAddr>,
+{
+    let hub = Hub::open(config, env).await?;
+    serve(hub, listener, shutdown).await
+}
+
+/// Runs an open hub, see [`run`].
+///
+/// # Errors
+/// [`RunError`].
+pub async fn serve<L>(
+    hub: Arc<Hub>,
+    listener: L,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError>
+where
+    L: Listener<Addr = SocketAddr>,
+{
+    let address = listener.local_addr().map_err(RunError::Address)?;
+    let url = url_of(address);
+    announce(&hub, &url).await?;
+    tracing::info!(url, "listening");
+    let (stop, stopping) = watch::channel(false);
+    let stopped = {
+        let mut stopping = stopping.clone();
+        async move {
+            // An error means that the sender is gone, which is the end as well.
+            stopping.wait_for(|stop| *stop).await.ok();
+        }
+    };
+    let app = router(Arc::clone(&hub)).into_make_service_with_connect_info::<Peer>();
+    let server = axum::serve(listener, app).with_graceful_shutdown(stopped);
+    let mut serving = std::pin::pin!(server.into_future());
+    let mut consolidating = std::pin::pin!(hub.consolidate_forever());
+    let mut shutdown = std::pin::pin!(shutdown);
+    tokio::select! {
+        served = &mut serving => return served.map_err(RunError::Serve),
+        () = &mut consolidating => {}
+        () = &mut shutdown => {}
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    // Pushes that are under way are answered; who is cut off sends again.
+    let finish = tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut serving);
+    tokio::select! {
+        finished = finish => {
+            if let Ok(served) = finished {
+                served.map_err(RunError::Serve)?;
+            }
+        }
+        () = &mut consolidating => {}
+    }
+    hub.dir.withdraw(&hub.env)?;
+    Ok(())
+}
+
+async fn announce(hub: &Hub, url: &str) -> Result<(), RunError> {
+    // Set once: a hub serves one listener.
+    hub.url.set(url.to_owned()).ok();
+    let remembered = hub.config.public_url.clone().unwrap_or_else(|| url.to_owned());
+    hub.writer.call(move |store| store.remember_url(&remembered)).await?;
+    hub.dir.announce(&hub.env, &Running { url: url.to_owned() })?;
+    Ok(())
+}
+
+/// URL of a listener; one that listens everywhere is reached on this machine by loopback.
+pub(crate) fn url_of(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    format!("http://{address}")
+}
+
+/// A TCP listener as the daemon uses it: small answers go out at once.
+pub fn tcp(listener: tokio::net::TcpListener) -> impl Listener<Addr = SocketAddr> {
+    listener.tap_io(|stream| {
+        // Slower without, not wrong.
+        stream.set_nodelay(true).ok();
+    })
+}

@@ -1,0 +1,352 @@
+//! How far is a node's journal consolidated, and what comes next?
+//!
+//! The book is attached as `book` and only read. One batch is one transaction on `hub.db` together
+//! with its watermark, so every entry is moved exactly once, whatever is interrupted or repeated.
+
+use super::movement::{self, Batch};
+use super::{Store, StoreError, alerts, edits, shop_id};
+use crate::limits::{CONSOLIDATE_ENTRIES_MAX, HISTORY_ROWS_MAX};
+use counterfoil_domain::{Chain, NodeId, Priority, ShopId};
+use counterfoil_migrate::{Connection, SqlError, params};
+use counterfoil_protocol::wire::hub::AlertRow;
+use std::path::PathBuf;
+
+/// A node's book that the caller holds.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeBook {
+    pub(crate) node: NodeId,
+    pub(crate) path: PathBuf,
+    pub(crate) now_ms: i64,
+}
+
+/// What one step did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Entries were moved or put aside.
+    Moved { entries: i64, more: bool },
+    /// There is nothing to do.
+    Idle,
+    /// The book contradicts what is consolidated; nothing was moved.
+    Halted,
+}
+
+/// The node as the hub's tables know it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodeKey {
+    pub(super) number: i64,
+    pub(super) id: NodeId,
+    pub(super) shop: ShopId,
+}
+
+struct Position {
+    newest: i64,
+    /// By priority: where the watermark stands, and whether entries wait behind it.
+    lanes: Vec<(Priority, i64, bool)>,
+}
+
+enum Check {
+    Sound(Position),
+    Broken(String),
+}
+
+/// The tables a book must have; one without them was not written by a node.
+const BOOK_TABLES: i64 = 11;
+
+/// Priorities as conditions on the journal: numbers that this hub does not know go last.
+pub(super) const fn condition(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Critical => "priority <= 0",
+        Priority::High => "priority = 1",
+        Priority::Normal => "priority = 2",
+        Priority::Low => "priority >= 3",
+    }
+}
+
+impl Store {
+    /// Which priorities of a node have entries that wait, most urgent first.
+    pub(crate) fn survey(&mut self, book: &NodeBook) -> Result<Vec<Priority>, StoreError> {
+        self.with_book(book, |store, node| {
+            let check = store.hub.snapshot(|hub| check(hub, node.number))?;
+            Ok(match check {
+                Check::Broken(reason) => {
+                    store.halt(node, &reason, book.now_ms)?;
+                    Vec::new()
+                }
+                Check::Sound(position) => {
+                    store.resume(node)?;
+                    let behind = position.lanes.iter().any(|(_, at, _)| *at < position.newest);
+                    let waiting = position.lanes.iter().filter(|(_, _, waits)| *waits);
+                    let mut waiting: Vec<_> = waiting.map(|(priority, ..)| *priority).collect();
+                    if behind && waiting.is_empty() {
+                        // Nothing to move, but the node waits to hear so.
+                        waiting.push(Priority::Low);
+                    }
+                    waiting
+                }
+            })
+        })
+        .map(Option::unwrap_or_default)
+    }
+
+    /// Moves the next batch of one priority.
+    pub(crate) fn consolidate(
+        &mut self,
+        book: &NodeBook,
+        priority: Priority,
+    ) -> Result<Step, StoreError> {
+        let step = self.with_book(book, |store, node| {
+            let mut size = CONSOLIDATE_ENTRIES_MAX;
+            loop {
+                match store.batch(node, priority, size, book.now_ms) {
+                    // Some record cannot be stored: halve until it stands alone, then put it aside.
+                    Err(StoreError::Sql(error)) if is_about_a_record(&error) && size > 0 => {
+                        tracing::warn!(node = %node.id, size, error = &error as &dyn std::error::Error,
+                            "a record cannot be consolidated");
+                        size >>= 1;
+                    }
+                    done => return done,
+                }
+            }
+        });
+        self.count_transaction()?;
+        step.map(|step| step.unwrap_or(Step::Idle))
+    }
+
+    /// Attaches the book meanwhile; `None` when the node is unknown.
+    fn with_book<T>(
+        &mut self,
+        book: &NodeBook,
+        work: impl FnOnce(&mut Self, &NodeKey) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let sql = "SELECT number, shop FROM node WHERE id = ?1";
+        let node = self.hub.query_optional(sql, params![book.node.to_bytes()], |row| {
+            Ok(NodeKey { number: row.get(0)?, id: book.node, shop: shop_id(row, 1)? })
+        })?;
+        let Some(node) = node else { return Ok(None) };
+        if let Err(error) = self.hub.attach(&book.path, "book") {
+            tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "attach");
+            self.halt(&node, "the book is no readable database", book.now_ms)?;
+            return Ok(None);
+        }
+        let done = work(self, &node);
+        self.hub.detach("book")?;
+        match done {
+            Err(StoreError::Sql(error)) if error.is_corrupt() => {
+                tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "book");
+                self.halt(&node, "the book is damaged", book.now_ms)?;
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
+    }
+
+    /// `size` 0 puts the first entry aside instead of moving it.
+    fn batch(
+        &self,
+        node: &NodeKey,
+        priority: Priority,
+        size: i64,
+        now_ms: i64,
+    ) -> Result<Step, StoreError> {
+        let done = self.hub.transaction(|tx| {
+            let position = match check(tx, node.number)? {
+                Check::Sound(position) => position,
+                Check::Broken(reason) => return Ok(Err(reason)),
+            };
+            let lane = position.lanes.iter().find(|(lane, ..)| *lane == priority);
+            let after = lane.map_or(0, |(_, at, _)| *at);
+            if after >= position.newest {
+                return Ok(Ok(Step::Idle));
+            }
+            let until = end_of_batch(tx, priority, after, size, position.newest)?;
+            let batch = Batch { node: *node, priority, after, until, now_ms };
+            let moved = if size == 0 {
+                movement::put_first_aside(tx, &batch)?
+            } else {
+                let mut moved = movement::move_batch(tx, &batch)?;
+                moved.edits = edits::merge_batch(tx, &self.shape, &batch)?;
+                moved
+            };
+            advance(tx, &batch, &position)?;
+            record_run(tx, &batch, &moved)?;
+            let more = until < position.newest;
+            Ok::<_, StoreError>(Ok(Step::Moved { entries: moved.entries, more }))
+        })?;
+        done.or_else(|reason| {
+            self.halt(node, &reason, now_ms)?;
+            Ok(Step::Halted)
+        })
+    }
+
+    fn halt(&self, node: &NodeKey, reason: &str, now_ms: i64) -> Result<(), StoreError> {
+        self.hub.transaction(|tx| {
+            let sql = "UPDATE node SET halted = ?2 WHERE number = ?1 AND halted IS NOT ?2";
+            if tx.execute(sql, params![node.number, reason])? > 0 {
+                tracing::error!(node = %node.id, reason, "consolidation of a node stopped");
+                let (kind, detail) = ("diverged".to_owned(), reason.to_owned());
+                let alert = AlertRow { at_ms: now_ms, kind, node_id: Some(node.id), detail };
+                alerts::insert_alert(tx, &alert)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn resume(&self, node: &NodeKey) -> Result<(), StoreError> {
+        let halted = "SELECT halted IS NOT NULL FROM node WHERE number = ?1";
+        if self.hub.query_value(halted, params![node.number])? {
+            let sql = "UPDATE node SET halted = NULL WHERE number = ?1";
+            self.hub.execute(sql, params![node.number])?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the failure is about what a record holds, not about the database.
+fn is_about_a_record(error: &SqlError) -> bool {
+    /// SQLite's generic error, such as an overflowing sum or a malformed JSON text.
+    const SQLITE_ERROR: i32 = 1;
+    /// A value of a type that the column cannot take.
+    const SQLITE_MISMATCH: i32 = 20;
+    error.is_constraint()
+        || matches!(error.primary_code(), Some(SQLITE_ERROR | SQLITE_MISMATCH))
+        || matches!(error, SqlError::Column { .. } | SqlError::Decode { .. })
+}
+
+/// Compares the book with what was consolidated from it, and reads where both stand.
+fn check(hub: &Connection, node: i64) -> Result<Check, StoreError> {
+    let tables: i64 = hub.query_value(
+        "SELECT count(*) FROM book.sqlite_schema WHERE type = 'table' AND name IN ('journal',
+         'receipt', 'receipt_line', 'payment', 'stock_movement', 'stock_count', 'expense',
+         'ledger_entry', 'advance_order', 'cash_session', 'activation')",
+        (),
+    )?;
+    if tables != BOOK_TABLES {
+        return Ok(Check::Broken("the book does not hold a node's tables".to_owned()));
+    }
+    let newest: i64 = hub.query_value("SELECT coalesce(max(seq), 0) FROM book.journal", ())?;
+    let mut lanes = Vec::new();
+    for priority in Priority::ALL {
+        let mark = "SELECT seq, chain FROM watermark WHERE node = ?1 AND priority = ?2";
+        let mark = hub.query_optional(mark, params![node, priority.code()], |row| {
+            Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?))
+        })?;
+        let (seq, chain) = mark.unwrap_or_else(|| (0, Chain::START.as_bytes().to_vec()));
+        if let Some(reason) = contradiction(hub, seq, &chain)? {
+            return Ok(Check::Broken(reason));
+        }
+        let condition = condition(priority);
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {condition})"
+        );
+        lanes.push((priority, seq, hub.query_value(&sql, params![seq, newest])?));
+    }
+    let lowest = lanes.iter().map(|(_, seq, _)| *seq).min().unwrap_or(0);
+    let sql = "SELECT count(*) FROM book.journal WHERE seq > ?1 AND seq <= ?2";
+    let found: i64 = hub.query_value(sql, params![lowest, newest])?;
+    if found != newest - lowest {
+        let missing = newest - lowest - found;
+        let reason = format!("the journal has a gap: {missing} entries after {lowest} are missing");
+        return Ok(Check::Broken(reason));
+    }
+    Ok(Check::Sound(Position { newest, lanes }))
+}
+
+fn contradiction(
+    hub: &Connection,
+    seq: i64,
+    chain: &[u8],
+) -> Result<Option<String>, StoreError> {
+    if seq == 0 {
+        return Ok(None);
+    }
+    let found = hub.query_optional(
+        "SELECT chain FROM book.journal WHERE seq = ?1",
+        params![seq],
+        |row| row.get::<Vec<u8>>(0),
+    )?;
+    Ok(match found {
+        Some(found) if found == chain => None,
+        Some(_) => Some(format!(
+            "entry {seq} of the journal is not the one that was consolidated: two tills with one \
+             identity, or a restored backup"
+        )),
+        None => Some(format!(
+            "the journal ends before entry {seq}, which was consolidated: a restored backup"
+        )),
+    })
+}
+
+/// The last entry of a batch: `size` entries of the priority, and everything of other priorities
+/// between them.
+fn end_of_batch(
+    tx: &Connection,
+    priority: Priority,
+    after: i64,
+    size: i64,
+    newest: i64,
+) -> Result<i64, StoreError> {
+    let sql = format!(
+        "SELECT seq FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {}
+         ORDER BY seq LIMIT 1 OFFSET ?3",
+        condition(priority)
+    );
+    let last = (size - 1).max(0);
+    let found = tx.query_optional(&sql, params![after, newest, last], |row| row.get(0))?;
+    Ok(found.unwrap_or(newest))
+}
+
+/// Sets the watermark of the batch's priority, and of each other priority that has nothing up to
+/// there.
+fn advance(tx: &Connection, batch: &Batch, position: &Position) -> Result<(), StoreError> {
+    for (priority, at, _) in &position.lanes {
+        if *at >= batch.until {
+            continue;
+        }
+        if *priority != batch.priority {
+            let sql = format!(
+                "SELECT EXISTS (SELECT 1 FROM book.journal
+                 WHERE seq > ?1 AND seq <= ?2 AND {})",
+                condition(*priority)
+            );
+            if tx.query_value(&sql, params![*at, batch.until])? {
+                continue;
+            }
+        }
+        tx.execute(
+            "INSERT INTO watermark (node, priority, seq, chain, at_ms)
+             SELECT ?1, ?2, seq, chain, ?4 FROM book.journal WHERE seq = ?3
+             ON CONFLICT (node, priority) DO UPDATE
+             SET seq = excluded.seq, chain = excluded.chain, at_ms = excluded.at_ms",
+            params![batch.node.number, priority.code(), batch.until, batch.now_ms],
+        )?;
+    }
+    Ok(())
+}
+
+fn record_run(
+    tx: &Connection,
+    batch: &Batch,
+    moved: &movement::Moved,
+) -> Result<(), StoreError> {
+    let detail = serde_json::json!({
+        "priority": batch.priority.name(),
+        "after": batch.after,
+        "until": batch.until,
+        "quarantined": moved.quarantined,
+    });
+    tx.execute(
+        "INSERT INTO run (node, started_ms, entries, edits, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            batch.node.number,
+            batch.now_ms,
+            moved.entries,
+            moved.edits,
+            detail.to_string()
+        ],
+    )?;
+    tx.execute(
+        "DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?1",
+        params![HISTORY_ROWS_MAX],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! What does each catalog field hold after the edits of a batch, and which edits lost?
+
+use super::catalog::{CatalogShape, TableShape};
+use super::consolidation::NodeKey;
+use super::movement::Batch;
+use super::{Store, StoreError, node_id, shop_id_optional};
+use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::merge::{Field, Origin, Policy, Stamp, Version};
+use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, HlcClock, NodeId, Scalar, Topic};
+use counterfoil_migrate::{Connection, params};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An edit made at the hub itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HubEdit {
+    pub(crate) edit: DocumentId,
+    /// The hub's id, as the node of the edit.
+    pub(crate) hub: NodeId,
+    pub(crate) now_ms: i64,
+}
+
+/// Why an edit at the hub was not made.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum HubEditError {
+    /// There is no such table.
+    #[error("the catalog has no such table")]
+    NoTable,
+    /// The edit breaks a rule.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// One entry of the journal that carries an edit.
+struct Entry {
+    seq: i64,
+    id: Vec<u8>,
+    hlc: Hlc,
+    payload: Option<String>,
+}
+
+/// Fields touched by a batch, by table and row.
+type Touched = BTreeMap<(String, String), BTreeSet<String>>;
+
+/// All versions of the columns of one row.
+pub(super) type Fields = BTreeMap<String, Field>;
+
+/// Merges the edits of a batch; gives their number.
+pub(super) fn merge_batch(
+    tx: &Connection,
+    shape: &CatalogShape,
+    batch: &Batch,
+) -> Result<i64, StoreError> {
+    let sql = "SELECT j.seq, j.id, j.hlc, j.payload FROM book.journal AS j
+               WHERE j.seq > ?2 AND j.seq <= ?3 AND j.topic = ?4 AND j.priority = ?5
+                 AND NOT EXISTS (SELECT 1 FROM main.quarantine AS q
+                                 WHERE q.node = ?1 AND q.seq = j.seq)
+               ORDER BY j.seq";
+    let Batch { node, priority, after, until, now_ms } = *batch;
+    let params = params![node.number, after, until, Topic::CatalogEdit.code(), priority.code()];
+    let entries = tx.query_map(sql, params, |row| {
+        let hlc = Hlc::from_raw(row.get(2)?);
+        Ok(Entry { seq: row.get(0)?, id: row.get(1)?, hlc, payload: row.get(3)? })
+    })?;
+    let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(0) };
+    let mut touched = Touched::new();
+    for entry in &entries {
+        match accept(shape, entry) {
+            Ok((edit, id)) => {
+                let origin = Origin { edit: id, node: node.id, shop: Some(node.shop) };
+                insert_versions(tx, &edit, Stamp::new(entry.hlc, node.id), &origin)?;
+                let columns = touched.entry((edit.table, edit.row)).or_default();
+                columns.extend(edit.columns.into_keys());
+            }
+            Err(reason) => put_aside(tx, &node, entry, &reason, now_ms)?,
+        }
+    }
+    settle(tx, shape, &touched, now_ms)?;
+    tx.execute(
+        "INSERT INTO edit_progress (node, seq) VALUES (?1, ?2)
+         ON CONFLICT (node) DO UPDATE SET seq = max(seq, excluded.seq)",
+        params![node.number, last],
+    )?;
+    Ok(i64::try_from(entries.len()).unwrap_or(i64::MAX))
+}
+
+fn accept(shape: &CatalogShape, entry: &Entry) -> Result<(CatalogEdit, DocumentId), String> {
+    let id = DocumentId::from_slice(&entry.id).map_err(|_| "its id is damaged".to_owned())?;
+    let payload = entry.payload.as_deref().ok_or("the change itself is missing")?;
+    let edit: CatalogEdit = serde_json::from_str(payload)
+        .map_err(|error| format!("the change cannot be read: {error}"))?;
+    check_edit(shape, &edit)?;
+    Ok((edit, id))
+}
+
+fn check_edit(shape: &CatalogShape, edit: &CatalogEdit) -> Result<(), String> {
+    let table = shape
+        .table(&edit.table)
+        .ok_or_else(|| format!("the catalog has no table `{}`; update the hub", edit.table))?;
+    if edit.row.trim().is_empty() || edit.row.contains('\0') {
+        return Err("the id of the row is empty or damaged".to_owned());
+    }
+    if edit.columns.is_empty() {
+        return Err("no column is changed".to_owned());
+    }
+    for (column, value) in &edit.columns {
+        check_value(table, column, value)?;
+    }
+    Ok(())
+}
+
+fn check_value(table: &TableShape, column: &str, value: &Scalar) -> Result<(), String> {
+    let name = &table.name;
+    let integer = table
+        .is_integer(column)
+        .ok_or_else(|| format!("`{name}` has no column `{column}` that a shop may change"))?;
+    match value {
+        Scalar::Integer(0 | 1) if column == DELETED => Ok(()),
+        _ if column == DELETED => Err("`deleted` is 0 or 1".to_owned()),
+        Scalar::Integer(_) if !integer => Err(format!("`{name}.{column}` takes text")),
+        Scalar::Text(_) if integer => Err(format!("`{name}.{column}` takes a whole number")),
+        Scalar::Text(text) if text.contains('\0') => {
+            Err(format!("`{name}.{column}` holds a damaged text"))
+        }
+        Scalar::Null | Scalar::Integer(_) | Scalar::Text(_) => Ok(()),
+    }
+}
+
+fn put_aside(
+    tx: &Connection,
+    node: &NodeKey,
+    entry: &Entry,
+    reason: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT OR IGNORE INTO quarantine (node, seq, id, topic, reason, found_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            node.number,
+            entry.seq,
+            entry.id.clone(),
+            Topic::CatalogEdit.code(),
+            reason.replace('\0', " "),
+            now_ms
+        ],
+    )?;
+    Ok(())
+}
+
+fn insert_versions(
+    tx: &Connection,
+    edit: &CatalogEdit,
+    stamp: Stamp,
+    origin: &Origin,
+) -> Result<(), StoreError> {
+    for (column, value) in &edit.columns {
+        let base = edit.base.get(column).map_or(&[][..], Vec::as_slice);
+        tx.execute(
+            "INSERT OR IGNORE INTO field_version
+                 (table_name, row_id, column_name, hlc, node_tag, value, base, edit, node, shop)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                edit.table.as_str(),
+                edit.row.as_str(),
+                column.as_str(),
+                stamp.hlc.raw(),
+                i64::from(stamp.node_tag),
+                to_json("field value", value)?,
+                to_json("list of stamps", base)?,
+                origin.edit.to_bytes(),
+                origin.node.to_bytes(),
+                origin.shop.map(counterfoil_domain::ShopId::to_bytes),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Decides the touched fields once each, records who lost, and queues the rows for publication.
+fn settle(
+    tx: &Connection,
+    shape: &CatalogShape,
+    touched: &Touched,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    for ((table, row), columns) in touched {
+        let fields = load_fields(tx, table, row)?;
+        for column in columns {
+            let Some(field) = fields.get(column) else { continue };
+            let policy = shape.policy(table, column);
+            let Some(decision) = field.decide(policy) else { continue };
+            for loser in &decision.losers {
+                let found = Loss { table, row, column, policy, now_ms };
+                record_conflict(tx, &found, field, *loser, decision.current)?;
+            }
+        }
+        tx.execute(
+            "INSERT OR IGNORE INTO publish_queue (table_name, row_id) VALUES (?1, ?2)",
+            params![table.as_str(), row.as_str()],
+        )?;
+    }
+    Ok(())
+}
+
+struct Loss<'a> {
+    table: &'a str,
+    row: &'a str,
+    column: &'a str,
+    policy: Policy,
+    now_ms: i64,
+}
+
+fn record_conflict(
+    tx: &Connection,
+    found: &Loss<'_>,
+    field: &Field,
+    loser: Stamp,
+    winner: Stamp,
+) -> Result<(), StoreError> {
+    let (Some(lost), Some(won)) = (field.version(&loser), field.version(&winner)) else {
+        return Ok(());
+    };
+    tx.execute(
+        "INSERT OR IGNORE INTO conflict (table_name, row_id, column_name, loser, winner,
+             loser_value, winner_value, loser_shop, winner_shop, policy, found_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            found.table,
+            found.row,
+            found.column,
+            loser.to_string(),
+            winner.to_string(),
+            to_json("field value", &lost.value)?,
+            to_json("field value", &won.value)?,
+            lost.origin.shop.map(counterfoil_domain::ShopId::to_bytes),
+            won.origin.shop.map(counterfoil_domain::ShopId::to_bytes),
+            found.policy.name(),
+            found.now_ms,
+        ],
+    )?;
+    Ok(())
+}
+
+fn to_json<T: serde::Serialize + ?Sized>(
+    what: &'static str,
+    value: &T,
+) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|source| StoreError::Json { what, source })
+}
+
+/// Every version of every column of a row.
+pub(super) fn load_fields(
+    hub: &Connection,
+    table: &str,
+    row: &str,
+) -> Result<Fields, StoreError> {
+    let mut fields = Fields::new();
+    let sql = "SELECT column_name, hlc, node_tag, value, base, edit, node, shop
+               FROM field_version WHERE table_name = ?1 AND row_id = ?2";
+    hub.query_each(sql, params![table, row], |found| -> Result<(), StoreError> {
+        let stamp = Stamp { hlc: Hlc::from_raw(found.get(1)?), node_tag: found.get(2)? };
+        let version = Version {
+            value: found.get_with(3, |text: String| serde_json::from_str(&text))?,
+            base: found.get_with(4, |text: String| serde_json::from_str(&text))?,
+            origin: Origin {
+                edit: found.get_with(5, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+                node: node_id(found, 6)?,
+                shop: shop_id_optional(found, 7)?,
+            },
+        };
+        fields.entry(found.get(0)?).or_default().insert(stamp, version);
+        Ok(())
+    })?;
+    Ok(fields)
+}
+
+impl Store {
+    /// Makes an edit at the hub. It replaces everything known of the columns, so it also settles
+    /// their conflicts.
+    pub(crate) fn edit_at_hub(
+        &self,
+        table: &str,
+        row: &str,
+        columns: &BTreeMap<String, Option<String>>,
+        by: &HubEdit,
+    ) -> Result<Result<(), HubEditError>, StoreError> {
+        let Some(shape) = self.shape.table(table) else { return Ok(Err(HubEditError::NoTable)) };
+        let mut values = BTreeMap::new();
+        for (column, text) in columns {
+            match typed(shape, column, text.as_deref()) {
+                Ok(value) => values.insert(column.clone(), value),
+                Err(reason) => return Ok(Err(HubEditError::Refused(reason))),
+            };
+        }
+        let base_revision = self.catalog_revision()?;
+        self.hub.transaction(|tx| {
+            let fields = load_fields(tx, table, row)?;
+            let mut base = BTreeMap::new();
+            for column in values.keys() {
+                let decision = fields
+                    .get(column)
+                    .and_then(|field| field.decide(self.shape.policy(table, column)));
+                let seen = decision.map(|found| [found.losers, vec![found.current]].concat());
+                base.insert(column.clone(), seen.unwrap_or_default());
+            }
+            let (table, row) = (table.to_owned(), row.to_owned());
+            let edit = CatalogEdit { table, row, columns: values, base, base_revision };
+            if let Err(reason) = check_edit(&self.shape, &edit) {
+                return Ok(Err(HubEditError::Refused(reason)));
+            }
+            let stamp = Stamp::new(next_hlc(tx, self.newest_hlc()?, by.now_ms)?, by.hub);
+            let origin = Origin { edit: by.edit, node: by.hub, shop: None };
+            insert_versions(tx, &edit, stamp, &origin)?;
+            let columns = edit.columns.into_keys().collect();
+            let touched = Touched::from([((edit.table, edit.row), columns)]);
+            settle(tx, &self.shape, &touched, by.now_ms)?;
+            Ok(Ok(()))
+        })
+    }
+}
+
+/// The hub's logical clock: after everything it has merged and given out.
+fn next_hlc(tx: &Connection, published: Hlc, now_ms: i64) -> Result<Hlc, StoreError> {
+    let sql = "SELECT value FROM meta WHERE key = 'hlc'";
+    let given = tx.query_optional(sql, (), |row| {
+        row.get_with(0, |text: String| text.parse::<i64>())
+    })?;
+    let last = published.max(Hlc::from_raw(given.unwrap_or(0)));
+    let next = HlcClock::restored(last).tick(now_ms);
+    tx.execute(
+        "INSERT INTO meta VALUES ('hlc', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        params![next.raw().to_string()],
+    )?;
+    Ok(next)
+}
+
+fn typed(shape: &TableShape, column: &str, text: Option<&str>) -> Result<Scalar, String> {
+    let Some(text) = text else { return Ok(Scalar::Null) };
+    match shape.is_integer(column) {
+        Some(true) => text.trim().parse().map(Scalar::Integer).map_err(|_| {
+            format!("`{}.{column}` takes a whole number, not `{text}`", shape.name)
+        }),
+        Some(false) => Ok(Scalar::Text(text.to_owned())),
+        None => Err(format!(
+            "`{}` has no column `{column}`; it has {}",
+            shape.name,
+            shape.editable.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+        )),
+    }
+}

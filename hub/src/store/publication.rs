@@ -1,0 +1,183 @@
+//! Which catalog rows must be written, and with what?
+//!
+//! A crash between the two databases repeats the same rows, which changes nothing: a row is written
+//! only when its content differs.
+
+use super::catalog::{TableShape, scalars};
+use super::edits::{Fields, load_fields};
+use super::{Store, StoreError};
+use crate::limits::PUBLISH_ROWS_MAX;
+use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::{Hlc, NodeId, Scalar, ShopId};
+use counterfoil_migrate::{Connection, SqlError, Value, params, params_from_iter};
+use std::collections::BTreeMap;
+
+/// A row as it should be, in the order of the table's columns but `revision`.
+struct Content {
+    values: Vec<Scalar>,
+    newest: Hlc,
+}
+
+impl Store {
+    /// Publishes the next rows; whether more wait.
+    pub(crate) fn publish(&mut self) -> Result<bool, StoreError> {
+        let sql = "SELECT table_name, row_id FROM publish_queue ORDER BY table_name, row_id LIMIT ?1";
+        let limit = i64::try_from(PUBLISH_ROWS_MAX).unwrap_or(i64::MAX);
+        let queue = self.hub.query_map(sql, params![limit], |row| {
+            Ok((row.get::<String>(0)?, row.get::<String>(1)?))
+        })?;
+        let more = queue.len() == PUBLISH_ROWS_MAX;
+        // Edits count as merged only when every row they touched is written.
+        let merged = if more { Vec::new() } else { self.unpublished_progress()? };
+        if queue.is_empty() && merged.is_empty() {
+            return Ok(false);
+        }
+        let mut rows = Vec::with_capacity(queue.len());
+        for (table, row) in &queue {
+            let Some(shape) = self.shape.table(table) else { continue };
+            let fields = load_fields(&self.hub, table, row)?;
+            rows.push((shape, self.content(shape, row, &fields)?));
+        }
+        self.catalog.transaction(|tx| write(tx, &rows, &merged))?;
+        self.hub.transaction(|tx| -> Result<(), StoreError> {
+            for (table, row) in &queue {
+                tx.execute(
+                    "DELETE FROM publish_queue WHERE table_name = ?1 AND row_id = ?2",
+                    params![table.as_str(), row.as_str()],
+                )?;
+            }
+            Ok(())
+        })?;
+        self.count_transaction()?;
+        Ok(more)
+    }
+
+    /// Nodes whose merged edits the catalog does not state yet.
+    fn unpublished_progress(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let sql = "SELECT node.id, edit_progress.seq FROM edit_progress
+                   JOIN node ON node.number = edit_progress.node";
+        let merged = self.hub.query_map(sql, (), |row| {
+            let id = row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?;
+            Ok((id.to_string(), row.get::<i64>(1)?))
+        })?;
+        let stated: BTreeMap<String, i64> = self
+            .catalog
+            .query_map("SELECT node, seq FROM merged_edits", (), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .into_iter()
+            .collect();
+        let news = |(node, seq): &(String, i64)| stated.get(node).is_none_or(|old| old < seq);
+        Ok(merged.into_iter().filter(news).collect())
+    }
+
+    fn content(
+        &self,
+        table: &TableShape,
+        row: &str,
+        fields: &Fields,
+    ) -> Result<Content, StoreError> {
+        let mut current = BTreeMap::new();
+        let mut versions: BTreeMap<&str, Stamp> = BTreeMap::new();
+        let mut oldest: Option<(Stamp, Option<ShopId>)> = None;
+        let mut latest: Option<(Stamp, Option<ShopId>)> = None;
+        let mut newest = Hlc::ZERO;
+        for (column, field) in fields {
+            for (stamp, version) in field.versions() {
+                newest = newest.max(stamp.hlc);
+                if oldest.is_none_or(|(first, _)| *stamp < first) {
+                    oldest = Some((*stamp, version.origin.shop));
+                }
+            }
+            let policy = self.shape.policy(&table.name, column);
+            let Some(decision) = field.decide(policy) else { continue };
+            let Some(version) = field.version(&decision.current) else { continue };
+            if latest.is_none_or(|(last, _)| decision.current > last) {
+                latest = Some((decision.current, version.origin.shop));
+            }
+            versions.insert(column, decision.current);
+            current.insert(column.as_str(), version.value.clone());
+        }
+        let shop = |found: Option<(Stamp, Option<ShopId>)>| {
+            let shop = found.and_then(|(_, shop)| shop);
+            shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_string()))
+        };
+        let versions = serde_json::to_string(&versions)
+            .map_err(|source| StoreError::Json { what: "map of stamps", source })?;
+        let value = |column: &str| match column {
+            "id" => Scalar::Text(row.to_owned()),
+            "origin_shop_id" => shop(oldest),
+            "last_modified_shop_id" => shop(latest),
+            "last_modified_at" => {
+                Scalar::Integer(latest.map_or(0, |(stamp, _)| stamp.hlc.raw()))
+            }
+            "versions" => Scalar::Text(versions.clone()),
+            DELETED => current.get(DELETED).cloned().unwrap_or(Scalar::Integer(0)),
+            other => current.get(other).cloned().unwrap_or(Scalar::Null),
+        };
+        let columns = table.columns.iter().filter(|name| *name != "revision");
+        Ok(Content { values: columns.map(|name| value(name)).collect(), newest })
+    }
+}
+
+fn write(
+    tx: &Connection,
+    rows: &[(&TableShape, Content)],
+    merged: &[(String, i64)],
+) -> Result<(), StoreError> {
+    let revision = tx.query_value::<i64>("SELECT revision FROM catalog_state", ())? + 1;
+    let mut changed = false;
+    for (table, content) in rows {
+        changed |= write_row(tx, table, content, revision)?;
+    }
+    for (node, seq) in merged {
+        tx.execute(
+            "INSERT INTO merged_edits (node, seq) VALUES (?1, ?2)
+             ON CONFLICT (node) DO UPDATE SET seq = max(seq, excluded.seq)",
+            params![node.as_str(), *seq],
+        )?;
+    }
+    let newest = rows.iter().map(|(_, content)| content.newest).max().unwrap_or(Hlc::ZERO);
+    tx.execute(
+        "UPDATE catalog_state SET revision = CASE WHEN ?1 THEN ?2 ELSE revision END,
+             hlc = max(hlc, ?3)
+         WHERE ?1 OR hlc < ?3",
+        params![i64::from(changed), revision, newest.raw()],
+    )?;
+    Ok(())
+}
+
+/// Writes the row unless it is there with the same content; whether it did.
+fn write_row(
+    tx: &Connection,
+    table: &TableShape,
+    content: &Content,
+    revision: i64,
+) -> Result<bool, StoreError> {
+    let name = &table.name;
+    let columns: Vec<_> = table.columns.iter().filter(|name| *name != "revision").collect();
+    let listed = columns.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let id = content.values.first().cloned().unwrap_or(Scalar::Null);
+    let sql = format!("SELECT {listed} FROM {name} WHERE id = ?1");
+    let held = tx.query_optional(&sql, params_from_iter([to_sql(&id)])?, |row| {
+        scalars(row, columns.len())
+    })?;
+    if held.as_ref() == Some(&content.values) {
+        return Ok(false);
+    }
+    let places = (1..=columns.len() + 1).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+    let sql = format!("INSERT OR REPLACE INTO {name} ({listed}, revision) VALUES ({places})");
+    let values = content.values.iter().map(to_sql).chain([Value::Integer(revision)]);
+    tx.execute(&sql, params_from_iter(values)?)?;
+    Ok(true)
+}
+
+fn to_sql(value: &Scalar) -> Value {
+    match value {
+        Scalar::Null => Value::Null,
+        Scalar::Integer(number) => Value::Integer(*number),
+        Scalar::Text(text) => Value::Text(text.clone()),
+    }
+}
+

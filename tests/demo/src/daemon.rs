@@ -1,0 +1,112 @@
+//! A child process that serves HTTP: started, asked for its memory, killed or stopped.
+
+use anyhow::{Context as _, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// What a daemon prints first.
+const READY_PREFIX: &str = "listening on ";
+/// Longest time from start to that line; a till with a long WAL to recover stays far below.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Longest time from SIGTERM to the end.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Lines of a log that an error shows.
+const LOG_LINES_SHOWN: usize = 12;
+
+/// A running process; it is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    log: PathBuf,
+    /// Base URL of what it serves.
+    pub(crate) url: String,
+}
+
+/// A command of one of the programs under test, cut off from the desktop's keyring.
+pub(crate) fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("DBUS_SESSION_BUS_ADDRESS").stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+impl Daemon {
+    /// Starts a program and waits until it says where it listens.
+    pub(crate) async fn start(
+        program: &Path,
+        arguments: Vec<OsString>,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let stderr = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        let mut child = command(program)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let stdout = child.stdout.take().context("the process has no stdout")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let first = timeout(START_LIMIT, lines.next_line()).await;
+        let url = match first {
+            Ok(Ok(Some(line))) => line.strip_prefix(READY_PREFIX).map(|url| url.trim().to_owned()),
+            Ok(_) => None,
+            Err(_) => bail!("{} did not start within {START_LIMIT:?}", program.display()),
+        };
+        let url = url.ok_or_else(|| {
+            let name = program.display();
+            anyhow!("{name} did not say where it listens; its log ends with\n{}", tail(log))
+        })?;
+        drop(tokio::spawn(drain(lines)));
+        Ok(Self { child, log: log.to_path_buf(), url })
+    }
+
+    /// Most memory that it ever held, in bytes; absent where the system does not say.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kilobytes.checked_mul(1024)
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("cannot kill a process")
+    }
+
+    /// SIGTERM; returns when the process has ended by itself and said that all is well.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let id = id.with_context(|| {
+            format!("the process had ended by itself; its log ends with\n{}", tail(&self.log))
+        })?;
+        kill_process(id, Signal::TERM).context("cannot send SIGTERM")?;
+        let ended = timeout(STOP_LIMIT, self.child.wait()).await;
+        let status = ended.with_context(|| format!("still running {STOP_LIMIT:?} after SIGTERM"))?;
+        let status = status.context("cannot wait for a process")?;
+        if !status.success() {
+            bail!("ended with {status} after SIGTERM; its log ends with\n{}", tail(&self.log));
+        }
+        Ok(())
+    }
+}
+
+/// A process whose stdout nobody reads would stop at a full pipe.
+async fn drain(mut lines: Lines<BufReader<ChildStdout>>) {
+    while let Ok(Some(_)) = lines.next_line().await {}
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+}

@@ -1,0 +1,92 @@
+//! The two stories: made-up trade, and a file that is replayed.
+
+pub(crate) mod generated;
+pub(crate) mod replay;
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::fleet::Fleet;
+use crate::format::seconds;
+use crate::report::{Kills, Memory, Report};
+use crate::timeline::Timeline;
+use crate::verdict;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Times that a story measured.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    trial_receipts: u64,
+    trial_consolidated_after: Duration,
+    settled_after: Duration,
+}
+
+/// The last chapter of both stories: digests, the end of all processes, the judgement.
+async fn judge(
+    fleet: &Fleet,
+    config: &Config,
+    directory: &Directory,
+    measured: Measured,
+) -> anyhow::Result<Report> {
+    let mut digests = BTreeMap::new();
+    for till in &fleet.tills {
+        digests.insert(till.name.clone(), till.catalog_digest().await?.digest);
+    }
+    let status = fleet.hub.status().await?;
+    digests.insert("hub".to_owned(), status.catalog_digest.clone());
+    fleet.stop().await?;
+    let account = fleet.account().clone();
+    let books = verdict::Books::read(fleet.hub.data())?;
+    let comparison = verdict::compare(&account, &books, &digests);
+    fleet.say("verdict", "the driver's account is compared with the hub's tables");
+    let kills = fleet.kills();
+    let receipts = account.receipts();
+    Ok(Report {
+        verdict: if comparison.differences.is_empty() { "pass" } else { "fail" }.to_owned(),
+        differences: comparison.differences,
+        seed: config.seed,
+        data: config.data.as_ref().map(|path| path.display().to_string()),
+        lanes: config.lanes,
+        shops: comparison.shops,
+        documents: account.documents(),
+        receipts,
+        lost: comparison.lost,
+        duplicated: comparison.duplicated,
+        unexpected: comparison.unexpected,
+        altered: comparison.altered,
+        rejected: Vec::new(),
+        catalog_revision: status.catalog_revision,
+        catalog_rows: status.catalog_rows.values().sum(),
+        catalog_digests: digests,
+        conflicts: books.conflicts.len() as u64,
+        conflict_examples: books.conflicts.iter().take(CONFLICTS_SHOWN).cloned().collect(),
+        quarantined: books.quarantined,
+        kills: kills.hub + kills.nodes,
+        kills_by: Kills { hub: kills.hub, nodes: kills.nodes },
+        seconds: fleet.timeline.elapsed().as_secs_f64(),
+        trial_receipts: measured.trial_receipts,
+        trial_seconds: measured.trial_consolidated_after.as_secs_f64(),
+        settle_seconds: measured.settled_after.as_secs_f64(),
+        bytes_up: fleet.network.bytes_up(),
+        bytes_down: fleet.network.bytes_down(),
+        bytes_up_per_receipt: fleet.network.bytes_up().checked_div(receipts).unwrap_or_default(),
+        connections: fleet.network.connections(),
+        peak_memory: Memory {
+            hub_bytes: fleet.hub.peak_memory().await,
+            node_bytes: fleet.peak_memory_of_nodes().await,
+        },
+        kept: directory.kept().map(|path| path.display().to_string()),
+    })
+}
+
+/// Conflicts that the report shows as examples.
+const CONFLICTS_SHOWN: usize = 3;
+
+fn told_settled(fleet: &Fleet, after: Duration) {
+    let what = format!("all agree after {}: queues empty, one catalog", seconds(after));
+    fleet.say("all", what);
+}
+
+fn title(timeline: &Timeline, text: &str) {
+    timeline.text(&format!("{} {}\n", timeline.style().bold("counterfoil demo"), text));
+}

@@ -1,0 +1,266 @@
+//! Replays a file of the Online Retail form: a country is a shop, its tills share its invoices.
+
+use super::{Measured, judge, title, told_settled};
+use crate::account::shop_of;
+use crate::binaries::Binaries;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::fleet::{Fleet, in_parallel};
+use crate::format::{count, plural, seconds};
+use crate::report::{RejectedInShop, Report};
+use crate::till::Till;
+use crate::timeline::Timeline;
+use crate::trade::Dice;
+use anyhow::{Context as _, bail};
+use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportResult};
+use counterfoil_shop_node::import::command::batches;
+use counterfoil_shop_node::import::{Collector, ImportFile, Rows};
+use http::Method;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const SETTLE_LIMIT: Duration = Duration::from_secs(180);
+/// A batch takes some tens of milliseconds; the kill comes somewhere in them.
+const KILL_DELAY_MICROS_MAX: u64 = 40_000;
+/// Where the chapters end, in percent of each till's invoices.
+const TRIAL_PERCENT: usize = 10;
+const ONLINE_PERCENT: usize = 35;
+const OUTAGE_PERCENT: usize = 60;
+/// Progress lines in the whole story.
+const PROGRESS_LINES: u64 = 10;
+
+/// A shop of the file.
+struct ShopFile {
+    name: String,
+    file: ImportFile,
+}
+
+/// A till with its part of the file.
+struct Feeder {
+    till: Arc<Till>,
+    rest: VecDeque<ImportInvoice>,
+    count: usize,
+    done: usize,
+    dice: Dice,
+}
+
+/// How far the replay is.
+struct Progress {
+    all: u64,
+    done: AtomicU64,
+}
+
+/// Tells the story and judges it.
+pub(crate) async fn run(
+    config: &Config,
+    path: &Path,
+    binaries: &Binaries,
+    directory: &Directory,
+    timeline: &Timeline,
+) -> anyhow::Result<Report> {
+    let shops = load(path, config.shops)?;
+    let invoices = shops.iter().map(|shop| shop.file.invoices.len() as u64).sum();
+    let named = plural(shops.len() as u64, "shop");
+    let what = format!("{named} x {} replay {}", plural(config.lanes as u64, "till"), plural(invoices, "invoice"));
+    title(timeline, &what);
+    let names: Vec<String> = shops.iter().map(|shop| shop.name.clone()).collect();
+    let rejected = rejected(&shops);
+
+    timeline.chapter("Trial: every till imports on its own");
+    let fleet =
+        Fleet::create(binaries, directory, timeline.restarted(), names, config.lanes).await?;
+    let progress = Arc::new(Progress { all: invoices, done: AtomicU64::new(0) });
+    let mut feeders = feeders(&fleet, shops, config);
+    feeders = feed(&fleet, &progress, feeders, TRIAL_PERCENT, &[]).await?;
+    fleet.check_trial().await?;
+
+    fleet.timeline.chapter("Activation: the tills join their shops");
+    let trial_receipts = fleet.account().receipts();
+    let trial_consolidated_after = fleet.activate().await?;
+    let receipts = plural(trial_receipts, "trial receipt");
+    let took = seconds(trial_consolidated_after);
+    fleet.say("hub", format!("{receipts} consolidated {took} after the first join code"));
+
+    fleet.timeline.chapter("Online: the books arrive as they are written");
+    feeders = feed(&fleet, &progress, feeders, ONLINE_PERCENT, &[]).await?;
+
+    fleet.timeline.chapter("Outage: the network is cut");
+    fleet.network.cut();
+    fleet.say("network", "cut");
+    // The first tills are those of the largest shops.
+    let victims = [0, 1, 2].map(|number| number % feeders.len());
+    feeders = feed(&fleet, &progress, feeders, OUTAGE_PERCENT, &victims[..2]).await?;
+    let waiting = count(fleet.pending().await?);
+    fleet.say("tills", format!("{waiting} journal entries wait for the network"));
+
+    fleet.timeline.chapter("Way back: the network returns, the hub is killed");
+    fleet.network.restore();
+    fleet.say("network", "restored");
+    let (fed, killed) = tokio::join!(
+        feed(&fleet, &progress, feeders, 100, &victims[2..]),
+        async {
+            fleet.kill_hub_while_pushing().await?;
+            fleet.kill_hub_while_pushing().await
+        }
+    );
+    drop(fed?);
+    killed?;
+    let settled_after = fleet.settle(SETTLE_LIMIT + Duration::from_millis(20 * invoices)).await?;
+    told_settled(&fleet, settled_after);
+    let measured = Measured { trial_receipts, trial_consolidated_after, settled_after };
+    let mut report = judge(&fleet, config, directory, measured).await?;
+    report.rejected = rejected;
+    Ok(report)
+}
+
+/// Reads the file and cuts it into shops, the largest first.
+fn load(path: &Path, shops_max: Option<usize>) -> anyhow::Result<Vec<ShopFile>> {
+    let name = path.display();
+    let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+    let rows = Rows::open(file, None).with_context(|| format!("cannot import {name}"))?;
+    let mut collectors: BTreeMap<String, Collector> = BTreeMap::new();
+    for row in rows {
+        let row = row.with_context(|| format!("cannot import {name}"))?;
+        collectors.entry(shop_of(&row.country, &row.invoice)).or_default().add(row);
+    }
+    let mut shops: Vec<ShopFile> = collectors
+        .into_iter()
+        .map(|(name, collector)| ShopFile { name, file: collector.finish() })
+        .collect();
+    shops.sort_by_key(|shop| std::cmp::Reverse(shop.file.invoices.len()));
+    shops.truncate(shops_max.unwrap_or(usize::MAX));
+    if shops.is_empty() {
+        bail!("{name} holds no invoices");
+    }
+    Ok(shops)
+}
+
+fn rejected(shops: &[ShopFile]) -> Vec<RejectedInShop> {
+    let of = |shop: &ShopFile| {
+        let name = shop.name.clone();
+        let lines = shop.file.rejected.clone();
+        lines.into_iter().map(move |line| RejectedInShop { shop: name.clone(), line })
+    };
+    let mut all: Vec<_> = shops.iter().flat_map(of).collect();
+    all.sort_by_key(|rejected| rejected.line.line);
+    all
+}
+
+/// Deals each shop's invoices to its tills, in the order of time, and opens the account.
+fn feeders(fleet: &Fleet, shops: Vec<ShopFile>, config: &Config) -> Vec<Feeder> {
+    let feeder = |till: &Arc<Till>| Feeder {
+        till: Arc::clone(till),
+        rest: VecDeque::new(),
+        count: 0,
+        done: 0,
+        dice: Dice::new(&[config.seed, till.shop as u64, till.lane as u64]),
+    };
+    let mut feeders: Vec<Feeder> = fleet.tills.iter().map(feeder).collect();
+    let mut account = fleet.account();
+    for (index, shop) in shops.into_iter().enumerate() {
+        account.shops[index].input = shop.file.totals;
+        let mut invoices = shop.file.invoices;
+        invoices.sort_by_key(|invoice| invoice.at_ms);
+        for (turn, invoice) in invoices.into_iter().enumerate() {
+            let feeder = &mut feeders[index * config.lanes + turn % config.lanes];
+            feeder.rest.push_back(invoice);
+            feeder.count += 1;
+        }
+    }
+    feeders
+}
+
+/// Every till imports up to a percentage of its invoices; the victims are killed in the middle of
+/// a batch.
+async fn feed(
+    fleet: &Arc<Fleet>,
+    progress: &Arc<Progress>,
+    feeders: Vec<Feeder>,
+    percent: usize,
+    victims: &[usize],
+) -> anyhow::Result<Vec<Feeder>> {
+    let work: Vec<_> = feeders
+        .into_iter()
+        .enumerate()
+        .map(|(index, feeder)| {
+            let kills = victims.iter().filter(|victim| **victim == index).count();
+            (feeder, kills, Arc::clone(fleet), Arc::clone(progress))
+        })
+        .collect();
+    in_parallel(work, move |(mut feeder, mut kills, fleet, progress)| async move {
+        let until = (feeder.count * percent).div_ceil(100);
+        let part: Vec<_> = feeder.rest.drain(..until.saturating_sub(feeder.done)).collect();
+        feeder.done = until;
+        let batches: Vec<ImportBatch> = batches(part).collect();
+        let middle = batches.len().div_ceil(2).saturating_sub(1);
+        for (number, batch) in batches.iter().enumerate() {
+            if kills > 0 && number >= middle {
+                kills -= 1;
+                feeder.import_while_killed(&fleet, batch).await?;
+            } else {
+                let path = "/v1/import";
+                let result: ImportResult = feeder.till.insist(Method::POST, path, batch).await?;
+                check_count(&feeder.till, batch, &result)?;
+            }
+            progress.acknowledge(&fleet, feeder.till.shop, batch);
+        }
+        Ok(feeder)
+    })
+    .await
+}
+
+/// What the till did with a batch must account for each of its invoices.
+fn check_count(till: &Till, batch: &ImportBatch, result: &ImportResult) -> anyhow::Result<()> {
+    let receipts = batch.invoices.iter().filter(|invoice| !invoice.lines.is_empty()).count() as u64;
+    if result.repeated == 0 && result.sales + result.refunds != receipts {
+        bail!("{}: {receipts} receipts sent, the till answers {result:?}", till.name);
+    }
+    Ok(())
+}
+
+impl Feeder {
+    async fn import_while_killed(
+        &mut self,
+        fleet: &Fleet,
+        batch: &ImportBatch,
+    ) -> anyhow::Result<()> {
+        let delay = Duration::from_micros(self.dice.roll(0, KILL_DELAY_MICROS_MAX));
+        let flight = self.till.kill_in_flight::<ImportResult>("/v1/import", batch, delay).await?;
+        fleet.count_node_kill();
+        fleet.say(&self.till.name, "killed (SIGKILL) in the middle of an import");
+        let size = plural(batch.invoices.len() as u64, "invoice");
+        let repeated = flight.after.repeated;
+        let fate = match (&flight.before, repeated) {
+            (Some(_), _) => "had been answered just before the kill",
+            (None, 0) => "had not happened and were recorded now",
+            (None, _) => "were recorded, only the answer was lost",
+        };
+        let back = seconds(flight.back_after);
+        fleet.say(&self.till.name, format!("back after {back}; the batch's {size} {fate}"));
+        if flight.before.is_some() && repeated != batch.invoices.len() as u64 {
+            let text = format!("{}: invoices that were acknowledged are gone after SIGKILL", self.till.name);
+            fleet.account().contradictions.push(text);
+        }
+        check_count(&self.till, batch, &flight.after)
+    }
+}
+
+impl Progress {
+    fn acknowledge(&self, fleet: &Fleet, shop: usize, batch: &ImportBatch) {
+        let mut account = fleet.account();
+        for invoice in &batch.invoices {
+            account.acknowledge_invoice(shop, invoice);
+        }
+        let size = batch.invoices.len() as u64;
+        let before = self.done.fetch_add(size, Ordering::Relaxed);
+        let step = |done: u64| (done * PROGRESS_LINES).checked_div(self.all).unwrap_or_default();
+        if step(before) != step(before + size) {
+            let what = format!("{} of {} invoices recorded", count(before + size), count(self.all));
+            fleet.say("tills", what);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A till: the node of one lane as a process, and calls that are repeated until it answers.
+
+use crate::binaries::Binaries;
+use crate::client::{Api, CallError};
+use crate::daemon::{Daemon, command};
+use crate::directory::Directory;
+use anyhow::{Context as _, bail};
+use counterfoil_protocol::wire::node::{
+    ActivateCommand, CatalogDigest, CatalogSetRequest, NodeStatus, SyncReport,
+};
+use http::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How long a call is repeated while the till does not answer.
+const INSIST_LIMIT: Duration = Duration::from_secs(120);
+const INSIST_PAUSE: Duration = Duration::from_millis(20);
+
+/// A till.
+#[derive(Debug)]
+pub(crate) struct Till {
+    /// `shop/lane`.
+    pub(crate) name: String,
+    /// Index of its shop.
+    pub(crate) shop: usize,
+    /// Number of the lane, from 1.
+    pub(crate) lane: usize,
+    program: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+    api: Api,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    daemon: Option<Daemon>,
+    peak_memory: u64,
+}
+
+/// A request that was in flight when the till was killed.
+#[derive(Debug)]
+pub(crate) struct InFlight<A> {
+    /// The answer, if it came before the kill.
+    pub(crate) before: Option<A>,
+    /// The answer to the same request after the restart.
+    pub(crate) after: A,
+    /// From the restart's beginning to that answer.
+    pub(crate) back_after: Duration,
+}
+
+impl Till {
+    /// A new till with an empty directory, running in trial.
+    pub(crate) async fn create(
+        binaries: &Binaries,
+        directory: &Directory,
+        api: Api,
+        (shop, shop_name): (usize, &str),
+        lane: usize,
+    ) -> anyhow::Result<Self> {
+        let name = format!("{shop_name}/{lane}");
+        let till = Self {
+            shop,
+            lane,
+            program: binaries.node.clone(),
+            data: directory.node(shop_name, lane),
+            log: directory.log(&name),
+            api,
+            running: Mutex::default(),
+            name,
+        };
+        let mut init = command(&till.program);
+        let output = init.arg("init").arg("--data").arg(&till.data).output().await?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("{}: init: {}: {}", till.name, output.status, error.trim());
+        }
+        till.start().await?;
+        Ok(till)
+    }
+
+    /// Starts its process.
+    pub(crate) async fn start(&self) -> anyhow::Result<()> {
+        let arguments =
+            vec!["run".into(), "--data".into(), self.data.clone().into(), "--listen".into()];
+        let arguments = arguments.into_iter().chain(["127.0.0.1:0".into()]).collect();
+        let daemon = Daemon::start(&self.program, arguments, &self.log)
+            .await
+            .with_context(|| self.name.clone())?;
+        self.running.lock().await.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(&self) -> anyhow::Result<()> {
+        self.take().await?.kill().await.with_context(|| self.name.clone())
+    }
+
+    /// SIGTERM.
+    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+        self.take().await?.stop().await.with_context(|| self.name.clone())
+    }
+
+    async fn take(&self) -> anyhow::Result<Daemon> {
+        let mut running = self.running.lock().await;
+        let daemon = running.daemon.take();
+        let daemon = daemon.with_context(|| format!("{} is not running", self.name))?;
+        running.peak_memory = running.peak_memory.max(daemon.peak_memory().unwrap_or_default());
+        Ok(daemon)
+    }
+
+    /// Most memory that any of its processes ever held, in bytes.
+    pub(crate) async fn peak_memory(&self) -> u64 {
+        self.running.lock().await.peak_memory
+    }
+
+    async fn url(&self, path: &str) -> Result<String, CallError> {
+        let running = self.running.lock().await;
+        match &running.daemon {
+            Some(daemon) => Ok(format!("{}{path}", daemon.url)),
+            None => {
+                let reason = format!("{} is not running", self.name);
+                Err(CallError::NoAnswer { url: path.to_owned(), reason })
+            }
+        }
+    }
+
+    /// One attempt.
+    pub(crate) async fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<A, CallError> {
+        self.api.send(Method::POST, self.url(path).await?, body).await
+    }
+
+    /// The same request again until the till answers, as a cash register program does it.
+    pub(crate) async fn insist<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> anyhow::Result<A> {
+        let deadline = Instant::now() + INSIST_LIMIT;
+        loop {
+            let attempt = match self.url(path).await {
+                Ok(url) => self.api.send(method.clone(), url, body).await,
+                Err(error) => Err(error),
+            };
+            match attempt {
+                Err(CallError::NoAnswer { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(INSIST_PAUSE).await;
+                }
+                result => return result.with_context(|| self.name.clone()),
+            }
+        }
+    }
+
+    /// Kills the till while it works on a request, starts it again and repeats the request.
+    pub(crate) async fn kill_in_flight<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        delay: Duration,
+    ) -> anyhow::Result<InFlight<A>> {
+        let kill = async {
+            tokio::time::sleep(delay).await;
+            self.kill().await
+        };
+        let (before, killed) = tokio::join!(self.post(path, body), kill);
+        killed?;
+        let before = match before {
+            Ok(answer) => Some(answer),
+            Err(CallError::NoAnswer { .. }) => None,
+            Err(error) => return Err(error).with_context(|| self.name.clone()),
+        };
+        let start = Instant::now();
+        self.start().await?;
+        let after = self.insist(Method::POST, path, body).await?;
+        Ok(InFlight { before, after, back_after: start.elapsed() })
+    }
+
+    /// Where it stands.
+    pub(crate) async fn status(&self) -> anyhow::Result<NodeStatus> {
+        let url = self.url("/v1/status").await?;
+        self.api.get(url).await.with_context(|| self.name.clone())
+    }
+
+    /// Digest of the catalog that it holds.
+    pub(crate) async fn catalog_digest(&self) -> anyhow::Result<CatalogDigest> {
+        let url = self.url("/v1/catalog-digest").await?;
+        self.api.get(url).await.with_context(|| self.name.clone())
+    }
+
+    /// Sets columns of a product.
+    pub(crate) async fn set_product(
+        &self,
+        id: &str,
+        columns: impl IntoIterator<Item = (&str, Value)>,
+    ) -> anyhow::Result<()> {
+        let columns = columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let path = format!("/v1/catalog/products/{id}");
+        let request = CatalogSetRequest { columns };
+        let _row: Value = self.insist(Method::PUT, &path, &request).await?;
+        Ok(())
+    }
+
+    /// Hands the join code over and waits until the till is bound to its shop.
+    pub(crate) async fn activate(&self, join: String) -> anyhow::Result<()> {
+        let request = ActivateCommand { join: Some(join), ..ActivateCommand::default() };
+        let _answer: Value = self.insist(Method::POST, "/v1/activate", &request).await?;
+        let deadline = Instant::now() + INSIST_LIMIT;
+        loop {
+            let status = self.status().await?;
+            if status.tier == "active" {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{} is still {} {INSIST_LIMIT:?} after its join code", self.name, status.tier);
+            }
+            tokio::time::sleep(INSIST_PAUSE).await;
+        }
+    }
+
+    /// Asks for a sync now. What comes of it shows in the status, also when it fails.
+    pub(crate) async fn nudge(&self) {
+        let nothing = serde_json::Map::new();
+        drop(self.post::<SyncReport>("/v1/sync", &nothing).await);
+    }
+}
