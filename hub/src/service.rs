@@ -2,11 +2,11 @@
 
 use crate::config::HubConfig;
 use crate::datadir::{DataDirError, Running};
-use crate::http::{Peer, router};
+use crate::http::{Listening, Peer, router};
 use crate::hub::{Hub, OpenHubError};
 use crate::limits::SHUTDOWN_TIMEOUT;
 use crate::store::StoreError;
-use axum::serve::{Listener, ListenerExt as _};
+use axum::serve::Listener;
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
@@ -77,7 +77,7 @@ where
         }
     };
     let app = router(Arc::clone(&hub)).into_make_service_with_connect_info::<Peer>();
-    let server = axum::serve(listener, app).with_graceful_shutdown(stopped);
+    let server = axum::serve(Listening(listener), app).with_graceful_shutdown(stopped);
     let mut serving = std::pin::pin!(server.into_future());
     let mut consolidating = std::pin::pin!(hub.consolidate_forever());
     let mut shutdown = std::pin::pin!(shutdown);
@@ -120,9 +120,20 @@ pub(crate) fn url_of(mut address: SocketAddr) -> String {
 }
 
 /// A TCP listener as the daemon uses it: small answers go out at once.
-pub fn tcp(listener: tokio::net::TcpListener) -> impl Listener<Addr = SocketAddr> {
-    listener.tap_io(|stream| {
+pub struct Tcp(pub tokio::net::TcpListener);
+
+impl Listener for Tcp {
+    type Io = tokio::net::TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, peer) = Listener::accept(&mut self.0).await;
         // Slower without, not wrong.
         stream.set_nodelay(true).ok();
-    })
+        (stream, peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }

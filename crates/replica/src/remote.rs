@@ -152,6 +152,7 @@ pub struct Remote {
     http: HttpClient,
     base_url: String,
     token: Option<String>,
+    headers: HeaderMap,
 }
 
 impl std::fmt::Debug for Remote {
@@ -166,7 +167,16 @@ impl Remote {
     pub fn new(http: HttpClient, base_url: impl Into<String>, token: Option<String>) -> Self {
         let base_url = base_url.into();
         let base_url = base_url.trim_end_matches('/').to_owned();
-        Self { http, base_url, token }
+        Self { http, base_url, token, headers: HeaderMap::new() }
+    }
+
+    /// Sends one more header with every call; one that HTTP cannot carry is left out.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            self.headers.insert(HeaderName::from_static(name), value);
+        }
+        self
     }
 
     pub(crate) async fn info(&self) -> Result<HubInfo, RemoteError> {
@@ -262,6 +272,7 @@ impl Remote {
     /// Sends a call; an answer that says more about hub or node than about the call is an error.
     async fn send(&self, call: Call) -> Result<HttpResponse, RemoteError> {
         let Call { method, path, mut headers, body, timeout, response_bytes_max } = call;
+        headers.extend(self.headers.clone());
         if let Some(token) = &self.token
             && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {token}"))
         {

@@ -1,1 +1,191 @@
-//! Commands.
+//! The command line. Each command is one request to the admin API and one way to print the answer.
+
+mod client;
+mod commands;
+mod failure;
+mod print;
+mod run;
+
+pub use failure::Failure;
+
+use crate::config::{LISTEN_DEFAULT, Registration};
+use crate::store::Grouping;
+use clap::{Args, Parser, Subcommand};
+use counterfoil_replica::env::Env;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed; stderr says why and what to do
+  2  wrong usage
+  4  the hub cannot be reached now, try later
+  5  refused: credential, join code or registration
+  6  conflict of schemas or histories
+
+Data goes to stdout, everything else to stderr. COUNTERFOIL_LOG sets the log level (error, warn,
+info, debug). Every command works whether or not the hub runs on the folder.";
+
+/// The hub: takes the books of all tills, consolidates them, publishes the catalog.
+#[derive(Debug, Parser)]
+#[command(name = "counterfoil-hub", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The hub's data folder.
+    #[arg(long, global = true, value_name = "DIR", env = "COUNTERFOIL_HUB_DATA")]
+    data: Option<PathBuf>,
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the hub until it is told to stop.
+    Run(RunArgs),
+    /// Shops and their join codes.
+    #[command(subcommand)]
+    Shop(ShopCommand),
+    /// Tills.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Concurrent edits of the catalog, with both values.
+    #[command(subcommand)]
+    Conflicts(ListCommand),
+    /// Records that broke a rule and stepped aside.
+    #[command(subcommand)]
+    Quarantine(ListCommand),
+    /// The catalog that all tills share.
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    /// Reports over everything consolidated.
+    #[command(subcommand)]
+    Report(ReportCommand),
+    /// The hub at a glance.
+    Status,
+}
+
+/// How the hub runs.
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = LISTEN_DEFAULT)]
+    listen: SocketAddr,
+    /// URL under which tills reach the hub; goes into join codes.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Who may register a shop without a join code.
+    #[arg(long, value_enum, default_value_t = Registration::Loopback)]
+    registration: Registration,
+    /// Size at which a write-ahead log is folded into its database, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    wal_limit_mib: u32,
+    /// Time between two sweeps for work that no push announced, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    sweep_seconds: u32,
+}
+
+#[derive(Debug, Args)]
+struct CodeArgs {
+    /// Name of the shop.
+    name: String,
+    /// URL under which this till reaches the hub.
+    #[arg(long, value_name = "URL")]
+    hub_url: Option<String>,
+    /// How long the join code holds, in minutes; a day unless given.
+    #[arg(long, value_name = "MINUTES")]
+    valid_minutes: Option<i64>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ShopCommand {
+    /// Makes a shop and a join code for its first till.
+    Add {
+        #[command(flatten)]
+        code: CodeArgs,
+        /// The shop may exist: then only a further join code is made.
+        #[arg(long)]
+        existing: bool,
+    },
+    /// Makes a join code for a further till of a shop.
+    Join {
+        #[command(flatten)]
+        code: CodeArgs,
+    },
+    /// Lists the shops.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Lists the tills.
+    List,
+    /// Takes a till's access back; its sales stay.
+    Revoke {
+        /// Id of the till, see `node list`.
+        id: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum ListCommand {
+    /// Lists them.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum CatalogCommand {
+    /// Prints a table, deleted rows included: CSV, or a JSON list.
+    Export {
+        /// Name of the table, such as products.
+        table: String,
+    },
+    /// Changes a row at the hub; settles open conflicts of the columns.
+    Set {
+        /// Name of the table, such as products.
+        table: String,
+        /// Id of the row.
+        id: String,
+        /// New values; nothing after `=` empties the column, `deleted=1` deletes the row.
+        #[arg(required = true, value_name = "COLUMN=VALUE")]
+        columns: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ReportCommand {
+    /// Count and sum of sales and refunds.
+    Sales {
+        /// What to group by.
+        #[arg(long, value_enum)]
+        by: Grouping,
+    },
+}
+
+/// Carries out a command; what it prints is data.
+///
+/// # Errors
+/// [`Failure`] with the exit code and what to do.
+pub async fn execute(cli: Cli, env: Env) -> Result<(), Failure> {
+    let Some(data) = cli.data else {
+        return Err(Failure::usage("--data DIR is missing: the hub's data folder"));
+    };
+    match cli.command {
+        Command::Run(args) => run::run(data, args, env).await,
+        other => commands::execute(other, data, cli.json, env).await,
+    }
+}
+
+impl Cli {
+    /// The log level unless `COUNTERFOIL_LOG` says otherwise: a short command is quiet.
+    #[must_use]
+    pub fn log_level(&self) -> tracing::Level {
+        match self.command {
+            Command::Run(_) => tracing::Level::INFO,
+            _ => tracing::Level::ERROR,
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod sync;
 
 pub(crate) use problems::ApiError;
 
+
 use crate::hub::Hub;
 use axum::Router;
 use axum::extract::connect_info::Connected;
@@ -23,8 +24,24 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, L>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, L>) -> Self {
+/// Any listener, as a type of our own.
+pub(crate) struct Listening<L>(pub(crate) L);
+
+impl<L: Listener> Listener for Listening<L> {
+    type Io = L::Io;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Listening<L>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listening<L>>) -> Self {
         Self(*stream.remote_addr())
     }
 }

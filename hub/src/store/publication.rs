@@ -10,7 +10,7 @@ use crate::limits::PUBLISH_ROWS_MAX;
 use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{Hlc, NodeId, Scalar, ShopId};
-use counterfoil_migrate::{Connection, SqlError, Value, params, params_from_iter};
+use counterfoil_migrate::{Connection, Value, params, params_from_iter};
 use std::collections::BTreeMap;
 
 /// A row as it should be, in the order of the table's columns but `revision`.
@@ -160,7 +160,7 @@ fn write_row(
     let listed = columns.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     let id = content.values.first().cloned().unwrap_or(Scalar::Null);
     let sql = format!("SELECT {listed} FROM {name} WHERE id = ?1");
-    let held = tx.query_optional(&sql, params_from_iter([to_sql(&id)])?, |row| {
+    let held = tx.query_optional(&sql, params_from_iter([to_sql(&id)]), |row| {
         scalars(row, columns.len())
     })?;
     if held.as_ref() == Some(&content.values) {
@@ -169,7 +169,7 @@ fn write_row(
     let places = (1..=columns.len() + 1).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
     let sql = format!("INSERT OR REPLACE INTO {name} ({listed}, revision) VALUES ({places})");
     let values = content.values.iter().map(to_sql).chain([Value::Integer(revision)]);
-    tx.execute(&sql, params_from_iter(values)?)?;
+    tx.execute(&sql, params_from_iter(values))?;
     Ok(true)
 }
 

@@ -1,11 +1,13 @@
 //! A child process that serves HTTP: started, asked for its memory, killed or stopped.
 
+use crate::directory::Directory;
 use anyhow::{Context as _, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -27,6 +29,8 @@ pub(crate) struct Daemon {
     log: PathBuf,
     /// Base URL of what it serves.
     pub(crate) url: String,
+    /// Stays as long as the process may write to it.
+    _directory: Arc<Directory>,
 }
 
 /// A command of one of the programs under test, cut off from the desktop's keyring.
@@ -42,6 +46,7 @@ impl Daemon {
         program: &Path,
         arguments: Vec<OsString>,
         log: &Path,
+        directory: &Arc<Directory>,
     ) -> anyhow::Result<Self> {
         let stderr = OpenOptions::new()
             .create(true)
@@ -67,7 +72,7 @@ impl Daemon {
             anyhow!("{name} did not say where it listens; its log ends with\n{}", tail(log))
         })?;
         drop(tokio::spawn(drain(lines)));
-        Ok(Self { child, log: log.to_path_buf(), url })
+        Ok(Self { child, log: log.to_path_buf(), url, _directory: Arc::clone(directory) })
     }
 
     /// Most memory that it ever held, in bytes; absent where the system does not say.

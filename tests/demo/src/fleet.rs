@@ -57,7 +57,7 @@ impl Fleet {
     /// Starts hub, network and tills; the tills are in trial and know of no hub.
     pub(crate) async fn create(
         binaries: &Binaries,
-        directory: &Directory,
+        directory: &Arc<Directory>,
         timeline: Timeline,
         names: Vec<String>,
         lanes: usize,
@@ -67,12 +67,12 @@ impl Fleet {
         let network = Network::to(hub.address()).await?;
         timeline.say("network", format!("{} leads to the hub and can be cut", network.url()));
         let api = Api::new();
-        let (binaries, directory) = (&Arc::new(binaries.clone()), &directory.clone());
+        let (binaries, directory) = (Arc::new(binaries.clone()), Arc::clone(directory));
         let places = names.iter().enumerate().flat_map(|(index, name)| {
             (1..=lanes).map(move |lane| ((index, name.clone()), lane))
         });
         let tills = in_parallel(places.collect(), move |((index, name), lane)| {
-            let (binaries, directory) = (Arc::clone(binaries), directory.clone());
+            let (binaries, directory) = (Arc::clone(&binaries), Arc::clone(&directory));
             let api = api.clone();
             async move {
                 let till = Till::create(&binaries, &directory, api, (index, &name), lane).await?;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -23,6 +24,7 @@ pub(crate) struct Hub {
     program: PathBuf,
     data: PathBuf,
     log: PathBuf,
+    directory: Arc<Directory>,
     address: SocketAddr,
     running: Mutex<Running>,
 }
@@ -37,16 +39,17 @@ impl Hub {
     /// Starts a new hub on a free port, which it keeps over restarts.
     pub(crate) async fn create(
         binaries: &Binaries,
-        directory: &Directory,
+        directory: &Arc<Directory>,
     ) -> anyhow::Result<Self> {
         let (data, log) = (directory.hub(), directory.log("hub"));
-        let daemon = Daemon::start(&binaries.hub, run_arguments(&data, "127.0.0.1:0"), &log)
+        let daemon = Daemon::start(&binaries.hub, run_arguments(&data, "127.0.0.1:0"), &log, directory)
             .await
             .context("the hub")?;
         let address = daemon.url.strip_prefix("http://").and_then(|text| text.parse().ok());
         let address = address.with_context(|| format!("the hub listens on {}", daemon.url))?;
         let running = Mutex::new(Running { daemon: Some(daemon), peak_memory: 0 });
-        Ok(Self { program: binaries.hub.clone(), data, log, address, running })
+        let (program, directory) = (binaries.hub.clone(), Arc::clone(directory));
+        Ok(Self { program, data, log, directory, address, running })
     }
 
     /// Where it listens.
@@ -65,7 +68,7 @@ impl Hub {
         let mut attempt = 1;
         let daemon = loop {
             let arguments = run_arguments(&self.data, &listen);
-            match Daemon::start(&self.program, arguments, &self.log).await {
+            match Daemon::start(&self.program, arguments, &self.log, &self.directory).await {
                 Ok(daemon) => break daemon,
                 Err(error) if attempt == START_ATTEMPTS_MAX => return Err(error.context("the hub")),
                 Err(_) => tokio::time::sleep(START_PAUSE).await,

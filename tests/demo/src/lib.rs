@@ -25,6 +25,9 @@ mod timeline;
 mod trade;
 mod verdict;
 
+use crate::directory::Directory;
+use std::sync::Arc;
+
 pub use self::{
     account::shop_of,
     config::{Config, Options},
@@ -39,7 +42,7 @@ pub use self::{
 /// till that refuses a correct sale, or tills that never agree with the hub.
 pub async fn run(config: &Config, timeline: &Timeline) -> anyhow::Result<Report> {
     let binaries = binaries::find(config, timeline).await?;
-    let directory = directory::Directory::create(config.keep.as_deref())?;
+    let directory = Arc::new(Directory::create(config.keep.as_deref())?);
     match &config.data {
         Some(file) => {
             let story = scenario::replay::run(config, file, &binaries, &directory, timeline);

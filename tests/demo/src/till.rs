@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -33,6 +34,7 @@ pub(crate) struct Till {
     program: PathBuf,
     data: PathBuf,
     log: PathBuf,
+    directory: Arc<Directory>,
     api: Api,
     running: Mutex<Running>,
 }
@@ -58,7 +60,7 @@ impl Till {
     /// A new till with an empty directory, running in trial.
     pub(crate) async fn create(
         binaries: &Binaries,
-        directory: &Directory,
+        directory: &Arc<Directory>,
         api: Api,
         (shop, shop_name): (usize, &str),
         lane: usize,
@@ -70,6 +72,7 @@ impl Till {
             program: binaries.node.clone(),
             data: directory.node(shop_name, lane),
             log: directory.log(&name),
+            directory: Arc::clone(directory),
             api,
             running: Mutex::default(),
             name,
@@ -89,7 +92,7 @@ impl Till {
         let arguments =
             vec!["run".into(), "--data".into(), self.data.clone().into(), "--listen".into()];
         let arguments = arguments.into_iter().chain(["127.0.0.1:0".into()]).collect();
-        let daemon = Daemon::start(&self.program, arguments, &self.log)
+        let daemon = Daemon::start(&self.program, arguments, &self.log, &self.directory)
             .await
             .with_context(|| self.name.clone())?;
         self.running.lock().await.daemon = Some(daemon);

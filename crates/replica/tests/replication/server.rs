@@ -61,7 +61,11 @@ impl Hub {
     }
 
     pub(crate) fn remote(&self) -> Remote {
-        Remote::new(env().http(), self.url.clone(), Some("token".to_owned()))
+        Remote::new(env().http(), self.url(), Some("token".to_owned()))
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(crate) fn on_copy<R>(&self, work: impl FnOnce(&mut Copy) -> R) -> R {

@@ -79,7 +79,7 @@ impl From<OpenNodeError> for Failure {
             Some(apply) => {
                 let exit_code =
                     if apply.is_schema_conflict() { EXIT_SCHEMA } else { EXIT_CONFIGURATION };
-                Self { exit_code, text: chain(&error), hint: Some(apply.hint()) }
+                Self { exit_code, text: chain(&error), hint: Some(apply.hint().to_owned()) }
             }
             None => Self::configuration(&error),
         }

@@ -226,7 +226,7 @@ async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
 
 async fn pull(
     node: &Node,
-    hub: &HubLink,
+    hub: &HubLink<'_>,
     gate: &StoreGate,
     report: &mut SyncReport,
 ) -> Result<(), SyncError> {

@@ -59,7 +59,7 @@ impl Plan {
 pub(crate) async fn run(
     config: &Config,
     binaries: &Binaries,
-    directory: &Directory,
+    directory: &Arc<Directory>,
     timeline: &Timeline,
 ) -> anyhow::Result<Report> {
     let names = shop_names(config.shops.unwrap_or(SHOPS_DEFAULT));

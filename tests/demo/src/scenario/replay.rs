@@ -59,7 +59,7 @@ pub(crate) async fn run(
     config: &Config,
     path: &Path,
     binaries: &Binaries,
-    directory: &Directory,
+    directory: &Arc<Directory>,
     timeline: &Timeline,
 ) -> anyhow::Result<Report> {
     let shops = load(path, config.shops)?;

@@ -1,0 +1,135 @@
+//! Every command but `run`.
+
+use super::client::{Call, call, segment};
+use super::print::{self, Output};
+use super::{CatalogCommand, CodeArgs, Command, Failure, ListCommand, NodeCommand, ReportCommand};
+use super::{RunArgs, ShopCommand};
+use counterfoil_protocol::wire::hub::{
+    CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest, NodeRow,
+    QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+};
+use counterfoil_replica::env::Env;
+use http::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+struct Session {
+    data: PathBuf,
+    env: Env,
+    out: Output,
+}
+
+impl Session {
+    async fn get<T: DeserializeOwned>(self, path: &str) -> Result<(T, Output), Failure> {
+        let (path, body) = (format!("/v1/admin/{path}"), Vec::new());
+        let request = Call { method: Method::GET, path, body, sets_up: false };
+        Ok((call(self.data, &self.env, &request).await?, self.out))
+    }
+
+    async fn post<T: DeserializeOwned>(
+        self,
+        path: &str,
+        body: &impl Serialize,
+        sets_up: bool,
+    ) -> Result<(T, Output), Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::from_chain(&error))?;
+        let path = format!("/v1/admin/{path}");
+        let request = Call { method: Method::POST, path, body, sets_up };
+        Ok((call(self.data, &self.env, &request).await?, self.out))
+    }
+}
+
+pub(super) async fn execute(
+    command: Command,
+    data: PathBuf,
+    json: bool,
+    env: Env,
+) -> Result<(), Failure> {
+    let session = Session { data, env, out: Output { json } };
+    match command {
+        Command::Shop(command) => shop(command, session).await,
+        Command::Node(command) => node(command, session).await,
+        Command::Catalog(command) => catalog(command, session).await,
+        Command::Conflicts(ListCommand::List) => {
+            let (rows, out) = session.get::<Vec<ConflictRow>>("conflicts").await?;
+            out.print(&rows, |rows| print::conflicts(rows))
+        }
+        Command::Quarantine(ListCommand::List) => {
+            let (rows, out) = session.get::<Vec<QuarantineRow>>("quarantine").await?;
+            out.print(&rows, |rows| print::quarantine(rows))
+        }
+        Command::Report(ReportCommand::Sales { by }) => {
+            let path = format!("reports/sales?by={}", by.name());
+            let (rows, out) = session.get::<Vec<SalesGroup>>(&path).await?;
+            out.print(&rows, |rows| print::sales(by, rows))
+        }
+        Command::Status => {
+            let (status, out) = session.get::<HubStatus>("status").await?;
+            out.print(&status, print::status)
+        }
+        Command::Run(RunArgs { .. }) => Err(Failure::usage("run is carried out elsewhere")),
+    }
+}
+
+async fn shop(command: ShopCommand, session: Session) -> Result<(), Failure> {
+    match command {
+        ShopCommand::Add { code, existing } => {
+            let CodeArgs { name, hub_url, valid_minutes } = code;
+            let request = ShopAddRequest { name, hub_url, valid_minutes, existing };
+            let (added, out) = session.post::<ShopAdded>("shops", &request, true).await?;
+            out.print(&added, print::added)
+        }
+        ShopCommand::Join { code } => {
+            let CodeArgs { name, hub_url, valid_minutes } = code;
+            let request = JoinCodeRequest { name, hub_url, valid_minutes };
+            let (added, out) = session.post::<ShopAdded>("join-codes", &request, false).await?;
+            out.print(&added, print::added)
+        }
+        ShopCommand::List => {
+            let (rows, out) = session.get::<Vec<ShopRow>>("shops").await?;
+            out.print(&rows, |rows| print::shops(rows))
+        }
+    }
+}
+
+async fn node(command: NodeCommand, session: Session) -> Result<(), Failure> {
+    match command {
+        NodeCommand::List => {
+            let (rows, out) = session.get::<Vec<NodeRow>>("nodes").await?;
+            out.print(&rows, |rows| print::nodes(rows))
+        }
+        NodeCommand::Revoke { id } => {
+            let path = format!("nodes/{}/revoke", segment(&id));
+            let (row, out) = session.post::<NodeRow>(&path, &Value::Null, false).await?;
+            out.print(&row, |row| print::nodes(std::slice::from_ref(row)))
+        }
+    }
+}
+
+async fn catalog(command: CatalogCommand, session: Session) -> Result<(), Failure> {
+    match command {
+        CatalogCommand::Export { table } => {
+            let path = format!("catalog/{}", segment(&table));
+            let (rows, out) = session.get::<Vec<Map<String, Value>>>(&path).await?;
+            if out.json { out.print(&rows, |_| String::new()) } else { print::csv(&rows) }
+        }
+        CatalogCommand::Set { table, id, columns } => {
+            let mut values = BTreeMap::new();
+            for assignment in &columns {
+                let Some((column, value)) = assignment.split_once('=') else {
+                    let text = format!("`{assignment}` is not of the form COLUMN=VALUE");
+                    return Err(Failure::usage(text));
+                };
+                let value = Some(value.to_owned()).filter(|value| !value.is_empty());
+                values.insert(column.trim().to_owned(), value);
+            }
+            let path = format!("catalog/{}/{}", segment(&table), segment(&id));
+            let request = CatalogSetRequest { columns: values };
+            let (answer, out) = session.post::<CatalogSetAnswer>(&path, &request, true).await?;
+            out.print(&answer, print::row)
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Answers as text for people. Data goes to stdout; a reader that went away is no error.
+
+use super::Failure;
+use crate::store::Grouping;
+use comfy_table::{CellAlignment, Table, presets};
+use counterfoil_protocol::wire::hub::{
+    CatalogSetAnswer, ConflictRow, HubStatus, NodeRow, QuarantineRow, SalesGroup, ShopAdded,
+    ShopRow,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::io::{self, Write as _};
+
+/// How a command prints.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// Prints an answer: as JSON, or as text made from it.
+    pub(super) fn print<T: Serialize>(
+        self,
+        answer: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        let text = if self.json {
+            serde_json::to_string_pretty(answer).map_err(|error| Failure::from_chain(&error))?
+        } else {
+            text(answer)
+        };
+        write_out(text.as_bytes())
+    }
+}
+
+/// Writes a text and ends its last line.
+pub(super) fn write_out(text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let end: &[u8] = if text.ends_with(b"\n") || text.is_empty() { b"" } else { b"\n" };
+    let written = out.write_all(text).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::from_chain(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
+    table.add_rows(rows);
+    for index in numbers {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}
+
+/// Minor units as a decimal amount. The chain has one currency with two decimals so far.
+fn money(minor: i64) -> String {
+    let sign = if minor < 0 { "-" } else { "" };
+    let digits = format!("{:03}", minor.unsigned_abs());
+    let (major, cents) = digits.split_at(digits.len() - 2);
+    format!("{sign}{major}.{cents}")
+}
+
+fn optional<T: ToString>(value: Option<&T>) -> String {
+    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+fn time(ms: i64) -> String {
+    // Days since the epoch to a date, by Howard Hinnant's civil_from_days.
+    let seconds = ms.div_euclid(1000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era.div_euclid(1_460) + day_of_era.div_euclid(36_524)
+        - day_of_era.div_euclid(146_096))
+    .div_euclid(365);
+    let day_of_year = day_of_era
+        - (365 * year_of_era + year_of_era.div_euclid(4) - year_of_era.div_euclid(100));
+    let month_index = (5 * day_of_year + 2).div_euclid(153);
+    let day = day_of_year - (153 * month_index + 2).div_euclid(5) + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute) = (second.div_euclid(3_600), second.rem_euclid(3_600).div_euclid(60));
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}Z")
+}
+
+pub(super) fn added(added: &ShopAdded) -> String {
+    format!(
+        "shop       {}\njoin code  {}\nvalid to   {}\n\nOn the till: counterfoil-node activate --data DIR --join CODE",
+        added.shop_id,
+        added.join_code,
+        time(added.expires_ms)
+    )
+}
+
+pub(super) fn shops(rows: &[ShopRow]) -> String {
+    let rows = rows.iter().map(|row| {
+        let active = if row.active { "active" } else { "inactive" };
+        let phone = optional(row.phone.as_ref());
+        let (id, tills) = (row.shop_id.to_string(), row.nodes.to_string());
+        vec![row.name.clone(), tills, active.to_owned(), phone, id]
+    });
+    table(&["shop", "tills", "state", "phone", "id"], &[1], rows.collect())
+}
+
+pub(super) fn nodes(rows: &[NodeRow]) -> String {
+    let rows = rows.iter().map(|row| {
+        vec![
+            format!("{}/{}", row.shop, row.lane),
+            row.state.clone(),
+            row.seen_ms.map_or_else(|| "-".to_owned(), time),
+            row.consolidated_seq.to_string(),
+            row.quarantined.to_string(),
+            row.catalog_pending.to_string(),
+            row.node_id.to_string(),
+        ]
+    });
+    let header =
+        ["till", "state", "seen", "consolidated", "quarantined", "catalog behind", "id"];
+    table(&header, &[3, 4, 5], rows.collect())
+}
+
+fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "(empty)".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn conflicts(rows: &[ConflictRow]) -> String {
+    let rows = rows.iter().map(|row| {
+        vec![
+            row.id.to_string(),
+            format!("{} {} {}", row.table, row.row, row.column),
+            value(&row.winner_value),
+            row.winner_shop.map_or_else(|| "hub".to_owned(), |shop| shop.to_string()),
+            value(&row.loser_value),
+            row.loser_shop.map_or_else(|| "hub".to_owned(), |shop| shop.to_string()),
+            row.policy.clone(),
+        ]
+    });
+    let header = ["no", "field", "current", "from", "other value", "from", "policy"];
+    table(&header, &[0], rows.collect())
+}
+
+pub(super) fn quarantine(rows: &[QuarantineRow]) -> String {
+    let rows = rows.iter().map(|row| {
+        let (node, seq) = (row.node_id.to_string(), row.seq.to_string());
+        vec![row.shop.clone(), seq, row.topic.clone(), row.reason.clone(), node]
+    });
+    table(&["shop", "entry", "kind", "reason", "till"], &[1], rows.collect())
+}
+
+pub(super) fn sales(by: Grouping, rows: &[SalesGroup]) -> String {
+    let line = |name: &str, rows: &[&SalesGroup]| {
+        let sum = |part: fn(&SalesGroup) -> i64| rows.iter().map(|row| part(row)).sum::<i64>();
+        vec![
+            name.to_owned(),
+            sum(|row| row.count).to_string(),
+            sum(|row| row.refunds).to_string(),
+            sum(|row| row.lines).to_string(),
+            money(sum(|row| row.total_minor)),
+            sum(|row| row.trial_receipts).to_string(),
+            money(sum(|row| row.trial_minor)),
+        ]
+    };
+    let mut lines: Vec<_> = rows.iter().map(|row| line(&row.name, &[row])).collect();
+    if rows.len() > 1 {
+        lines.push(line("all", &rows.iter().collect::<Vec<_>>()));
+    }
+    let header = [by.name(), "sales", "refunds", "lines", "total", "in trial", "trial total"];
+    table(&header, &[1, 2, 3, 4, 5, 6], lines)
+}
+
+pub(super) fn status(status: &HubStatus) -> String {
+    let rows = status.catalog_rows.iter().map(|(table, rows)| format!("{table} {rows}"));
+    let lines = [
+        ("hub", status.hub_id.to_string()),
+        ("version", status.version.clone()),
+        ("running", status.url.clone().unwrap_or_else(|| "no".to_owned())),
+        ("shops", status.shops.to_string()),
+        ("tills", status.nodes.to_string()),
+        ("receipts", status.receipts.to_string()),
+        ("other records", status.documents.to_string()),
+        ("quarantined", status.quarantined.to_string()),
+        ("conflicts", status.conflicts.to_string()),
+        ("catalog", format!("revision {}: {}", status.catalog_revision, rows.collect::<Vec<_>>().join(", "))),
+        ("digest", status.catalog_digest.clone()),
+    ];
+    let mut text = String::new();
+    for (name, value) in lines {
+        text.push_str(&format!("{name:<14}{value}\n"));
+    }
+    for alert in &status.alerts {
+        let node = alert.node_id.map_or_else(String::new, |node| format!(" till {node}"));
+        let (at, kind, detail) = (time(alert.at_ms), &alert.kind, &alert.detail);
+        text.push_str(&format!("alert         {at} {kind}{node}: {detail}\n"));
+    }
+    text
+}
+
+pub(super) fn row(answer: &CatalogSetAnswer) -> String {
+    let lines = answer.row.iter().map(|(name, held)| format!("{name:<22}{}", value(held)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Rows as CSV; empty for nothing, quoted where needed.
+pub(super) fn csv(rows: &[Map<String, Value>]) -> Result<(), Failure> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let fail = |error: csv::Error| Failure::from_chain(&error);
+    if let Some(first) = rows.first() {
+        writer.write_record(first.keys()).map_err(fail)?;
+    }
+    for row in rows {
+        let fields = row.values().map(|held| match held {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        writer.write_record(fields).map_err(fail)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| Failure::from_chain(&error))?;
+    write_out(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_and_times_read_as_people_write_them() {
+        for (minor, text) in [(0, "0.00"), (-5, "-0.05"), (123_456, "1234.56")] {
+            assert_eq!(money(minor), text);
+        }
+        for (ms, text) in [
+            (0, "1970-01-01 00:00Z"),
+            (1_709_210_096_000, "2024-02-29 12:34Z"),
+            (-1, "1969-12-31 23:59Z"),
+        ] {
+            assert_eq!(time(ms), text);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `counterfoil-hub run`.
+
+use super::client::own;
+use super::print::write_out;
+use super::{Failure, RunArgs};
+use crate::config::HubConfig;
+use crate::datadir::DataDir;
+use crate::hub::Hub;
+use crate::service::{Tcp, serve, url_of};
+use counterfoil_replica::env::Env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Failure> {
+    let ownership = own(&DataDir::new(&data), &env).await?;
+    let config = HubConfig {
+        public_url: args.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+        registration: args.registration,
+        wal_limit_bytes: u64::from(args.wal_limit_mib) * 1024 * 1024,
+        sweep: Duration::from_secs(u64::from(args.sweep_seconds)),
+        ..HubConfig::new(data)
+    };
+    let hub = Hub::open_owned(config, env, ownership).await?;
+    let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|error| {
+        let failure = Failure::from_chain(&error);
+        Failure { text: format!("cannot listen on {}: {}", args.listen, failure.text), ..failure }
+            .hint("choose another --listen; port 0 takes a free one")
+    })?;
+    let address = listener.local_addr().map_err(|error| Failure::from_chain(&error))?;
+    let stop = stop_signal()?;
+    write_out(format!("listening on {}\n", url_of(address)).as_bytes())?;
+    Ok(serve(hub, Tcp(listener), stop).await?)
+}
+
+/// Done when the process is told to end.
+#[cfg(unix)]
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error: std::io::Error| Failure::from_chain(&error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Done when the process is told to end.
+#[cfg(not(unix))]
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    Ok(async {
+        // Without a handler the process simply ends, which is safe as well.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
