@@ -53,4 +53,4 @@ impl HubConfig {
 }
 
 /// Where the hub listens unless told otherwise: on its own machine only.
-pub const LISTEN_DEFAULT: &str = "127.0.0.1:8700";
+pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:8700";

@@ -76,8 +76,5 @@ pub const JOIN_CODE_MINUTES: i64 = 24 * 60;
 /// Most characters of a shop's name, phone or address; more is refused.
 pub const NAME_CHARS_MAX: usize = 200;
 
-/// zstd level of answers: its default.
-pub const ZSTD_LEVEL: i32 = 3;
-
 /// Answers below this size are not compressed, in bytes.
 pub const COMPRESS_BYTES_MIN: usize = 256;

@@ -18,7 +18,11 @@ pub(crate) struct ChainIndex {
 
 impl ChainIndex {
     pub(crate) fn new(salt: Option<Salt>, seed: Chain) -> Self {
-        Self { salt, values: vec![seed], last: (0, seed) }
+        Self {
+            salt,
+            values: vec![seed],
+            last: (0, seed),
+        }
     }
 
     /// Whether it belongs to this WAL and beginning.
@@ -45,8 +49,15 @@ impl ChainIndex {
 
     fn nearest(&self, frame: u64) -> (u64, Chain) {
         let slot = index(frame.div_euclid(CHAIN_STRIDE_FRAMES)).min(self.values.len() - 1);
-        let known = (u64::try_from(slot).unwrap_or(0) * CHAIN_STRIDE_FRAMES, self.values[slot]);
-        if (known.0..=frame).contains(&self.last.0) { self.last } else { known }
+        let known = (
+            u64::try_from(slot).unwrap_or(0) * CHAIN_STRIDE_FRAMES,
+            self.values[slot],
+        );
+        if (known.0..=frame).contains(&self.last.0) {
+            self.last
+        } else {
+            known
+        }
     }
 
     fn remember(&mut self, at: u64, chain: Chain) {

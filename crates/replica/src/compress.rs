@@ -23,9 +23,14 @@ pub fn encode(bytes: &[u8]) -> io::Result<Vec<u8>> {
 pub fn decode(bytes: &[u8], limit_bytes: usize) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(limit_bytes).unwrap_or(u64::MAX);
     let mut content = Vec::new();
-    zstd::stream::Decoder::new(bytes)?.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    zstd::stream::Decoder::new(bytes)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut content)?;
     if content.len() > limit_bytes {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the content is too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the content is too long",
+        ));
     }
     Ok(content)
 }
@@ -38,6 +43,9 @@ mod tests {
     fn a_body_longer_than_the_limit_is_refused() {
         let packed = encode(&[0; 100_000]).unwrap();
         assert_eq!(decode(&packed, 100_000).unwrap().len(), 100_000);
-        assert_eq!(decode(&packed, 99_999).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            decode(&packed, 99_999).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! generation.
 
 mod outcome;
+mod state;
 mod tail;
 
 use std::{
@@ -24,9 +25,9 @@ use crate::{
     env::Files,
     frame::{Chain, frames, whole_transactions_bytes},
     limits::{FRAME_BYTES, REQUEST_FRAMES_MAX, TAIL_BYTES_MAX},
-    numbering::{Mapping, Next, Record, RecordError, Resolution, Swap},
+    numbering::{Mapping, Next, Record, RecordError, Swap},
     swap,
-    wal::{Checkpoint, Durability, Position, Wal, WalError},
+    wal::{Checkpoint, Position, Wal, WalError},
 };
 
 /// Who writes the database.
@@ -105,7 +106,10 @@ impl Now {
 
 impl std::fmt::Debug for Copy {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Copy").field("path", &self.path).finish_non_exhaustive()
+        formatter
+            .debug_struct("Copy")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,12 +121,24 @@ impl Copy {
     /// [`CopyError`].
     pub fn open(path: &Path, kind: CopyKind, files: Arc<dyn Files>) -> Result<Self, CopyError> {
         let record = Record::load(&*files, &swap::record_path(path))?.unwrap_or_default();
-        let tail = Tail::load(&*files, swap::tail_path(path))
-            .map_err(|source| CopyError::Tail { path: path.to_owned(), source })?;
+        let tail =
+            Tail::load(&*files, swap::tail_path(path)).map_err(|source| CopyError::Tail {
+                path: path.to_owned(),
+                source,
+            })?;
         let chain = ChainIndex::new(None, Chain([0; 32]));
         let path = path.to_owned();
         let (wal, unsynced) = (None, false);
-        let mut copy = Self { path, kind, files, wal, record, chain, tail, unsynced };
+        let mut copy = Self {
+            path,
+            kind,
+            files,
+            wal,
+            record,
+            chain,
+            tail,
+            unsynced,
+        };
         copy.observe()?;
         // A crash may have left frames that were inserted and not synced; from now on they count.
         copy.sync()?;
@@ -166,18 +182,31 @@ impl Copy {
         let now = self.observe()?;
         let generation = now.mapping.generation;
         if push.generation < generation {
-            let closed = self.record.closed.iter().find(|it| it.generation == push.generation);
-            return Ok(PushOutcome::Closed { generation, ended: closed.map(|it| it.end_frame) });
+            let closed = self
+                .record
+                .closed
+                .iter()
+                .find(|it| it.generation == push.generation);
+            return Ok(PushOutcome::Closed {
+                generation,
+                ended: closed.map(|it| it.end_frame),
+            });
         }
         if push.generation > generation {
             return Ok(PushOutcome::Unknown { generation });
         }
         let max_frame_no = now.committed() + self.tail.count();
         if push.start > max_frame_no + 1 {
-            return Ok(PushOutcome::Accepted { generation, max_frame_no });
+            return Ok(PushOutcome::Accepted {
+                generation,
+                max_frame_no,
+            });
         }
         if !self.overlap_agrees(push, max_frame_no.min(push.end - 1))? {
-            return Ok(PushOutcome::Conflict { generation, max_frame_no });
+            return Ok(PushOutcome::Conflict {
+                generation,
+                max_frame_no,
+            });
         }
         if push.end > max_frame_no + 1 {
             let known = to_usize(max_frame_no + 1 - push.start) * FRAME_BYTES;
@@ -185,7 +214,10 @@ impl Copy {
             if let Some(expected) = push.chain {
                 let committed = self.chain_at(now.committed())?;
                 if self.tail.chain(committed).after_all(fresh) != expected {
-                    return Ok(PushOutcome::Conflict { generation, max_frame_no });
+                    return Ok(PushOutcome::Conflict {
+                        generation,
+                        max_frame_no,
+                    });
                 }
             }
             if self.tail.body().len() + fresh.len() > TAIL_BYTES_MAX {
@@ -193,7 +225,10 @@ impl Copy {
             }
             self.append(now, fresh)?;
         }
-        Ok(PushOutcome::Accepted { generation, max_frame_no: push.end - 1 })
+        Ok(PushOutcome::Accepted {
+            generation,
+            max_frame_no: push.end - 1,
+        })
     }
 
     fn check_push(&self, push: &Push<'_>) -> Result<(), PushRefusal> {
@@ -216,11 +251,15 @@ impl Copy {
         let committed = self.wal()?.position()?.frames.min(last);
         let mut held = Vec::new();
         if push.start <= committed {
-            self.wal()?.read(|reading| reading.frames_into(push.start, committed, &mut held))?;
+            self.wal()?
+                .read(|reading| reading.frames_into(push.start, committed, &mut held))?;
         }
-        let in_tail = (push.start.max(committed + 1)..=last)
-            .filter_map(|number| self.tail.frame(number));
-        Ok(frames(&held).chain(in_tail).zip(frames(push.body)).all(|(a, b)| a.same_content(b)))
+        let in_tail =
+            (push.start.max(committed + 1)..=last).filter_map(|number| self.tail.frame(number));
+        Ok(frames(&held)
+            .chain(in_tail)
+            .zip(frames(push.body))
+            .all(|(a, b)| a.same_content(b)))
     }
 
     /// Joins the frames with the tail; whole transactions go into the WAL, the rest is the new tail.
@@ -247,7 +286,9 @@ impl Copy {
         self.observe()?;
         if whole < fresh.len() {
             let start = first + inserted;
-            let result = self.tail.append(&*self.files, generation, start, &fresh[whole..]);
+            let result = self
+                .tail
+                .append(&*self.files, generation, start, &fresh[whole..]);
             result.map_err(|source| self.tail_failed(source))?;
         }
         Ok(())
@@ -275,20 +316,31 @@ impl Copy {
                 .iter()
                 .any(|closed| closed.generation == generation && closed.end_frame + 1 == start);
             return Ok(if ended_here {
-                PullOutcome::Ended { generation: current }
+                PullOutcome::Ended {
+                    generation: current,
+                }
             } else {
-                PullOutcome::Gone { generation: current }
+                PullOutcome::Gone {
+                    generation: current,
+                }
             });
         }
         if start > now.committed() + 1 {
-            return Ok(PullOutcome::Gone { generation: current });
+            return Ok(PullOutcome::Gone {
+                generation: current,
+            });
         }
-        let last = (end - 1).min(now.committed()).min(start.saturating_add(REQUEST_FRAMES_MAX) - 1);
+        let last = (end - 1)
+            .min(now.committed())
+            .min(start.saturating_add(REQUEST_FRAMES_MAX) - 1);
         if last < start {
-            return Ok(PullOutcome::Ended { generation: current });
+            return Ok(PullOutcome::Ended {
+                generation: current,
+            });
         }
         let mut body = Vec::new();
-        self.wal()?.read(|reading| reading.frames_into(start, last, &mut body))?;
+        self.wal()?
+            .read(|reading| reading.frames_into(start, last, &mut body))?;
         Ok(PullOutcome::Frames(body))
     }
 
@@ -299,7 +351,9 @@ impl Copy {
     pub fn export(&mut self, generation: u64) -> Result<ExportOutcome, CopyError> {
         let now = self.observe()?;
         if generation != now.mapping.generation {
-            return Ok(ExportOutcome::Gone { generation: now.mapping.generation });
+            return Ok(ExportOutcome::Gone {
+                generation: now.mapping.generation,
+            });
         }
         let bytes = self.wal()?.main_file()?;
         let digest = Chain::of_base(&bytes);
@@ -325,14 +379,23 @@ impl Copy {
             // The answer to the same upload was lost.
             return Ok(BaseOutcome::Replaced { generation: old });
         }
-        let mapping = Mapping { generation: old + 1, shift: 0, chain: digest };
+        let mapping = Mapping {
+            generation: old + 1,
+            shift: 0,
+            chain: digest,
+        };
         let keep_suffix = Some(swap::unused_suffix(&*self.files, &self.path, old)?);
-        let change = Swap { mapping, keep_suffix };
+        let change = Swap {
+            mapping,
+            keep_suffix,
+        };
         swap::stage(&*self.files, &self.path, bytes)?;
         self.change_record(|record| record.swap = Some(change))?;
         self.wal = None;
         let now = self.observe()?;
-        Ok(BaseOutcome::Replaced { generation: now.mapping.generation })
+        Ok(BaseOutcome::Replaced {
+            generation: now.mapping.generation,
+        })
     }
 
     /// Starts a new generation when the WAL is larger than the limit.
@@ -349,14 +412,27 @@ impl Copy {
             return Ok(Rotation::NotNeeded);
         }
         let chain = self.chain_at(frames)?;
-        let ended = ClosedGeneration { generation: now.mapping.generation, end_frame: frames };
-        let mapping = Mapping { generation: ended.generation + 1, shift: 0, chain };
-        let intent = Next { mapping: Some(mapping), closes: Some(ended) };
+        let ended = ClosedGeneration {
+            generation: now.mapping.generation,
+            end_frame: frames,
+        };
+        let mapping = Mapping {
+            generation: ended.generation + 1,
+            shift: 0,
+            chain,
+        };
+        let intent = Next {
+            mapping: Some(mapping),
+            closes: Some(ended),
+        };
         self.change_record(|record| record.next = Some(intent))?;
         match self.wal()?.checkpoint_truncate() {
             Ok(Checkpoint::Done) => {
                 let now = self.observe()?;
-                Ok(Rotation::Rotated { ended, generation: now.mapping.generation })
+                Ok(Rotation::Rotated {
+                    ended,
+                    generation: now.mapping.generation,
+                })
             }
             Ok(Checkpoint::Busy) => {
                 self.change_record(|record| record.next = None)?;
@@ -364,98 +440,6 @@ impl Copy {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Finds out what the database is now, and brings record, checksum and tail up to it.
-    fn observe(&mut self) -> Result<Now, CopyError> {
-        if self.unsynced {
-            return Err(CopyError::Unsynced { path: self.path.clone() });
-        }
-        if self.record.swap.is_some() {
-            self.wal = None;
-            swap::finish(&*self.files, &self.path, &mut self.record)?;
-        }
-        let mut position = self.wal()?.position()?;
-        let before = self.record.clone();
-        let resolution = self.record.resolve(position.salt);
-        if self.kind == CopyKind::Written && position.frames == 0 {
-            self.wal()?.mark()?;
-            position = self.wal()?.position()?;
-            self.record.salt = position.salt;
-        }
-        let mapping = match self.record.mapping {
-            Some(mapping) => mapping,
-            None => self.begin_anew(before.mapping, resolution)?,
-        };
-        if self.record != before
-            && let Err(error) = self.record.store(&*self.files, &swap::record_path(&self.path))
-        {
-            // What is not stored has not happened: the next call resolves again.
-            self.record = before;
-            return Err(error.into());
-        }
-        if !self.chain.belongs_to(position.salt, mapping.chain) {
-            self.chain = ChainIndex::new(position.salt, mapping.chain);
-        }
-        self.tail
-            .keep_only_after(&*self.files, mapping.generation, position.frames)
-            .map_err(|source| self.tail_failed(source))?;
-        Ok(Now { position, mapping })
-    }
-
-    /// A generation whose past is unknown: the first one, or after somebody else's checkpoint.
-    fn begin_anew(
-        &mut self,
-        before: Option<Mapping>,
-        resolution: Resolution,
-    ) -> Result<Mapping, CopyError> {
-        let chain = Chain::of_base(&self.wal()?.main_file()?);
-        let generation = before.map_or(1, |mapping| mapping.generation + 1);
-        if generation > 1 {
-            let path = self.path.display();
-            tracing::warn!(%path, generation, ?resolution, "the copy's frames are lost");
-        }
-        let mapping = Mapping { generation, shift: 0, chain };
-        self.record.mapping = Some(mapping);
-        self.record.closed.clear();
-        Ok(mapping)
-    }
-
-    fn wal(&mut self) -> Result<&mut Wal, CopyError> {
-        let durability = match self.kind {
-            CopyKind::Pushed => Durability::Normal,
-            CopyKind::Written => Durability::Full,
-        };
-        let wal = match self.wal.take() {
-            Some(wal) => wal,
-            None => Wal::open(&self.path, durability)?,
-        };
-        Ok(self.wal.insert(wal))
-    }
-
-    fn chain_at(&mut self, frame: u64) -> Result<Chain, CopyError> {
-        self.wal()?;
-        let Self { wal: Some(wal), chain, .. } = self else { return Ok(Chain([0; 32])) };
-        Ok(wal.read(|reading| chain.at(reading, frame))?)
-    }
-
-    fn sync(&mut self) -> Result<(), CopyError> {
-        self.wal()?.sync().map_err(|error| {
-            self.unsynced = true;
-            error.into()
-        })
-    }
-
-    fn change_record(&mut self, change: impl FnOnce(&mut Record)) -> Result<(), CopyError> {
-        let mut record = self.record.clone();
-        change(&mut record);
-        record.store(&*self.files, &swap::record_path(&self.path))?;
-        self.record = record;
-        Ok(())
-    }
-
-    fn tail_failed(&self, source: std::io::Error) -> CopyError {
-        CopyError::Tail { path: self.path.clone(), source }
     }
 }
 

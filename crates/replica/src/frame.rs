@@ -88,7 +88,10 @@ pub fn frames(body: &[u8]) -> impl DoubleEndedIterator<Item = Frame<'_>> + Exact
 /// Bytes at the beginning of the body that are whole transactions.
 #[must_use]
 pub fn whole_transactions_bytes(body: &[u8]) -> usize {
-    let after = frames(body).rev().take_while(|frame| !frame.is_commit()).count();
+    let after = frames(body)
+        .rev()
+        .take_while(|frame| !frame.is_commit())
+        .count();
     (frames(body).len() - after) * FRAME_BYTES
 }
 
@@ -139,7 +142,9 @@ macro_rules! hexadecimal {
     ($type:ident, $bytes:literal) => {
         impl fmt::Display for $type {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+                self.0
+                    .iter()
+                    .try_for_each(|byte| write!(formatter, "{byte:02x}"))
             }
         }
 
@@ -181,7 +186,9 @@ macro_rules! hexadecimal {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
             }
         }
     };
@@ -191,7 +198,9 @@ hexadecimal!(Salt, 8);
 hexadecimal!(Chain, 32);
 
 fn parse_hexadecimal(text: &str, bytes: &mut [u8]) -> Result<(), HexError> {
-    let wrong = HexError { digits: bytes.len() * 2 };
+    let wrong = HexError {
+        digits: bytes.len() * 2,
+    };
     if text.len() != wrong.digits || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(wrong);
     }
@@ -217,7 +226,11 @@ mod tests {
     fn whole_transactions_end_at_the_last_commit_frame() {
         let check = |commits: &[u32], whole: usize| {
             let body: Vec<u8> = commits.iter().flat_map(|pages| frame(*pages)).collect();
-            assert_eq!(whole_transactions_bytes(&body), whole * FRAME_BYTES, "{commits:?}");
+            assert_eq!(
+                whole_transactions_bytes(&body),
+                whole * FRAME_BYTES,
+                "{commits:?}"
+            );
         };
         check(&[], 0);
         check(&[0, 0], 0);

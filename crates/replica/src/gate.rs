@@ -45,6 +45,7 @@ pub(crate) async fn in_gate<R: Send + 'static>(
 ) -> Result<R, GateClosed> {
     let (reply, result) = tokio::sync::oneshot::channel();
     // The receiver below waits for as long as the job may run.
-    gate.run(gate_use, Box::new(move || drop(reply.send(work())))).await?;
+    gate.run(gate_use, Box::new(move || drop(reply.send(work()))))
+        .await?;
     result.await.map_err(|_| GateClosed)
 }

@@ -92,7 +92,15 @@ impl Local {
         swap::finish(&*files, path, &mut record)?;
         let chain = ChainIndex::new(None, Chain([0; 32]));
         let path = path.to_owned();
-        let mut local = Self { path, files, writer, wal: None, record, chain, acknowledged: 0 };
+        let mut local = Self {
+            path,
+            files,
+            writer,
+            wal: None,
+            record,
+            chain,
+            acknowledged: 0,
+        };
         local.observe()?;
         Ok(local)
     }
@@ -149,7 +157,9 @@ impl Local {
             self.acknowledged = 0;
         }
         if self.record != before
-            && let Err(error) = self.record.store(&*self.files, &swap::record_path(&self.path))
+            && let Err(error) = self
+                .record
+                .store(&*self.files, &swap::record_path(&self.path))
         {
             // What is not stored has not happened: the next call resolves again.
             self.record = before;
@@ -184,7 +194,14 @@ impl Local {
     /// Rolling checksum after a local frame, by the mapping given.
     pub(crate) fn chain_at(&mut self, mapping: &Mapping, frame: u64) -> Result<Chain, LocalError> {
         self.wal()?;
-        let Self { wal: Some(wal), chain, .. } = self else { return Ok(mapping.chain) };
+        let Self {
+            wal: Some(wal),
+            chain,
+            ..
+        } = self
+        else {
+            return Ok(mapping.chain);
+        };
         let seed = mapping.chain;
         Ok(wal.read(|reading| {
             if !chain.belongs_to(reading.position().salt, seed) {
@@ -203,7 +220,8 @@ impl Local {
     ) -> Result<(Vec<u8>, Chain), LocalError> {
         let chain = self.chain_at(mapping, last)?;
         let mut body = Vec::new();
-        self.wal()?.read(|reading| reading.frames_into(first, last, &mut body))?;
+        self.wal()?
+            .read(|reading| reading.frames_into(first, last, &mut body))?;
         Ok((body, chain))
     }
 
@@ -223,7 +241,10 @@ impl Local {
         next: Option<Mapping>,
         before_mark: impl FnOnce() -> Result<(), LocalError>,
     ) -> Result<Checkpoint, LocalError> {
-        let intent = Next { mapping: next, closes: None };
+        let intent = Next {
+            mapping: next,
+            closes: None,
+        };
         self.change_record(|record| record.next = Some(intent))?;
         match self.wal()?.checkpoint_truncate()? {
             Checkpoint::Busy => {

@@ -36,19 +36,27 @@ impl Mapping {
     /// The hub frame of a local frame; below 1 when it belongs to an earlier generation.
     #[must_use]
     pub fn hub_frame(&self, local: u64) -> i64 {
-        i64::try_from(local).unwrap_or(i64::MAX).saturating_add(self.shift)
+        i64::try_from(local)
+            .unwrap_or(i64::MAX)
+            .saturating_add(self.shift)
     }
 
     /// The local frame of a hub frame; below 1 when it is not in this WAL.
     #[must_use]
     pub fn local_frame(&self, hub: u64) -> i64 {
-        i64::try_from(hub).unwrap_or(i64::MAX).saturating_sub(self.shift)
+        i64::try_from(hub)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(self.shift)
     }
 
     /// The mapping after a local checkpoint of `frames` frames whose checksum is `chain`.
     #[must_use]
     pub fn after_checkpoint(&self, frames: u64, chain: Chain) -> Self {
-        Self { generation: self.generation, shift: self.hub_frame(frames), chain }
+        Self {
+            generation: self.generation,
+            shift: self.hub_frame(frames),
+            chain,
+        }
     }
 
     /// The mapping after the hub closed the generation at `end_frame`.
@@ -56,7 +64,11 @@ impl Mapping {
     pub fn after_close(&self, end_frame: u64) -> Self {
         let end_frame = i64::try_from(end_frame).unwrap_or(i64::MAX);
         let shift = self.shift.saturating_sub(end_frame);
-        Self { generation: self.generation + 1, shift, chain: self.chain }
+        Self {
+            generation: self.generation + 1,
+            shift,
+            chain: self.chain,
+        }
     }
 }
 
@@ -207,14 +219,23 @@ impl Record {
     /// # Errors
     /// [`RecordError`].
     pub fn load(files: &dyn Files, path: &Path) -> Result<Option<Self>, RecordError> {
-        let content = files
-            .read(path)
-            .map_err(|source| RecordError::File { path: path.to_owned(), source })?;
-        let Some(content) = content else { return Ok(None) };
-        let record: Self = serde_json::from_slice(&content)
-            .map_err(|source| RecordError::Content { path: path.to_owned(), source })?;
+        let content = files.read(path).map_err(|source| RecordError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let Some(content) = content else {
+            return Ok(None);
+        };
+        let record: Self =
+            serde_json::from_slice(&content).map_err(|source| RecordError::Content {
+                path: path.to_owned(),
+                source,
+            })?;
         if record.format != FORMAT {
-            return Err(RecordError::Format { path: path.to_owned(), format: record.format });
+            return Err(RecordError::Format {
+                path: path.to_owned(),
+                format: record.format,
+            });
         }
         Ok(Some(record))
     }
@@ -224,11 +245,16 @@ impl Record {
     /// # Errors
     /// [`RecordError`]; the old record is then still in place.
     pub fn store(&self, files: &dyn Files, path: &Path) -> Result<(), RecordError> {
-        let content = serde_json::to_vec_pretty(self)
-            .map_err(|source| RecordError::Content { path: path.to_owned(), source })?;
+        let content = serde_json::to_vec_pretty(self).map_err(|source| RecordError::Content {
+            path: path.to_owned(),
+            source,
+        })?;
         files
             .write_atomic(path, &content)
-            .map_err(|source| RecordError::File { path: path.to_owned(), source })
+            .map_err(|source| RecordError::File {
+                path: path.to_owned(),
+                source,
+            })
     }
 }
 

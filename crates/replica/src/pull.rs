@@ -83,14 +83,19 @@ pub struct CatalogReplica {
 
 impl std::fmt::Debug for CatalogReplica {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("CatalogReplica").finish_non_exhaustive()
+        formatter
+            .debug_struct("CatalogReplica")
+            .finish_non_exhaustive()
     }
 }
 
 /// What to do about the hub's state.
 enum Plan {
     /// Pull from the frame after this one.
-    From { mapping: Mapping, frame: u64 },
+    From {
+        mapping: Mapping,
+        frame: u64,
+    },
     Bootstrap,
 }
 
@@ -105,7 +110,11 @@ impl CatalogReplica {
         execution: Execution,
     ) -> Result<Self, LocalError> {
         let local = Local::open(path, files, Writer::Replication)?;
-        Ok(Self { local: Arc::new(Mutex::new(local)), operation: Arc::default(), execution })
+        Ok(Self {
+            local: Arc::new(Mutex::new(local)),
+            operation: Arc::default(),
+            execution,
+        })
     }
 
     /// Brings the catalog up to what the hub has now. Safe to drop at any point.
@@ -124,7 +133,8 @@ impl CatalogReplica {
             match self.on_local(move |local| plan(local, &hub)).await? {
                 Plan::Bootstrap => self.bootstrap(remote, gate, &info, &mut report).await?,
                 Plan::From { mapping, frame } => {
-                    self.pull_frames(remote, mapping, frame, &info, &mut report).await?;
+                    self.pull_frames(remote, mapping, frame, &info, &mut report)
+                        .await?;
                     if self.is_at(&info, &mut report).await? {
                         return Ok(report);
                     }
@@ -161,7 +171,10 @@ impl CatalogReplica {
                 continue;
             }
             report.frames += u64::try_from(crate::frame::frames(&whole).len()).unwrap_or_default();
-            if !self.on_local(move |local| insert(local, &mapping, &whole)).await? {
+            if !self
+                .on_local(move |local| insert(local, &mapping, &whole))
+                .await?
+            {
                 return Ok(());
             }
         }
@@ -172,7 +185,9 @@ impl CatalogReplica {
     async fn is_at(&self, info: &HubInfo, report: &mut PullReport) -> Result<bool, PullError> {
         let info = info.clone();
         let at = self.on_local(move |local| state_at(local, &info)).await?;
-        let Some((generation, frame)) = at else { return Ok(false) };
+        let Some((generation, frame)) = at else {
+            return Ok(false);
+        };
         (report.generation, report.frame) = (generation, frame);
         Ok(true)
     }
@@ -185,7 +200,11 @@ impl CatalogReplica {
         report: &mut PullReport,
     ) -> Result<(), PullError> {
         let (bytes, digest, bytes_down) = match remote.export(info.generation).await? {
-            Exported::File { bytes, digest, bytes_down } => (bytes, digest, bytes_down),
+            Exported::File {
+                bytes,
+                digest,
+                bytes_down,
+            } => (bytes, digest, bytes_down),
             // A new generation began meanwhile: plan again.
             Exported::Gone => return Ok(()),
         };
@@ -197,7 +216,11 @@ impl CatalogReplica {
                 swap::check_base(&bytes, digest.unwrap_or(of_bytes))?;
                 swap::stage(local.files(), local.path(), &bytes).map_err(LocalError::from)?;
                 let chain = chain_start.unwrap_or(of_bytes);
-                Ok::<_, PullError>(Mapping { generation, shift: 0, chain })
+                Ok::<_, PullError>(Mapping {
+                    generation,
+                    shift: 0,
+                    chain,
+                })
             })
             .await?;
         self.swap_in(gate, mapping).await?;
@@ -209,7 +232,10 @@ impl CatalogReplica {
         let local = Arc::clone(&self.local);
         in_gate(gate, GateUse::Swap, move || {
             let mut local = local.lock().unwrap_or_else(PoisonError::into_inner);
-            let change = Swap { mapping, keep_suffix: None };
+            let change = Swap {
+                mapping,
+                keep_suffix: None,
+            };
             local.change_record(|record| record.swap = Some(change))?;
             complete_swap(&mut local)
         })
@@ -265,7 +291,9 @@ impl CatalogReplica {
 /// Compares the catalog with what the hub says.
 fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError> {
     let frames = local.observe()?.frames;
-    let Some(mut mapping) = local.record.mapping else { return Ok(Plan::Bootstrap) };
+    let Some(mut mapping) = local.record.mapping else {
+        return Ok(Plan::Bootstrap);
+    };
     let at = |mapping: &Mapping| u64::try_from(mapping.hub_frame(frames)).ok();
     while mapping.generation < info.generation {
         // Frames of an ended generation are not to be had: only who has all of them goes on.
@@ -276,7 +304,9 @@ fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError> {
             _ => return Ok(Plan::Bootstrap),
         }
     }
-    let Some(frame) = at(&mapping) else { return Ok(Plan::Bootstrap) };
+    let Some(frame) = at(&mapping) else {
+        return Ok(Plan::Bootstrap);
+    };
     if mapping.generation > info.generation || frame > info.max_frame_no {
         return Ok(Plan::Bootstrap);
     }
@@ -299,14 +329,19 @@ fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError> {
 /// the same content.
 fn state_at(local: &mut Local, info: &HubInfo) -> Result<Option<(u64, u64)>, LocalError> {
     let frames = local.observe()?.frames;
-    let Some(mapping) = local.record.mapping else { return Ok(None) };
-    let Ok(frame) = u64::try_from(mapping.hub_frame(frames)) else { return Ok(None) };
+    let Some(mapping) = local.record.mapping else {
+        return Ok(None);
+    };
+    let Ok(frame) = u64::try_from(mapping.hub_frame(frames)) else {
+        return Ok(None);
+    };
     if mapping.generation != info.generation || frame < info.max_frame_no {
         return Ok(None);
     }
-    if let (Some(expected), Ok(at)) =
-        (info.chain, u64::try_from(mapping.local_frame(info.max_frame_no)))
-        && local.chain_at(&mapping, at)? != expected
+    if let (Some(expected), Ok(at)) = (
+        info.chain,
+        u64::try_from(mapping.local_frame(info.max_frame_no)),
+    ) && local.chain_at(&mapping, at)? != expected
     {
         tracing::warn!("the catalog is not the hub's: it is downloaded again");
         local.change_record(|record| record.mapping = None)?;

@@ -121,7 +121,9 @@ pub struct BookReplica {
 
 impl std::fmt::Debug for BookReplica {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("BookReplica").finish_non_exhaustive()
+        formatter
+            .debug_struct("BookReplica")
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,7 +138,11 @@ impl BookReplica {
         execution: Execution,
     ) -> Result<Self, LocalError> {
         let local = Local::open(path, files, Writer::Node)?;
-        Ok(Self { local: Arc::new(Mutex::new(local)), operation: Arc::default(), execution })
+        Ok(Self {
+            local: Arc::new(Mutex::new(local)),
+            operation: Arc::default(),
+            execution,
+        })
     }
 
     /// Brings the hub's copy up to what the book holds now. Safe to drop at any point.
@@ -159,14 +165,26 @@ impl BookReplica {
                     if report.base_uploaded {
                         return Err(PushError::Unsettled);
                     }
-                    self.upload_base(remote, gate, &info, reason, &mut report).await?;
+                    self.upload_base(remote, gate, &info, reason, &mut report)
+                        .await?;
                 }
-                Plan::Diverged { generation, hub_frames, local_frames } => {
-                    return Err(PushError::Diverged { generation, hub_frames, local_frames });
+                Plan::Diverged {
+                    generation,
+                    hub_frames,
+                    local_frames,
+                } => {
+                    return Err(PushError::Diverged {
+                        generation,
+                        hub_frames,
+                        local_frames,
+                    });
                 }
                 Plan::Send(sending) => {
                     let zstd = info.takes_zstd;
-                    if self.send(remote, sending, zstd, &mut report, progress).await? {
+                    if self
+                        .send(remote, sending, zstd, &mut report, progress)
+                        .await?
+                    {
                         return Ok(report);
                     }
                 }
@@ -186,9 +204,15 @@ impl BookReplica {
     ) -> Result<bool, PushError> {
         let total = report.frames + (sending.until - sending.acknowledged);
         while sending.acknowledged < sending.until {
-            let packet = self.on_local(move |local| book::packet(local, &sending, zstd)).await?;
-            let Some((packet, last)) = packet else { return Ok(false) };
-            let Packet { generation, end, .. } = packet;
+            let packet = self
+                .on_local(move |local| book::packet(local, &sending, zstd))
+                .await?;
+            let Some((packet, last)) = packet else {
+                return Ok(false);
+            };
+            let Packet {
+                generation, end, ..
+            } = packet;
             let sent_bytes = packet.body.sent_bytes();
             let answer = remote.push(packet).await?;
             report.bytes_up += sent_bytes;
@@ -199,12 +223,18 @@ impl BookReplica {
             }
             report.frames += last - sending.acknowledged;
             sending.acknowledged = last;
-            let kept = self.on_local(move |local| book::acknowledge(local, &sending)).await?;
+            let kept = self
+                .on_local(move |local| book::acknowledge(local, &sending))
+                .await?;
             if !kept {
                 return Ok(false);
             }
             let (frames_done, bytes_up) = (report.frames, report.bytes_up);
-            progress(Progress { frames_done, frames_total: total, bytes_up });
+            progress(Progress {
+                frames_done,
+                frames_total: total,
+                bytes_up,
+            });
         }
         report.generation = sending.mapping.generation;
         report.max_frame_no = sending.hub_frame();
@@ -241,7 +271,8 @@ impl BookReplica {
         let generation = remote.base(body, digest).await?;
         report.bytes_up += sent_bytes;
         report.base_uploaded = true;
-        self.on_local(move |local| book::bind(local, generation, digest)).await?;
+        self.on_local(move |local| book::bind(local, generation, digest))
+            .await?;
         Ok(())
     }
 
@@ -256,7 +287,9 @@ impl BookReplica {
         limit_bytes: u64,
     ) -> Result<LocalCheckpoint, LocalError> {
         let _operation = self.operation.lock().await;
-        let first = self.on_local(move |local| book::may_checkpoint(local, limit_bytes)).await?;
+        let first = self
+            .on_local(move |local| book::may_checkpoint(local, limit_bytes))
+            .await?;
         if first != LocalCheckpoint::Done {
             return Ok(first);
         }

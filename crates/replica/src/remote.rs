@@ -92,7 +92,10 @@ pub(crate) struct HubInfo {
 
 impl HubInfo {
     pub(crate) fn end_of(&self, generation: u64) -> Option<u64> {
-        self.closed.iter().find(|it| it.generation == generation).map(|it| it.end_frame)
+        self.closed
+            .iter()
+            .find(|it| it.generation == generation)
+            .map(|it| it.end_frame)
     }
 }
 
@@ -120,9 +123,15 @@ impl Body {
             && let Ok(packed) = compress::encode(&bytes)
             && packed.len() < bytes.len()
         {
-            return Self { bytes: packed.into(), zstd: true };
+            return Self {
+                bytes: packed.into(),
+                zstd: true,
+            };
         }
-        Self { bytes: bytes.into(), zstd: false }
+        Self {
+            bytes: bytes.into(),
+            zstd: false,
+        }
     }
 
     /// Bytes on the line.
@@ -142,7 +151,11 @@ pub(crate) enum Pulled {
 /// Answer to an export.
 #[derive(Debug)]
 pub(crate) enum Exported {
-    File { bytes: Vec<u8>, digest: Option<Chain>, bytes_down: u64 },
+    File {
+        bytes: Vec<u8>,
+        digest: Option<Chain>,
+        bytes_down: u64,
+    },
     Gone,
 }
 
@@ -157,7 +170,10 @@ pub struct Remote {
 
 impl std::fmt::Debug for Remote {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Remote").field("base_url", &self.base_url).finish_non_exhaustive()
+        formatter
+            .debug_struct("Remote")
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,7 +183,12 @@ impl Remote {
     pub fn new(http: HttpClient, base_url: impl Into<String>, token: Option<String>) -> Self {
         let base_url = base_url.into();
         let base_url = base_url.trim_end_matches('/').to_owned();
-        Self { http, base_url, token, headers: HeaderMap::new() }
+        Self {
+            http,
+            base_url,
+            token,
+            headers: HeaderMap::new(),
+        }
     }
 
     /// Sends one more header with every call; one that HTTP cannot carry is left out.
@@ -206,7 +227,13 @@ impl Remote {
 
     pub(crate) async fn push(&self, packet: Packet) -> Result<PushAnswer, RemoteError> {
         const CALL: &str = "POST /sync";
-        let Packet { generation, start, end, chain, body } = packet;
+        let Packet {
+            generation,
+            start,
+            end,
+            chain,
+            body,
+        } = packet;
         let path = format!("/sync/{generation}/{start}/{end}");
         let mut call = Call::post(path, body, REQUEST_TIMEOUT);
         call.header(CHAIN_HEADER, &chain.to_string());
@@ -223,11 +250,7 @@ impl Remote {
         Ok(answer.generation)
     }
 
-    pub(crate) async fn pull(
-        &self,
-        generation: u64,
-        start: u64,
-    ) -> Result<Pulled, RemoteError> {
+    pub(crate) async fn pull(&self, generation: u64, start: u64) -> Result<Pulled, RemoteError> {
         const CALL: &str = "GET /sync";
         let end = start + PULL_FRAMES_MAX;
         let limit = usize::try_from(PULL_FRAMES_MAX).unwrap_or_default() * FRAME_BYTES;
@@ -263,15 +286,29 @@ impl Remote {
             status => return Err(RemoteError::Status { call: CALL, status }),
         }
         let bytes_down = u64::try_from(response.body.len()).unwrap_or(u64::MAX);
-        let digest = response.headers.get(DIGEST_HEADER).and_then(|value| value.to_str().ok());
+        let digest = response
+            .headers
+            .get(DIGEST_HEADER)
+            .and_then(|value| value.to_str().ok());
         let digest = digest.and_then(|text| text.parse().ok());
         let bytes = unpack(CALL, &response, BASE_BYTES_MAX)?;
-        Ok(Exported::File { bytes, digest, bytes_down })
+        Ok(Exported::File {
+            bytes,
+            digest,
+            bytes_down,
+        })
     }
 
     /// Sends a call; an answer that says more about hub or node than about the call is an error.
     async fn send(&self, call: Call) -> Result<HttpResponse, RemoteError> {
-        let Call { method, path, mut headers, body, timeout, response_bytes_max } = call;
+        let Call {
+            method,
+            path,
+            mut headers,
+            body,
+            timeout,
+            response_bytes_max,
+        } = call;
         headers.extend(self.headers.clone());
         if let Some(token) = &self.token
             && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {token}"))
@@ -280,7 +317,14 @@ impl Remote {
             headers.insert(AUTHORIZATION, value);
         }
         let url = format!("{}{path}", self.base_url);
-        let request = HttpRequest { method, url, headers, body, timeout, response_bytes_max };
+        let request = HttpRequest {
+            method,
+            url,
+            headers,
+            body,
+            timeout,
+            response_bytes_max,
+        };
         let response = self.http.send(request).await.map_err(|error| match error {
             HttpError::Connection { .. } | HttpError::Timeout { .. } => RemoteError::Offline(error),
             HttpError::Address { .. }
@@ -315,16 +359,33 @@ struct Call {
 impl Call {
     fn get(path: String, response_bytes_max: usize) -> Self {
         let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
-        Self { method, path, headers, body, timeout: REQUEST_TIMEOUT, response_bytes_max }
+        Self {
+            method,
+            path,
+            headers,
+            body,
+            timeout: REQUEST_TIMEOUT,
+            response_bytes_max,
+        }
     }
 
     fn post(path: String, body: Body, timeout: Duration) -> Self {
         let mut headers = HeaderMap::new();
         if body.zstd {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(compress::ENCODING));
+            headers.insert(
+                CONTENT_ENCODING,
+                HeaderValue::from_static(compress::ENCODING),
+            );
         }
         let (method, response_bytes_max) = (Method::POST, ANSWER_BYTES_MAX);
-        Self { method, path, headers, body: body.bytes, timeout, response_bytes_max }
+        Self {
+            method,
+            path,
+            headers,
+            body: body.bytes,
+            timeout,
+            response_bytes_max,
+        }
     }
 
     fn header(&mut self, name: &'static str, value: &str) {
@@ -339,7 +400,10 @@ fn read_json<T: DeserializeOwned>(
     response: &HttpResponse,
 ) -> Result<T, RemoteError> {
     if response.status != StatusCode::OK {
-        return Err(RemoteError::Status { call, status: response.status });
+        return Err(RemoteError::Status {
+            call,
+            status: response.status,
+        });
     }
     parse_json(call, &response.body)
 }
@@ -353,10 +417,15 @@ fn unpack(
     response: &HttpResponse,
     limit_bytes: usize,
 ) -> Result<Vec<u8>, RemoteError> {
-    match response.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+    match response
+        .headers
+        .get(CONTENT_ENCODING)
+        .map(HeaderValue::as_bytes)
+    {
         None | Some(b"identity") => Ok(response.body.to_vec()),
-        Some(b"zstd") => compress::decode(&response.body, limit_bytes)
-            .map_err(|_| RemoteError::Answer { call }),
+        Some(b"zstd") => {
+            compress::decode(&response.body, limit_bytes).map_err(|_| RemoteError::Answer { call })
+        }
         Some(_) => Err(RemoteError::Answer { call }),
     }
 }

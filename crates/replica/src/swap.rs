@@ -58,14 +58,20 @@ pub(crate) fn check_base(bytes: &[u8], digest: Chain) -> Result<(), BaseRefusal>
         && bytes.starts_with(MAGIC)
         && bytes[16..18] == page_bytes
         && bytes[18..20] == [2, 2];
-    if fits { Ok(()) } else { Err(BaseRefusal::Content) }
+    if fits {
+        Ok(())
+    } else {
+        Err(BaseRefusal::Content)
+    }
 }
 
 /// Stores the new file beside. The record's `swap`, set afterwards, is the intent that makes it
 /// count; from then on [`finish`] completes it.
 pub(crate) fn stage(files: &dyn Files, database: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     let incoming = incoming_path(database);
-    files.write_atomic(&incoming, bytes).map_err(failed(&incoming))
+    files
+        .write_atomic(&incoming, bytes)
+        .map_err(failed(&incoming))
 }
 
 /// Completes a swap that was begun; does nothing when none was.
@@ -76,11 +82,15 @@ pub(crate) fn finish(
     database: &Path,
     record: &mut Record,
 ) -> Result<(), RecordError> {
-    let Some(swap) = record.swap.clone() else { return Ok(()) };
+    let Some(swap) = record.swap.clone() else {
+        return Ok(());
+    };
     let incoming = incoming_path(database);
     if files.exists(&incoming).map_err(failed(&incoming))? {
         put_away(files, database, swap.keep_suffix.as_deref()).map_err(failed(database))?;
-        files.rename_durable(&incoming, database).map_err(failed(&incoming))?;
+        files
+            .rename_durable(&incoming, database)
+            .map_err(failed(&incoming))?;
     }
     let swapped = Record::new(Some(swap.mapping));
     swapped.store(files, &record_path(database))?;
@@ -135,5 +145,8 @@ pub(crate) fn unused_suffix(
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> RecordError {
-    move |source| RecordError::File { path: path.to_owned(), source }
+    move |source| RecordError::File {
+        path: path.to_owned(),
+        source,
+    }
 }

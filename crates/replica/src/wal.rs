@@ -98,6 +98,16 @@ pub enum WalError {
         /// The frame, counted from 1.
         frame: u64,
     },
+    /// The WAL does not end where the caller thinks: somebody else wrote. Nothing was inserted.
+    #[error("frame {first} does not follow the {frames} frames of {path}")]
+    Moved {
+        /// The database.
+        path: PathBuf,
+        /// The first frame that was to be inserted.
+        first: u64,
+        /// Committed frames.
+        frames: u64,
+    },
     /// The file is larger than is carried in memory.
     #[error("the database {path} has {bytes} bytes, more than {BASE_BYTES_MAX}")]
     TooLarge {
@@ -113,7 +123,10 @@ impl WalError {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         match self {
-            Self::Busy { .. } | Self::Restarted { .. } | Self::Index { .. } => true,
+            Self::Busy { .. }
+            | Self::Restarted { .. }
+            | Self::Moved { .. }
+            | Self::Index { .. } => true,
             Self::Sqlite { source, .. } => source.is_busy(),
             Self::Path { .. }
             | Self::PageSize { .. }
@@ -135,31 +148,54 @@ impl Wal {
     ///
     /// # Errors
     /// [`WalError`]; a database with pages of another size is left as it is.
+    ///
+    /// # Panics
+    /// When SQLite does not keep the durability it was given: no commit could be trusted.
     pub fn open(path: &Path, durability: Durability) -> Result<Self, WalError> {
         initialize();
-        let text = path.to_str().ok_or_else(|| WalError::Path { path: path.to_owned() })?;
+        let text = path.to_str().ok_or_else(|| WalError::Path {
+            path: path.to_owned(),
+        })?;
         let failed = |doing| {
-            move |source| WalError::Sqlite { doing, path: path.to_owned(), source }
+            move |source| WalError::Sqlite {
+                doing,
+                path: path.to_owned(),
+                source,
+            }
         };
         let handle = Handle::open(text).map_err(failed("open"))?;
         handle.set_busy_timeout(BUSY_TIMEOUT_MS);
-        let wal = Self { handle, path: path.to_owned() };
+        let wal = Self {
+            handle,
+            path: path.to_owned(),
+        };
         let page_bytes = wal.query("read the page size of", "PRAGMA page_size")?;
         if page_bytes != PAGE_BYTES.to_string() {
             let bytes = page_bytes.parse().unwrap_or_default();
-            return Err(WalError::PageSize { path: path.to_owned(), bytes });
+            return Err(WalError::PageSize {
+                path: path.to_owned(),
+                bytes,
+            });
         }
         let mode = wal.query("set the journal mode of", "PRAGMA journal_mode=WAL")?;
         if mode != "wal" {
-            return Err(WalError::JournalMode { path: path.to_owned(), mode });
+            return Err(WalError::JournalMode {
+                path: path.to_owned(),
+                mode,
+            });
         }
-        wal.exec("configure", match durability {
-            Durability::Full => "PRAGMA synchronous=FULL",
-            Durability::Normal => "PRAGMA synchronous=NORMAL",
-        })?;
+        let (sql, expected) = match durability {
+            Durability::Full => ("PRAGMA synchronous=FULL", "2"),
+            Durability::Normal => ("PRAGMA synchronous=NORMAL", "1"),
+        };
+        wal.exec("configure", sql)?;
+        let found = wal.query("configure", "PRAGMA synchronous")?;
+        assert_eq!(found, expected, "SQLite keeps the durability it was given");
         // In this order: setting the automatic checkpoint switches checkpoints on close on again.
         wal.exec("configure", "PRAGMA wal_autocheckpoint=0")?;
-        wal.handle.disable_checkpoints().map_err(failed("switch off checkpoints of"))?;
+        wal.handle
+            .disable_checkpoints()
+            .map_err(failed("switch off checkpoints of"))?;
         Ok(wal)
     }
 
@@ -200,10 +236,18 @@ impl Wal {
             .handle
             .wal_index()
             .map_err(self.failed("read the wal-index of"))?
-            .ok_or_else(|| WalError::Index { path: self.path.clone() })?;
+            .ok_or_else(|| WalError::Index {
+                path: self.path.clone(),
+            })?;
         let salt = (index.frames > 0).then_some(Salt(index.salt));
-        let position = Position { salt, frames: u64::from(index.frames) };
-        work(&Reading { wal: self, position })
+        let position = Position {
+            salt,
+            frames: u64::from(index.frames),
+        };
+        work(&Reading {
+            wal: self,
+            position,
+        })
     }
 
     /// Begins a read transaction that stays open until [`Wal::end_read`].
@@ -233,7 +277,10 @@ impl Wal {
     pub fn main_file(&mut self) -> Result<Vec<u8>, WalError> {
         let failed = || self.failed("read the main file of");
         let bytes = self.handle.size(File::Main).map_err(failed())?;
-        let too_large = || WalError::TooLarge { path: self.path.clone(), bytes };
+        let too_large = || WalError::TooLarge {
+            path: self.path.clone(),
+            bytes,
+        };
         let size = usize::try_from(bytes).map_err(|_| too_large())?;
         if size > BASE_BYTES_MAX {
             return Err(too_large());
@@ -241,7 +288,9 @@ impl Wal {
         let mut content = vec![0; size];
         let mut offset = 0;
         for part in content.chunks_mut(1024 * 1024) {
-            self.handle.read_at(File::Main, offset, part).map_err(failed())?;
+            self.handle
+                .read_at(File::Main, offset, part)
+                .map_err(failed())?;
             offset += u64::try_from(part.len()).unwrap_or_default();
         }
         Ok(content)
@@ -253,20 +302,30 @@ impl Wal {
     /// [`WalError`]; transactions before the failing one stay inserted.
     ///
     /// # Panics
-    /// When the frames do not end with a commit frame or do not fit the end of the WAL: the caller's
-    /// bookkeeping is wrong, and going on would corrupt the copy.
+    /// When the body is not whole transactions: the caller's bookkeeping is wrong.
     pub fn insert(&mut self, first: u64, body: &[u8]) -> Result<(), WalError> {
-        assert!(body.len().is_multiple_of(FRAME_BYTES), "a body is whole frames");
-        assert!(frames(body).next_back().is_some_and(Frame::is_commit), "transactions are whole");
+        assert!(
+            body.len().is_multiple_of(FRAME_BYTES),
+            "a body is whole frames"
+        );
+        assert!(
+            frames(body).next_back().is_some_and(Frame::is_commit),
+            "transactions are whole"
+        );
         self.begin_insert()?;
         let result = self.insert_begun(first, body);
-        let ended = self.handle.insert_end().map_err(self.failed("end inserting into"));
+        let ended = self
+            .handle
+            .insert_end()
+            .map_err(self.failed("end inserting into"));
         result.and(ended)
     }
 
     fn begin_insert(&mut self) -> Result<(), WalError> {
         for _ in 0..INSERT_ATTEMPTS_MAX {
-            let Err(source) = self.handle.insert_begin() else { return Ok(()) };
+            let Err(source) = self.handle.insert_begin() else {
+                return Ok(());
+            };
             // A failed begin leaves its read transaction open; this releases it.
             self.handle.insert_end().ok();
             if !source.is_busy() {
@@ -277,13 +336,27 @@ impl Wal {
                 self.exec("wait for", "ROLLBACK")?;
             }
         }
-        Err(WalError::Busy { path: self.path.clone() })
+        Err(WalError::Busy {
+            path: self.path.clone(),
+        })
     }
 
     fn insert_begun(&self, first: u64, body: &[u8]) -> Result<(), WalError> {
-        let index = self.handle.wal_index().map_err(self.failed("read the wal-index of"))?;
-        let index = index.ok_or_else(|| WalError::Index { path: self.path.clone() })?;
-        assert_eq!(u64::from(index.frames) + 1, first, "frames are appended at the end");
+        let index = self
+            .handle
+            .wal_index()
+            .map_err(self.failed("read the wal-index of"))?;
+        let index = index.ok_or_else(|| WalError::Index {
+            path: self.path.clone(),
+        })?;
+        let frames_now = u64::from(index.frames);
+        if frames_now + 1 != first {
+            return Err(WalError::Moved {
+                path: self.path.clone(),
+                first,
+                frames: frames_now,
+            });
+        }
         for (number, frame) in (index.frames + 1..).zip(frames(body)) {
             self.handle
                 .insert_frame(number, frame.bytes())
@@ -312,15 +385,26 @@ impl Wal {
     /// # Errors
     /// [`WalError`].
     pub fn sync(&mut self) -> Result<(), WalError> {
-        self.handle.sync(File::Wal).map_err(self.failed("sync the WAL of"))
+        self.handle
+            .sync(File::Wal)
+            .map_err(self.failed("sync the WAL of"))
     }
 
     /// Commits a transaction that changes nothing, as the first frame of an empty WAL.
     ///
     /// It fixes the salt, so that a later foreign checkpoint cannot go unnoticed.
     pub(crate) fn mark(&mut self) -> Result<(), WalError> {
-        let version = self.query("read the version of", "PRAGMA user_version")?;
-        self.exec("mark", &format!("PRAGMA user_version={version}"))
+        // One transaction, so that a version another connection sets meanwhile is not undone.
+        self.exec("mark", "BEGIN IMMEDIATE")?;
+        let marked = self
+            .query("mark", "PRAGMA user_version")
+            .and_then(|version| self.exec("mark", &format!("PRAGMA user_version={version}")))
+            .and_then(|()| self.exec("mark", "COMMIT"));
+        if marked.is_err() {
+            // The first error says what went wrong; SQLite may have rolled back already.
+            self.exec("mark", "ROLLBACK").ok();
+        }
+        marked
     }
 
     fn exec(&self, doing: &'static str, sql: &str) -> Result<(), WalError> {
@@ -328,11 +412,18 @@ impl Wal {
     }
 
     fn query(&self, doing: &'static str, sql: &str) -> Result<String, WalError> {
-        self.handle.exec(sql).map(Option::unwrap_or_default).map_err(self.failed(doing))
+        self.handle
+            .exec(sql)
+            .map(Option::unwrap_or_default)
+            .map_err(self.failed(doing))
     }
 
     fn failed(&self, doing: &'static str) -> impl Fn(SqliteError) -> WalError {
-        move |source| WalError::Sqlite { doing, path: self.path.clone(), source }
+        move |source| WalError::Sqlite {
+            doing,
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -358,7 +449,10 @@ impl Reading<'_> {
     /// # Panics
     /// When a frame is asked for that is not committed.
     pub fn frames_into(&self, first: u64, last: u64, body: &mut Vec<u8>) -> Result<(), WalError> {
-        assert!(first >= 1 && last <= self.position.frames, "only committed frames are read");
+        assert!(
+            first >= 1 && last <= self.position.frames,
+            "only committed frames are read"
+        );
         for number in first..=last {
             let start = body.len();
             body.resize(start + FRAME_BYTES, 0);
@@ -370,7 +464,10 @@ impl Reading<'_> {
                 .map_err(self.wal.failed("read a frame of"))?;
             if Frame::new(bytes).map(Frame::salt) != self.position.salt {
                 let path = self.wal.path.clone();
-                return Err(WalError::Restarted { path, frame: number });
+                return Err(WalError::Restarted {
+                    path,
+                    frame: number,
+                });
             }
         }
         Ok(())

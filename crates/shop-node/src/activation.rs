@@ -5,12 +5,12 @@
 use crate::credentials::token_hash;
 use crate::node::Node;
 use crate::problem::chain;
-use crate::sync::{SyncError, post};
+use crate::sync::{Phase, SyncError, post};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, ActivateAnswer, ActivateRequest, Admission};
 use counterfoil_protocol::wire::node::{ActivateCommand, LogRow};
-use counterfoil_shop_store::{PendingActivation, StoreError};
+use counterfoil_shop_store::{Binding, PendingActivation, StoreError};
 use serde_json::json;
 
 /// What a person asked for, as a request that can be repeated.
@@ -50,17 +50,33 @@ fn clean_url(url: &str) -> Result<String, Problem> {
         .hint("it looks like http://hub.example:8700"))
 }
 
-/// Activates the node, or completes an activation that was cut off. A node that belongs to the same shop
-/// already is told so and nothing changes.
+/// Activates the node, or completes an activation that was cut off. A node that belongs to a shop
+/// already is told so and nothing changes, unless the hub does not take its token any more: then a
+/// join code of the same shop gives it a new one.
 ///
 /// # Errors
 /// The hub's refusal, or that it cannot be reached; then the daemon goes on trying.
 pub async fn activate(node: &Node, pending: PendingActivation) -> Result<ActivateAnswer, Problem> {
+    let (binding, waiting) = node
+        .store(|store| -> Result<_, StoreError> {
+            Ok((store.binding().cloned(), store.pending_activation()?))
+        })
+        .await
+        .map_err(|error| crate::problem::store_problem(&error))?;
+    if let Some(binding) = binding {
+        let credentials = &node.inner.credentials;
+        let has_token = || credentials.token().map(|token| token.is_some());
+        let refused = node.state().phase == Phase::AuthRefused;
+        let lost = refused || !has_token().map_err(|error| crate::problem::internal(&error))?;
+        if waiting.is_none() && !lost {
+            return Ok(answer_of(binding));
+        }
+        if waiting.is_none() {
+            credentials.forget().map_err(|error| crate::problem::internal(&error))?;
+        }
+    }
     let stored = pending.clone();
     let begun = node.store(move |store| store.begin_activation(&stored)).await;
-    if let Err(StoreError::AlreadyActivated(_)) = begun {
-        return already(node).await;
-    }
     begun.map_err(|error| crate::problem::store_problem(&error))?;
     complete(node, pending).await
 }
@@ -74,7 +90,7 @@ pub async fn resume(node: &Node) {
             let longest = std::time::Duration::from_millis(node.inner.config.backoff_last_ms);
             while let Err(problem) = complete(node, pending.clone()).await {
                 tracing::warn!(%problem, "the activation is not complete");
-                if problem.code != Code::HubUnreachable || node.is_bound().await {
+                if problem.code != Code::HubUnreachable {
                     return;
                 }
                 tokio::time::sleep(pause).await;
@@ -131,13 +147,11 @@ async fn give_up(node: &Node, problem: &Problem) {
     node.log(LogRow { at_ms, level: "error".to_owned(), event, detail }).await;
 }
 
-async fn already(node: &Node) -> Result<ActivateAnswer, Problem> {
-    let binding = node.store(|store| store.binding().cloned()).await;
-    let binding = binding.ok_or_else(|| Problem::new(Code::Internal, "the binding is gone"))?;
-    Ok(ActivateAnswer {
+fn answer_of(binding: Binding) -> ActivateAnswer {
+    ActivateAnswer {
         hub: binding.hub,
         shop: binding.shop,
         shop_name: binding.shop_name,
         lane: binding.lane,
-    })
+    }
 }

@@ -94,6 +94,9 @@ impl Node {
         } else {
             Credentials::open(data, store.node(), env.random.as_ref())
         };
+        let state = store.sync_state().ok().flatten();
+        // A state that cannot be read is known again after one run.
+        let state = state.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let store = Worker::start(env.execution, "store", store).map_err(OpenNodeError::Directory)?;
         let inner = Inner {
             schemas: options.schemas,
@@ -104,7 +107,7 @@ impl Node {
             urgent: Notify::new(),
             written: Notify::new(),
             nudge: Notify::new(),
-            state: Mutex::new(SyncState::default()),
+            state: Mutex::new(state),
             syncing: tokio::sync::Mutex::new(()),
             config,
             env,

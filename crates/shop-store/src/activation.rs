@@ -66,11 +66,8 @@ impl ShopStore {
     /// Remembers an activation before it is first sent.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyActivated`] when the node belongs to a shop.
+    /// [`StoreError::Sql`].
     pub fn begin_activation(&mut self, pending: &PendingActivation) -> Result<(), StoreError> {
-        if let Some(binding) = &self.binding {
-            return Err(StoreError::AlreadyActivated(binding.shop_name.clone()));
-        }
         self.set_local_state(PENDING_KEY, &serde_json::to_string(pending)?)
     }
 
@@ -95,6 +92,7 @@ impl ShopStore {
     ) -> Result<(), StoreError> {
         match &self.binding {
             Some(binding) if binding.shop == answer.shop => {
+                self.set_hub_url(hub_url)?;
                 return self.remove_local_state(PENDING_KEY);
             }
             Some(binding) => return Err(StoreError::AlreadyActivated(binding.shop_name.clone())),

@@ -10,6 +10,8 @@ use counterfoil_protocol::wire::node::{LogRow, QueueRow, ReceiptRow};
 /// Log entries kept; older ones are pruned.
 const LOG_ENTRIES_MAX: i64 = 10_000;
 
+const SYNC_STATE_KEY: &str = "sync_state";
+
 /// Who has got how far in this node's journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reader {
@@ -178,6 +180,22 @@ impl ShopStore {
         )?;
         rows.reverse();
         Ok(rows)
+    }
+
+    /// What the node knew about the hub at the end of its last sync, as it was kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn sync_state(&self) -> Result<Option<String>, StoreError> {
+        self.local_state(SYNC_STATE_KEY)
+    }
+
+    /// Keeps what the node knows about the hub.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn keep_sync_state(&mut self, state: &str) -> Result<(), StoreError> {
+        self.set_local_state(SYNC_STATE_KEY, state)
     }
 
     /// Folds the WAL of `local.db` back into its file; nobody reads its frames.

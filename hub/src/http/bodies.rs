@@ -1,15 +1,16 @@
 //! Bodies with limits: on the wire, after decompression, and in time.
 
 use super::ApiError;
-use crate::limits::{BODY_TIMEOUT, COMPRESS_BYTES_MIN, JSON_BYTES_MAX, ZSTD_LEVEL};
+use crate::limits::{BODY_TIMEOUT, COMPRESS_BYTES_MIN, JSON_BYTES_MAX};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use counterfoil_protocol::problem::Code;
+use counterfoil_replica::compress;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use std::io::Read as _;
+use std::io;
 use std::time::Duration;
 
 /// How a body is encoded.
@@ -74,15 +75,11 @@ pub(crate) fn decode(encoding: Encoding, body: Bytes, limit: usize) -> Result<By
     if encoding == Encoding::Identity {
         return Ok(body);
     }
-    let garbage = |_| ApiError::new(Code::BadRequest, "the body is not zstd");
-    let decoder = zstd::stream::read::Decoder::with_buffer(&body[..]).map_err(garbage)?;
-    let mut plain = Vec::new();
-    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(bound).read_to_end(&mut plain).map_err(garbage)?;
-    if plain.len() > limit {
-        return Err(too_large(limit));
+    match compress::decode(&body, limit) {
+        Ok(plain) => Ok(plain.into()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(too_large(limit)),
+        Err(_) => Err(ApiError::new(Code::BadRequest, "the body is not zstd")),
     }
-    Ok(plain.into())
 }
 
 /// Whether the caller reads zstd.
@@ -98,7 +95,7 @@ pub(crate) fn encode(plain: Vec<u8>, zstd_accepted: bool) -> (Vec<u8>, Encoding)
     if !zstd_accepted || plain.len() < COMPRESS_BYTES_MIN {
         return (plain, Encoding::Identity);
     }
-    match zstd::bulk::compress(&plain, ZSTD_LEVEL) {
+    match compress::encode(&plain) {
         Ok(packed) => (packed, Encoding::Zstd),
         // Uncompressed is right too.
         Err(_) => (plain, Encoding::Identity),

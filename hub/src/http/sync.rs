@@ -50,7 +50,8 @@ impl Segments {
 
 fn number(segments: &Segments, name: &str) -> Result<u64, ApiError> {
     let text = segments.text(name);
-    let refused = |_| ApiError::new(Code::BadRequest, format!("`{text}` is not a {name} number"));
+    // Not a 400: a stock client takes every 400 for the end of a generation.
+    let refused = |_| ApiError::new(Code::Invalid, format!("`{text}` is not a {name} number"));
     text.parse().map_err(refused)
 }
 
@@ -131,7 +132,7 @@ async fn pull(hub: &Hub, held: Held, segments: &Segments, zstd: bool) -> Answer 
         }
         Err(PullOutcome::Gone { generation }) => gone(generation),
         Err(PullOutcome::BadRequest | PullOutcome::Frames(_)) => {
-            return Err(ApiError::new(Code::BadRequest, "the range of frames makes no sense"));
+            return Err(ApiError::new(Code::Invalid, "the range of frames makes no sense"));
         }
     })
 }

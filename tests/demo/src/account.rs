@@ -18,8 +18,12 @@ pub fn shop_of(country: &str, invoice: &str) -> String {
     match country.trim() {
         "" => NO_COUNTRY.to_owned(),
         KINGDOM => {
-            let digits = invoice.chars().filter_map(|character| character.to_digit(10));
-            let rest = digits.fold(0, |rest, digit| (rest * 10 + u64::from(digit)) % KINGDOM_SHOPS);
+            let digits = invoice
+                .chars()
+                .filter_map(|character| character.to_digit(10));
+            let rest = digits.fold(0, |rest, digit| {
+                (rest * 10 + u64::from(digit)) % KINGDOM_SHOPS
+            });
             format!("{KINGDOM} {rest}")
         }
         country => country.to_owned(),
@@ -60,8 +64,14 @@ pub(crate) struct Account {
 
 impl Account {
     pub(crate) fn new(names: &[String]) -> Self {
-        let shop = |name: &String| ShopAccount { name: name.clone(), ..ShopAccount::default() };
-        Self { shops: names.iter().map(shop).collect(), contradictions: Vec::new() }
+        let shop = |name: &String| ShopAccount {
+            name: name.clone(),
+            ..ShopAccount::default()
+        };
+        Self {
+            shops: names.iter().map(shop).collect(),
+            contradictions: Vec::new(),
+        }
     }
 
     /// A till acknowledged a document of the made-up trade; it counts as input too.
@@ -69,7 +79,8 @@ impl Account {
         let shop = &mut self.shops[shop];
         if shop.documents.insert(id, document).is_some() {
             let name = &shop.name;
-            self.contradictions.push(format!("{name}: the driver used the id {id} twice"));
+            self.contradictions
+                .push(format!("{name}: the driver used the id {id} twice"));
             return;
         }
         let input = &mut shop.input;
@@ -90,11 +101,21 @@ impl Account {
         if invoice.lines.is_empty() {
             return;
         }
-        let topic = if invoice.refund { Topic::Refund } else { Topic::Sale };
+        let topic = if invoice.refund {
+            Topic::Refund
+        } else {
+            Topic::Sale
+        };
         let total_minor = invoice_total(invoice);
         let lines = invoice.lines.len() as u64;
-        shop.references
-            .insert(invoice.number.clone(), Acknowledged { topic, total_minor, lines });
+        shop.references.insert(
+            invoice.number.clone(),
+            Acknowledged {
+                topic,
+                total_minor,
+                lines,
+            },
+        );
     }
 
     /// Receipts that tills acknowledged.
@@ -108,8 +129,9 @@ impl Account {
 
     /// Everything that tills acknowledged.
     pub(crate) fn documents(&self) -> u64 {
-        let count =
-            |shop: &ShopAccount| (shop.references.len() + shop.documents.len()) as u64 + shop.adjustments;
+        let count = |shop: &ShopAccount| {
+            (shop.references.len() + shop.documents.len()) as u64 + shop.adjustments
+        };
         self.shops.iter().map(count).sum()
     }
 }
@@ -120,7 +142,11 @@ fn invoice_total(invoice: &ImportInvoice) -> i64 {
         line_amount(Quantity::from_milli(quantity), UnitPrice::from_mills(price))
             .expect("the reader rejected lines whose amount does not fit")
     };
-    invoice.lines.iter().map(|line| amount(line.quantity_milli, line.unit_price_mills)).sum()
+    invoice
+        .lines
+        .iter()
+        .map(|line| amount(line.quantity_milli, line.unit_price_mills))
+        .sum()
 }
 
 #[cfg(test)]
@@ -141,7 +167,11 @@ mod tests {
     fn an_id_that_is_used_twice_is_a_contradiction() {
         let mut account = Account::new(&["One".to_owned()]);
         let id = DocumentId::from_uuid(uuid::Uuid::from_u128(7));
-        let sale = Acknowledged { topic: Topic::Sale, total_minor: 250, lines: 2 };
+        let sale = Acknowledged {
+            topic: Topic::Sale,
+            total_minor: 250,
+            lines: 2,
+        };
         account.acknowledge(0, id, sale);
         assert_eq!(account.shops[0].input.total_minor, 250);
         assert_eq!((account.receipts(), account.contradictions.len()), (1, 0));

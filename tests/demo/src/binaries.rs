@@ -32,13 +32,18 @@ pub(crate) async fn find(config: &Config, timeline: &Timeline) -> anyhow::Result
         }
         Ok(path)
     };
-    Ok(Binaries { hub: program("counterfoil-hub")?, node: program("counterfoil-node")? })
+    Ok(Binaries {
+        hub: program("counterfoil-hub")?,
+        node: program("counterfoil-node")?,
+    })
 }
 
 /// `target/release` for the demo, `target/debug` for a test (which runs in `deps` below it).
 fn own_folder() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find this program's own directory")?;
-    let folder = own.parent().context("this program stands in no directory")?;
+    let folder = own
+        .parent()
+        .context("this program stands in no directory")?;
     let folder = match folder.parent() {
         Some(parent) if folder.ends_with("deps") => parent,
         _ => folder,
@@ -52,12 +57,20 @@ async fn build(config: &Config, timeline: &Timeline, folder: &Path) -> anyhow::R
         Some(name) => name,
         None => bail!("cannot tell the build profile from {}", folder.display()),
     };
-    let target = folder.parent().context("the build directory has no parent")?;
+    let target = folder
+        .parent()
+        .context("the build directory has no parent")?;
     timeline.text("building counterfoil-hub and counterfoil-node ...\n");
     let status = Command::new(&config.cargo)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .args(["build", "--quiet", "--bins", "--package", "counterfoil-hub"])
-        .args(["--package", "counterfoil-shop-node", "--profile", profile, "--target-dir"])
+        .args([
+            "--package",
+            "counterfoil-shop-node",
+            "--profile",
+            profile,
+            "--target-dir",
+        ])
         .arg(target)
         .kill_on_drop(true)
         .status()

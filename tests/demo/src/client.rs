@@ -56,7 +56,9 @@ impl Api {
     pub(crate) fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+        }
     }
 
     /// Sends a body as JSON and reads the answer as JSON.
@@ -86,11 +88,21 @@ impl Api {
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(body)).map_err(|error| no_answer(&url, &error))?;
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| no_answer(&url, &error))?;
         let exchange = async {
-            let answer = self.client.request(request).await.map_err(|e| no_answer(&url, &e))?;
+            let answer = self
+                .client
+                .request(request)
+                .await
+                .map_err(|e| no_answer(&url, &e))?;
             let status = answer.status();
-            let body = answer.into_body().collect().await.map_err(|e| no_answer(&url, &e))?;
+            let body = answer
+                .into_body()
+                .collect()
+                .await
+                .map_err(|e| no_answer(&url, &e))?;
             Ok((status, body.to_bytes()))
         };
         let (status, body) = tokio::time::timeout(CALL_LIMIT, exchange)
@@ -105,7 +117,11 @@ impl Api {
             Ok(problem) if !status.is_success() => Err(CallError::Refused { url, problem }),
             _ => {
                 let body = String::from_utf8_lossy(&body).chars().take(400).collect();
-                Err(CallError::Answer { url, status: status.as_u16(), body })
+                Err(CallError::Answer {
+                    url,
+                    status: status.as_u16(),
+                    body,
+                })
             }
         }
     }
@@ -119,5 +135,8 @@ fn no_answer(url: &str, reason: &dyn std::error::Error) -> CallError {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    CallError::NoAnswer { url: url.to_owned(), reason: text }
+    CallError::NoAnswer {
+        url: url.to_owned(),
+        reason: text,
+    }
 }

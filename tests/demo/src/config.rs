@@ -66,7 +66,9 @@ impl Config {
     /// Fills in the defaults, and the cargo that runs the demo.
     pub fn of(options: Options) -> Self {
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let lanes = options.lanes.unwrap_or(if options.data.is_some() { 1 } else { 2 });
+        let lanes = options
+            .lanes
+            .unwrap_or(if options.data.is_some() { 1 } else { 2 });
         Self {
             shops: options.shops.map(count),
             lanes: count(lanes),

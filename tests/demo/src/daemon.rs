@@ -36,7 +36,10 @@ pub(crate) struct Daemon {
 /// A command of one of the programs under test, cut off from the desktop's keyring.
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_remove("DBUS_SESSION_BUS_ADDRESS").stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     command
 }
 
@@ -63,22 +66,34 @@ impl Daemon {
         let mut lines = BufReader::new(stdout).lines();
         let first = timeout(START_LIMIT, lines.next_line()).await;
         let url = match first {
-            Ok(Ok(Some(line))) => line.strip_prefix(READY_PREFIX).map(|url| url.trim().to_owned()),
+            Ok(Ok(Some(line))) => line
+                .strip_prefix(READY_PREFIX)
+                .map(|url| url.trim().to_owned()),
             Ok(_) => None,
             Err(_) => bail!("{} did not start within {START_LIMIT:?}", program.display()),
         };
         let url = url.ok_or_else(|| {
             let name = program.display();
-            anyhow!("{name} did not say where it listens; its log ends with\n{}", tail(log))
+            anyhow!(
+                "{name} did not say where it listens; its log ends with\n{}",
+                tail(log)
+            )
         })?;
         drop(tokio::spawn(drain(lines)));
-        Ok(Self { child, log: log.to_path_buf(), url, _directory: Arc::clone(directory) })
+        Ok(Self {
+            child,
+            log: log.to_path_buf(),
+            url,
+            _directory: Arc::clone(directory),
+        })
     }
 
     /// Most memory that it ever held, in bytes; absent where the system does not say.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         kilobytes.checked_mul(1024)
     }
@@ -90,16 +105,27 @@ impl Daemon {
 
     /// SIGTERM; returns when the process has ended by itself and said that all is well.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let id = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         let id = id.with_context(|| {
-            format!("the process had ended by itself; its log ends with\n{}", tail(&self.log))
+            format!(
+                "the process had ended by itself; its log ends with\n{}",
+                tail(&self.log)
+            )
         })?;
         kill_process(id, Signal::TERM).context("cannot send SIGTERM")?;
         let ended = timeout(STOP_LIMIT, self.child.wait()).await;
-        let status = ended.with_context(|| format!("still running {STOP_LIMIT:?} after SIGTERM"))?;
+        let status =
+            ended.with_context(|| format!("still running {STOP_LIMIT:?} after SIGTERM"))?;
         let status = status.context("cannot wait for a process")?;
         if !status.success() {
-            bail!("ended with {status} after SIGTERM; its log ends with\n{}", tail(&self.log));
+            bail!(
+                "ended with {status} after SIGTERM; its log ends with\n{}",
+                tail(&self.log)
+            );
         }
         Ok(())
     }

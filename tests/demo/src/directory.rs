@@ -27,14 +27,20 @@ impl Directory {
             }
         };
         if path.join("hub").exists() || path.join("nodes").exists() {
-            bail!("{} holds the data of an earlier run; name an empty one", path.display());
+            bail!(
+                "{} holds the data of an earlier run; name an empty one",
+                path.display()
+            );
         }
         for folder in ["nodes", "logs"] {
             let folder = path.join(folder);
             std::fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot create {}", folder.display()))?;
         }
-        Ok(Self { path, keep: keep.is_some() })
+        Ok(Self {
+            path,
+            keep: keep.is_some(),
+        })
     }
 
     /// Data of the hub.
@@ -44,12 +50,16 @@ impl Directory {
 
     /// Data of a till.
     pub(crate) fn node(&self, shop: &str, lane: usize) -> PathBuf {
-        self.path.join("nodes").join(format!("{shop}-{lane}").replace(['/', '\\'], "_"))
+        self.path
+            .join("nodes")
+            .join(format!("{shop}-{lane}").replace(['/', '\\'], "_"))
     }
 
     /// What a process wrote to stderr, and to stdout after its first line.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
-        self.path.join("logs").join(format!("{}.log", name.replace(['/', '\\'], "-")))
+        self.path
+            .join("logs")
+            .join(format!("{}.log", name.replace(['/', '\\'], "-")))
     }
 
     /// The directory itself, when it stays.

@@ -65,12 +65,16 @@ impl Fleet {
         let hub = Hub::create(binaries, directory).await?;
         timeline.say("hub", format!("listening on http://{}", hub.address()));
         let network = Network::to(hub.address()).await?;
-        timeline.say("network", format!("{} leads to the hub and can be cut", network.url()));
+        timeline.say(
+            "network",
+            format!("{} leads to the hub and can be cut", network.url()),
+        );
         let api = Api::new();
         let (binaries, directory) = (Arc::new(binaries.clone()), Arc::clone(directory));
-        let places = names.iter().enumerate().flat_map(|(index, name)| {
-            (1..=lanes).map(move |lane| ((index, name.clone()), lane))
-        });
+        let places = names
+            .iter()
+            .enumerate()
+            .flat_map(|(index, name)| (1..=lanes).map(move |lane| ((index, name.clone()), lane)));
         let tills = in_parallel(places.collect(), move |((index, name), lane)| {
             let (binaries, directory) = (Arc::clone(&binaries), Arc::clone(&directory));
             let api = api.clone();
@@ -80,11 +84,23 @@ impl Fleet {
             }
         })
         .await?;
-        let what = format!("{} started, all in trial", plural(tills.len() as u64, "node"));
+        let what = format!(
+            "{} started, all in trial",
+            plural(tills.len() as u64, "node")
+        );
         timeline.say("tills", what);
         let account = Mutex::new(Account::new(&names));
         let (hub_kills, node_kills) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Arc::new(Self { timeline, names, hub, network, tills, account, hub_kills, node_kills }))
+        Ok(Arc::new(Self {
+            timeline,
+            names,
+            hub,
+            network,
+            tills,
+            account,
+            hub_kills,
+            node_kills,
+        }))
     }
 
     /// The driver's account.
@@ -112,7 +128,11 @@ impl Fleet {
 
     /// Statuses of all tills, in their order.
     pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<NodeStatus>> {
-        in_parallel(self.tills.clone(), |till| async move { till.status().await }).await
+        in_parallel(
+            self.tills.clone(),
+            |till| async move { till.status().await },
+        )
+        .await
     }
 
     /// Makes sure that a till in trial is really alone.
@@ -123,7 +143,10 @@ impl Fleet {
             }
         }
         match self.network.connections() {
-            0 => self.say("network", "0 connections so far: a till in trial talks to nobody"),
+            0 => self.say(
+                "network",
+                "0 connections so far: a till in trial talks to nobody",
+            ),
             count => bail!("tills in trial made {count} connections; there must be none"),
         }
         Ok(())
@@ -146,8 +169,15 @@ impl Fleet {
         let codes = plural(joins.len() as u64, "join code");
         self.say("hub", format!("{shops} made, {codes} printed"));
         let start = Instant::now();
-        in_parallel(joins, |(till, code)| async move { till.activate(code).await }).await?;
-        self.say("tills", format!("all activated in {}", seconds(start.elapsed())));
+        in_parallel(
+            joins,
+            |(till, code)| async move { till.activate(code).await },
+        )
+        .await?;
+        self.say(
+            "tills",
+            format!("all activated in {}", seconds(start.elapsed())),
+        );
         self.settle(Duration::from_secs(120)).await?;
         Ok(start.elapsed())
     }
@@ -166,7 +196,10 @@ impl Fleet {
                 bail!("not all agree after {limit:?}:\n  {}", reasons.join("\n  "));
             }
             if nudged.elapsed() > NUDGE_EVERY {
-                let tills = lagging.keys().map(|index| Arc::clone(&self.tills[*index])).collect();
+                let tills = lagging
+                    .keys()
+                    .map(|index| Arc::clone(&self.tills[*index]))
+                    .collect();
                 in_parallel(tills, |till: Arc<Till>| async move {
                     till.nudge().await;
                     Ok(())
@@ -181,7 +214,11 @@ impl Fleet {
     /// Tills that are behind, by index, and why.
     async fn lagging(&self) -> anyhow::Result<BTreeMap<usize, String>> {
         let statuses = self.statuses().await?;
-        let newest = statuses.iter().map(|status| status.catalog_revision).max().unwrap_or(0);
+        let newest = statuses
+            .iter()
+            .map(|status| status.catalog_revision)
+            .max()
+            .unwrap_or(0);
         let mut lagging = BTreeMap::new();
         for (index, status) in statuses.iter().enumerate() {
             let behind = status.pending > 0
@@ -197,14 +234,16 @@ impl Fleet {
             if hub != newest {
                 let all = statuses.iter().enumerate();
                 let name = |index: usize| &self.tills[index].name;
-                lagging = all.map(|(i, status)| (i, describe(name(i), status, hub))).collect();
+                lagging = all
+                    .map(|(i, status)| (i, describe(name(i), status, hub)))
+                    .collect();
             }
         }
         Ok(lagging)
     }
 
     /// Kills the hub as soon as tills have pushed something, and starts it again on its port.
-    pub(crate) async fn kill_hub_while_pushing(&self) -> anyhow::Result<()> {
+    async fn kill_hub_while_pushing(&self) -> anyhow::Result<()> {
         let (start, sent) = (Instant::now(), self.network.bytes_up());
         while self.network.bytes_up() < sent + PUSH_SIZE_MIN && start.elapsed() < PUSH_LIMIT {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -215,13 +254,27 @@ impl Fleet {
         tokio::time::sleep(HUB_ABSENCE).await;
         let start = Instant::now();
         self.hub.start().await?;
-        self.say("hub", format!("back on the same port after {}", seconds(start.elapsed())));
+        self.say(
+            "hub",
+            format!("back on the same port after {}", seconds(start.elapsed())),
+        );
         Ok(())
+    }
+
+    /// Two kills, so that the second may hit the work that the first one left over.
+    pub(crate) async fn kill_hub_twice(&self) -> anyhow::Result<()> {
+        self.kill_hub_while_pushing().await?;
+        self.kill_hub_while_pushing().await
     }
 
     /// What waits at the tills.
     pub(crate) async fn pending(&self) -> anyhow::Result<u64> {
-        let pending = self.statuses().await?.into_iter().map(|status| status.pending).sum::<i64>();
+        let pending = self
+            .statuses()
+            .await?
+            .into_iter()
+            .map(|status| status.pending)
+            .sum::<i64>();
         u64::try_from(pending).context("a till reports a negative number of pending entries")
     }
 
@@ -244,7 +297,13 @@ impl Fleet {
 }
 
 fn describe(name: &str, status: &NodeStatus, newest: i64) -> String {
-    let NodeStatus { pending, pending_edits, journal_seq, hub_consolidated_seq, .. } = status;
+    let NodeStatus {
+        pending,
+        pending_edits,
+        journal_seq,
+        hub_consolidated_seq,
+        ..
+    } = status;
     let (revision, sync) = (status.catalog_revision, &status.sync);
     let error = status.last_error.as_deref().unwrap_or("no error");
     format!(

@@ -42,14 +42,32 @@ impl Hub {
         directory: &Arc<Directory>,
     ) -> anyhow::Result<Self> {
         let (data, log) = (directory.hub(), directory.log("hub"));
-        let daemon = Daemon::start(&binaries.hub, run_arguments(&data, "127.0.0.1:0"), &log, directory)
-            .await
-            .context("the hub")?;
-        let address = daemon.url.strip_prefix("http://").and_then(|text| text.parse().ok());
+        let daemon = Daemon::start(
+            &binaries.hub,
+            run_arguments(&data, "127.0.0.1:0"),
+            &log,
+            directory,
+        )
+        .await
+        .context("the hub")?;
+        let address = daemon
+            .url
+            .strip_prefix("http://")
+            .and_then(|text| text.parse().ok());
         let address = address.with_context(|| format!("the hub listens on {}", daemon.url))?;
-        let running = Mutex::new(Running { daemon: Some(daemon), peak_memory: 0 });
+        let running = Mutex::new(Running {
+            daemon: Some(daemon),
+            peak_memory: 0,
+        });
         let (program, directory) = (binaries.hub.clone(), Arc::clone(directory));
-        Ok(Self { program, data, log, directory, address, running })
+        Ok(Self {
+            program,
+            data,
+            log,
+            directory,
+            address,
+            running,
+        })
     }
 
     /// Where it listens.
@@ -92,7 +110,9 @@ impl Hub {
     async fn take(&self) -> anyhow::Result<Daemon> {
         let mut running = self.running.lock().await;
         let daemon = running.daemon.take().context("the hub is not running")?;
-        running.peak_memory = running.peak_memory.max(daemon.peak_memory().unwrap_or_default());
+        running.peak_memory = running
+            .peak_memory
+            .max(daemon.peak_memory().unwrap_or_default());
         Ok(daemon)
     }
 
@@ -108,7 +128,8 @@ impl Hub {
 
     /// Makes a join code for a further lane.
     pub(crate) async fn join_shop(&self, name: &str, url: &str) -> anyhow::Result<ShopAdded> {
-        self.command(&["shop", "join", name, "--hub-url", url]).await
+        self.command(&["shop", "join", name, "--hub-url", url])
+            .await
     }
 
     /// The hub at a glance.
@@ -118,12 +139,19 @@ impl Hub {
 
     async fn command<A: DeserializeOwned>(&self, arguments: &[&str]) -> anyhow::Result<A> {
         let mut run = command(&self.program);
-        run.args(arguments).arg("--json").arg("--data").arg(&self.data);
+        run.args(arguments)
+            .arg("--json")
+            .arg("--data")
+            .arg(&self.data);
         let output = run.output().await.context("cannot start counterfoil-hub")?;
         let what = arguments.join(" ");
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
-            bail!("counterfoil-hub {what}: {}: {}", output.status, error.trim());
+            bail!(
+                "counterfoil-hub {what}: {}: {}",
+                output.status,
+                error.trim()
+            );
         }
         serde_json::from_slice(&output.stdout)
             .with_context(|| format!("counterfoil-hub {what} printed something else than agreed"))
@@ -131,5 +159,12 @@ impl Hub {
 }
 
 fn run_arguments(data: &Path, listen: &str) -> Vec<OsString> {
-    ["run".into(), "--data".into(), data.into(), "--listen".into(), listen.into()].to_vec()
+    [
+        "run".into(),
+        "--data".into(),
+        data.into(),
+        "--listen".into(),
+        listen.into(),
+    ]
+    .to_vec()
 }

@@ -18,6 +18,7 @@ mod fleet;
 mod format;
 mod hub;
 mod network;
+mod page;
 mod report;
 mod scenario;
 mod till;

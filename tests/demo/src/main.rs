@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
         Ok(_) => ExitCode::from(EXIT_DIFFERENCE),
         Err(error) => {
             // Nothing is left to do when stderr is gone too.
-            let _ = writeln!(std::io::stderr(), "demo: {error:#}");
+            drop(writeln!(std::io::stderr(), "demo: {error:#}"));
             ExitCode::from(EXIT_FAILED)
         }
     }

@@ -43,7 +43,11 @@ impl Network {
             bytes_down: AtomicU64::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&link)));
-        Ok(Self { address, link, accepting })
+        Ok(Self {
+            address,
+            link,
+            accepting,
+        })
     }
 
     /// Where tills reach the hub.
@@ -87,7 +91,9 @@ impl Drop for Network {
 async fn accept(listener: TcpListener, link: Arc<Link>) {
     loop {
         // An error of one connection is that connection's own.
-        let Ok((till, _)) = listener.accept().await else { continue };
+        let Ok((till, _)) = listener.accept().await else {
+            continue;
+        };
         link.connections.fetch_add(1, Ordering::Relaxed);
         let link = Arc::clone(&link);
         drop(tokio::spawn(async move {
@@ -105,7 +111,9 @@ async fn accept(listener: TcpListener, link: Arc<Link>) {
 
 async fn relay(mut till: TcpStream, link: &Link) {
     // No hub behind the network: the connection ends, as it would at a router.
-    let Ok(mut hub) = TcpStream::connect(link.hub).await else { return };
+    let Ok(mut hub) = TcpStream::connect(link.hub).await else {
+        return;
+    };
     let nagle = till.set_nodelay(true).and(hub.set_nodelay(true));
     if nagle.is_err() {
         return;
@@ -131,7 +139,7 @@ async fn pump(
         bytes.fetch_add(size as u64, Ordering::Relaxed);
     }
     // The other side reads the end, as it would without a relay; it may be gone already.
-    let _ = to.shutdown().await;
+    drop(to.shutdown().await);
 }
 
 #[cfg(test)]
@@ -139,7 +147,9 @@ mod tests {
     use super::*;
 
     async fn echo() -> SocketAddr {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -154,10 +164,12 @@ mod tests {
 
     async fn ask(network: &Network, text: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
-        let mut stream = TcpStream::connect(network.address).await.expect("the network listens");
-        let _ = stream.write_all(text).await;
-        let _ = stream.shutdown().await;
-        let _ = stream.read_to_end(&mut answer).await;
+        let mut stream = TcpStream::connect(network.address)
+            .await
+            .expect("the network listens");
+        drop(stream.write_all(text).await);
+        drop(stream.shutdown().await);
+        drop(stream.read_to_end(&mut answer).await);
         answer
     }
 
@@ -165,12 +177,24 @@ mod tests {
     async fn a_cut_breaks_open_connections_and_takes_no_new_ones() {
         let network = Network::to(echo().await).await.expect("a network");
         assert_eq!(ask(&network, b"hello").await, b"hello");
-        assert_eq!((network.bytes_up(), network.bytes_down(), network.connections()), (5, 5, 1));
-        let mut open = TcpStream::connect(network.address).await.expect("the network listens");
+        assert_eq!(
+            (
+                network.bytes_up(),
+                network.bytes_down(),
+                network.connections()
+            ),
+            (5, 5, 1)
+        );
+        let mut open = TcpStream::connect(network.address)
+            .await
+            .expect("the network listens");
         open.write_all(b"x").await.expect("sent");
         open.read_u8().await.expect("answered");
         network.cut();
-        assert!(open.read_u8().await.is_err(), "the open connection is broken");
+        assert!(
+            open.read_u8().await.is_err(),
+            "the open connection is broken"
+        );
         assert_eq!(ask(&network, b"hello").await, b"");
         network.restore();
         assert_eq!(ask(&network, b"again").await, b"again");

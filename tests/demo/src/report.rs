@@ -1,18 +1,10 @@
-//! The result: a value for programs, and a page for people.
+//! The result as a value for programs; `page` sets it for people.
 
-use crate::format::{bytes, count, money, plural};
-use crate::timeline::Style;
-use comfy_table::{CellAlignment, Table, presets};
+use crate::format::money;
 use counterfoil_shop_node::import::RejectedLine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-
-/// Rejected lines that the page shows; the JSON has them all.
-const REJECTED_SHOWN: usize = 5;
-/// Digits of a digest that a person compares.
-const DIGEST_SHOWN: usize = 12;
+use std::collections::BTreeMap;
 
 /// What came of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -160,17 +152,30 @@ impl ShopReport {
     /// Where input and hub disagree.
     pub(crate) fn difference(&self) -> Option<String> {
         let input = [self.sales, self.refunds, self.lines, self.adjustments];
-        let hub = [self.sales_hub, self.refunds_hub, self.lines_hub, self.adjustments_hub];
+        let hub = [
+            self.sales_hub,
+            self.refunds_hub,
+            self.lines_hub,
+            self.adjustments_hub,
+        ];
         if input == hub && self.total_minor_input == self.total_minor_hub {
             return None;
         }
         let side = |counts: [u64; 4], total| {
             let [sales, refunds, lines, adjustments] = counts;
             let total = money(total);
-            format!("{sales} sales, {refunds} refunds, {lines} lines, {adjustments} adjustments, {total}")
+            format!(
+                "{sales} sales, {refunds} refunds, {lines} lines, {adjustments} adjustments, {total}"
+            )
         };
-        let (put_in, at_hub) = (side(input, self.total_minor_input), side(hub, self.total_minor_hub));
-        Some(format!("{}: {put_in} put in, {at_hub} at the hub", self.name))
+        let (put_in, at_hub) = (
+            side(input, self.total_minor_input),
+            side(hub, self.total_minor_hub),
+        );
+        Some(format!(
+            "{}: {put_in} put in, {at_hub} at the hub",
+            self.name
+        ))
     }
 }
 
@@ -183,116 +188,5 @@ impl Report {
     pub(crate) fn add_difference(&mut self, text: &str) {
         self.differences.push(text.to_owned());
         "fail".clone_into(&mut self.verdict);
-    }
-
-    /// The page for people.
-    pub fn to_text(&self, style: Style) -> String {
-        let mut text = format!("\n{}\n{}\n\n", style.bold("Report"), self.table());
-        for (name, value) in self.facts() {
-            let _ = writeln!(text, "  {} {value}", style.dim(&format!("{name:<10}")));
-        }
-        let verdict = if self.passed() { "PASS" } else { "FAIL" };
-        let _ = writeln!(text, "\n  {} {}", style.bold(&format!("{verdict:<10}")), self.reason());
-        for difference in &self.differences {
-            let _ = writeln!(text, "  {:<10} - {difference}", "");
-        }
-        text
-    }
-
-    fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
-        table.set_header([
-            "shop", "sales", "refunds", "lines", "adjust.", "rejected", "total put in", "total at hub", "",
-        ]);
-        for shop in self.shops.iter().chain([&self.sum()]) {
-            table.add_row([
-                shop.name.clone(),
-                count(shop.sales),
-                count(shop.refunds),
-                count(shop.lines),
-                count(shop.adjustments),
-                count(shop.rejected),
-                money(shop.total_minor_input),
-                money(shop.total_minor_hub),
-                if shop.difference().is_none() { "agree" } else { "DIFFER" }.to_owned(),
-            ]);
-        }
-        for column in table.column_iter_mut().skip(1).take(7) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table.to_string()
-    }
-
-    fn sum(&self) -> ShopReport {
-        let sum = |field: fn(&ShopReport) -> u64| self.shops.iter().map(field).sum();
-        let money = |field: fn(&ShopReport) -> i64| self.shops.iter().map(field).sum();
-        ShopReport {
-            name: "all".to_owned(),
-            sales: sum(|shop| shop.sales),
-            refunds: sum(|shop| shop.refunds),
-            lines: sum(|shop| shop.lines),
-            adjustments: sum(|shop| shop.adjustments),
-            rejected: sum(|shop| shop.rejected),
-            total_minor_input: money(|shop| shop.total_minor_input),
-            total_minor_hub: money(|shop| shop.total_minor_hub),
-            sales_hub: sum(|shop| shop.sales_hub),
-            refunds_hub: sum(|shop| shop.refunds_hub),
-            lines_hub: sum(|shop| shop.lines_hub),
-            adjustments_hub: sum(|shop| shop.adjustments_hub),
-        }
-    }
-
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        let nodes = self.catalog_digests.len().saturating_sub(1) as u64;
-        let digests: BTreeSet<&str> = self.catalog_digests.values().map(String::as_str).collect();
-        let digest: String = digests.iter().flat_map(|digest| digest.chars()).take(DIGEST_SHOWN).collect();
-        let same = match digests.len() {
-            1 => format!("the same on the hub and {} ({digest})", plural(nodes, "node")),
-            different => format!("{different} different ones on the hub and {}", plural(nodes, "node")),
-        };
-        let rows = u64::try_from(self.catalog_rows).unwrap_or_default();
-        let mut facts = vec![
-            ("documents", format!("{} acknowledged by tills: {} lost, {} doubled, {} altered, {} unexpected",
-                count(self.documents), self.lost, self.duplicated, self.altered, self.unexpected)),
-            ("catalog", format!("{} at revision {}, {same}", plural(rows, "row"), self.catalog_revision)),
-            ("conflicts", self.conflict_text()),
-            ("kills", format!("{} with SIGKILL: hub {}, nodes {}", self.kills, self.kills_by.hub, self.kills_by.nodes)),
-            ("network", format!("{} up ({} a receipt), {} down, {}", bytes(self.bytes_up),
-                bytes(self.bytes_up_per_receipt), bytes(self.bytes_down), plural(self.connections, "connection"))),
-            ("memory", format!("hub {}, largest node {}", bytes(self.peak_memory.hub_bytes), bytes(self.peak_memory.node_bytes))),
-            ("time", format!("{:.1} s; trial consolidated in {:.2} s, all agreed {:.1} s after the last sale",
-                self.seconds, self.trial_seconds, self.settle_seconds)),
-        ];
-        for rejected in self.rejected.iter().take(REJECTED_SHOWN) {
-            let RejectedLine { line, invoice, reason } = &rejected.line;
-            facts.push(("rejected", format!("line {line}, invoice {invoice}: {reason}")));
-        }
-        if self.rejected.len() > REJECTED_SHOWN {
-            facts.push(("", format!("... {} in all", count(self.rejected.len() as u64))));
-        }
-        facts.extend(self.kept.iter().map(|path| ("kept", path.clone())));
-        facts
-    }
-
-    fn conflict_text(&self) -> String {
-        let mut text = plural(self.conflicts, "conflict");
-        if let Some(example) = self.conflict_examples.first() {
-            let ConflictShown { table, row, column, winner_value, loser_value, policy } = example;
-            let _ = write!(
-                text,
-                ", both values kept; such as {table} {row} {column}: {winner_value} won over {loser_value} ({policy})"
-            );
-        }
-        text
-    }
-
-    fn reason(&self) -> String {
-        if self.passed() {
-            let documents = plural(self.documents, "acknowledged document");
-            format!("each of {documents} is at the hub exactly once, every total agrees to the penny, and all catalogs are the same")
-        } else {
-            format!("{} found:", plural(self.differences.len() as u64, "difference"))
-        }
     }
 }

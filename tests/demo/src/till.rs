@@ -78,7 +78,12 @@ impl Till {
             name,
         };
         let mut init = command(&till.program);
-        let output = init.arg("init").arg("--data").arg(&till.data).output().await?;
+        let output = init
+            .arg("init")
+            .arg("--data")
+            .arg(&till.data)
+            .output()
+            .await?;
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
             bail!("{}: init: {}: {}", till.name, output.status, error.trim());
@@ -89,9 +94,16 @@ impl Till {
 
     /// Starts its process.
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
-        let arguments =
-            vec!["run".into(), "--data".into(), self.data.clone().into(), "--listen".into()];
-        let arguments = arguments.into_iter().chain(["127.0.0.1:0".into()]).collect();
+        let arguments = vec![
+            "run".into(),
+            "--data".into(),
+            self.data.clone().into(),
+            "--listen".into(),
+        ];
+        let arguments = arguments
+            .into_iter()
+            .chain(["127.0.0.1:0".into()])
+            .collect();
         let daemon = Daemon::start(&self.program, arguments, &self.log, &self.directory)
             .await
             .with_context(|| self.name.clone())?;
@@ -101,19 +113,29 @@ impl Till {
 
     /// SIGKILL.
     pub(crate) async fn kill(&self) -> anyhow::Result<()> {
-        self.take().await?.kill().await.with_context(|| self.name.clone())
+        self.take()
+            .await?
+            .kill()
+            .await
+            .with_context(|| self.name.clone())
     }
 
     /// SIGTERM.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
-        self.take().await?.stop().await.with_context(|| self.name.clone())
+        self.take()
+            .await?
+            .stop()
+            .await
+            .with_context(|| self.name.clone())
     }
 
     async fn take(&self) -> anyhow::Result<Daemon> {
         let mut running = self.running.lock().await;
         let daemon = running.daemon.take();
         let daemon = daemon.with_context(|| format!("{} is not running", self.name))?;
-        running.peak_memory = running.peak_memory.max(daemon.peak_memory().unwrap_or_default());
+        running.peak_memory = running
+            .peak_memory
+            .max(daemon.peak_memory().unwrap_or_default());
         Ok(daemon)
     }
 
@@ -128,7 +150,10 @@ impl Till {
             Some(daemon) => Ok(format!("{}{path}", daemon.url)),
             None => {
                 let reason = format!("{} is not running", self.name);
-                Err(CallError::NoAnswer { url: path.to_owned(), reason })
+                Err(CallError::NoAnswer {
+                    url: path.to_owned(),
+                    reason,
+                })
             }
         }
     }
@@ -139,7 +164,9 @@ impl Till {
         path: &str,
         body: &(impl Serialize + Sync),
     ) -> Result<A, CallError> {
-        self.api.send(Method::POST, self.url(path).await?, body).await
+        self.api
+            .send(Method::POST, self.url(path).await?, body)
+            .await
     }
 
     /// The same request again until the till answers, as a cash register program does it.
@@ -185,7 +212,11 @@ impl Till {
         let start = Instant::now();
         self.start().await?;
         let after = self.insist(Method::POST, path, body).await?;
-        Ok(InFlight { before, after, back_after: start.elapsed() })
+        Ok(InFlight {
+            before,
+            after,
+            back_after: start.elapsed(),
+        })
     }
 
     /// Where it stands.
@@ -206,7 +237,10 @@ impl Till {
         id: &str,
         columns: impl IntoIterator<Item = (&str, Value)>,
     ) -> anyhow::Result<()> {
-        let columns = columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let columns = columns
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         let path = format!("/v1/catalog/products/{id}");
         let request = CatalogSetRequest { columns };
         let _row: Value = self.insist(Method::PUT, &path, &request).await?;
@@ -215,7 +249,10 @@ impl Till {
 
     /// Hands the join code over and waits until the till is bound to its shop.
     pub(crate) async fn activate(&self, join: String) -> anyhow::Result<()> {
-        let request = ActivateCommand { join: Some(join), ..ActivateCommand::default() };
+        let request = ActivateCommand {
+            join: Some(join),
+            ..ActivateCommand::default()
+        };
         let _answer: Value = self.insist(Method::POST, "/v1/activate", &request).await?;
         let deadline = Instant::now() + INSIST_LIMIT;
         loop {
@@ -224,7 +261,11 @@ impl Till {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("{} is still {} {INSIST_LIMIT:?} after its join code", self.name, status.tier);
+                bail!(
+                    "{} is still {} {INSIST_LIMIT:?} after its join code",
+                    self.name,
+                    status.tier
+                );
             }
             tokio::time::sleep(INSIST_PAUSE).await;
         }

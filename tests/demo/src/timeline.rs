@@ -22,7 +22,11 @@ pub enum Style {
 impl Style {
     /// Plain unless stdout is a terminal and nobody asked for no colours.
     pub fn of(is_terminal: bool, _options: &Options) -> Self {
-        if is_terminal && !no_color() { Self::Terminal } else { Self::Plain }
+        if is_terminal && !no_color() {
+            Self::Terminal
+        } else {
+            Self::Plain
+        }
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
@@ -53,7 +57,9 @@ pub struct Timeline {
 
 impl fmt::Debug for Timeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeline").field("style", &self.style).finish_non_exhaustive()
+        f.debug_struct("Timeline")
+            .field("style", &self.style)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,13 +67,20 @@ impl Timeline {
     /// A story that begins now.
     pub fn new(out: impl Write + Send + 'static, style: Style) -> Self {
         let out: Box<dyn Write + Send> = Box::new(out);
-        Self { out: Arc::new(Mutex::new(out)), style, start: Instant::now() }
+        Self {
+            out: Arc::new(Mutex::new(out)),
+            style,
+            start: Instant::now(),
+        }
     }
 
     /// The same output, with the clock at zero.
     #[must_use]
     pub(crate) fn restarted(&self) -> Self {
-        Self { start: Instant::now(), ..self.clone() }
+        Self {
+            start: Instant::now(),
+            ..self.clone()
+        }
     }
 
     /// How text is set.
@@ -84,7 +97,7 @@ impl Timeline {
     pub fn text(&self, text: &str) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         // A reader that has gone away must not end the demo.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     }
 
     /// A new chapter.
@@ -94,7 +107,9 @@ impl Timeline {
 
     /// Something happened.
     pub(crate) fn say(&self, who: &str, what: impl AsRef<str>) {
-        let time = self.style.dim(&format!("{:>6.1}s", self.elapsed().as_secs_f64()));
+        let time = self
+            .style
+            .dim(&format!("{:>6.1}s", self.elapsed().as_secs_f64()));
         self.text(&format!("{time}  {who:<WHO_WIDTH$} {}\n", what.as_ref()));
     }
 }

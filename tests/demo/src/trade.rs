@@ -3,9 +3,7 @@
 use crate::account::Acknowledged;
 use counterfoil_domain::amount::line_amount;
 use counterfoil_domain::{DocumentId, Quantity, Topic, UnitPrice};
-use counterfoil_protocol::wire::node::{
-    ExpenseRequest, LineRequest, ReceiptRequest, StockRequest,
-};
+use counterfoil_protocol::wire::node::{ExpenseRequest, LineRequest, ReceiptRequest, StockRequest};
 use serde_json::Value;
 use std::collections::VecDeque;
 
@@ -31,13 +29,22 @@ const GOODS: [(&str, &str, &str); 16] = [
     ("SCREW-M4", "Screw M4, each", "0.045"),
     ("STRING", "String, per metre", "0.125"),
     ("CHEESE", "Comt\u{e9} 18 mois, per kg", "27.90"),
-    ("OLIVES", "\u{395}\u{3bb}\u{3b9}\u{3ad}\u{3c2}, per kg", "11.49"),
+    (
+        "OLIVES",
+        "\u{395}\u{3bb}\u{3b9}\u{3ad}\u{3c2}, per kg",
+        "11.49",
+    ),
     ("BAG", "Paper bag", "0.05"),
     ("SAMPLE", "Sample, not for sale", "0"),
     ("POST", "Postage & packing", "15.00"),
     ("  d-set ", "Dinner set for 12 'Mill Lane'", "189.99"),
 ];
-const CATEGORIES: [&str; 4] = ["cleaning", "milk & biscuits", "taxi", "Blumen f\u{fc}r die Theke"];
+const CATEGORIES: [&str; 4] = [
+    "cleaning",
+    "milk & biscuits",
+    "taxi",
+    "Blumen f\u{fc}r die Theke",
+];
 
 /// SplitMix64: small, and the same numbers for ever.
 #[derive(Clone, Debug)]
@@ -110,7 +117,12 @@ impl Trade {
                 price_mills: i64::try_from(dice.roll(1, 4_000)).unwrap_or(1) * 5,
             })
             .collect();
-        Self { dice, own, sales: VecDeque::new(), count: 0 }
+        Self {
+            dice,
+            own,
+            sales: VecDeque::new(),
+            count: 0,
+        }
     }
 
     /// Products that must be in the catalog before the first sale.
@@ -169,7 +181,12 @@ impl Trade {
         };
         let line = if self.dice.roll(1, 4) == 1 {
             let sku = self.dice.pick(&self.own).code.clone();
-            LineRequest { sku, quantity, unit_price: None, description: None }
+            LineRequest {
+                sku,
+                quantity,
+                unit_price: None,
+                description: None,
+            }
         } else {
             let (sku, description, price) = *self.dice.pick(&GOODS);
             LineRequest {
@@ -189,7 +206,10 @@ impl Trade {
             Some(text) => UnitPrice::parse(text).expect("GOODS holds prices"),
             None => {
                 let own = self.own.iter().find(|own| own.code == line.sku);
-                UnitPrice::from_mills(own.expect("a line without price is of an own product").price_mills)
+                UnitPrice::from_mills(
+                    own.expect("a line without price is of an own product")
+                        .price_mills,
+                )
             }
         };
         let quantity = Quantity::parse(&line.quantity).expect("made above");
@@ -208,7 +228,11 @@ impl Trade {
             Topic::Refund => ("/v1/refunds", -sum),
             _ => ("/v1/sales", sum),
         };
-        let expected = Acknowledged { topic, total_minor, lines: lines.len() as u64 };
+        let expected = Acknowledged {
+            topic,
+            total_minor,
+            lines: lines.len() as u64,
+        };
         let request = ReceiptRequest {
             id: Some(id),
             lines: lines.into_iter().map(|(line, _)| line).collect(),
@@ -217,7 +241,12 @@ impl Trade {
             employee: None,
             refund_of,
         };
-        Order { path, id, body: json(&request), expected }
+        Order {
+            path,
+            id,
+            body: json(&request),
+            expected,
+        }
     }
 
     fn stock(&mut self) -> Order {
@@ -227,10 +256,24 @@ impl Trade {
         let (count, quantity, reason) = match self.dice.roll(1, 3) {
             1 => (true, number.to_string(), None),
             2 => (false, number.to_string(), Some("delivery".to_owned())),
-            _ => (false, format!("-{number}"), Some("bruchger\u{e4}t / broken".to_owned())),
+            _ => (
+                false,
+                format!("-{number}"),
+                Some("bruchger\u{e4}t / broken".to_owned()),
+            ),
         };
-        let topic = if count { Topic::StockCount } else { Topic::StockMovement };
-        let request = StockRequest { id: Some(id), sku, quantity, count, reason };
+        let topic = if count {
+            Topic::StockCount
+        } else {
+            Topic::StockMovement
+        };
+        let request = StockRequest {
+            id: Some(id),
+            sku,
+            quantity,
+            count,
+            reason,
+        };
         other("/v1/stock", topic, id, json(&request))
     }
 
@@ -238,7 +281,12 @@ impl Trade {
         let id = self.id();
         let category = (*self.dice.pick(&CATEGORIES)).to_owned();
         let amount = format!("{}.{:02}", self.dice.roll(1, 60), self.dice.roll(0, 99));
-        let request = ExpenseRequest { id: Some(id), category, amount, note: String::new() };
+        let request = ExpenseRequest {
+            id: Some(id),
+            category,
+            amount,
+            note: String::new(),
+        };
         other("/v1/expenses", Topic::Expense, id, json(&request))
     }
 
@@ -253,7 +301,16 @@ impl Trade {
 }
 
 fn other(path: &'static str, topic: Topic, id: DocumentId, body: Value) -> Order {
-    Order { path, id, body, expected: Acknowledged { topic, total_minor: 0, lines: 0 } }
+    Order {
+        path,
+        id,
+        body,
+        expected: Acknowledged {
+            topic,
+            total_minor: 0,
+            lines: 0,
+        },
+    }
 }
 
 fn json(request: &impl serde::Serialize) -> Value {
@@ -285,10 +342,22 @@ mod tests {
         let orders = day(1, 1);
         let ids: BTreeSet<_> = orders.iter().map(|order| order.id).collect();
         assert_eq!(ids.len(), orders.len());
-        for topic in [Topic::Refund, Topic::StockMovement, Topic::StockCount, Topic::Expense] {
-            assert!(orders.iter().any(|order| order.expected.topic == topic), "{topic:?}");
+        for topic in [
+            Topic::Refund,
+            Topic::StockMovement,
+            Topic::StockCount,
+            Topic::Expense,
+        ] {
+            assert!(
+                orders.iter().any(|order| order.expected.topic == topic),
+                "{topic:?}"
+            );
         }
-        let sales = || orders.iter().filter(|order| order.expected.topic == Topic::Sale);
+        let sales = || {
+            orders
+                .iter()
+                .filter(|order| order.expected.topic == Topic::Sale)
+        };
         assert!(sales().any(|order| order.expected.lines == 1));
         assert!(sales().any(|order| order.expected.lines == LINES_MAX));
         assert!(sales().any(|order| order.expected.total_minor == 0));

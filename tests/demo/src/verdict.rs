@@ -72,7 +72,13 @@ impl Books {
             "SELECT s.name, d.id, d.topic, d.content FROM document d
              JOIN node n ON n.number = d.node JOIN shop s ON s.id = n.shop",
             (),
-            |row| Found::read(row, row.get_with(3, reference)?, 0),
+            |row| {
+                Found::read(
+                    row,
+                    row.get_with(3, |content: String| reference(&content))?,
+                    0,
+                )
+            },
         )?);
         let lines = db.query_map(
             "SELECT s.name, count(*) FROM receipt_line l
@@ -100,7 +106,14 @@ impl Books {
         )?;
         let quarantined = db.query_value("SELECT count(*) FROM quarantine", ())?;
         let lines = lines.into_iter().collect();
-        Ok(Self { found, lines, series, unbalanced, conflicts, quarantined })
+        Ok(Self {
+            found,
+            lines,
+            series,
+            unbalanced,
+            conflicts,
+            quarantined,
+        })
     }
 }
 
@@ -109,21 +122,31 @@ impl Found {
         Ok(Self {
             shop: row.get(0)?,
             id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-            topic: row.get_with(2, |code: i64| Topic::from_code(code).ok_or("an unknown topic"))?,
+            topic: row.get_with(2, |code: i64| {
+                Topic::from_code(code).ok_or("an unknown topic")
+            })?,
             reference,
             total_minor,
         })
     }
 }
 
-fn reference(content: String) -> Result<Option<String>, serde_json::Error> {
-    let content: Value = serde_json::from_str(&content)?;
-    Ok(content.get("external_ref").and_then(Value::as_str).map(str::to_owned))
+fn reference(content: &str) -> Result<Option<String>, serde_json::Error> {
+    let content: Value = serde_json::from_str(content)?;
+    Ok(content
+        .get("external_ref")
+        .and_then(Value::as_str)
+        .map(str::to_owned))
 }
 
 impl Series {
     fn read(row: &Row<'_>) -> Result<Self, SqlError> {
-        Ok(Self { name: row.get(0)?, count: row.get(1)?, first: row.get(2)?, last: row.get(3)? })
+        Ok(Self {
+            name: row.get(0)?,
+            count: row.get(1)?,
+            first: row.get(2)?,
+            last: row.get(3)?,
+        })
     }
 }
 
@@ -176,7 +199,10 @@ pub(crate) fn compare(
         ("lost", &judge.lost),
         ("more than once at the hub", &judge.duplicated),
         ("at the hub, but never acknowledged", &judge.unexpected),
-        ("at the hub with another shop, kind or total", &judge.altered),
+        (
+            "at the hub with another shop, kind or total",
+            &judge.altered,
+        ),
     ] {
         differences.extend(summary(what, names));
     }
@@ -185,16 +211,28 @@ pub(crate) fn compare(
     }
     for series in &books.series {
         if series.first != 1 || series.last != series.count {
-            let Series { name, count, first, last } = series;
-            differences.push(format!("{name}: {count} receipts are numbered {first} to {last}"));
+            let Series {
+                name,
+                count,
+                first,
+                last,
+            } = series;
+            differences.push(format!(
+                "{name}: {count} receipts are numbered {first} to {last}"
+            ));
         }
     }
     if books.unbalanced > 0 {
         let count = books.unbalanced;
-        differences.push(format!("{count} receipts at the hub differ from the sum of their lines"));
+        differences.push(format!(
+            "{count} receipts at the hub differ from the sum of their lines"
+        ));
     }
     if books.quarantined > 0 {
-        differences.push(format!("{} entries are in the hub's quarantine", books.quarantined));
+        differences.push(format!(
+            "{} entries are in the hub's quarantine",
+            books.quarantined
+        ));
     }
     differences.extend(digest_difference(digests));
     comparison.lost = judge.lost.len() as u64;
@@ -238,8 +276,11 @@ impl Judge {
             let found = by_reference.remove(reference.as_str()).unwrap_or_default();
             self.one(&format!("{name} invoice {reference}"), acknowledged, &found);
         }
-        self.unexpected.extend(by_id.keys().map(|id| format!("{name} {id}")));
-        let unknown = by_reference.keys().map(|reference| format!("{name} invoice {reference}"));
+        self.unexpected
+            .extend(by_id.keys().map(|id| format!("{name} {id}")));
+        let unknown = by_reference
+            .keys()
+            .map(|reference| format!("{name} invoice {reference}"));
         self.unexpected.extend(unknown);
         self.movements(shop, &movements);
     }
@@ -261,13 +302,19 @@ impl Judge {
             self.duplicated.extend((1..*count).map(|_| name(reference)));
         }
         let (known, expected) = (found.len() as u64, shop.adjustments);
-        self.lost.extend((known..expected).map(|_| name("of an import")));
-        self.unexpected.extend((expected..known).map(|_| name("of an import")));
+        self.lost
+            .extend((known..expected).map(|_| name("of an import")));
+        self.unexpected
+            .extend((expected..known).map(|_| name("of an import")));
     }
 
     /// An id that several shops have is one document more than once, whatever each shop says.
     fn ids_at_wrong_shops(&mut self, account: &Account, books: &Books) {
-        let known: BTreeSet<&str> = account.shops.iter().map(|shop| shop.name.as_str()).collect();
+        let known: BTreeSet<&str> = account
+            .shops
+            .iter()
+            .map(|shop| shop.name.as_str())
+            .collect();
         let mut seen: BTreeMap<DocumentId, &str> = BTreeMap::new();
         for found in &books.found {
             if !known.contains(found.shop.as_str()) && TOPICS.contains(&found.topic) {
@@ -285,7 +332,10 @@ impl Judge {
 
 fn shop_report(shop: &ShopAccount, books: &Books) -> ShopReport {
     let of = |topic| {
-        books.found.iter().filter(move |found| found.shop == shop.name && found.topic == topic)
+        books
+            .found
+            .iter()
+            .filter(move |found| found.shop == shop.name && found.topic == topic)
     };
     let input = &shop.input;
     ShopReport {
@@ -312,14 +362,22 @@ fn summary(what: &str, names: &[String]) -> Option<String> {
         return None;
     }
     let examples = names[..names.len().min(EXAMPLES_MAX)].join(", ");
-    let more = if names.len() > EXAMPLES_MAX { ", ..." } else { "" };
+    let more = if names.len() > EXAMPLES_MAX {
+        ", ..."
+    } else {
+        ""
+    };
     Some(format!("{} {what}: {examples}{more}", names.len()))
 }
 
 fn digest_difference(digests: &BTreeMap<String, String>) -> Option<String> {
     let hub = digests.get("hub");
     let differ = |(_, digest): &(&String, &String)| Some(*digest) != hub;
-    let names: Vec<String> = digests.iter().filter(differ).map(|(name, _)| name.clone()).collect();
+    let names: Vec<String> = digests
+        .iter()
+        .filter(differ)
+        .map(|(name, _)| name.clone())
+        .collect();
     summary("catalogs differ from the hub's", &names)
 }
 

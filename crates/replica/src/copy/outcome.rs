@@ -116,12 +116,17 @@ impl PushOutcome {
             ended,
         };
         match self {
-            Self::Accepted { generation, max_frame_no } => {
-                Some(PushAnswer { status: PushStatus::Ok, ..conflict(generation, max_frame_no, None) })
-            }
-            Self::Conflict { generation, max_frame_no } => {
-                Some(conflict(generation, max_frame_no, None))
-            }
+            Self::Accepted {
+                generation,
+                max_frame_no,
+            } => Some(PushAnswer {
+                status: PushStatus::Ok,
+                ..conflict(generation, max_frame_no, None)
+            }),
+            Self::Conflict {
+                generation,
+                max_frame_no,
+            } => Some(conflict(generation, max_frame_no, None)),
             Self::Closed { generation, ended } => Some(conflict(generation, 0, ended)),
             Self::Unknown { generation } => Some(conflict(generation, 0, None)),
             Self::BadRequest(_) => None,

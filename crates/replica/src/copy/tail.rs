@@ -33,8 +33,14 @@ impl Tail {
     pub(super) fn load(files: &dyn Files, path: PathBuf) -> io::Result<Self> {
         let content = files.read(&path)?.unwrap_or_default();
         let on_disk = !content.is_empty();
-        let mut tail =
-            Self { path, generation: 0, first: 1, body: Vec::new(), chain: None, on_disk };
+        let mut tail = Self {
+            path,
+            generation: 0,
+            first: 1,
+            body: Vec::new(),
+            chain: None,
+            on_disk,
+        };
         let mut rest = content.as_slice();
         while let Some((record, next)) = split_record(rest) {
             if tail.body.is_empty() {
@@ -153,11 +159,22 @@ fn split_record(bytes: &[u8]) -> Option<(RecordView<'_>, &[u8])> {
     let length = usize::try_from(number(24)).ok()?.checked_mul(FRAME_BYTES)?;
     let (body, rest) = rest.split_at_checked(length)?;
     let intact = fields.starts_with(&MAGIC) && digest(fields, body) == expected;
-    intact.then_some((RecordView { generation: number(8), first: number(16), body }, rest))
+    intact.then_some((
+        RecordView {
+            generation: number(8),
+            first: number(16),
+            body,
+        },
+        rest,
+    ))
 }
 
 fn digest(fields: &[u8], body: &[u8]) -> [u8; 32] {
-    *blake3::Hasher::new().update(fields).update(body).finalize().as_bytes()
+    *blake3::Hasher::new()
+        .update(fields)
+        .update(body)
+        .finalize()
+        .as_bytes()
 }
 
 #[cfg(test)]
@@ -170,7 +187,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db-tail");
         let mut tail = Tail::load(&OsFiles, path.clone()).unwrap();
-        tail.append(&OsFiles, 2, 10, &vec![1; FRAME_BYTES * 2]).unwrap();
+        tail.append(&OsFiles, 2, 10, &vec![1; FRAME_BYTES * 2])
+            .unwrap();
         tail.append(&OsFiles, 2, 12, &vec![2; FRAME_BYTES]).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for (length, frames) in [(whole.len(), 3), (whole.len() - 1, 2), (100, 0), (0, 0)] {

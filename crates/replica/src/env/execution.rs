@@ -55,12 +55,17 @@ pub struct Worker<T> {
 
 enum Inner<T> {
     Inline(Mutex<T>),
-    Thread { jobs: Mutex<Option<Sender<Job<T>>>>, thread: Mutex<Option<JoinHandle<()>>> },
+    Thread {
+        jobs: Mutex<Option<Sender<Job<T>>>>,
+        thread: Mutex<Option<JoinHandle<()>>>,
+    },
 }
 
 impl<T> Clone for Worker<T> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
     }
 }
 
@@ -83,10 +88,15 @@ impl<T: Send + 'static> Worker<T> {
                 let thread = thread::Builder::new()
                     .name(name.to_owned())
                     .spawn(move || run_jobs(value, &queue))?;
-                Inner::Thread { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) }
+                Inner::Thread {
+                    jobs: Mutex::new(Some(jobs)),
+                    thread: Mutex::new(Some(thread)),
+                }
             }
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Runs one piece of work on the value, after all work handed in before.
@@ -101,7 +111,9 @@ impl<T: Send + 'static> Worker<T> {
     ) -> R {
         match &*self.inner {
             Inner::Inline(value) => {
-                let mut value = value.lock().expect("no earlier work on this value panicked");
+                let mut value = value
+                    .lock()
+                    .expect("no earlier work on this value panicked");
                 work(&mut value)
             }
             Inner::Thread { jobs, .. } => {
@@ -128,9 +140,18 @@ fn run_jobs<T>(mut value: T, queue: &Receiver<Job<T>>) {
 
 impl<T> Drop for Inner<T> {
     fn drop(&mut self) {
-        let Self::Thread { jobs, thread } = self else { return };
-        drop(jobs.get_mut().unwrap_or_else(PoisonError::into_inner).take());
-        let thread = thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Self::Thread { jobs, thread } = self else {
+            return;
+        };
+        drop(
+            jobs.get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let thread = thread
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread
             // A job may hold the last handle: a thread cannot wait for itself.
             && thread.thread().id() != thread::current().id()

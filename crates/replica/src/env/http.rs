@@ -125,8 +125,17 @@ impl HttpClient {
     /// # Errors
     /// [`HttpError`]; `Connection` and `Timeout` leave open whether the other side acted.
     pub async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let HttpRequest { method, url, headers, body, timeout, response_bytes_max } = request;
-        let uri: Uri = url.parse().map_err(|_| HttpError::Address { url: url.clone() })?;
+        let HttpRequest {
+            method,
+            url,
+            headers,
+            body,
+            timeout,
+            response_bytes_max,
+        } = request;
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| HttpError::Address { url: url.clone() })?;
         match (uri.scheme_str(), uri.host()) {
             (Some("http"), Some(_)) => {}
             (Some("https"), _) => return Err(HttpError::Tls { url }),
@@ -151,18 +160,36 @@ impl HttpClient {
         url: &str,
         limit_bytes: usize,
     ) -> Result<HttpResponse, HttpError> {
-        let response = self.client.request(request).await.map_err(|error| {
-            HttpError::Connection { url: url.to_owned(), source: Box::new(error) }
-        })?;
+        let response =
+            self.client
+                .request(request)
+                .await
+                .map_err(|error| HttpError::Connection {
+                    url: url.to_owned(),
+                    source: Box::new(error),
+                })?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, limit_bytes).collect().await.map_err(|source| {
-            if source.is::<LengthLimitError>() {
-                HttpError::TooLarge { url: url.to_owned(), limit_bytes }
-            } else {
-                HttpError::Connection { url: url.to_owned(), source }
-            }
-        })?;
-        Ok(HttpResponse { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        let body = Limited::new(body, limit_bytes)
+            .collect()
+            .await
+            .map_err(|source| {
+                if source.is::<LengthLimitError>() {
+                    HttpError::TooLarge {
+                        url: url.to_owned(),
+                        limit_bytes,
+                    }
+                } else {
+                    HttpError::Connection {
+                        url: url.to_owned(),
+                        source,
+                    }
+                }
+            })?;
+        Ok(HttpResponse {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_bytes(),
+        })
     }
 }
 
@@ -185,7 +212,11 @@ impl tower::Service<Uri> for DialConnector {
         // An IPv6 address stands in brackets in an address, and without them in a dial.
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let stream = self.dial.dial(host, uri.port_u16().unwrap_or(80));
-        Box::pin(async move { Ok(DialStream { io: TokioIo::new(stream.await?) }) })
+        Box::pin(async move {
+            Ok(DialStream {
+                io: TokioIo::new(stream.await?),
+            })
+        })
     }
 }
 

@@ -27,7 +27,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the injected clock itself")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the injected clock itself"
+    )]
     fn now_ms(&self) -> i64 {
         let now = std::time::SystemTime::now();
         match now.duration_since(std::time::UNIX_EPOCH) {
@@ -84,6 +87,9 @@ impl Env {
 
 impl std::fmt::Debug for Env {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Env").field("execution", &self.execution).finish_non_exhaustive()
+        formatter
+            .debug_struct("Env")
+            .field("execution", &self.execution)
+            .finish_non_exhaustive()
     }
 }

@@ -7,17 +7,33 @@ fn salt(number: u8) -> Salt {
 }
 
 fn mapping(generation: u64, shift: i64) -> Mapping {
-    Mapping { generation, shift, chain: Chain([0; 32]) }
+    Mapping {
+        generation,
+        shift,
+        chain: Chain([0; 32]),
+    }
 }
 
 fn bound(number: u8, mapping: Mapping) -> Record {
-    Record { salt: Some(salt(number)), mapping: Some(mapping), ..Record::default() }
+    Record {
+        salt: Some(salt(number)),
+        mapping: Some(mapping),
+        ..Record::default()
+    }
 }
 
 /// A local checkpoint of `frames` frames, begun.
 fn intending(record: &Record, frames: u64) -> Record {
-    let next = record.mapping.map(|now| now.after_checkpoint(frames, Chain([1; 32])));
-    Record { next: Some(Next { mapping: next, closes: None }), ..record.clone() }
+    let next = record
+        .mapping
+        .map(|now| now.after_checkpoint(frames, Chain([1; 32])));
+    Record {
+        next: Some(Next {
+            mapping: next,
+            closes: None,
+        }),
+        ..record.clone()
+    }
 }
 
 #[test]
@@ -33,14 +49,20 @@ fn a_crash_after_the_truncate_takes_the_next_mapping() {
     for observed in [None, Some(salt(2))] {
         let mut record = intending(&bound(1, mapping(3, 100)), 20);
         assert_eq!(record.resolve(observed), Resolution::Advanced);
-        assert_eq!(record.mapping.map(|next| (next.generation, next.shift)), Some((3, 120)));
+        assert_eq!(
+            record.mapping.map(|next| (next.generation, next.shift)),
+            Some((3, 120))
+        );
         assert_eq!((record.salt, record.next), (observed, None));
     }
 }
 
 #[test]
 fn the_first_frames_of_an_empty_wal_bind_its_salt() {
-    let mut record = Record { salt: None, ..bound(1, mapping(3, 120)) };
+    let mut record = Record {
+        salt: None,
+        ..bound(1, mapping(3, 120))
+    };
     assert_eq!(record.resolve(None), Resolution::Same);
     assert_eq!(record.resolve(Some(salt(2))), Resolution::Bound);
     assert_eq!(record, bound(2, mapping(3, 120)));
@@ -52,18 +74,28 @@ fn a_new_salt_without_an_intent_is_foreign() {
         let mut record = bound(1, mapping(3, 100));
         assert_eq!(record.resolve(observed), Resolution::Foreign);
         assert_eq!((record.salt, record.mapping), (observed, None));
-        assert_eq!(record.resolve(observed), Resolution::Same, "it is told once");
+        assert_eq!(
+            record.resolve(observed),
+            Resolution::Same,
+            "it is told once"
+        );
     }
 }
 
 #[test]
 fn a_checkpoint_of_the_hub_remembers_where_the_generation_ended() {
-    let closes = |generation| ClosedGeneration { generation, end_frame: generation * 10 };
+    let closes = |generation| ClosedGeneration {
+        generation,
+        end_frame: generation * 10,
+    };
     let mut record = bound(0, mapping(1, 0));
     for generation in 1..=70_u8 {
         let closes = closes(u64::from(generation));
         let next = mapping(u64::from(generation) + 1, 0);
-        record.next = Some(Next { mapping: Some(next), closes: Some(closes) });
+        record.next = Some(Next {
+            mapping: Some(next),
+            closes: Some(closes),
+        });
         assert_eq!(record.resolve(Some(salt(generation))), Resolution::Advanced);
     }
     assert_eq!(record.closed.len(), CLOSED_GENERATIONS_MAX);

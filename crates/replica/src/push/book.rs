@@ -18,7 +18,11 @@ pub(super) enum Plan {
     /// Send the whole book.
     Base(BaseReason),
     /// The hub has more than the book.
-    Diverged { generation: u64, hub_frames: u64, local_frames: u64 },
+    Diverged {
+        generation: u64,
+        hub_frames: u64,
+        local_frames: u64,
+    },
 }
 
 /// Why frames are not enough.
@@ -57,9 +61,11 @@ pub(super) fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError
     let mut mapping = match (local.record.mapping, local.record.pending_base) {
         (Some(mapping), _) => mapping,
         // The answer to the last base upload was lost, but the hub has it.
-        (None, Some(digest)) if info.chain_start == Some(digest) => {
-            Mapping { generation: info.generation, shift: 0, chain: digest }
-        }
+        (None, Some(digest)) if info.chain_start == Some(digest) => Mapping {
+            generation: info.generation,
+            shift: 0,
+            chain: digest,
+        },
         (None, _) => return Ok(Plan::Base(BaseReason::NoNumbers)),
     };
     let diverged = |mapping: &Mapping, hub_frames| Plan::Diverged {
@@ -95,7 +101,11 @@ pub(super) fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError
         record.pending_base = None;
     })?;
     local.acknowledge(acknowledged);
-    Ok(Plan::Send(Sending { mapping, acknowledged, until: position.frames }))
+    Ok(Plan::Send(Sending {
+        mapping,
+        acknowledged,
+        until: position.frames,
+    }))
 }
 
 /// The next frames to send and the last of them; `None` when the WAL is another one by now.
@@ -111,10 +121,21 @@ pub(super) fn packet(
     let first = sending.acknowledged + 1;
     let last = sending.until.min(sending.acknowledged + PUSH_FRAMES_MAX);
     let (body, chain) = local.frames(&sending.mapping, first, last)?;
-    let Ok(start) = u64::try_from(sending.mapping.hub_frame(first)) else { return Ok(None) };
+    let Ok(start) = u64::try_from(sending.mapping.hub_frame(first)) else {
+        return Ok(None);
+    };
     let end = start + (last - first) + 1;
     let generation = sending.mapping.generation;
-    Ok(Some((Packet { generation, start, end, chain, body: Body::pack(body, zstd) }, last)))
+    Ok(Some((
+        Packet {
+            generation,
+            start,
+            end,
+            chain,
+            body: Body::pack(body, zstd),
+        },
+        last,
+    )))
 }
 
 /// Remembers what the hub has; false when the WAL is another one by now.
@@ -133,7 +154,9 @@ pub(super) struct BaseUpload {
 
 impl BaseUpload {
     pub(super) fn prepare(local: &mut Local) -> Result<Self, LocalError> {
-        Ok(Self { reader: Wal::open(local.path(), Durability::Full)? })
+        Ok(Self {
+            reader: Wal::open(local.path(), Durability::Full)?,
+        })
     }
 
     /// Within the gate: everything goes into the main file, and the reader holds on to it.
@@ -145,7 +168,9 @@ impl BaseUpload {
         let checkpoint = local.checkpoint(None, || Ok(reader.begin_read()?))?;
         match checkpoint {
             Checkpoint::Done => Ok(Self { reader }),
-            Checkpoint::Busy => Err(LocalError::Busy { path: local.path().to_owned() }),
+            Checkpoint::Busy => Err(LocalError::Busy {
+                path: local.path().to_owned(),
+            }),
         }
     }
 
@@ -168,7 +193,11 @@ pub(super) fn bind(local: &mut Local, generation: u64, digest: Chain) -> Result<
         return Ok(());
     }
     local.change_record(|record| {
-        record.mapping = Some(Mapping { generation, shift: 0, chain: digest });
+        record.mapping = Some(Mapping {
+            generation,
+            shift: 0,
+            chain: digest,
+        });
         record.pending_base = None;
     })
 }

@@ -1,5 +1,8 @@
 //! The calls into libSQL's C library. Nothing here decides anything.
-#![expect(unsafe_code, reason = "libsql keeps the WAL calls to itself; this is where we make them")]
+#![expect(
+    unsafe_code,
+    reason = "libsql keeps the WAL calls to itself; this is where we make them"
+)]
 
 use std::{
     ffi::{CStr, CString, c_int, c_void},
@@ -31,7 +34,10 @@ impl SqliteError {
     fn of_code(code: c_int) -> Self {
         // SAFETY: sqlite3_errstr returns a static, zero-terminated string for every code.
         let text = unsafe { CStr::from_ptr(ffi::sqlite3_errstr(code)) };
-        Self { code, text: text.to_string_lossy().into_owned() }
+        Self {
+            code,
+            text: text.to_string_lossy().into_owned(),
+        }
     }
 
     /// Whether another connection holds a lock.
@@ -106,7 +112,11 @@ impl Handle {
         let code = unsafe { ffi::sqlite3_open_v2(path.as_ptr(), &raw mut db, flags, ptr::null()) };
         // Also after a failure SQLite may hand out a handle, which Drop closes.
         let handle = Self { db };
-        if code == ffi::SQLITE_OK { Ok(handle) } else { Err(SqliteError::of_code(code)) }
+        if code == ffi::SQLITE_OK {
+            Ok(handle)
+        } else {
+            Err(SqliteError::of_code(code))
+        }
     }
 
     fn check(&self, code: c_int) -> Result<(), SqliteError> {
@@ -115,7 +125,11 @@ impl Handle {
         }
         // SAFETY: `db` is open; the code is read before any other call on the handle.
         let extended = unsafe { ffi::sqlite3_extended_errcode(self.db) };
-        let code = if extended & 0xff == code & 0xff { extended } else { code };
+        let code = if extended & 0xff == code & 0xff {
+            extended
+        } else {
+            code
+        };
         Err(SqliteError::of_code(code))
     }
 
@@ -244,7 +258,11 @@ impl Handle {
             }
         };
         if code != ffi::SQLITE_OK || region.is_null() {
-            return Err(SqliteError::of_code(if code == 0 { ffi::SQLITE_IOERR } else { code }));
+            return Err(SqliteError::of_code(if code == 0 {
+                ffi::SQLITE_IOERR
+            } else {
+                code
+            }));
         }
         let words: *const u32 = region.cast_const().cast();
         for _ in 0..INDEX_READ_ATTEMPTS_MAX {
@@ -262,7 +280,10 @@ impl Handle {
                 let mut salt = [0; 8];
                 salt[..4].copy_from_slice(&first[8].to_ne_bytes());
                 salt[4..].copy_from_slice(&first[9].to_ne_bytes());
-                return Ok(Some(WalIndex { frames: first[4], salt }));
+                return Ok(Some(WalIndex {
+                    frames: first[4],
+                    salt,
+                }));
             }
             std::hint::spin_loop();
         }
@@ -328,7 +349,11 @@ impl Handle {
                 None => ffi::SQLITE_IOERR,
             }
         };
-        if code == ffi::SQLITE_OK { Ok(()) } else { Err(SqliteError::of_code(code)) }
+        if code == ffi::SQLITE_OK {
+            Ok(())
+        } else {
+            Err(SqliteError::of_code(code))
+        }
     }
 
     pub(super) fn sync(&self, file: File) -> Result<(), SqliteError> {
@@ -340,7 +365,11 @@ impl Handle {
                 None => ffi::SQLITE_IOERR,
             }
         };
-        if code == ffi::SQLITE_OK { Ok(()) } else { Err(SqliteError::of_code(code)) }
+        if code == ffi::SQLITE_OK {
+            Ok(())
+        } else {
+            Err(SqliteError::of_code(code))
+        }
     }
 }
 

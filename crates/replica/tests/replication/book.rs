@@ -41,7 +41,14 @@ impl Shop {
         let store = connect(&path).await;
         create_sales(&store).await;
         let remote = hub.remote();
-        Self { folder, hub, remote, book, store, sold: 0 }
+        Self {
+            folder,
+            hub,
+            remote,
+            book,
+            store,
+            sold: 0,
+        }
     }
 
     fn book_path(&self) -> PathBuf {
@@ -83,13 +90,27 @@ impl Shop {
     /// Closes everything that is open on the book, and opens it again.
     async fn restart(self, meanwhile: impl AsyncFnOnce(PathBuf)) -> Self {
         let path = self.book_path();
-        let Self { folder, hub, remote, book, store, sold } = self;
+        let Self {
+            folder,
+            hub,
+            remote,
+            book,
+            store,
+            sold,
+        } = self;
         drop(store);
         drop(book);
         meanwhile(path.clone()).await;
         let book = BookReplica::open(&path, files(), Execution::Threads).unwrap();
         let store = connect(&path).await;
-        Self { folder, hub, remote, book, store, sold }
+        Self {
+            folder,
+            hub,
+            remote,
+            book,
+            store,
+            sold,
+        }
     }
 }
 
@@ -116,12 +137,19 @@ async fn a_backlog_goes_in_batches_and_reports_progress() {
     shop.sell(10).await;
     let seen = std::sync::Mutex::new(Vec::new());
     let note = |progress| seen.lock().unwrap().push(progress);
-    let report = shop.book.push(&shop.remote, &OpenGate, &note).await.unwrap();
+    let report = shop
+        .book
+        .push(&shop.remote, &OpenGate, &note)
+        .await
+        .unwrap();
     let seen = seen.into_inner().unwrap();
     assert!(seen.len() > 2, "{seen:?}");
     assert_eq!(seen.last().unwrap().frames_done, report.frames);
     assert_eq!(seen.last().unwrap().frames_total, report.frames);
-    assert!(report.bytes_up < report.frames * 4096 / 2, "compressed: {report:?}");
+    assert!(
+        report.bytes_up * 2 < report.frames * 4096,
+        "compressed: {report:?}"
+    );
     shop.push().await;
 }
 
@@ -263,7 +291,9 @@ async fn a_hub_restored_from_a_backup_of_this_generation_gets_the_rest() {
     let file = |part: &str| shop.folder.path().join(format!("copy.db{part}"));
     let backup = std::cell::RefCell::new(Vec::new());
     shop.hub.restart(&copy, CopyKind::Pushed, || {
-        *backup.borrow_mut() = parts.map(|part| std::fs::read(file(part)).unwrap()).to_vec();
+        *backup.borrow_mut() = parts
+            .map(|part| std::fs::read(file(part)).unwrap())
+            .to_vec();
     });
     sell(&shop.store, 10).await;
     shop.sold += 10;
@@ -289,7 +319,11 @@ async fn a_hub_with_more_than_the_book_is_not_overwritten() {
     let file = |part: &str| PathBuf::from(format!("{}{part}", book.display()));
     let mut backup = Vec::new();
     shop = shop
-        .restart(async |_| backup = parts.map(|part| std::fs::read(file(part)).unwrap()).to_vec())
+        .restart(async |_| {
+            backup = parts
+                .map(|part| std::fs::read(file(part)).unwrap())
+                .to_vec();
+        })
         .await;
     shop.sell(5).await;
     shop.push().await;
@@ -320,7 +354,10 @@ async fn sales_go_on_while_a_push_runs() {
     });
     while !selling.is_finished() {
         shop.try_push().await.unwrap();
-        shop.book.checkpoint_if_over(&OpenGate, 200_000).await.unwrap();
+        shop.book
+            .checkpoint_if_over(&OpenGate, 200_000)
+            .await
+            .unwrap();
     }
     selling.await.unwrap();
     let shop = Shop { sold: 300, ..shop };
@@ -334,9 +371,16 @@ async fn no_hub_is_offline_and_not_success() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let remote = Remote::new(env().http(), url, None);
-    let error = shop.book.push(&remote, &OpenGate, &|_| {}).await.unwrap_err();
+    let error = shop
+        .book
+        .push(&remote, &OpenGate, &|_| {})
+        .await
+        .unwrap_err();
     let offline = |error: &PushError| {
-        matches!(error, PushError::Remote(counterfoil_replica::RemoteError::Offline(_)))
+        matches!(
+            error,
+            PushError::Remote(counterfoil_replica::RemoteError::Offline(_))
+        )
     };
     assert!(offline(&error), "{error:?}");
 }

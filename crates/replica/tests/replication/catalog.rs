@@ -32,7 +32,13 @@ impl Chain {
         create_sales(&publisher).await;
         let node =
             CatalogReplica::open(&folder.path().join("node.db"), files(), Execution::Threads);
-        Self { folder, hub, publisher, node: node.unwrap(), rows: 0 }
+        Self {
+            folder,
+            hub,
+            publisher,
+            node: node.unwrap(),
+            rows: 0,
+        }
     }
 
     fn hub_path(&self) -> PathBuf {
@@ -52,7 +58,10 @@ impl Chain {
         let report = self.node.pull(&self.hub.remote(), &OpenGate).await.unwrap();
         assert_same_content(&self.hub_path(), &self.node_path(), self.rows).await;
         let info = self.hub.on_copy(Copy::info).unwrap();
-        assert_eq!((info.generation, info.max_frame_no), (report.generation, report.frame));
+        assert_eq!(
+            (info.generation, info.max_frame_no),
+            (report.generation, report.frame)
+        );
         report
     }
 
@@ -61,11 +70,23 @@ impl Chain {
     }
 
     fn reopen(self) -> Self {
-        let Self { folder, hub, publisher, node, rows } = self;
+        let Self {
+            folder,
+            hub,
+            publisher,
+            node,
+            rows,
+        } = self;
         drop(node);
         let path = folder.path().join("node.db");
         let node = CatalogReplica::open(&path, files(), Execution::Threads).unwrap();
-        Self { folder, hub, publisher, node, rows }
+        Self {
+            folder,
+            hub,
+            publisher,
+            node,
+            rows,
+        }
     }
 }
 

@@ -30,12 +30,13 @@ impl Pair {
         sell_at_once(&connection, large).await;
         let last = wal.position().unwrap().frames;
         let mut body = Vec::new();
-        wal.read(|reading| reading.frames_into(1, last, &mut body)).unwrap();
+        wal.read(|reading| reading.frames_into(1, last, &mut body))
+            .unwrap();
         Self { folder, body }
     }
 
     fn frames(&self) -> u64 {
-        u64::try_from(self.body.len() / FRAME_BYTES).unwrap()
+        u64::try_from(self.body.chunks(FRAME_BYTES).len()).unwrap()
     }
 
     fn source(&self) -> std::path::PathBuf {
@@ -52,7 +53,13 @@ impl Pair {
 
     fn part(&self, generation: u64, start: u64, end: u64) -> Push<'_> {
         let at = |frame: u64| usize::try_from(frame - 1).unwrap() * FRAME_BYTES;
-        Push { generation, start, end, body: &self.body[at(start)..at(end)], chain: None }
+        Push {
+            generation,
+            start,
+            end,
+            body: &self.body[at(start)..at(end)],
+            chain: None,
+        }
     }
 }
 
@@ -61,7 +68,10 @@ fn open(path: &Path) -> Copy {
 }
 
 fn accepted(generation: u64, max_frame_no: u64) -> PushOutcome {
-    PushOutcome::Accepted { generation, max_frame_no }
+    PushOutcome::Accepted {
+        generation,
+        max_frame_no,
+    }
 }
 
 #[tokio::test]
@@ -74,11 +84,17 @@ async fn batches_of_any_size_add_up_even_when_the_hub_restarts_after_each() {
             let next = (start + size).min(end);
             let mut copy = pair.copy();
             assert_eq!(copy.info().unwrap().max_frame_no, start - 1);
-            assert_eq!(copy.push(&pair.part(1, start, next)).unwrap(), accepted(1, next - 1));
+            assert_eq!(
+                copy.push(&pair.part(1, start, next)).unwrap(),
+                accepted(1, next - 1)
+            );
             start = next;
         }
         let info = pair.copy().info().unwrap();
-        assert_eq!((info.committed_frame_no, info.max_frame_no), (end - 1, end - 1));
+        assert_eq!(
+            (info.committed_frame_no, info.max_frame_no),
+            (end - 1, end - 1)
+        );
         assert_same_content(&pair.source(), &pair.target(), 2030).await;
     }
 }
@@ -88,7 +104,10 @@ async fn an_uncommitted_tail_is_counted_and_not_seen() {
     let pair = Pair::new(5, 2000).await;
     let middle = pair.frames() - 10;
     let mut copy = pair.copy();
-    assert_eq!(copy.push(&pair.part(1, 1, middle)).unwrap(), accepted(1, middle - 1));
+    assert_eq!(
+        copy.push(&pair.part(1, 1, middle)).unwrap(),
+        accepted(1, middle - 1)
+    );
     let info = copy.info().unwrap();
     assert_eq!(info.max_frame_no, middle - 1);
     assert!(info.committed_frame_no < middle - 1);
@@ -99,7 +118,10 @@ async fn an_uncommitted_tail_is_counted_and_not_seen() {
     let mut copy = pair.copy();
     assert_eq!(copy.info().unwrap().chain, chain_before);
     let end = pair.frames() + 1;
-    assert_eq!(copy.push(&pair.part(1, middle - 3, end)).unwrap(), accepted(1, end - 1));
+    assert_eq!(
+        copy.push(&pair.part(1, middle - 3, end)).unwrap(),
+        accepted(1, end - 1)
+    );
     assert_same_content(&pair.source(), &pair.target(), 2005).await;
     assert!(!pair.folder.path().join("target.db-tail").exists());
 }
@@ -111,13 +133,22 @@ async fn frames_that_are_known_change_nothing_and_other_frames_conflict() {
     let mut copy = pair.copy();
     copy.push(&pair.part(1, 1, end)).unwrap();
     let before = copy.info().unwrap();
-    assert_eq!(copy.push(&pair.part(1, 1, end)).unwrap(), accepted(1, end - 1));
+    assert_eq!(
+        copy.push(&pair.part(1, 1, end)).unwrap(),
+        accepted(1, end - 1)
+    );
     // A stock client takes a higher number than it sent for an error.
     assert_eq!(copy.push(&pair.part(1, 2, 5)).unwrap(), accepted(1, 4));
     let mut other = pair.body.clone();
     other[FRAME_BYTES * 3 + 100] ^= 1;
-    let push = Push { body: &other, ..pair.part(1, 1, end) };
-    let conflict = PushOutcome::Conflict { generation: 1, max_frame_no: end - 1 };
+    let push = Push {
+        body: &other,
+        ..pair.part(1, 1, end)
+    };
+    let conflict = PushOutcome::Conflict {
+        generation: 1,
+        max_frame_no: end - 1,
+    };
     assert_eq!(copy.push(&push).unwrap(), conflict);
     assert_eq!(copy.info().unwrap(), before);
 }
@@ -137,11 +168,20 @@ async fn a_wrong_checksum_is_found_before_anything_is_taken() {
     let end = pair.frames() + 1;
     let mut copy = pair.copy();
     let start = copy.info().unwrap().chain_start;
-    let wrong = Push { chain: Some(Chain([9; 32])), ..pair.part(1, 1, end) };
-    let conflict = PushOutcome::Conflict { generation: 1, max_frame_no: 0 };
+    let wrong = Push {
+        chain: Some(Chain([9; 32])),
+        ..pair.part(1, 1, end)
+    };
+    let conflict = PushOutcome::Conflict {
+        generation: 1,
+        max_frame_no: 0,
+    };
     assert_eq!(copy.push(&wrong).unwrap(), conflict);
     let right = start.after_all(&pair.body);
-    let push = Push { chain: Some(right), ..pair.part(1, 1, end) };
+    let push = Push {
+        chain: Some(right),
+        ..pair.part(1, 1, end)
+    };
     assert_eq!(copy.push(&push).unwrap(), accepted(1, end - 1));
     assert_eq!(copy.info().unwrap().chain, right);
 }
@@ -155,17 +195,39 @@ async fn a_closed_generation_says_where_it_ended() {
     copy.push(&pair.part(1, 1, middle)).unwrap();
     let chain = copy.info().unwrap().chain;
     let rotation = copy.checkpoint_if_over(0).unwrap();
-    assert!(matches!(rotation, Rotation::Rotated { generation: 2, .. }), "{rotation:?}");
-    let closed = PushOutcome::Closed { generation: 2, ended: Some(middle - 1) };
+    assert!(
+        matches!(rotation, Rotation::Rotated { generation: 2, .. }),
+        "{rotation:?}"
+    );
+    let closed = PushOutcome::Closed {
+        generation: 2,
+        ended: Some(middle - 1),
+    };
     assert_eq!(copy.push(&pair.part(1, middle, end)).unwrap(), closed);
     drop(copy);
     let mut copy = pair.copy();
     assert_eq!(copy.info().unwrap().chain_start, chain);
-    assert_eq!(copy.pull(1, middle, end).unwrap(), PullOutcome::Ended { generation: 2 });
-    assert_eq!(copy.pull(1, middle - 1, end).unwrap(), PullOutcome::Gone { generation: 2 });
-    assert_eq!(copy.pull(2, 1, 9).unwrap(), PullOutcome::Ended { generation: 2 });
-    let rest = Push { start: 1, end: end - middle + 1, ..pair.part(1, middle, end) };
-    let rest = Push { generation: 2, ..rest };
+    assert_eq!(
+        copy.pull(1, middle, end).unwrap(),
+        PullOutcome::Ended { generation: 2 }
+    );
+    assert_eq!(
+        copy.pull(1, middle - 1, end).unwrap(),
+        PullOutcome::Gone { generation: 2 }
+    );
+    assert_eq!(
+        copy.pull(2, 1, 9).unwrap(),
+        PullOutcome::Ended { generation: 2 }
+    );
+    let rest = Push {
+        start: 1,
+        end: end - middle + 1,
+        ..pair.part(1, middle, end)
+    };
+    let rest = Push {
+        generation: 2,
+        ..rest
+    };
     assert_eq!(copy.push(&rest).unwrap(), accepted(2, end - middle));
     assert_same_content(&pair.source(), &pair.target(), 11).await;
 }
@@ -176,11 +238,19 @@ async fn a_pull_gives_back_the_frames_that_were_pushed() {
     let end = pair.frames() + 1;
     let mut copy = pair.copy();
     copy.push(&pair.part(1, 1, end)).unwrap();
-    let PullOutcome::Frames(body) = copy.pull(1, 1, end + 100).unwrap() else { panic!("frames") };
+    let PullOutcome::Frames(body) = copy.pull(1, 1, end + 100).unwrap() else {
+        panic!("frames")
+    };
     let start = Chain([0; 32]);
     assert_eq!(start.after_all(&body), start.after_all(&pair.body));
-    assert_eq!(copy.pull(1, end, end + 1).unwrap(), PullOutcome::Ended { generation: 1 });
-    assert_eq!(copy.pull(1, end + 1, end + 2).unwrap(), PullOutcome::Gone { generation: 1 });
+    assert_eq!(
+        copy.pull(1, end, end + 1).unwrap(),
+        PullOutcome::Ended { generation: 1 }
+    );
+    assert_eq!(
+        copy.pull(1, end + 1, end + 2).unwrap(),
+        PullOutcome::Gone { generation: 1 }
+    );
     assert_eq!(copy.pull(1, 0, 2).unwrap(), PullOutcome::BadRequest);
 }
 
@@ -237,13 +307,26 @@ async fn a_base_replaces_the_copy_and_the_old_one_is_kept() {
     assert!(matches!(wrong, BaseOutcome::BadRequest(_)));
     let replaced = BaseOutcome::Replaced { generation: 2 };
     assert_eq!(copy.replace_base(&base, digest).unwrap(), replaced);
-    assert_eq!(copy.replace_base(&base, digest).unwrap(), replaced, "a second time by mistake");
+    assert_eq!(
+        copy.replace_base(&base, digest).unwrap(),
+        replaced,
+        "a second time by mistake"
+    );
     assert_same_content(&other.source(), &pair.target(), 7).await;
     let kept = pair.folder.path().join("target.db.replaced-1");
     assert_same_content(&pair.source(), &kept, 11).await;
     let export = copy.export(2).unwrap();
-    assert_eq!(export, ExportOutcome::File { bytes: base, digest });
-    assert_eq!(copy.export(1).unwrap(), ExportOutcome::Gone { generation: 2 });
+    assert_eq!(
+        export,
+        ExportOutcome::File {
+            bytes: base,
+            digest
+        }
+    );
+    assert_eq!(
+        copy.export(1).unwrap(),
+        ExportOutcome::Gone { generation: 2 }
+    );
 }
 
 #[tokio::test]
@@ -289,6 +372,8 @@ async fn a_fresh_copy_can_be_exported() {
     let mut copy = open(&folder.path().join("fresh.db"));
     let info = copy.info().unwrap();
     assert_eq!((info.generation, info.max_frame_no), (1, 0));
-    let ExportOutcome::File { bytes, .. } = copy.export(1).unwrap() else { panic!("a file") };
+    let ExportOutcome::File { bytes, .. } = copy.export(1).unwrap() else {
+        panic!("a file")
+    };
     assert_eq!(bytes.len(), 4096);
 }

@@ -1,8 +1,13 @@
 //! Replication over real HTTP on loopback, and the engine rules it stands on.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
 
 mod book;
 mod catalog;
 mod copy;
+mod faults;
 mod server;
 mod support;
 mod wal;

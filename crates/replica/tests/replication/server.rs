@@ -37,10 +37,14 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) async fn start(path: &Path, kind: CopyKind) -> Arc<Self> {
+        Self::start_with(Copy::open(path, kind, files()).unwrap()).await
+    }
+
+    pub(crate) async fn start_with(copy: Copy) -> Arc<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let hub = Arc::new(Self {
-            copy: Mutex::new(Some(Copy::open(path, kind, files()).unwrap())),
+            copy: Mutex::new(Some(copy)),
             answers_to_drop: AtomicU32::new(0),
             rotate_every: AtomicU32::new(0),
             pushes: AtomicU32::new(0),
@@ -51,7 +55,10 @@ impl Hub {
             .route("/info", get(info))
             .route("/export/{generation}", get(export))
             .route("/sync/{generation}/{start}/{end}", post(push).get(pull))
-            .route("/sync/{generation}/{start}/{end}/{baton}", post(push_with_baton))
+            .route(
+                "/sync/{generation}/{start}/{end}/{baton}",
+                post(push_with_baton),
+            )
             .route("/base", post(base))
             .layer(DefaultBodyLimit::disable())
             .layer(middleware::from_fn_with_state(Arc::clone(&hub), faults))
@@ -91,11 +98,14 @@ async fn faults(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Re
             hub.on_copy(|copy| copy.checkpoint_if_over(0)).unwrap();
         }
         let take = |left: u32| left.checked_sub(1);
-        if hub.answers_to_drop.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() {
+        if hub
+            .answers_to_drop
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+            .is_ok()
+        {
             // An answer that breaks off: the client cannot know whether the push was applied.
-            let broken = futures_util::stream::once(async {
-                Err::<Bytes, _>(std::io::Error::other("cut"))
-            });
+            let broken =
+                futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
             return Response::new(Body::from_stream(broken));
         }
     }
@@ -103,11 +113,17 @@ async fn faults(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Re
 }
 
 async fn info(State(hub): State<Arc<Hub>>) -> Response {
-    Json(hub.on_copy(Copy::info).unwrap().to_wire()).into_response()
+    match hub.on_copy(Copy::info) {
+        Ok(info) => Json(info.to_wire()).into_response(),
+        Err(_) => unavailable(),
+    }
 }
 
 async fn export(State(hub): State<Arc<Hub>>, UrlPath(generation): UrlPath<u64>) -> Response {
-    match hub.on_copy(|copy| copy.export(generation)).unwrap() {
+    let Ok(outcome) = hub.on_copy(|copy| copy.export(generation)) else {
+        return unavailable();
+    };
+    match outcome {
         ExportOutcome::File { bytes, digest } => {
             ([(DIGEST_HEADER, digest.to_string())], bytes).into_response()
         }
@@ -120,17 +136,28 @@ async fn pull(
     UrlPath((generation, start, end)): UrlPath<(u64, u64, u64)>,
     headers: HeaderMap,
 ) -> Response {
-    match hub.on_copy(|copy| copy.pull(generation, start, end)).unwrap() {
-        PullOutcome::Frames(body) if headers.contains_key("accept-encoding") => {
-            ([("content-encoding", "zstd")], compress::encode(&body).unwrap()).into_response()
-        }
+    let Ok(outcome) = hub.on_copy(|copy| copy.pull(generation, start, end)) else {
+        return unavailable();
+    };
+    match outcome {
+        PullOutcome::Frames(body) if headers.contains_key("accept-encoding") => (
+            [("content-encoding", "zstd")],
+            compress::encode(&body).unwrap(),
+        )
+            .into_response(),
         PullOutcome::Frames(body) => body.into_response(),
-        PullOutcome::Ended { generation } => {
-            (StatusCode::BAD_REQUEST, Json(GenerationAnswer { generation })).into_response()
-        }
+        PullOutcome::Ended { generation } => (
+            StatusCode::BAD_REQUEST,
+            Json(GenerationAnswer { generation }),
+        )
+            .into_response(),
         PullOutcome::Gone { generation } => gone(generation),
         PullOutcome::BadRequest => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
     }
+}
+
+fn unavailable() -> Response {
+    StatusCode::SERVICE_UNAVAILABLE.into_response()
 }
 
 fn gone(generation: u64) -> Response {
@@ -152,20 +179,35 @@ async fn push(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    hub.pushed_bytes.fetch_add(u32::try_from(body.len()).unwrap(), Ordering::SeqCst);
-    let body = plain(&headers, body);
-    let chain = headers.get(CHAIN_HEADER).map(|value| value.to_str().unwrap().parse().unwrap());
-    let push = Push { generation, start, end, body: &body, chain };
-    match hub.on_copy(|copy| copy.push(&push)).unwrap().to_wire() {
+    hub.pushed_bytes
+        .fetch_add(u32::try_from(body.len()).unwrap(), Ordering::SeqCst);
+    let body = plain(&headers, &body);
+    let chain = headers
+        .get(CHAIN_HEADER)
+        .map(|value| value.to_str().unwrap().parse().unwrap());
+    let push = Push {
+        generation,
+        start,
+        end,
+        body: &body,
+        chain,
+    };
+    let Ok(outcome) = hub.on_copy(|copy| copy.push(&push)) else {
+        return unavailable();
+    };
+    match outcome.to_wire() {
         Some(answer) => Json(answer).into_response(),
         None => StatusCode::BAD_REQUEST.into_response(),
     }
 }
 
 async fn base(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Bytes) -> Response {
-    let body = plain(&headers, body);
+    let body = plain(&headers, &body);
     let digest = headers[DIGEST_HEADER].to_str().unwrap().parse().unwrap();
-    match hub.on_copy(|copy| copy.replace_base(&body, digest)).unwrap() {
+    let Ok(outcome) = hub.on_copy(|copy| copy.replace_base(&body, digest)) else {
+        return unavailable();
+    };
+    match outcome {
         BaseOutcome::Replaced { generation } => {
             Json(GenerationAnswer { generation }).into_response()
         }
@@ -173,9 +215,9 @@ async fn base(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Bytes) -> R
     }
 }
 
-fn plain(headers: &HeaderMap, body: Bytes) -> Vec<u8> {
+fn plain(headers: &HeaderMap, body: &Bytes) -> Vec<u8> {
     if headers.contains_key("content-encoding") {
-        compress::decode(&body, 1 << 30).unwrap()
+        compress::decode(body, 1 << 30).unwrap()
     } else {
         body.to_vec()
     }

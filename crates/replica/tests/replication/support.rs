@@ -63,12 +63,18 @@ pub(crate) async fn sell_at_once(connection: &libsql::Connection, count: usize) 
 /// Every sale of the database, in order, and the result of the integrity check.
 pub(crate) async fn content(path: &Path) -> (Vec<String>, String) {
     let connection = connect(path).await;
-    let mut rows = connection.query("SELECT id||':'||note FROM sale ORDER BY id", ()).await.unwrap();
+    let mut rows = connection
+        .query("SELECT id||':'||note FROM sale ORDER BY id", ())
+        .await
+        .unwrap();
     let mut sales = Vec::new();
     while let Some(row) = rows.next().await.unwrap() {
         sales.push(row.get::<String>(0).unwrap());
     }
-    let mut rows = connection.query("PRAGMA integrity_check", ()).await.unwrap();
+    let mut rows = connection
+        .query("PRAGMA integrity_check", ())
+        .await
+        .unwrap();
     let row = rows.next().await.unwrap().unwrap();
     (sales, row.get::<String>(0).unwrap())
 }

@@ -18,7 +18,12 @@ async fn our_handle_keeps_frames_and_salt_when_everybody_closes() {
     drop(connection);
     assert_eq!(wal.position().unwrap(), before);
     drop(wal);
-    assert!(std::fs::metadata(folder.path().join("book.db-wal")).unwrap().len() > 1000 * 4096);
+    assert!(
+        std::fs::metadata(folder.path().join("book.db-wal"))
+            .unwrap()
+            .len()
+            > 1000 * 4096
+    );
     let mut wal = Wal::open(&path, Durability::Full).unwrap();
     assert_eq!(wal.position().unwrap(), before);
 }
@@ -26,7 +31,10 @@ async fn our_handle_keeps_frames_and_salt_when_everybody_closes() {
 #[tokio::test]
 async fn our_handle_never_checkpoints_by_itself() {
     let folder = folder();
-    let (source, target) = (folder.path().join("source.db"), folder.path().join("target.db"));
+    let (source, target) = (
+        folder.path().join("source.db"),
+        folder.path().join("target.db"),
+    );
     let mut from = Wal::open(&source, Durability::Full).unwrap();
     let mut to = Wal::open(&target, Durability::Normal).unwrap();
     let connection = connect(&source).await;
@@ -35,7 +43,8 @@ async fn our_handle_never_checkpoints_by_itself() {
     let main = to.main_file().unwrap();
     let last = from.position().unwrap().frames;
     let mut body = Vec::new();
-    from.read(|reading| reading.frames_into(1, last, &mut body)).unwrap();
+    from.read(|reading| reading.frames_into(1, last, &mut body))
+        .unwrap();
     to.insert(1, &body).unwrap();
     assert_eq!(to.position().unwrap().frames, last);
     assert_eq!(to.main_file().unwrap(), main, "the main file is untouched");
@@ -51,9 +60,19 @@ async fn frames_are_counted_while_somebody_writes() {
     sell(&connection, 10).await;
     let before = wal.position().unwrap();
     let behavior = libsql::TransactionBehavior::Immediate;
-    let transaction = connection.transaction_with_behavior(behavior).await.unwrap();
-    transaction.execute("INSERT INTO sale(note) VALUES('open')", ()).await.unwrap();
-    assert_eq!(wal.position().unwrap(), before, "an open transaction does not count");
+    let transaction = connection
+        .transaction_with_behavior(behavior)
+        .await
+        .unwrap();
+    transaction
+        .execute("INSERT INTO sale(note) VALUES('open')", ())
+        .await
+        .unwrap();
+    assert_eq!(
+        wal.position().unwrap(),
+        before,
+        "an open transaction does not count"
+    );
     transaction.commit().await.unwrap();
     assert!(wal.position().unwrap().frames > before.frames);
 }
@@ -68,13 +87,21 @@ async fn uncommitted_pages_that_spilled_into_the_wal_do_not_count() {
     pragma(&connection, "PRAGMA cache_size=5").await;
     let before = wal.position().unwrap();
     let behavior = libsql::TransactionBehavior::Immediate;
-    let transaction = connection.transaction_with_behavior(behavior).await.unwrap();
+    let transaction = connection
+        .transaction_with_behavior(behavior)
+        .await
+        .unwrap();
     for _ in 0..2000 {
         let sql = "INSERT INTO sale(note) VALUES(hex(randomblob(200)))";
         transaction.execute(sql, ()).await.unwrap();
     }
-    let length = std::fs::metadata(folder.path().join("book.db-wal")).unwrap().len();
-    assert!(length > 100 * 4096, "the transaction has spilled: {length} bytes");
+    let length = std::fs::metadata(folder.path().join("book.db-wal"))
+        .unwrap()
+        .len();
+    assert!(
+        length > 100 * 4096,
+        "the transaction has spilled: {length} bytes"
+    );
     assert_eq!(wal.position().unwrap(), before);
     transaction.rollback().await.unwrap();
     assert_eq!(wal.position().unwrap(), before);
@@ -99,7 +126,12 @@ async fn a_checkpoint_is_whole_or_not_at_all() {
     drop(reader);
     assert_eq!(wal.checkpoint_truncate().unwrap(), Checkpoint::Done);
     assert_eq!(wal.position().unwrap().frames, 0);
-    assert_eq!(std::fs::metadata(folder.path().join("book.db-wal")).unwrap().len(), 0);
+    assert_eq!(
+        std::fs::metadata(folder.path().join("book.db-wal"))
+            .unwrap()
+            .len(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -114,7 +146,10 @@ async fn a_database_with_other_pages_is_refused() {
     create_sales(&connection).await;
     drop(connection);
     let error = Wal::open(&path, Durability::Full).unwrap_err();
-    assert!(matches!(error, WalError::PageSize { bytes: 8192, .. }), "{error}");
+    assert!(
+        matches!(error, WalError::PageSize { bytes: 8192, .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]

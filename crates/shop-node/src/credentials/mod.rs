@@ -75,6 +75,20 @@ impl Credentials {
         Ok(None)
     }
 
+    /// Forgets a token that the hub does not take any more.
+    ///
+    /// # Errors
+    /// [`CredentialError::Store`].
+    pub fn forget(&self) -> Result<(), CredentialError> {
+        for entry in self.entries() {
+            match entry?.delete_credential() {
+                Ok(()) | Err(KeyringError::NoEntry) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// The token, minted and kept first when there is none: 256 random bits.
     ///
     /// # Errors

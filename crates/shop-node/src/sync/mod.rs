@@ -179,6 +179,7 @@ pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
         Ok(report) => tracing::debug!(?report, "sync complete"),
         Err(error) => tracing::info!(error = %chain(error), "sync incomplete"),
     }
+    node.keep_state().await;
     if let Some(entry) = entry {
         tracing::info!(event = %entry.event, detail = %entry.detail, "sync");
         node.log(entry).await;
@@ -365,6 +366,17 @@ impl Node {
         })
         .await
         .unwrap_or(false)
+    }
+
+    /// Keeps what is known about the hub for commands that run without the daemon.
+    async fn keep_state(&self) {
+        let state = self.state().clone();
+        let kept = self.store(move |store| -> Result<(), StoreError> {
+            store.keep_sync_state(&serde_json::to_string(&state)?)
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(error = %chain(&error), "the state of the sync cannot be kept");
+        }
     }
 
     /// Adds a line to the sync log; a log that cannot be written does not stop a sync.

@@ -1,13 +1,16 @@
-//! What is known about the hub right now. Lost with the process, and known again after one run.
+//! What is known about the hub right now. It is kept in `local.db` after each run, so that a command can
+//! tell without a daemon; lost with that file, and known again after one run.
 
 use crate::problem::chain;
 use crate::sync::SyncError;
 use counterfoil_protocol::wire::hub::HelloAnswer;
 use counterfoil_protocol::wire::node::{LogRow, SyncReport};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Where the node stands with the hub.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Nothing is sent.
     #[default]
@@ -42,7 +45,8 @@ impl Phase {
 }
 
 /// What is known about the hub right now.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SyncState {
     /// Where the node stands; [`Phase::Trial`] until the first run.
     pub phase: Phase,
@@ -59,8 +63,10 @@ pub struct SyncState {
     /// Entries of this node in the hub's quarantine.
     pub quarantined: i64,
     /// Bytes sent by this process.
+    #[serde(skip)]
     pub bytes_up: u64,
     /// Bytes received by this process.
+    #[serde(skip)]
     pub bytes_down: u64,
 }
 

@@ -1,6 +1,6 @@
 //! Made-up trade: trial, activation, a day online, an outage with killed tills, and the way back.
 
-use super::{Measured, judge, title, told_settled};
+use super::{Measured, join, judge, title, told_settled, told_waiting};
 use crate::account::Acknowledged;
 use crate::binaries::Binaries;
 use crate::config::Config;
@@ -19,8 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const SHOPS_DEFAULT: usize = 4;
-const NAMES: [&str; 8] =
-    ["Harbour", "Market", "Caf\u{e9} Nord", "Mill Lane", "Station", "Old Town", "Airport", "Abbey"];
+const NAMES: [&str; 8] = [
+    "Harbour",
+    "Market",
+    "Caf\u{e9} Nord",
+    "Mill Lane",
+    "Station",
+    "Old Town",
+    "Airport",
+    "Abbey",
+];
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// Products that all shops share and edit.
 const SHARED: [(&str, &str, i64); 4] = [
@@ -51,7 +59,12 @@ impl Plan {
     fn of(documents: u64) -> Self {
         let percent = |part: u64| (documents * part).div_ceil(100);
         let (trial, online, outage) = (percent(15), percent(25), percent(35));
-        Self { trial, online, outage, recovery: documents.saturating_sub(trial + online + outage) }
+        Self {
+            trial,
+            online,
+            outage,
+            recovery: documents.saturating_sub(trial + online + outage),
+        }
     }
 }
 
@@ -64,7 +77,15 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Report> {
     let names = shop_names(config.shops.unwrap_or(SHOPS_DEFAULT));
     let (shops, lanes) = (names.len(), config.lanes);
-    title(timeline, &format!("{} x {}, seed {}", plural(shops as u64, "shop"), plural(lanes as u64, "till"), config.seed));
+    title(
+        timeline,
+        &format!(
+            "{} x {}, seed {}",
+            plural(shops as u64, "shop"),
+            plural(lanes as u64, "till"),
+            config.seed
+        ),
+    );
     let plan = Plan::of(config.documents);
 
     timeline.chapter("Trial: every till sells on its own");
@@ -74,14 +95,11 @@ pub(crate) async fn run(
     traders = sell(&fleet, traders, plan.trial, &[]).await?;
     fleet.check_trial().await?;
 
-    fleet.timeline.chapter("Activation: the tills join their shops");
-    let trial_receipts = fleet.account().receipts();
-    let trial_consolidated_after = fleet.activate().await?;
-    let receipts = plural(trial_receipts, "trial receipt");
-    let took = seconds(trial_consolidated_after);
-    fleet.say("hub", format!("{receipts} consolidated {took} after the first join code"));
+    let (trial_receipts, trial_consolidated_after) = join(&fleet).await?;
 
-    fleet.timeline.chapter("Online: trade, and one catalog for all");
+    fleet
+        .timeline
+        .chapter("Online: trade, and one catalog for all");
     make_shared_products(&fleet).await?;
     traders = sell(&fleet, traders, plan.online, &[]).await?;
     told_settled(&fleet, fleet.settle(SETTLE_LIMIT).await?);
@@ -92,24 +110,24 @@ pub(crate) async fn run(
     edit_the_same_rows(&fleet).await?;
     let victims = [0, 1, 2].map(|number| (number * 2 + 1) % traders.len());
     traders = sell(&fleet, traders, plan.outage, &victims[..2]).await?;
-    let waiting = plural(fleet.pending().await?, "journal entry").replace("entrys", "entries");
-    fleet.say("tills", format!("{waiting} wait for the network"));
+    told_waiting(&fleet).await?;
 
-    fleet.timeline.chapter("Way back: the network returns, the hub is killed");
+    fleet
+        .timeline
+        .chapter("Way back: the network returns, the hub is killed");
     fleet.network.restore();
     fleet.say("network", "restored");
-    let (sold, killed) = tokio::join!(
-        sell(&fleet, traders, plan.recovery, &victims[2..]),
-        async {
-            fleet.kill_hub_while_pushing().await?;
-            fleet.kill_hub_while_pushing().await
-        }
-    );
+    let rest = sell(&fleet, traders, plan.recovery, &victims[2..]);
+    let (sold, killed) = tokio::join!(rest, fleet.kill_hub_twice());
     drop(sold?);
     killed?;
     let settled_after = fleet.settle(SETTLE_LIMIT).await?;
     told_settled(&fleet, settled_after);
-    let measured = Measured { trial_receipts, trial_consolidated_after, settled_after };
+    let measured = Measured {
+        trial_receipts,
+        trial_consolidated_after,
+        settled_after,
+    };
     let mut report = judge(&fleet, config, directory, measured).await?;
     if shops > 1 && report.conflicts == 0 {
         report.add_difference("concurrent edits of one column left no conflict at the hub");
@@ -137,8 +155,10 @@ fn traders(fleet: &Fleet, seed: u64) -> Vec<Trader> {
 async fn make_own_products(traders: Vec<Trader>) -> anyhow::Result<Vec<Trader>> {
     in_parallel(traders, |trader| async move {
         for product in trader.trade.own_products() {
-            let columns =
-                [("name", json!(product.name)), ("price_mills", json!(product.price_mills))];
+            let columns = [
+                ("name", json!(product.name)),
+                ("price_mills", json!(product.price_mills)),
+            ];
             trader.till.set_product(&product.code, columns).await?;
         }
         Ok(trader)
@@ -153,15 +173,25 @@ async fn make_shared_products(fleet: &Fleet) -> anyhow::Result<()> {
         let columns = [("name", json!(name)), ("price_mills", json!(price_mills))];
         first.set_product(id, columns).await?;
     }
-    fleet.say(&first.name, format!("makes {}", plural(SHARED.len() as u64, "new product")));
+    fleet.say(
+        &first.name,
+        format!("makes {}", plural(SHARED.len() as u64, "new product")),
+    );
     let took = fleet.settle(SETTLE_LIMIT).await?;
     fleet.say("tills", format!("all have them {} later", seconds(took)));
     let mut editors = 0;
     for (till, (id, ..)) in first_lanes(fleet).zip(SHARED) {
-        till.set_product(id, [("barcode", json!(format!("40{:011}", till.shop)))]).await?;
+        till.set_product(id, [("barcode", json!(format!("40{:011}", till.shop)))])
+            .await?;
         editors += 1;
     }
-    fleet.say("tills", format!("{} each put a barcode on another product", plural(editors, "shop")));
+    fleet.say(
+        "tills",
+        format!(
+            "{} each put a barcode on another product",
+            plural(editors, "shop")
+        ),
+    );
     Ok(())
 }
 
@@ -171,11 +201,16 @@ async fn edit_the_same_rows(fleet: &Fleet) -> anyhow::Result<()> {
     for till in first_lanes(fleet) {
         let shop = &fleet.names[till.shop];
         let price = 2_900 + i64::try_from(till.shop)? * 50;
-        till.set_product(named, [("name", json!(format!("Tea of {shop}")))]).await?;
-        till.set_product(priced, [("price_mills", json!(price))]).await?;
+        till.set_product(named, [("name", json!(format!("Tea of {shop}")))])
+            .await?;
+        till.set_product(priced, [("price_mills", json!(price))])
+            .await?;
     }
     let shops = plural(fleet.names.len() as u64, "shop");
-    fleet.say("tills", format!("{shops} rename {named} and reprice {priced}, each its own way"));
+    fleet.say(
+        "tills",
+        format!("{shops} rename {named} and reprice {priced}, each its own way"),
+    );
     Ok(())
 }
 
@@ -218,14 +253,21 @@ async fn sell(
 }
 
 fn money_in(fleet: &Fleet) -> i64 {
-    fleet.account().shops.iter().map(|shop| shop.input.total_minor).sum()
+    fleet
+        .account()
+        .shops
+        .iter()
+        .map(|shop| shop.input.total_minor)
+        .sum()
 }
 
 impl Trader {
     async fn record(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
         let order = self.trade.next();
-        let recorded: Recorded =
-            self.till.insist(Method::POST, order.path, &order.body).await?;
+        let recorded: Recorded = self
+            .till
+            .insist(Method::POST, order.path, &order.body)
+            .await?;
         self.acknowledge(fleet, &order, &recorded);
         Ok(())
     }
@@ -233,7 +275,10 @@ impl Trader {
     async fn record_while_killed(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
         let order = self.trade.sale();
         let delay = Duration::from_micros(self.dice.roll(0, KILL_DELAY_MICROS_MAX));
-        let flight = self.till.kill_in_flight::<Recorded>(order.path, &order.body, delay).await?;
+        let flight = self
+            .till
+            .kill_in_flight::<Recorded>(order.path, &order.body, delay)
+            .await?;
         fleet.count_node_kill();
         fleet.say(&self.till.name, "killed (SIGKILL) in the middle of a sale");
         let after = &flight.after;
@@ -242,14 +287,21 @@ impl Trader {
             (None, true) => "the sale was recorded, only its answer was lost",
             (None, false) => "the sale had not happened",
         };
-        let number = format!("{}-{}", after.series.as_deref().unwrap_or("?"), after.number.unwrap_or(0));
+        let number = format!(
+            "{}-{}",
+            after.series.as_deref().unwrap_or("?"),
+            after.number.unwrap_or(0)
+        );
         let back = seconds(flight.back_after);
         let what = format!("back after {back}; {fate}; asked again it is receipt {number}, once");
         fleet.say(&self.till.name, what);
         if let Some(before) = &flight.before {
             let same = before.number == after.number && before.series == after.series;
             if !same || !after.repeated {
-                let text = format!("{}: acknowledged sale {} is gone after SIGKILL", self.till.name, order.id);
+                let text = format!(
+                    "{}: acknowledged sale {} is gone after SIGKILL",
+                    self.till.name, order.id
+                );
                 fleet.account().contradictions.push(text);
             }
         }
@@ -259,7 +311,9 @@ impl Trader {
 
     fn acknowledge(&self, fleet: &Fleet, order: &Order, recorded: &Recorded) {
         let mut account = fleet.account();
-        let Acknowledged { topic, total_minor, .. } = order.expected;
+        let Acknowledged {
+            topic, total_minor, ..
+        } = order.expected;
         let is_receipt = matches!(topic, Topic::Sale | Topic::Refund);
         if recorded.id != order.id || (is_receipt && recorded.total_minor != Some(total_minor)) {
             let (name, id) = (&self.till.name, order.id);

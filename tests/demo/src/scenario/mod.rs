@@ -6,11 +6,13 @@ pub(crate) mod replay;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::fleet::Fleet;
-use crate::format::seconds;
+use crate::format::{count, plural, seconds};
 use crate::report::{Kills, Memory, Report};
 use crate::timeline::Timeline;
 use crate::verdict;
+use counterfoil_protocol::wire::hub::HubStatus;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Times that a story measured.
@@ -21,6 +23,22 @@ struct Measured {
     settled_after: Duration,
 }
 
+/// The chapter of activation, the same in both stories: receipts that were recorded in trial, and
+/// the time until they were consolidated.
+async fn join(fleet: &Arc<Fleet>) -> anyhow::Result<(u64, Duration)> {
+    fleet
+        .timeline
+        .chapter("Activation: the tills join their shops");
+    let count = fleet.account().receipts();
+    let took = fleet.activate().await?;
+    let (receipts, time) = (plural(count, "trial receipt"), seconds(took));
+    fleet.say(
+        "hub",
+        format!("{receipts} consolidated {time} after the first join code"),
+    );
+    Ok((count, took))
+}
+
 /// The last chapter of both stories: digests, the end of all processes, the judgement.
 async fn judge(
     fleet: &Fleet,
@@ -28,21 +46,25 @@ async fn judge(
     directory: &Directory,
     measured: Measured,
 ) -> anyhow::Result<Report> {
-    let mut digests = BTreeMap::new();
-    for till in &fleet.tills {
-        digests.insert(till.name.clone(), till.catalog_digest().await?.digest);
-    }
     let status = fleet.hub.status().await?;
-    digests.insert("hub".to_owned(), status.catalog_digest.clone());
+    let digests = digests(fleet, &status).await?;
     fleet.stop().await?;
     let account = fleet.account().clone();
     let books = verdict::Books::read(fleet.hub.data())?;
     let comparison = verdict::compare(&account, &books, &digests);
-    fleet.say("verdict", "the driver's account is compared with the hub's tables");
+    fleet.say(
+        "verdict",
+        "the driver's account is compared with the hub's tables",
+    );
     let kills = fleet.kills();
     let receipts = account.receipts();
     Ok(Report {
-        verdict: if comparison.differences.is_empty() { "pass" } else { "fail" }.to_owned(),
+        verdict: if comparison.differences.is_empty() {
+            "pass"
+        } else {
+            "fail"
+        }
+        .to_owned(),
         differences: comparison.differences,
         seed: config.seed,
         data: config.data.as_ref().map(|path| path.display().to_string()),
@@ -59,17 +81,29 @@ async fn judge(
         catalog_rows: status.catalog_rows.values().sum(),
         catalog_digests: digests,
         conflicts: books.conflicts.len() as u64,
-        conflict_examples: books.conflicts.iter().take(CONFLICTS_SHOWN).cloned().collect(),
+        conflict_examples: books
+            .conflicts
+            .iter()
+            .take(CONFLICTS_SHOWN)
+            .cloned()
+            .collect(),
         quarantined: books.quarantined,
         kills: kills.hub + kills.nodes,
-        kills_by: Kills { hub: kills.hub, nodes: kills.nodes },
+        kills_by: Kills {
+            hub: kills.hub,
+            nodes: kills.nodes,
+        },
         seconds: fleet.timeline.elapsed().as_secs_f64(),
         trial_receipts: measured.trial_receipts,
         trial_seconds: measured.trial_consolidated_after.as_secs_f64(),
         settle_seconds: measured.settled_after.as_secs_f64(),
         bytes_up: fleet.network.bytes_up(),
         bytes_down: fleet.network.bytes_down(),
-        bytes_up_per_receipt: fleet.network.bytes_up().checked_div(receipts).unwrap_or_default(),
+        bytes_up_per_receipt: fleet
+            .network
+            .bytes_up()
+            .checked_div(receipts)
+            .unwrap_or_default(),
         connections: fleet.network.connections(),
         peak_memory: Memory {
             hub_bytes: fleet.hub.peak_memory().await,
@@ -79,14 +113,39 @@ async fn judge(
     })
 }
 
+/// Digest of the catalog by who holds it.
+async fn digests(fleet: &Fleet, hub: &HubStatus) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut digests = BTreeMap::from([("hub".to_owned(), hub.catalog_digest.clone())]);
+    for till in &fleet.tills {
+        digests.insert(till.name.clone(), till.catalog_digest().await?.digest);
+    }
+    Ok(digests)
+}
+
+async fn told_waiting(fleet: &Fleet) -> anyhow::Result<()> {
+    let waiting = count(fleet.pending().await?);
+    fleet.say(
+        "tills",
+        format!("{waiting} journal entries wait for the network"),
+    );
+    Ok(())
+}
+
 /// Conflicts that the report shows as examples.
 const CONFLICTS_SHOWN: usize = 3;
 
 fn told_settled(fleet: &Fleet, after: Duration) {
-    let what = format!("all agree after {}: queues empty, one catalog", seconds(after));
+    let what = format!(
+        "all agree after {}: queues empty, one catalog",
+        seconds(after)
+    );
     fleet.say("all", what);
 }
 
 fn title(timeline: &Timeline, text: &str) {
-    timeline.text(&format!("{} {}\n", timeline.style().bold("counterfoil demo"), text));
+    timeline.text(&format!(
+        "{} {}\n",
+        timeline.style().bold("counterfoil demo"),
+        text
+    ));
 }

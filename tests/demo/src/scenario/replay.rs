@@ -1,6 +1,6 @@
 //! Replays a file of the Online Retail form: a country is a shop, its tills share its invoices.
 
-use super::{Measured, judge, title, told_settled};
+use super::{Measured, join, judge, title, told_settled, told_waiting};
 use crate::account::shop_of;
 use crate::binaries::Binaries;
 use crate::config::Config;
@@ -63,58 +63,82 @@ pub(crate) async fn run(
     timeline: &Timeline,
 ) -> anyhow::Result<Report> {
     let shops = load(path, config.shops)?;
-    let invoices = shops.iter().map(|shop| shop.file.invoices.len() as u64).sum();
-    let named = plural(shops.len() as u64, "shop");
-    let what = format!("{named} x {} replay {}", plural(config.lanes as u64, "till"), plural(invoices, "invoice"));
-    title(timeline, &what);
+    let invoices = shops
+        .iter()
+        .map(|shop| shop.file.invoices.len() as u64)
+        .sum();
+    let size = (
+        plural(shops.len() as u64, "shop"),
+        plural(config.lanes as u64, "till"),
+    );
+    title(
+        timeline,
+        &format!("{} x {}, {}", size.0, size.1, plural(invoices, "invoice")),
+    );
     let names: Vec<String> = shops.iter().map(|shop| shop.name.clone()).collect();
     let rejected = rejected(&shops);
 
     timeline.chapter("Trial: every till imports on its own");
-    let fleet =
-        Fleet::create(binaries, directory, timeline.restarted(), names, config.lanes).await?;
-    let progress = Arc::new(Progress { all: invoices, done: AtomicU64::new(0) });
-    let mut feeders = feeders(&fleet, shops, config);
-    feeders = feed(&fleet, &progress, feeders, TRIAL_PERCENT, &[]).await?;
+    let fleet = Fleet::create(
+        binaries,
+        directory,
+        timeline.restarted(),
+        names,
+        config.lanes,
+    )
+    .await?;
+    let progress = Arc::new(Progress {
+        all: invoices,
+        done: AtomicU64::new(0),
+    });
+    let feeders = feeders(&fleet, shops, config);
+    let feeders = feed(&fleet, &progress, feeders, TRIAL_PERCENT, &[]).await?;
     fleet.check_trial().await?;
+    let (trial_receipts, trial_consolidated_after) = join(&fleet).await?;
 
-    fleet.timeline.chapter("Activation: the tills join their shops");
-    let trial_receipts = fleet.account().receipts();
-    let trial_consolidated_after = fleet.activate().await?;
-    let receipts = plural(trial_receipts, "trial receipt");
-    let took = seconds(trial_consolidated_after);
-    fleet.say("hub", format!("{receipts} consolidated {took} after the first join code"));
-
-    fleet.timeline.chapter("Online: the books arrive as they are written");
-    feeders = feed(&fleet, &progress, feeders, ONLINE_PERCENT, &[]).await?;
-
-    fleet.timeline.chapter("Outage: the network is cut");
-    fleet.network.cut();
-    fleet.say("network", "cut");
-    // The first tills are those of the largest shops.
+    fleet
+        .timeline
+        .chapter("Online: the books arrive as they are written");
+    let feeders = feed(&fleet, &progress, feeders, ONLINE_PERCENT, &[]).await?;
     let victims = [0, 1, 2].map(|number| number % feeders.len());
-    feeders = feed(&fleet, &progress, feeders, OUTAGE_PERCENT, &victims[..2]).await?;
-    let waiting = count(fleet.pending().await?);
-    fleet.say("tills", format!("{waiting} journal entries wait for the network"));
+    let feeders = outage(&fleet, &progress, feeders, &victims[..2]).await?;
 
-    fleet.timeline.chapter("Way back: the network returns, the hub is killed");
+    fleet
+        .timeline
+        .chapter("Way back: the network returns, the hub is killed");
     fleet.network.restore();
     fleet.say("network", "restored");
-    let (fed, killed) = tokio::join!(
-        feed(&fleet, &progress, feeders, 100, &victims[2..]),
-        async {
-            fleet.kill_hub_while_pushing().await?;
-            fleet.kill_hub_while_pushing().await
-        }
-    );
+    let rest = feed(&fleet, &progress, feeders, 100, &victims[2..]);
+    let (fed, killed) = tokio::join!(rest, fleet.kill_hub_twice());
     drop(fed?);
     killed?;
-    let settled_after = fleet.settle(SETTLE_LIMIT + Duration::from_millis(20 * invoices)).await?;
+    let settled_after = fleet
+        .settle(SETTLE_LIMIT + Duration::from_millis(20 * invoices))
+        .await?;
     told_settled(&fleet, settled_after);
-    let measured = Measured { trial_receipts, trial_consolidated_after, settled_after };
+    let measured = Measured {
+        trial_receipts,
+        trial_consolidated_after,
+        settled_after,
+    };
     let mut report = judge(&fleet, config, directory, measured).await?;
     report.rejected = rejected;
     Ok(report)
+}
+
+/// The first tills, which are killed, are those of the largest shops.
+async fn outage(
+    fleet: &Arc<Fleet>,
+    progress: &Arc<Progress>,
+    feeders: Vec<Feeder>,
+    victims: &[usize],
+) -> anyhow::Result<Vec<Feeder>> {
+    fleet.timeline.chapter("Outage: the network is cut");
+    fleet.network.cut();
+    fleet.say("network", "cut");
+    let feeders = feed(fleet, progress, feeders, OUTAGE_PERCENT, victims).await?;
+    told_waiting(fleet).await?;
+    Ok(feeders)
 }
 
 /// Reads the file and cuts it into shops, the largest first.
@@ -125,11 +149,17 @@ fn load(path: &Path, shops_max: Option<usize>) -> anyhow::Result<Vec<ShopFile>> 
     let mut collectors: BTreeMap<String, Collector> = BTreeMap::new();
     for row in rows {
         let row = row.with_context(|| format!("cannot import {name}"))?;
-        collectors.entry(shop_of(&row.country, &row.invoice)).or_default().add(row);
+        collectors
+            .entry(shop_of(&row.country, &row.invoice))
+            .or_default()
+            .add(row);
     }
     let mut shops: Vec<ShopFile> = collectors
         .into_iter()
-        .map(|(name, collector)| ShopFile { name, file: collector.finish() })
+        .map(|(name, collector)| ShopFile {
+            name,
+            file: collector.finish(),
+        })
         .collect();
     shops.sort_by_key(|shop| std::cmp::Reverse(shop.file.invoices.len()));
     shops.truncate(shops_max.unwrap_or(usize::MAX));
@@ -143,7 +173,10 @@ fn rejected(shops: &[ShopFile]) -> Vec<RejectedInShop> {
     let of = |shop: &ShopFile| {
         let name = shop.name.clone();
         let lines = shop.file.rejected.clone();
-        lines.into_iter().map(move |line| RejectedInShop { shop: name.clone(), line })
+        lines.into_iter().map(move |line| RejectedInShop {
+            shop: name.clone(),
+            line,
+        })
     };
     let mut all: Vec<_> = shops.iter().flat_map(of).collect();
     all.sort_by_key(|rejected| rejected.line.line);
@@ -191,33 +224,47 @@ async fn feed(
             (feeder, kills, Arc::clone(fleet), Arc::clone(progress))
         })
         .collect();
-    in_parallel(work, move |(mut feeder, mut kills, fleet, progress)| async move {
-        let until = (feeder.count * percent).div_ceil(100);
-        let part: Vec<_> = feeder.rest.drain(..until.saturating_sub(feeder.done)).collect();
-        feeder.done = until;
-        let batches: Vec<ImportBatch> = batches(part).collect();
-        let middle = batches.len().div_ceil(2).saturating_sub(1);
-        for (number, batch) in batches.iter().enumerate() {
-            if kills > 0 && number >= middle {
-                kills -= 1;
-                feeder.import_while_killed(&fleet, batch).await?;
-            } else {
-                let path = "/v1/import";
-                let result: ImportResult = feeder.till.insist(Method::POST, path, batch).await?;
-                check_count(&feeder.till, batch, &result)?;
+    in_parallel(
+        work,
+        move |(mut feeder, mut kills, fleet, progress)| async move {
+            let until = (feeder.count * percent).div_ceil(100);
+            let part: Vec<_> = feeder
+                .rest
+                .drain(..until.saturating_sub(feeder.done))
+                .collect();
+            feeder.done = until;
+            let batches: Vec<ImportBatch> = batches(part).collect();
+            let middle = batches.len().div_ceil(2).saturating_sub(1);
+            for (number, batch) in batches.iter().enumerate() {
+                if kills > 0 && number >= middle {
+                    kills -= 1;
+                    feeder.import_while_killed(&fleet, batch).await?;
+                } else {
+                    let path = "/v1/import";
+                    let result: ImportResult =
+                        feeder.till.insist(Method::POST, path, batch).await?;
+                    check_count(&feeder.till, batch, &result)?;
+                }
+                progress.acknowledge(&fleet, feeder.till.shop, batch);
             }
-            progress.acknowledge(&fleet, feeder.till.shop, batch);
-        }
-        Ok(feeder)
-    })
+            Ok(feeder)
+        },
+    )
     .await
 }
 
 /// What the till did with a batch must account for each of its invoices.
 fn check_count(till: &Till, batch: &ImportBatch, result: &ImportResult) -> anyhow::Result<()> {
-    let receipts = batch.invoices.iter().filter(|invoice| !invoice.lines.is_empty()).count() as u64;
+    let receipts = batch
+        .invoices
+        .iter()
+        .filter(|invoice| !invoice.lines.is_empty())
+        .count() as u64;
     if result.repeated == 0 && result.sales + result.refunds != receipts {
-        bail!("{}: {receipts} receipts sent, the till answers {result:?}", till.name);
+        bail!(
+            "{}: {receipts} receipts sent, the till answers {result:?}",
+            till.name
+        );
     }
     Ok(())
 }
@@ -229,9 +276,15 @@ impl Feeder {
         batch: &ImportBatch,
     ) -> anyhow::Result<()> {
         let delay = Duration::from_micros(self.dice.roll(0, KILL_DELAY_MICROS_MAX));
-        let flight = self.till.kill_in_flight::<ImportResult>("/v1/import", batch, delay).await?;
+        let flight = self
+            .till
+            .kill_in_flight::<ImportResult>("/v1/import", batch, delay)
+            .await?;
         fleet.count_node_kill();
-        fleet.say(&self.till.name, "killed (SIGKILL) in the middle of an import");
+        fleet.say(
+            &self.till.name,
+            "killed (SIGKILL) in the middle of an import",
+        );
         let size = plural(batch.invoices.len() as u64, "invoice");
         let repeated = flight.after.repeated;
         let fate = match (&flight.before, repeated) {
@@ -240,9 +293,15 @@ impl Feeder {
             (None, _) => "were recorded, only the answer was lost",
         };
         let back = seconds(flight.back_after);
-        fleet.say(&self.till.name, format!("back after {back}; the batch's {size} {fate}"));
+        fleet.say(
+            &self.till.name,
+            format!("back after {back}; the batch's {size} {fate}"),
+        );
         if flight.before.is_some() && repeated != batch.invoices.len() as u64 {
-            let text = format!("{}: invoices that were acknowledged are gone after SIGKILL", self.till.name);
+            let text = format!(
+                "{}: invoices that were acknowledged are gone after SIGKILL",
+                self.till.name
+            );
             fleet.account().contradictions.push(text);
         }
         check_count(&self.till, batch, &flight.after)
@@ -257,9 +316,17 @@ impl Progress {
         }
         let size = batch.invoices.len() as u64;
         let before = self.done.fetch_add(size, Ordering::Relaxed);
-        let step = |done: u64| (done * PROGRESS_LINES).checked_div(self.all).unwrap_or_default();
+        let step = |done: u64| {
+            (done * PROGRESS_LINES)
+                .checked_div(self.all)
+                .unwrap_or_default()
+        };
         if step(before) != step(before + size) {
-            let what = format!("{} of {} invoices recorded", count(before + size), count(self.all));
+            let what = format!(
+                "{} of {} invoices recorded",
+                count(before + size),
+                count(self.all)
+            );
             fleet.say("tills", what);
         }
     }

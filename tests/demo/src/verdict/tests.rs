@@ -5,7 +5,11 @@ fn id(number: u128) -> DocumentId {
 }
 
 fn sale(total_minor: i64) -> Acknowledged {
-    Acknowledged { topic: Topic::Sale, total_minor, lines: 1 }
+    Acknowledged {
+        topic: Topic::Sale,
+        total_minor,
+        lines: 1,
+    }
 }
 
 /// Two shops; the first sold twice and wrote off stock, the second imported an invoice with an
@@ -14,7 +18,11 @@ fn account() -> Account {
     let mut account = Account::new(&["One".to_owned(), "Two".to_owned()]);
     account.acknowledge(0, id(1), sale(100));
     account.acknowledge(0, id(2), sale(250));
-    let movement = Acknowledged { topic: Topic::StockMovement, total_minor: 0, lines: 0 };
+    let movement = Acknowledged {
+        topic: Topic::StockMovement,
+        total_minor: 0,
+        lines: 0,
+    };
     account.acknowledge(0, id(3), movement);
     let two = &mut account.shops[1];
     two.references.insert("536365".to_owned(), sale(70));
@@ -27,7 +35,13 @@ fn account() -> Account {
 }
 
 fn found(shop: &str, number: u128, topic: Topic, total_minor: i64) -> Found {
-    Found { shop: shop.to_owned(), id: id(number), topic, reference: None, total_minor }
+    Found {
+        shop: shop.to_owned(),
+        id: id(number),
+        topic,
+        reference: None,
+        total_minor,
+    }
 }
 
 fn books() -> Books {
@@ -39,7 +53,12 @@ fn books() -> Books {
         reference: Some("536365/9".to_owned()),
         ..found("Two", 5, Topic::StockMovement, 0)
     };
-    let series = Series { name: "One/1 L1".to_owned(), count: 2, first: 1, last: 2 };
+    let series = Series {
+        name: "One/1 L1".to_owned(),
+        count: 2,
+        first: 1,
+        last: 2,
+    };
     Books {
         found: vec![
             found("One", 1, Topic::Sale, 100),
@@ -57,7 +76,9 @@ fn books() -> Books {
 }
 
 fn digests() -> BTreeMap<String, String> {
-    ["hub", "One/1", "Two/1"].map(|name| (name.to_owned(), "aa".to_owned())).into()
+    ["hub", "One/1", "Two/1"]
+        .map(|name| (name.to_owned(), "aa".to_owned()))
+        .into()
 }
 
 /// Spoils the books and returns lost, duplicated, unexpected, altered; they must not pass.
@@ -66,7 +87,12 @@ fn judged(spoil: impl FnOnce(&mut Books)) -> (u64, u64, u64, u64) {
     spoil(&mut books);
     let result = compare(&account(), &books, &digests());
     assert!(!result.differences.is_empty(), "{result:?}");
-    (result.lost, result.duplicated, result.unexpected, result.altered)
+    (
+        result.lost,
+        result.duplicated,
+        result.unexpected,
+        result.altered,
+    )
 }
 
 #[test]
@@ -93,7 +119,10 @@ fn a_document_that_stands_there_twice_is_duplicated() {
         assert_eq!(judged(twice), (0, 1, 0, 0), "{index}");
     }
     let elsewhere = |books: &mut Books| {
-        books.found.push(Found { shop: "Two".to_owned(), ..books.found[0].clone() });
+        books.found.push(Found {
+            shop: "Two".to_owned(),
+            ..books.found[0].clone()
+        });
     };
     assert_eq!(judged(elsewhere), (0, 1, 1, 0));
 }
@@ -101,7 +130,10 @@ fn a_document_that_stands_there_twice_is_duplicated() {
 #[test]
 fn an_invoice_that_two_tills_recorded_under_two_ids_is_duplicated() {
     let twice = |books: &mut Books| {
-        books.found.push(Found { id: id(77), ..books.found[5].clone() });
+        books.found.push(Found {
+            id: id(77),
+            ..books.found[5].clone()
+        });
     };
     assert_eq!(judged(twice), (0, 1, 0, 0));
 }
@@ -116,8 +148,14 @@ fn a_document_that_nobody_acknowledged_is_unexpected() {
 
 #[test]
 fn another_total_or_kind_is_altered() {
-    assert_eq!(judged(|books| books.found[0].total_minor += 1), (0, 0, 0, 1));
-    assert_eq!(judged(|books| books.found[0].topic = Topic::Refund), (0, 0, 0, 1));
+    assert_eq!(
+        judged(|books| books.found[0].total_minor += 1),
+        (0, 0, 0, 1)
+    );
+    assert_eq!(
+        judged(|books| books.found[0].topic = Topic::Refund),
+        (0, 0, 0, 1)
+    );
 }
 
 #[test]
@@ -126,7 +164,7 @@ fn gaps_lines_quarantine_and_sums_are_differences() {
     assert_eq!(judged(|books| books.series[0].first = 2), (0, 0, 0, 0));
     assert_eq!(judged(|books| books.unbalanced = 1), (0, 0, 0, 0));
     assert_eq!(judged(|books| books.quarantined = 1), (0, 0, 0, 0));
-    assert_eq!(judged(|books| drop(books.lines.remove("Two"))), (0, 0, 0, 0));
+    assert_eq!(judged(|books| books.lines.clear()), (0, 0, 0, 0));
 }
 
 #[test]
@@ -134,7 +172,14 @@ fn a_catalog_that_differs_is_named() {
     let mut digests = digests();
     digests.insert("Two/1".to_owned(), "bb".to_owned());
     let result = compare(&account(), &books(), &digests);
-    assert_eq!(result.differences, ["1 catalogs differ from the hub's: Two/1"]);
+    assert_eq!(
+        result.differences,
+        ["1 catalogs differ from the hub's: Two/1"]
+    );
     digests.remove("hub");
-    assert!(!compare(&account(), &books(), &digests).differences.is_empty());
+    assert!(
+        !compare(&account(), &books(), &digests)
+            .differences
+            .is_empty()
+    );
 }

@@ -1,7 +1,10 @@
 //! The stock Rust client, offline writes, against `replica::Copy` behind a minimal server.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
 
 #[path = "../../../../crates/replica/tests/replication/server.rs"]
-#[expect(dead_code, reason = "shared with crates/replica, which uses all of it")]
 mod server;
 #[path = "../../../../crates/replica/tests/replication/support.rs"]
 #[expect(dead_code, reason = "shared with crates/replica, which uses all of it")]
@@ -42,7 +45,12 @@ impl Scene {
         let hub = Hub::start(&folder.path().join("copy.db"), CopyKind::Pushed).await;
         let (database, connection) = stock(&folder.path().join("one.db"), &hub).await;
         create_sales(&connection).await;
-        Self { folder, hub, database, connection }
+        Self {
+            folder,
+            hub,
+            database,
+            connection,
+        }
     }
 
     async fn sync(&self) {
@@ -51,7 +59,10 @@ impl Scene {
 
     /// The hub and a replica that begins now hold what the first client holds.
     async fn check(&self, sales: usize) {
-        let (one, copy) = (self.folder.path().join("one.db"), self.folder.path().join("copy.db"));
+        let (one, copy) = (
+            self.folder.path().join("one.db"),
+            self.folder.path().join("copy.db"),
+        );
         assert_same_content(&one, &copy, sales).await;
         let other = folder();
         let path = other.path().join("other.db");
@@ -115,7 +126,10 @@ async fn a_second_replica_follows_into_the_next_generation() {
     let (two, connection) = stock(&path, &scene.hub).await;
     two.sync().await.unwrap();
     // Both are in sync: the pull path leads them over.
-    scene.hub.on_copy(|copy| copy.checkpoint_if_over(0)).unwrap();
+    scene
+        .hub
+        .on_copy(|copy| copy.checkpoint_if_over(0))
+        .unwrap();
     scene.sync().await;
     two.sync().await.unwrap();
     sell(&scene.connection, 20).await;
@@ -136,7 +150,10 @@ async fn a_replica_that_missed_a_generation_fails_and_keeps_no_hole() {
     two.sync().await.unwrap();
     sell(&scene.connection, 20).await;
     scene.sync().await;
-    scene.hub.on_copy(|copy| copy.checkpoint_if_over(0)).unwrap();
+    scene
+        .hub
+        .on_copy(|copy| copy.checkpoint_if_over(0))
+        .unwrap();
     // The frames it lacks are not to be had any more: an error, not a database with a hole.
     two.sync().await.unwrap_err();
     let (sales, sound) = support::content(&path).await;
@@ -158,6 +175,12 @@ async fn a_stock_client_resumes_after_a_restart() {
         drop(database);
         let kind = CopyKind::Pushed;
         hub.restart(&folder.path().join("copy.db"), kind, || ());
-        assert_eq!(support::content(&folder.path().join("copy.db")).await.0.len(), round * 10);
+        assert_eq!(
+            support::content(&folder.path().join("copy.db"))
+                .await
+                .0
+                .len(),
+            round * 10
+        );
     }
 }

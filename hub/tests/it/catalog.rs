@@ -1,0 +1,170 @@
+use crate::hub::{Client, TestHub};
+use crate::till::Till;
+use counterfoil_domain::Scalar;
+use counterfoil_migrate::{Connection, params};
+use counterfoil_protocol::wire::hub::{ConflictRow, QuarantineRow};
+use serde_json::{Map, Value, json};
+
+fn text(text: &str) -> Scalar {
+    Scalar::Text(text.to_owned())
+}
+
+async fn product(client: &Client, id: &str) -> Map<String, Value> {
+    let rows: Vec<Map<String, Value>> = client.admin_get("catalog/products").await;
+    rows.into_iter().find(|row| row["id"] == id).unwrap()
+}
+
+fn merged(hub: &TestHub, till: &Till) -> Option<i64> {
+    let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
+    let sql = "SELECT seq FROM merged_edits WHERE node = ?1";
+    db.query_optional(sql, params![till.id.to_string()], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn an_edit_reaches_the_catalog_with_its_origin() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut first = Till::of(&client, "A", 1).await;
+    let mut second = Till::of(&client, "B", 2).await;
+    let shops = (client.code("A").await.shop_id, client.code("B").await.shop_id);
+    let stamp = first.edit("TEA", ("name", text("Tea")), &[]);
+    first.push(&client).await.unwrap();
+    let revision = client.settle().await.catalog_revision;
+    let row = product(&client, "TEA").await;
+    assert_eq!(row["name"], "Tea");
+    assert_eq!((&row["revision"], &row["deleted"]), (&json!(revision), &json!(0)));
+    assert_eq!(row["origin_shop_id"], shops.0.to_string());
+    assert_eq!(row["versions"], json!({"name": stamp}).to_string());
+    assert_eq!(merged(&hub, &first), Some(first.seq));
+
+    let next = second.edit("TEA", ("name", text("Green tea")), &[stamp]);
+    second.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.catalog_revision, revision + 1);
+    let row = product(&client, "TEA").await;
+    assert_eq!(row["name"], "Green tea");
+    assert_eq!(row["origin_shop_id"], shops.0.to_string());
+    assert_eq!(row["last_modified_shop_id"], shops.1.to_string());
+    assert_eq!(row["last_modified_at"], next.hlc.raw());
+    assert_eq!(client.admin_get::<Vec<ConflictRow>>("conflicts").await, []);
+}
+
+#[tokio::test]
+async fn concurrent_edits_are_settled_and_both_values_are_kept() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut first = Till::of(&client, "A", 1).await;
+    let mut second = Till::of(&client, "B", 2).await;
+    second.sell(1);
+    first.edit("TEA", ("name", text("Tea")), &[]);
+    second.edit("TEA", ("name", text("Chai")), &[]);
+    second.push(&client).await.unwrap();
+    client.settle().await;
+    first.push(&client).await.unwrap();
+    let status = client.settle().await;
+    assert_eq!(status.conflicts, 1);
+    // The later one by its own clock, not the later one to arrive.
+    assert_eq!(product(&client, "TEA").await["name"], "Chai");
+    let conflicts: Vec<ConflictRow> = client.admin_get("conflicts").await;
+    assert_eq!(conflicts[0].winner_value, "Chai");
+    assert_eq!(conflicts[0].loser_value, "Tea");
+    assert_ne!(conflicts[0].winner_shop, conflicts[0].loser_shop);
+    // An edit that changed nothing counts as merged all the same.
+    assert_eq!(merged(&hub, &first), Some(first.seq));
+}
+
+#[tokio::test]
+async fn an_edit_that_makes_no_sense_goes_to_quarantine_and_counts_as_merged() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "A", 1).await;
+    till.edit("TEA", ("nonsense", text("x")), &[]);
+    till.edit("TEA", ("price_mills", text("cheap")), &[]);
+    till.edit("TEA", ("deleted", Scalar::Integer(7)), &[]);
+    till.edit("", ("name", text("x")), &[]);
+    till.edit("TEA", ("revision", Scalar::Integer(9)), &[]);
+    till.edit("TEA", ("name", text("Tea")), &[]);
+    till.tamper("UPDATE journal SET payload = '{' WHERE seq = 4");
+    till.push(&client).await.unwrap();
+    let status = client.settle().await;
+    assert_eq!((status.quarantined, status.catalog_rows["products"]), (5, 1));
+    let rows: Vec<QuarantineRow> = client.admin_get("quarantine").await;
+    assert!(rows[0].reason.contains("no column `nonsense`"), "{}", rows[0].reason);
+    assert!(rows[1].reason.contains("whole number"), "{}", rows[1].reason);
+    assert_eq!(merged(&hub, &till), Some(till.seq));
+}
+
+#[tokio::test]
+async fn two_hubs_fed_in_different_order_hold_the_same_catalog() {
+    let (left, right) = (TestHub::start().await, TestHub::start().await);
+    let mut digests = Vec::new();
+    let mut versions = Vec::new();
+    for (hub, order) in [(&left, [0, 1, 2]), (&right, [2, 0, 1])] {
+        let client = hub.client();
+        let mut tills = Vec::new();
+        for seed in 0..3 {
+            // One shop for all: shop ids are the hub's own and differ between hubs.
+            tills.push(Till::of(&client, "Chain", seed + 10).await);
+        }
+        for (lane, till) in tills.iter_mut().enumerate() {
+            for product in 0..4 {
+                let name = text(&format!("name {lane}"));
+                let first = till.edit(&format!("P{product}"), ("name", name.clone()), &[]);
+                if product == lane {
+                    till.edit(&format!("P{product}"), ("name", text("final")), &[first]);
+                }
+            }
+            till.edit("GONE", ("deleted", Scalar::Integer(1)), &[]);
+        }
+        for lane in order {
+            tills[lane].push(&client).await.unwrap();
+            client.settle().await;
+        }
+        let rows: Vec<Map<String, Value>> = client.admin_get("catalog/products").await;
+        let content = rows.into_iter().map(|mut row| {
+            for own in ["revision", "origin_shop_id", "last_modified_shop_id"] {
+                row.remove(own);
+            }
+            row
+        });
+        versions.push(content.collect::<Vec<_>>());
+        digests.push(client.settle().await.catalog_digest);
+    }
+    assert_eq!(versions[0], versions[1]);
+    assert_eq!(digests[0].len(), 64);
+}
+
+#[tokio::test]
+async fn the_hub_can_edit_and_settles_conflicts_by_it() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut first = Till::of(&client, "A", 1).await;
+    let mut second = Till::of(&client, "B", 2).await;
+    first.edit("TEA", ("name", text("Tea")), &[]);
+    second.edit("TEA", ("name", text("Chai")), &[]);
+    first.push(&client).await.unwrap();
+    second.push(&client).await.unwrap();
+    client.settle().await;
+    let set = json!({"columns": {"name": "Tea, loose", "price_mills": "1250"}});
+    let answer: Value = client.admin_post("catalog/products/TEA", &set).await;
+    assert_eq!(answer["row"]["name"], "Tea, loose");
+    assert_eq!(answer["row"]["price_mills"], 1250);
+    assert_eq!(answer["row"]["last_modified_shop_id"], Value::Null);
+    let before = client.settle().await;
+    assert_eq!(answer["revision"], before.catalog_revision);
+    assert_eq!(before.conflicts, 1);
+}
+
+#[tokio::test]
+async fn nothing_new_makes_no_revision() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "A", 1).await;
+    till.edit("TEA", ("name", text("Tea")), &[]);
+    till.push(&client).await.unwrap();
+    let first = client.settle().await;
+    till.sell(1);
+    till.push(&client).await.unwrap();
+    let second = client.settle().await;
+    assert_eq!(first.catalog_revision, second.catalog_revision);
+    assert_eq!(first.catalog_digest, second.catalog_digest);
+}

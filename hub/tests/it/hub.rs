@@ -1,0 +1,212 @@
+//! A hub of a test, in this process or as a process of its own.
+
+use bytes::Bytes;
+use counterfoil_hub::service::{Tcp, serve};
+use counterfoil_hub::{DataDir, Hub, HubConfig};
+use counterfoil_protocol::problem::Problem;
+use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
+use counterfoil_replica::env::{Env, HttpRequest, HttpResponse};
+use counterfoil_testkit::TempDir;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A hub that listens.
+pub(crate) struct TestHub {
+    pub(crate) url: String,
+    pub(crate) admin: String,
+    pub(crate) dir: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl TestHub {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(adjust: impl FnOnce(&mut HubConfig)) -> Self {
+        let dir = TempDir::new("hub");
+        let mut config = HubConfig::new(dir.path());
+        adjust(&mut config);
+        let hub = Hub::open(config, Env::system()).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopping = async move {
+            stopped.await.ok();
+        };
+        let task = tokio::spawn(async move {
+            serve(hub, Tcp(listener), stopping).await.unwrap();
+        });
+        let admin = DataDir::new(dir.path()).existing_token().unwrap().unwrap();
+        Self { url, admin, dir, stop: Some(stop), task: Some(task) }
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(task) = self.task.take() {
+            task.await.unwrap();
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client { url: self.url.clone(), admin: self.admin.clone(), env: Env::system() }
+    }
+}
+
+/// Speaks to a hub.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) url: String,
+    pub(crate) admin: String,
+    pub(crate) env: Env,
+}
+
+/// One request as a test writes it.
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: Bytes,
+}
+
+impl Client {
+    pub(crate) async fn send(&self, ask: Ask<'_>) -> HttpResponse {
+        self.try_send(ask).await.unwrap()
+    }
+
+    pub(crate) async fn try_send(
+        &self,
+        ask: Ask<'_>,
+    ) -> Result<HttpResponse, counterfoil_replica::env::HttpError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in ask.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        if let Some(token) = ask.token {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            headers.insert("authorization", bearer);
+        }
+        let request = HttpRequest {
+            method: ask.method,
+            url: format!("{}{}", self.url, ask.path),
+            headers,
+            body: ask.body,
+            timeout: Duration::from_secs(60),
+            response_bytes_max: 1 << 30,
+        };
+        self.env.http().send(request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> HttpResponse {
+        let (method, headers, body) = (Method::GET, &[][..], Bytes::new());
+        self.send(Ask { method, path, token, headers, body }).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> HttpResponse {
+        let (method, headers) = (Method::POST, &[][..]);
+        let body = serde_json::to_vec(body).unwrap().into();
+        self.send(Ask { method, path, token, headers, body }).await
+    }
+
+    pub(crate) async fn admin_get<T: DeserializeOwned>(&self, path: &str) -> T {
+        let answer = self.get(&format!("/v1/admin/{path}"), Some(&self.admin)).await;
+        parse(&answer)
+    }
+
+    pub(crate) async fn admin_post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> T {
+        let answer = self.post(&format!("/v1/admin/{path}"), Some(&self.admin), body).await;
+        parse(&answer)
+    }
+
+    /// A join code for a further till of a shop, which is made when it is new.
+    pub(crate) async fn code(&self, shop: &str) -> ShopAdded {
+        self.admin_post("shops", &json!({"name": shop, "existing": true})).await
+    }
+
+    /// Waits for what was pushed so far to be consolidated and published.
+    pub(crate) async fn settle(&self) -> HubStatus {
+        self.admin_post::<Value>("consolidate", &Value::Null).await;
+        self.admin_get("status").await
+    }
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(answer: &HttpResponse) -> T {
+    let text = String::from_utf8_lossy(&answer.body);
+    assert!(answer.status.is_success(), "{} {text}", answer.status);
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// The problem an answer holds; its status must be the one it names.
+pub(crate) fn problem(answer: &HttpResponse) -> Problem {
+    let text = String::from_utf8_lossy(&answer.body);
+    let problem: Problem = serde_json::from_slice(&answer.body)
+        .unwrap_or_else(|_| panic!("not a problem: {} {text}", answer.status));
+    assert_eq!(problem.status, answer.status.as_u16());
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    problem
+}
+
+/// A hub as a process of its own.
+pub(crate) struct HubProcess {
+    child: Child,
+    pub(crate) url: String,
+}
+
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil-hub"));
+    command.env_remove("COUNTERFOIL_LOG");
+    command
+}
+
+impl HubProcess {
+    pub(crate) fn start(data: &Path, listen: &str) -> Self {
+        let mut command = program();
+        command.args(["run", "--listen", listen, "--data"]).arg(data);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").expect("the first line").to_owned();
+        Self { child, url }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and its end.
+    pub(crate) fn terminate(mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    pub(crate) fn client(&self, data: &Path) -> Client {
+        let admin = DataDir::new(data).existing_token().unwrap().unwrap();
+        Client { url: self.url.clone(), admin, env: Env::system() }
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn command(data: &Path, args: &[&str]) -> Output {
+    program().args(args).arg("--data").arg(data).output().unwrap()
+}
+
+/// Runs a command that must succeed and gives its JSON.
+pub(crate) fn command_json<T: DeserializeOwned>(data: &Path, args: &[&str]) -> T {
+    let output = command(data, &[args, &["--json"]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}

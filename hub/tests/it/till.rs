@@ -1,0 +1,253 @@
+//! A till of a test: a real book with right chain values, pushed by the real replica.
+
+use crate::hub::{Client, parse};
+use counterfoil_domain::document::{Line, Payment, Receipt, StockMovement, Tender};
+use counterfoil_domain::env::{document_id, uuid_v7};
+use counterfoil_domain::journal::EntryHead;
+use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::{
+    CatalogEdit, Chain, Document, DocumentId, Hlc, HlcClock, NodeId, Quantity, Scalar, Topic,
+    UnitPrice,
+};
+use counterfoil_migrate::{Connection, Kind, open_and_migrate, params};
+use counterfoil_protocol::join::JoinCode;
+use counterfoil_protocol::wire::hub::{ActivateAnswer, HelloAnswer, book_path};
+use counterfoil_replica::env::{Env, HttpResponse};
+use counterfoil_replica::{BookReplica, OpenGate, PushError, PushReport, Remote};
+use counterfoil_testkit::{SeededRandom, TempDir};
+use serde_json::json;
+use std::sync::Arc;
+
+pub(crate) const TIME_MS: i64 = 1_700_000_000_000;
+
+/// See the module.
+pub(crate) struct Till {
+    pub(crate) id: NodeId,
+    pub(crate) token: String,
+    pub(crate) book: Connection,
+    pub(crate) replica: BookReplica,
+    pub(crate) dir: TempDir,
+    pub(crate) seq: i64,
+    chain: Chain,
+    clock: HlcClock,
+    random: SeededRandom,
+    env: Env,
+}
+
+impl Till {
+    pub(crate) fn new(seed: u64) -> Self {
+        let (dir, env, random) = (TempDir::new("till"), Env::system(), SeededRandom::new(seed));
+        let path = dir.join("book.db");
+        let files = Arc::clone(&env.files);
+        let replica = BookReplica::open(&path, files, env.execution).unwrap();
+        let book = open_and_migrate(&path, Kind::Book, TIME_MS).unwrap();
+        let id = NodeId::from_uuid(uuid_v7(TIME_MS, &random));
+        let token = format!("token-of-{id}");
+        let (seq, chain, clock) = (0, Chain::START, HlcClock::default());
+        Self { id, token, book, replica, dir, seq, chain, clock, random, env }
+    }
+
+    /// A till that is bound to a shop.
+    pub(crate) async fn of(client: &Client, shop: &str, seed: u64) -> Self {
+        let till = Self::new(seed);
+        let code = client.code(shop).await.join_code;
+        parse::<ActivateAnswer>(&till.activate(client, &code).await);
+        till
+    }
+
+    pub(crate) fn token_hash(&self) -> String {
+        use sha2::Digest as _;
+        let bytes = sha2::Sha256::digest(self.token.as_bytes());
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(crate) async fn activate(&self, client: &Client, code: &str) -> HttpResponse {
+        let secret = code.parse::<JoinCode>().unwrap().secret;
+        let body = json!({
+            "node": self.id,
+            "token_hash": self.token_hash(),
+            "admission": { "join_secret": secret },
+            "schemas": { "book": 1, "catalog": 1 },
+        });
+        client.post("/v1/activate", None, &body).await
+    }
+
+    pub(crate) async fn hello(&self, client: &Client) -> HelloAnswer {
+        let body = json!({
+            "schemas": { "book": 1, "catalog": 1 },
+            "catalog_revision": 0,
+            "now_ms": TIME_MS,
+        });
+        parse(&client.post("/v1/hello", Some(&self.token), &body).await)
+    }
+
+    pub(crate) async fn push(&self, client: &Client) -> Result<PushReport, PushError> {
+        let base = format!("{}{}", client.url, book_path(self.id));
+        let remote = Remote::new(self.env.http(), &base, Some(self.token.clone()));
+        self.replica.push(&remote, &OpenGate, &|_| {}).await
+    }
+
+    pub(crate) fn next_id(&self) -> DocumentId {
+        document_id(TIME_MS + self.seq, &self.random)
+    }
+
+    /// Writes an entry and its rows in one transaction.
+    pub(crate) fn record(&mut self, document: &Document) -> (i64, DocumentId, Hlc) {
+        let id = self.next_id();
+        self.record_as(document, id)
+    }
+
+    pub(crate) fn record_as(
+        &mut self,
+        document: &Document,
+        id: DocumentId,
+    ) -> (i64, DocumentId, Hlc) {
+        let (seq, topic) = (self.seq + 1, document.topic());
+        let hlc = self.clock.tick(TIME_MS + seq);
+        let head = EntryHead { seq, id, hlc, topic };
+        let chain = self.chain.next(&head, &document.canonical());
+        let payload = match document {
+            Document::CatalogEdit(edit) => Some(serde_json::to_string(edit).unwrap()),
+            _ => None,
+        };
+        self.book
+            .transaction(|tx| -> Result<(), counterfoil_migrate::SqlError> {
+                tx.execute(
+                    "INSERT INTO journal VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    params![
+                        seq,
+                        id.to_bytes(),
+                        hlc.raw(),
+                        topic.code(),
+                        topic.priority().code(),
+                        payload,
+                        chain.as_bytes().to_vec()
+                    ],
+                )?;
+                insert_rows(tx, seq, document)
+            })
+            .unwrap();
+        (self.seq, self.chain) = (seq, chain);
+        (seq, id, hlc)
+    }
+
+    /// A sale of `lines` lines; its total in minor units.
+    pub(crate) fn sell(&mut self, lines: usize) -> i64 {
+        let receipt = self.receipt(lines);
+        let total = receipt.total_minor;
+        self.record(&Document::Sale(receipt));
+        total
+    }
+
+    pub(crate) fn receipt(&self, lines: usize) -> Receipt {
+        let lines: Vec<_> = (0..lines)
+            .map(|index| {
+                let mills = 1_250 + i64::try_from(index).unwrap() * 10;
+                let (quantity, unit_price) = (Quantity { milli: 2_000 }, UnitPrice { mills });
+                Line::new(&format!("sku{index}"), "tea, loose", quantity, unit_price).unwrap()
+            })
+            .collect();
+        let total_minor = lines.iter().map(|line| line.amount_minor).sum();
+        Receipt {
+            trial: false,
+            series: "L1".to_owned(),
+            number: self.seq + 1,
+            at_ms: TIME_MS + self.seq,
+            currency: "GBP".parse().unwrap(),
+            total_minor,
+            customer: None,
+            employee: None,
+            refund_of: None,
+            external_ref: None,
+            lines,
+            payments: vec![Payment { tender: Tender::Cash, amount_minor: total_minor }],
+        }
+    }
+
+    pub(crate) fn move_stock(&mut self, milli: i64) {
+        self.record(&Document::StockMovement(StockMovement {
+            sku: "TEA".to_owned(),
+            quantity: Quantity { milli },
+            reason: "delivery".to_owned(),
+            at_ms: TIME_MS,
+            external_ref: None,
+        }));
+    }
+
+    /// An edit of one column of a product; its stamp.
+    pub(crate) fn edit(&mut self, row: &str, set: (&str, Scalar), base: &[Stamp]) -> Stamp {
+        let (column, value) = set;
+        let edit = CatalogEdit {
+            table: "products".to_owned(),
+            row: row.to_owned(),
+            columns: [(column.to_owned(), value)].into(),
+            base: [(column.to_owned(), base.to_vec())].into(),
+            base_revision: 0,
+        };
+        let (_, _, hlc) = self.record(&Document::CatalogEdit(edit));
+        Stamp::new(hlc, self.id)
+    }
+
+    /// Changes a stored value, as no till ever does.
+    pub(crate) fn tamper(&self, sql: &str) {
+        self.book.execute(sql, ()).unwrap();
+    }
+}
+
+fn insert_rows(
+    tx: &Connection,
+    seq: i64,
+    document: &Document,
+) -> Result<(), counterfoil_migrate::SqlError> {
+    match document {
+        Document::Sale(receipt) | Document::Refund(receipt) => {
+            tx.execute(
+                "INSERT INTO receipt (seq, trial, series, number, at_ms, currency, total_minor)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    seq,
+                    i64::from(receipt.trial),
+                    receipt.series.as_str(),
+                    receipt.number,
+                    receipt.at_ms,
+                    receipt.currency.to_string(),
+                    receipt.total_minor
+                ],
+            )?;
+            for (index, line) in (1_i64..).zip(&receipt.lines) {
+                tx.execute(
+                    "INSERT INTO receipt_line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    params![
+                        seq,
+                        index,
+                        line.sku.as_str(),
+                        line.description.as_str(),
+                        line.quantity.milli,
+                        line.unit_price.mills,
+                        line.amount_minor
+                    ],
+                )?;
+            }
+            for (index, payment) in (1_i64..).zip(&receipt.payments) {
+                tx.execute(
+                    "INSERT INTO payment VALUES (?1, ?2, ?3, ?4)",
+                    params![seq, index, payment.tender.name(), payment.amount_minor],
+                )?;
+            }
+        }
+        Document::StockMovement(movement) => {
+            tx.execute(
+                "INSERT INTO stock_movement VALUES (?1, ?2, ?3, ?4, ?5, NULL)",
+                params![
+                    seq,
+                    movement.sku.as_str(),
+                    movement.quantity.milli,
+                    movement.reason.as_str(),
+                    movement.at_ms
+                ],
+            )?;
+        }
+        other => assert_eq!(other.topic(), Topic::CatalogEdit, "not needed so far"),
+    }
+    Ok(())
+}

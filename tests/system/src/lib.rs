@@ -1,1 +1,0 @@
-//! Real binaries on loopback, foreign libSQL clients.

@@ -1,0 +1,65 @@
+//! A full disk refuses the sale before it is acknowledged, and nothing that was sold is hurt.
+
+use crate::process::{Daemon, till};
+use crate::store::{assert_whole, receipt_ids};
+use counterfoil_domain::env::document_id;
+use counterfoil_testkit::{SeededRandom, TempDir};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// A file system of two megabytes in memory; unmounted when it is dropped.
+struct SmallDisk<'d>(&'d Path);
+
+impl<'d> SmallDisk<'d> {
+    /// `None` where this user may not mount.
+    fn mount(path: &'d Path) -> Option<Self> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(path)
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        // A mount that stays is removed with the machine.
+        let _left = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_the_sale_and_keeps_what_was_sold() {
+    let dir = TempDir::new("disk");
+    let Some(_disk) = SmallDisk::mount(dir.path()) else {
+        println!("not run: this user may not mount a small file system");
+        return;
+    };
+    till(dir.path());
+    let random = SeededRandom::new(14);
+    let daemon = Daemon::node(dir.path());
+    let mut acknowledged = BTreeSet::new();
+    let mut refused = 0;
+    for _ in 0..400 {
+        let id = document_id(1, &random).to_string();
+        let line = json!({"sku": "TEA", "quantity": "1", "unit_price": "1", "description": "x".repeat(300)});
+        let sale = json!({"id": id, "tender": "cash", "lines": vec![line; 20]});
+        let (status, answer) = daemon.post("/v1/sales", &sale).expect("an answer");
+        if status == 200 {
+            acknowledged.insert(id);
+        } else {
+            assert_eq!((status, &answer["code"]), (507, &"storage_full".into()), "{answer}");
+            refused += 1;
+            if refused > 5 {
+                break;
+            }
+        }
+    }
+    println!("{} sales until the disk was full", acknowledged.len());
+    assert!(refused > 5 && !acknowledged.is_empty());
+    daemon.kill();
+    assert_eq!(receipt_ids(&dir.join("book.db")), acknowledged);
+    assert_whole(&dir.join("book.db"));
+}

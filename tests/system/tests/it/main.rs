@@ -1,0 +1,11 @@
+//! The shipped programs as processes, on real sockets and files.
+
+mod activation;
+mod directory;
+mod disk;
+mod garbage;
+mod gate;
+mod process;
+mod refusals;
+mod selling;
+mod store;

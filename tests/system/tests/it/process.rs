@@ -1,0 +1,192 @@
+//! Starting, asking, killing: a hub and tills as a shop would run them.
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+pub(crate) const NODE: &str = env!("CARGO_BIN_EXE_system-node");
+pub(crate) const HUB: &str = env!("CARGO_BIN_EXE_system-hub");
+
+/// How long a condition may take to come true; far more than it should.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command that is over.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The document that a successful command printed.
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Asserts success where the output does not matter.
+    pub(crate) fn succeeds(&self) {
+        assert_eq!(self.code, Some(0), "{self:?}");
+    }
+
+    /// Asserts a failure: its exit code, and what its text must say.
+    pub(crate) fn fails(&self, code: i32, says: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.stderr.contains(says), "`{says}` is not in {self:?}");
+    }
+}
+
+pub(crate) fn command(program: &str, data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    // No desktop keyring: credentials go where every machine has them.
+    command.args(arguments).arg("--data").arg(data).env_remove("DBUS_SESSION_BUS_ADDRESS");
+    command.stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn run(program: &str, data: &Path, arguments: &[&str]) -> Done {
+    Done::of(command(program, data, arguments).output().expect("the program starts"))
+}
+
+pub(crate) fn node(data: &Path, arguments: &[&str]) -> Done {
+    run(NODE, data, arguments)
+}
+
+pub(crate) fn hub(data: &Path, arguments: &[&str]) -> Done {
+    run(HUB, data, arguments)
+}
+
+/// A till that sells tea at 2.55.
+pub(crate) fn till(data: &Path) {
+    assert_eq!(node(data, &["init"]).code, Some(0));
+}
+
+pub(crate) fn join_code(hub_data: &Path, shop: &str) -> String {
+    let added = hub(hub_data, &["shop", "add", shop, "--existing", "--json"]).json();
+    added["join_code"].as_str().expect("a join code").to_owned()
+}
+
+/// A daemon; killed when it is dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Daemon {
+    pub(crate) fn start(program: &str, data: &Path, listen: &str) -> Self {
+        let mut command = command(program, data, &["run", "--listen", listen]);
+        let mut child = command
+            .env("COUNTERFOIL_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the daemon starts");
+        let stdout = child.stdout.take().expect("piped");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("its first line");
+        let url = line.trim().strip_prefix("listening on ").expect("the address").to_owned();
+        Self { child, url }
+    }
+
+    pub(crate) fn hub(data: &Path) -> Self {
+        Self::start(HUB, data, "127.0.0.1:0")
+    }
+
+    pub(crate) fn node(data: &Path) -> Self {
+        Self::start(NODE, data, "127.0.0.1:0")
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it is gone");
+        self.url.clone()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
+        request(&self.url, "POST", path, &[], body.to_string().as_bytes())
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let (status, body) = request(&self.url, "GET", path, &[], b"").expect("an answer");
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may be gone already, which is what is wanted.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// One HTTP/1.1 request over a connection of its own; the body of the answer as JSON, else as text.
+pub(crate) fn request(
+    url: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<(u16, Value)> {
+    let address = url.strip_prefix("http://").expect("a plain address");
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    if !headers.iter().any(|(name, _)| *name == "Content-Type") {
+        head += "Content-Type: application/json\r\n";
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(b"\r\n")?;
+    // A server that refuses early closes while the body is still on its way.
+    let sent = stream.write_all(body);
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let Some(status) = status else {
+        sent?;
+        read?;
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    };
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((status, serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()))))
+}
+
+/// Waits until a condition holds.
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
+    const STEP: Duration = Duration::from_millis(50);
+    let mut waited = Duration::ZERO;
+    while !condition() {
+        assert!(waited < PATIENCE, "not within {PATIENCE:?}: {what}");
+        pause(STEP);
+        waited += STEP;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "real processes run in real time")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
