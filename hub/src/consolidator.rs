@@ -5,6 +5,7 @@
 
 use crate::copies::{CopyFailure, Held};
 use crate::hub::Hub;
+use crate::limits::RETRY_PAUSE_MIN;
 use crate::store::{HubEditError, NodeBook, Step, Store, StoreError};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{NodeId, Priority};
@@ -12,8 +13,8 @@ use counterfoil_protocol::wire::hub::CatalogSetAnswer;
 use counterfoil_replica::Rotation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Which nodes pushed something since the consolidator looked.
 #[derive(Default)]
@@ -53,24 +54,31 @@ impl From<ConsolidateError> for crate::http::ApiError {
     }
 }
 
+fn log(error: &ConsolidateError) {
+    tracing::error!(error = error as &dyn std::error::Error, "consolidation stopped");
+}
+
 impl Hub {
     /// Consolidates whenever something arrives, and everything each `sweep`. Ends never.
     pub(crate) async fn consolidate_forever(&self) {
-        let mut due = tokio::time::Instant::now();
+        let (mut due, mut pause) = (Instant::now(), RETRY_PAUSE_MIN);
         loop {
-            let timeout = due.saturating_duration_since(tokio::time::Instant::now());
+            let timeout = due.saturating_duration_since(Instant::now());
             let woken = tokio::time::timeout(timeout, self.inbox.news.notified()).await;
             let result = if woken.is_ok() {
                 self.consolidate(self.inbox.take()).await
             } else {
-                due = tokio::time::Instant::now() + self.config.sweep;
+                due = Instant::now() + self.config.sweep;
                 self.sweep().await
             };
-            if let Err(error) = result {
-                // The sweep is the retry.
-                let error = &error as &(dyn std::error::Error + 'static);
-                tracing::error!(error, "consolidation stopped");
-                tokio::time::sleep(Duration::from_millis(200)).await;
+            match result {
+                Ok(()) => pause = RETRY_PAUSE_MIN,
+                Err(error) => {
+                    log(&error);
+                    // The sweep is the retry: soon, then less and less often.
+                    due = due.min(Instant::now() + pause);
+                    pause = (pause * 2).min(self.config.sweep);
+                }
             }
         }
     }
@@ -95,21 +103,33 @@ impl Hub {
 
     async fn consolidate(&self, nodes: BTreeSet<NodeId>) -> Result<(), ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
+        // What fails for one node must not hold up the others; the first failure is told.
+        let mut result = Ok(());
         let mut work: BTreeMap<Priority, Vec<NodeId>> = BTreeMap::new();
         for node in &nodes {
-            for priority in self.survey(*node).await? {
-                work.entry(priority).or_default().push(*node);
+            match self.survey(*node).await {
+                Ok(waiting) => {
+                    for priority in waiting {
+                        work.entry(priority).or_default().push(*node);
+                    }
+                }
+                Err(error) => result = result.and(Err(error)),
             }
         }
         for (priority, nodes) in work {
             for node in nodes {
-                while self.step(node, priority).await? {}
+                result = result.and(self.steps(node, priority).await);
             }
         }
         self.publish().await?;
         for node in nodes {
-            self.rotate(node).await?;
+            result = result.and(self.rotate(node).await);
         }
+        result
+    }
+
+    async fn steps(&self, node: NodeId, priority: Priority) -> Result<(), ConsolidateError> {
+        while self.step(node, priority).await? {}
         Ok(())
     }
 

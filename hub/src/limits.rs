@@ -78,3 +78,6 @@ pub const NAME_CHARS_MAX: usize = 200;
 
 /// Answers below this size are not compressed, in bytes.
 pub const COMPRESS_BYTES_MIN: usize = 256;
+
+/// First pause after a consolidation that failed; it doubles up to the time between two sweeps.
+pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);

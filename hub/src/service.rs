@@ -81,7 +81,9 @@ where
     let mut serving = std::pin::pin!(server.into_future());
     let mut consolidating = std::pin::pin!(hub.consolidate_forever());
     let mut shutdown = std::pin::pin!(shutdown);
+    // In order, so that a simulation repeats.
     tokio::select! {
+        biased;
         served = &mut serving => return served.map_err(RunError::Serve),
         () = &mut consolidating => {}
         () = &mut shutdown => {}
@@ -91,6 +93,7 @@ where
     // Pushes that are under way are answered; who is cut off sends again.
     let finish = tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut serving);
     tokio::select! {
+        biased;
         finished = finish => {
             if let Ok(served) = finished {
                 served.map_err(RunError::Serve)?;

@@ -5,7 +5,7 @@ use super::print::{self, Output};
 use super::{CatalogCommand, CodeArgs, Command, Failure, ListCommand, NodeCommand, ReportCommand};
 use super::{RunArgs, ShopCommand};
 use counterfoil_protocol::wire::hub::{
-    CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest, NodeRow,
+    CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest, NodeRow,
     QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
 use counterfoil_replica::env::Env;
@@ -113,8 +113,14 @@ async fn catalog(command: CatalogCommand, session: Session) -> Result<(), Failur
     match command {
         CatalogCommand::Export { table } => {
             let path = format!("catalog/{}", segment(&table));
-            let (rows, out) = session.get::<Vec<Map<String, Value>>>(&path).await?;
-            if out.json { out.print(&rows, |_| String::new()) } else { print::csv(&rows) }
+            let (table, out) = session.get::<CatalogExport>(&path).await?;
+            if !out.json {
+                return print::csv(&table);
+            }
+            let CatalogExport { columns, rows } = table;
+            let object = |row: Vec<Value>| columns.iter().cloned().zip(row).collect();
+            let rows: Vec<Map<String, Value>> = rows.into_iter().map(object).collect();
+            out.print(&rows, |_| String::new())
         }
         CatalogCommand::Set { table, id, columns } => {
             let mut values = BTreeMap::new();

@@ -4,11 +4,11 @@ use super::Failure;
 use crate::store::Grouping;
 use comfy_table::{CellAlignment, Table, presets};
 use counterfoil_protocol::wire::hub::{
-    CatalogSetAnswer, ConflictRow, HubStatus, NodeRow, QuarantineRow, SalesGroup, ShopAdded,
+    CatalogExport, CatalogSetAnswer, ConflictRow, HubStatus, NodeRow, QuarantineRow, SalesGroup, ShopAdded,
     ShopRow,
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::io::{self, Write as _};
 
 /// How a command prints.
@@ -211,14 +211,12 @@ pub(super) fn row(answer: &CatalogSetAnswer) -> String {
 }
 
 /// Rows as CSV; empty for nothing, quoted where needed.
-pub(super) fn csv(rows: &[Map<String, Value>]) -> Result<(), Failure> {
+pub(super) fn csv(table: &CatalogExport) -> Result<(), Failure> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let fail = |error: csv::Error| Failure::from_chain(&error);
-    if let Some(first) = rows.first() {
-        writer.write_record(first.keys()).map_err(fail)?;
-    }
-    for row in rows {
-        let fields = row.values().map(|held| match held {
+    writer.write_record(&table.columns).map_err(fail)?;
+    for row in &table.rows {
+        let fields = row.iter().map(|held| match held {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
             other => other.to_string(),

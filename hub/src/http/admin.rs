@@ -18,11 +18,11 @@ use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{
-    CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest, NodeRow,
+    CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest, NodeRow,
     QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
 use http::{HeaderMap, Uri};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 type Hubs = State<Arc<Hub>>;
@@ -89,7 +89,7 @@ async fn export_table(
     State(hub): Hubs,
     _: Operator,
     segments: Segments,
-) -> Answer<Vec<Map<String, Value>>> {
+) -> Answer<CatalogExport> {
     let table = segments.text("table").to_owned();
     let missing = no_table(&table);
     let rows = hub.reports.call(move |reader| reader.catalog_table(&table)).await?;
@@ -208,7 +208,7 @@ async fn set_row(
     let edited = hub.edit_catalog(table.clone(), row, request.columns).await?;
     edited.map(Json).map_err(|error| match error {
         HubEditError::NoTable => no_table(&table),
-        other => ApiError::new(Code::Invalid, other.to_string()),
+        HubEditError::Refused(reason) => ApiError::new(Code::Invalid, reason),
     })
 }
 

@@ -6,8 +6,7 @@ use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::merge::Policy;
 use counterfoil_domain::{Hlc, Scalar};
 use counterfoil_migrate::{Connection, Row, SqlError, Value, params};
-use counterfoil_protocol::wire::hub::CatalogSetAnswer;
-use serde_json::Map;
+use counterfoil_protocol::wire::hub::{CatalogExport, CatalogSetAnswer};
 use std::collections::BTreeMap;
 
 /// A catalog table.
@@ -119,13 +118,13 @@ fn rows_where(
     catalog: &Connection,
     table: &TableShape,
     only: Option<&str>,
-) -> Result<Vec<Map<String, serde_json::Value>>, StoreError> {
+) -> Result<CatalogExport, StoreError> {
     let (name, columns) = (&table.name, table.columns.join(", "));
     let sql = format!("SELECT {columns} FROM {name} WHERE ?1 IS NULL OR id = ?1 ORDER BY id");
-    Ok(catalog.query_map(&sql, params![only], |row| {
-        let values = scalars(row, table.columns.len())?.into_iter().map(to_json);
-        Ok(table.columns.iter().cloned().zip(values).collect())
-    })?)
+    let rows = catalog.query_map(&sql, params![only], |row| {
+        Ok(scalars(row, table.columns.len())?.into_iter().map(to_json).collect())
+    })?;
+    Ok(CatalogExport { columns: table.columns.clone(), rows })
 }
 
 fn digest_of(catalog: &Connection) -> Result<Digest, StoreError> {
@@ -176,7 +175,7 @@ impl Reader {
     pub(crate) fn catalog_table(
         &self,
         table: &str,
-    ) -> Result<Option<Vec<Map<String, serde_json::Value>>>, StoreError> {
+    ) -> Result<Option<CatalogExport>, StoreError> {
         let shape = CatalogShape::load(&self.catalog)?;
         let table = shape.table(table);
         table.map(|table| rows_where(&self.catalog, table, None)).transpose()
@@ -191,8 +190,9 @@ impl Reader {
         let shape = CatalogShape::load(&self.catalog)?;
         let Some(table) = shape.table(table) else { return Ok(None) };
         self.catalog.snapshot(|catalog| {
-            let row = rows_where(catalog, table, Some(id))?.into_iter().next();
+            let CatalogExport { columns, rows } = rows_where(catalog, table, Some(id))?;
             let revision = revision_of(catalog)?;
+            let row = rows.into_iter().next().map(|row| columns.into_iter().zip(row).collect());
             Ok(row.map(|row| CatalogSetAnswer { revision, row }))
         })
     }

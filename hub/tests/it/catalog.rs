@@ -2,16 +2,20 @@ use crate::hub::{Client, TestHub};
 use crate::till::Till;
 use counterfoil_domain::Scalar;
 use counterfoil_migrate::{Connection, params};
-use counterfoil_protocol::wire::hub::{ConflictRow, QuarantineRow};
+use counterfoil_protocol::wire::hub::{CatalogExport, ConflictRow, QuarantineRow};
 use serde_json::{Map, Value, json};
 
 fn text(text: &str) -> Scalar {
     Scalar::Text(text.to_owned())
 }
 
+async fn products(client: &Client) -> Vec<Map<String, Value>> {
+    let CatalogExport { columns, rows } = client.admin_get("catalog/products").await;
+    rows.into_iter().map(|row| columns.iter().cloned().zip(row).collect()).collect()
+}
+
 async fn product(client: &Client, id: &str) -> Map<String, Value> {
-    let rows: Vec<Map<String, Value>> = client.admin_get("catalog/products").await;
-    rows.into_iter().find(|row| row["id"] == id).unwrap()
+    products(client).await.into_iter().find(|row| row["id"] == id).unwrap()
 }
 
 fn merged(hub: &TestHub, till: &Till) -> Option<i64> {
@@ -119,7 +123,7 @@ async fn two_hubs_fed_in_different_order_hold_the_same_catalog() {
             tills[lane].push(&client).await.unwrap();
             client.settle().await;
         }
-        let rows: Vec<Map<String, Value>> = client.admin_get("catalog/products").await;
+        let rows = products(&client).await;
         let content = rows.into_iter().map(|mut row| {
             for own in ["revision", "origin_shop_id", "last_modified_shop_id"] {
                 row.remove(own);

@@ -1,5 +1,5 @@
 use crate::hub::TestHub;
-use crate::till::{TIME_MS, Till};
+use crate::till::Till;
 use counterfoil_domain::{Document, Scalar};
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::wire::hub::{NodeRow, QuarantineRow, SalesGroup};
@@ -203,5 +203,23 @@ async fn wals_stay_below_their_limit_while_tills_push() {
         let size = std::fs::metadata(&wal).unwrap().len();
         assert!(size < 2 * 1024 * 1024, "{} has {size} bytes", wal.display());
     }
-    let _ = TIME_MS;
+}
+
+#[tokio::test]
+async fn more_tills_than_books_are_held_open_all_arrive() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let count = counterfoil_hub::limits::COPIES_OPEN_MAX + 6;
+    let mut tills = Vec::new();
+    for seed in 0..count {
+        tills.push(Till::of(&client, "Leith", u64::try_from(seed).unwrap()).await);
+    }
+    for _ in 0..2 {
+        for till in &mut tills {
+            till.sell(1);
+            till.push(&client).await.unwrap();
+        }
+    }
+    let receipts = i64::try_from(count * 2).unwrap();
+    assert_eq!(client.settle().await.receipts, receipts);
 }

@@ -15,15 +15,13 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 /// A hub that listens.
 pub(crate) struct TestHub {
     pub(crate) url: String,
     pub(crate) admin: String,
     pub(crate) dir: TempDir,
-    stop: Option<oneshot::Sender<()>>,
-    task: Option<JoinHandle<()>>,
+    _stop: oneshot::Sender<()>,
 }
 
 impl TestHub {
@@ -42,18 +40,11 @@ impl TestHub {
         let stopping = async move {
             stopped.await.ok();
         };
-        let task = tokio::spawn(async move {
+        tokio::spawn(async move {
             serve(hub, Tcp(listener), stopping).await.unwrap();
         });
         let admin = DataDir::new(dir.path()).existing_token().unwrap().unwrap();
-        Self { url, admin, dir, stop: Some(stop), task: Some(task) }
-    }
-
-    pub(crate) async fn stop(&mut self) {
-        drop(self.stop.take());
-        if let Some(task) = self.task.take() {
-            task.await.unwrap();
-        }
+        Self { url, admin, dir, _stop: stop }
     }
 
     pub(crate) fn client(&self) -> Client {

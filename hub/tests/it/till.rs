@@ -26,7 +26,7 @@ pub(crate) struct Till {
     pub(crate) token: String,
     pub(crate) book: Connection,
     pub(crate) replica: BookReplica,
-    pub(crate) dir: TempDir,
+    _dir: TempDir,
     pub(crate) seq: i64,
     chain: Chain,
     clock: HlcClock,
@@ -44,7 +44,7 @@ impl Till {
         let id = NodeId::from_uuid(uuid_v7(TIME_MS, &random));
         let token = format!("token-of-{id}");
         let (seq, chain, clock) = (0, Chain::START, HlcClock::default());
-        Self { id, token, book, replica, dir, seq, chain, clock, random, env }
+        Self { id, token, book, replica, _dir: dir, seq, chain, clock, random, env }
     }
 
     /// A till that is bound to a shop.

@@ -63,17 +63,26 @@ impl Line {
 pub(crate) struct Watched {
     stream: TcpStream,
     line: Arc<Line>,
+    /// A request went out on this connection and nothing came back.
+    waits: bool,
 }
 
 impl Watched {
     pub(crate) fn new(stream: TcpStream, line: Arc<Line>) -> Self {
-        Self { stream, line }
+        Self { stream, line, waits: false }
+    }
+
+    /// The request is answered or given up. Connections that idle in a pool say nothing.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.line.set(Stage::Idle);
+        }
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.line.set(Stage::Idle);
+        self.settle();
     }
 }
 
@@ -85,7 +94,7 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            self.line.set(Stage::Idle);
+            self.settle();
         }
         read
     }
@@ -102,6 +111,7 @@ impl AsyncWrite for Watched {
             && let Some(stage) = Stage::of_request(bytes)
         {
             self.line.set(stage);
+            self.waits = true;
         }
         written
     }

@@ -14,14 +14,20 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("replica", &["protocol", "domain"]),
     ("migrate", &[]),
     ("shop-store", &["protocol", "domain", "migrate"]),
-    ("shop-node", &["shop-store", "replica", "protocol", "domain", "migrate"]),
+    (
+        "shop-node",
+        &["shop-store", "replica", "protocol", "domain", "migrate"],
+    ),
     ("hub", &["replica", "protocol", "domain", "migrate"]),
     ("testkit", &["protocol", "domain", "migrate"]),
 ];
 
 /// What the crates without clock, disk and network may use of others.
 const PURE: [(&str, &[&str]); 2] = [
-    ("domain", &["blake3", "serde", "serde_json", "thiserror", "uuid"]),
+    (
+        "domain",
+        &["blake3", "serde", "serde_json", "thiserror", "uuid"],
+    ),
     ("protocol", &["base64", "serde", "serde_json", "thiserror"]),
 ];
 
@@ -33,14 +39,22 @@ fn is_test_crate(manifest: &Manifest) -> bool {
 }
 
 fn listed<'a>(list: &'a [(&str, &'a [&str])], name: &str) -> Option<&'a [&'a str]> {
-    list.iter().find(|(known, _)| *known == name).map(|(_, may_use)| *may_use)
+    list.iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, may_use)| *may_use)
 }
 
 /// Arrows between crates point the way ARCHITECTURE.md says.
 pub fn arrows(repo: &Repo) -> Vec<String> {
     let mut findings = Vec::new();
-    for manifest in manifests(repo).iter().filter(|manifest| !is_test_crate(manifest)) {
-        let name = manifest.name.strip_prefix(OWN_PREFIX).unwrap_or(&manifest.name);
+    for manifest in manifests(repo)
+        .iter()
+        .filter(|manifest| !is_test_crate(manifest))
+    {
+        let name = manifest
+            .name
+            .strip_prefix(OWN_PREFIX)
+            .unwrap_or(&manifest.name);
         let Some(may_use) = listed(&ARROWS, name) else {
             findings.push(format!(
                 "{}Cargo.toml: the crate `{name}` is not on the map: add its arrows to \
@@ -76,9 +90,18 @@ pub fn arrows(repo: &Repo) -> Vec<String> {
 pub fn pure_crates(repo: &Repo) -> Vec<String> {
     let mut findings = Vec::new();
     for manifest in manifests(repo) {
-        let name = manifest.name.strip_prefix(OWN_PREFIX).unwrap_or(&manifest.name);
-        let Some(may_use) = listed(&PURE, name) else { continue };
-        for used in manifest.uses.iter().filter(|used| !used.starts_with(OWN_PREFIX)) {
+        let name = manifest
+            .name
+            .strip_prefix(OWN_PREFIX)
+            .unwrap_or(&manifest.name);
+        let Some(may_use) = listed(&PURE, name) else {
+            continue;
+        };
+        for used in manifest
+            .uses
+            .iter()
+            .filter(|used| !used.starts_with(OWN_PREFIX))
+        {
             if !may_use.contains(&used.as_str()) {
                 findings.push(format!(
                     "{}Cargo.toml: `{name}` takes values and returns values, so it may not use \
@@ -94,10 +117,15 @@ pub fn pure_crates(repo: &Repo) -> Vec<String> {
 
 /// Every crate takes the workspace's lints.
 pub fn lints_are_inherited(repo: &Repo) -> Vec<String> {
-    let missing = manifests(repo).into_iter().filter(|manifest| !manifest.inherits_lints);
+    let missing = manifests(repo)
+        .into_iter()
+        .filter(|manifest| !manifest.inherits_lints);
     missing
         .map(|manifest| {
-            format!("{}Cargo.toml: add `[lints]` with `workspace = true`", manifest.folder)
+            format!(
+                "{}Cargo.toml: add `[lints]` with `workspace = true`",
+                manifest.folder
+            )
         })
         .collect()
 }
@@ -106,7 +134,10 @@ pub fn lints_are_inherited(repo: &Repo) -> Vec<String> {
 pub fn names_say_something(repo: &Repo) -> Vec<String> {
     let mut findings = Vec::new();
     for manifest in manifests(repo) {
-        let name = manifest.name.strip_prefix(OWN_PREFIX).unwrap_or(&manifest.name);
+        let name = manifest
+            .name
+            .strip_prefix(OWN_PREFIX)
+            .unwrap_or(&manifest.name);
         if EMPTY_NAMES.contains(&name) {
             findings.push(format!(
                 "{}Cargo.toml: `{name}` says nothing: name the crate after what is in it",
@@ -118,7 +149,9 @@ pub fn names_say_something(repo: &Repo) -> Vec<String> {
         let module = path.trim_end_matches("/mod.rs").trim_end_matches(".rs");
         let module = module.rsplit('/').next().unwrap_or(module);
         if EMPTY_NAMES.contains(&module) {
-            findings.push(format!("{path}: `{module}` says nothing: name it after what is in it"));
+            findings.push(format!(
+                "{path}: `{module}` says nothing: name it after what is in it"
+            ));
         }
     }
     findings
@@ -135,19 +168,46 @@ mod tests {
 
     #[test]
     fn an_arrow_the_wrong_way_is_found() {
-        let good = manifest("hub", "[dependencies]\ncounterfoil-replica.workspace = true\n");
-        let bad = manifest("domain", "[dependencies]\ncounterfoil-protocol.workspace = true\n");
+        let good = manifest(
+            "hub",
+            "[dependencies]\ncounterfoil-replica.workspace = true\n",
+        );
+        let bad = manifest(
+            "domain",
+            "[dependencies]\ncounterfoil-protocol.workspace = true\n",
+        );
         let path = "crates/domain/Cargo.toml";
-        check(arrows, [("hub/Cargo.toml", &good)], [(path, &bad)], "may not use `protocol`");
+        check(
+            arrows,
+            [("hub/Cargo.toml", &good)],
+            [(path, &bad)],
+            "may not use `protocol`",
+        );
         let new = manifest("cloud", "");
-        check(arrows, [], [("crates/cloud/Cargo.toml", &new)], "not on the map");
+        check(
+            arrows,
+            [],
+            [("crates/cloud/Cargo.toml", &new)],
+            "not on the map",
+        );
     }
 
     #[test]
     fn tests_of_a_crate_reach_no_further_than_testkit() {
-        let good = manifest("hub", "[dev-dependencies]\ncounterfoil-testkit.workspace = true\n");
-        let bad = manifest("hub", "[dev-dependencies]\ncounterfoil-shop-node.workspace = true\n");
-        check(arrows, [("hub/Cargo.toml", &good)], [("hub/Cargo.toml", &bad)], "below tests/");
+        let good = manifest(
+            "hub",
+            "[dev-dependencies]\ncounterfoil-testkit.workspace = true\n",
+        );
+        let bad = manifest(
+            "hub",
+            "[dev-dependencies]\ncounterfoil-shop-node.workspace = true\n",
+        );
+        check(
+            arrows,
+            [("hub/Cargo.toml", &good)],
+            [("hub/Cargo.toml", &bad)],
+            "below tests/",
+        );
     }
 
     #[test]
@@ -155,7 +215,12 @@ mod tests {
         let good = manifest("domain", "[dependencies]\nserde.workspace = true\n");
         let bad = manifest("domain", "[dependencies]\ntokio.workspace = true\n");
         let path = "crates/domain/Cargo.toml";
-        check(pure_crates, [(path, &good)], [(path, &bad)], "may not use `tokio`");
+        check(
+            pure_crates,
+            [(path, &good)],
+            [(path, &bad)],
+            "may not use `tokio`",
+        );
     }
 
     #[test]
@@ -163,14 +228,29 @@ mod tests {
         let good = manifest("hub", "[lints]\nworkspace = true\n");
         let bad = manifest("hub", "");
         let path = "hub/Cargo.toml";
-        check(lints_are_inherited, [(path, &good)], [(path, &bad)], "workspace = true");
+        check(
+            lints_are_inherited,
+            [(path, &good)],
+            [(path, &bad)],
+            "workspace = true",
+        );
     }
 
     #[test]
     fn an_empty_name_is_found() {
         let bad = manifest("utils", "");
-        check(names_say_something, [], [("crates/utils/Cargo.toml", &bad)], "says nothing");
+        check(
+            names_say_something,
+            [],
+            [("crates/utils/Cargo.toml", &bad)],
+            "says nothing",
+        );
         let good = [("hub/src/limits.rs", "")];
-        check(names_say_something, good, [("hub/src/helpers/mod.rs", "")], "says nothing");
+        check(
+            names_say_something,
+            good,
+            [("hub/src/helpers/mod.rs", "")],
+            "says nothing",
+        );
     }
 }

@@ -9,13 +9,34 @@ pub const PACKAGES_MAX: usize = 465;
 /// A second engine in one process breaks the POSIX locks of the first, and TLS stacks come with C
 /// of their own; one of the latter is enough.
 const FORBIDDEN: [(&str, &str); 7] = [
-    ("libsqlite3-sys", "it is a second SQLite in the process; use libsql"),
-    ("rusqlite", "it is a second SQLite in the process; use libsql"),
-    ("sqlx-sqlite", "it is a second SQLite in the process; use libsql"),
-    ("openssl-sys", "it needs a system library; use rustls with ring"),
-    ("native-tls", "it differs on every system; use rustls with ring"),
-    ("aws-lc-sys", "it needs cmake and is a second C crypto library; use rustls with ring"),
-    ("boring-sys", "it is a second TLS stack; use rustls with ring"),
+    (
+        "libsqlite3-sys",
+        "it is a second SQLite in the process; use libsql",
+    ),
+    (
+        "rusqlite",
+        "it is a second SQLite in the process; use libsql",
+    ),
+    (
+        "sqlx-sqlite",
+        "it is a second SQLite in the process; use libsql",
+    ),
+    (
+        "openssl-sys",
+        "it needs a system library; use rustls with ring",
+    ),
+    (
+        "native-tls",
+        "it differs on every system; use rustls with ring",
+    ),
+    (
+        "aws-lc-sys",
+        "it needs cmake and is a second C crypto library; use rustls with ring",
+    ),
+    (
+        "boring-sys",
+        "it is a second TLS stack; use rustls with ring",
+    ),
 ];
 
 /// Packages of which there may be one version only.
@@ -81,7 +102,12 @@ pub fn one_engine(repo: &Repo) -> Vec<String> {
         }
     }
     for name in SINGLE {
-        if packages.iter().filter(|package| package.name == name).count() > 1 {
+        if packages
+            .iter()
+            .filter(|package| package.name == name)
+            .count()
+            > 1
+        {
             findings.push(format!(
                 "Cargo.lock: `{name}` is there more than once: bring its users to one version \
                  (`cargo tree -d`)"
@@ -98,7 +124,9 @@ mod tests {
 
     fn lock(packages: &[(&str, &str)]) -> String {
         let block = |(name, source): &(&str, &str)| {
-            format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{source}\"\n\n")
+            format!(
+                "[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{source}\"\n\n"
+            )
         };
         packages.iter().map(block).collect()
     }
@@ -107,7 +135,12 @@ mod tests {
     fn a_lock_file_over_budget_or_missing_is_found() {
         let good = lock(&[("serde", SOURCE)]);
         let bad = lock(&vec![("serde", SOURCE); PACKAGES_MAX + 1]);
-        check(budget, [("Cargo.lock", &good)], [("Cargo.lock", &bad)], "the budget is");
+        check(
+            budget,
+            [("Cargo.lock", &good)],
+            [("Cargo.lock", &bad)],
+            "the budget is",
+        );
         check(budget, [("Cargo.lock", &good)], [], "missing");
     }
 
@@ -115,18 +148,32 @@ mod tests {
     fn a_source_that_is_not_crates_io_is_found() {
         let good = lock(&[("serde", SOURCE)]);
         let bad = lock(&[("serde", "git+https://example.com/serde#0")]);
-        check(sources, [("Cargo.lock", &good)], [("Cargo.lock", &bad)], "comes from git+");
+        check(
+            sources,
+            [("Cargo.lock", &good)],
+            [("Cargo.lock", &bad)],
+            "comes from git+",
+        );
     }
 
     #[test]
     fn a_second_engine_or_tls_stack_is_found() {
-        let good = lock(&[("libsql-ffi", SOURCE), ("libsql-rusqlite", SOURCE), ("rustls", SOURCE)]);
+        let good = lock(&[
+            ("libsql-ffi", SOURCE),
+            ("libsql-rusqlite", SOURCE),
+            ("rustls", SOURCE),
+        ]);
         let path = "Cargo.lock";
         for (name, wanted) in [("rusqlite", "second SQLite"), ("aws-lc-sys", "ring")] {
             let bad = lock(&[(name, SOURCE)]);
             check(one_engine, [(path, &good)], [(path, &bad)], wanted);
         }
         let twice = lock(&[("rustls", SOURCE), ("rustls", SOURCE)]);
-        check(one_engine, [(path, &good)], [(path, &twice)], "more than once");
+        check(
+            one_engine,
+            [(path, &good)],
+            [(path, &twice)],
+            "more than once",
+        );
     }
 }

@@ -27,10 +27,16 @@ pub fn manifests(repo: &Repo) -> Vec<Manifest> {
 }
 
 fn parse(folder: &str, text: &str) -> Manifest {
-    let mut manifest = Manifest { folder: folder.to_owned(), ..Manifest::default() };
+    let mut manifest = Manifest {
+        folder: folder.to_owned(),
+        ..Manifest::default()
+    };
     let mut section = "";
     for line in text.lines().map(str::trim) {
-        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(header) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             section = header.trim_matches(['[', ']']);
             // `[dependencies.name]` is a section of its own.
             if let Some((kind, name)) = section.rsplit_once('.')
@@ -40,7 +46,9 @@ fn parse(folder: &str, text: &str) -> Manifest {
             }
             continue;
         }
-        let Some((key, value)) = line.split_once('=') else { continue };
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
         let (key, value) = (key.trim(), value.trim());
         if key.starts_with('#') {
             continue;
@@ -68,7 +76,9 @@ fn dependency_list<'a>(manifest: &'a mut Manifest, section: &str) -> Option<&'a 
 
 /// The package behind a dependency, which may be renamed.
 fn package_of(key: &str, value: &str) -> String {
-    let renamed = value.split_once("package = \"").and_then(|(_, rest)| rest.split('"').next());
+    let renamed = value
+        .split_once("package = \"")
+        .and_then(|(_, rest)| rest.split('"').next());
     let name = renamed.unwrap_or_else(|| key.split('.').next().unwrap_or(key));
     name.trim_matches('"').to_owned()
 }

@@ -37,7 +37,9 @@ impl Repo {
                 let path = format!("{folder}{name}");
                 let at_root = format!("/{path}");
                 if SKIPPED.contains(&name.as_str())
-                    || ignored.lines().any(|line| line.trim_end_matches('/') == at_root)
+                    || ignored
+                        .lines()
+                        .any(|line| line.trim_end_matches('/') == at_root)
                 {
                     continue;
                 }
@@ -46,8 +48,11 @@ impl Repo {
                     folders.push(format!("{path}/"));
                 } else if kind.is_file() {
                     // Somebody's editor may remove its own file meanwhile.
-                    let Ok(bytes) = std::fs::read(entry.path()) else { continue };
-                    repo.files.insert(path, String::from_utf8(bytes).unwrap_or_default());
+                    let Ok(bytes) = std::fs::read(entry.path()) else {
+                        continue;
+                    };
+                    repo.files
+                        .insert(path, String::from_utf8(bytes).unwrap_or_default());
                 }
             }
         }
@@ -57,12 +62,16 @@ impl Repo {
     /// A made-up repository, to show that a rule fails.
     pub fn of<const N: usize>(files: [(&str, &str); N]) -> Self {
         let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
-        Self { files: files.into() }
+        Self {
+            files: files.into(),
+        }
     }
 
     /// All files, ascending by path.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+        self.files
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
     /// The Rust sources.
@@ -83,7 +92,10 @@ impl Repo {
     /// Whether there is such a folder, named with or without `/` at its end.
     pub fn has_folder(&self, path: &str) -> bool {
         let folder = format!("{}/", path.trim_end_matches('/'));
-        self.files.range(folder.clone()..).next().is_some_and(|(found, _)| found.starts_with(&folder))
+        self.files
+            .range(folder.clone()..)
+            .next()
+            .is_some_and(|(found, _)| found.starts_with(&folder))
     }
 }
 

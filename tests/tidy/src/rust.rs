@@ -7,7 +7,11 @@ pub fn code_of(text: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let (keep, skip) = token(rest, first, code.chars().next_back());
         code.push_str(&rest[..keep]);
-        code.extend(rest[keep..keep + skip].chars().filter(|found| *found == '\n'));
+        code.extend(
+            rest[keep..keep + skip]
+                .chars()
+                .filter(|found| *found == '\n'),
+        );
         rest = &rest[keep + skip..];
     }
     code
@@ -81,7 +85,9 @@ fn character(rest: &str) -> Option<usize> {
         let end = inside.get(2..)?.find('\'')?;
         return Some(1 + 2 + end + 1);
     }
-    inside[first.len_utf8()..].starts_with('\'').then_some(1 + first.len_utf8() + 1)
+    inside[first.len_utf8()..]
+        .starts_with('\'')
+        .then_some(1 + first.len_utf8() + 1)
 }
 
 /// Whether a word stands in the code, alone.
@@ -99,7 +105,9 @@ pub fn functions(code: &str) -> impl Iterator<Item = &str> {
     code.match_indices("fn ").filter_map(|(at, found)| {
         let begins = !code[..at].ends_with(|last: char| last.is_alphanumeric() || last == '_');
         let name = &code[at + found.len()..];
-        let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+        let end = name
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(name.len());
         (begins && end > 0).then_some(&name[..end])
     })
 }

@@ -12,5 +12,8 @@ pub(crate) fn check<const N: usize, const M: usize>(
 ) {
     assert_eq!(rule(&Repo::of(good)), Vec::<String>::new());
     let findings = rule(&Repo::of(bad));
-    assert!(findings.iter().any(|found| found.contains(wanted)), "no `{wanted}` in {findings:?}");
+    assert!(
+        findings.iter().any(|found| found.contains(wanted)),
+        "no `{wanted}` in {findings:?}"
+    );
 }

@@ -274,6 +274,15 @@ pub struct CatalogSetAnswer {
     pub row: serde_json::Map<String, serde_json::Value>,
 }
 
+/// `GET /v1/admin/catalog/{table}`: a whole table, deleted rows included.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CatalogExport {
+    /// Names of the columns, in the schema's order.
+    pub columns: Vec<String>,
+    /// Values in the order of the columns; rows by id.
+    pub rows: Vec<Vec<serde_json::Value>>,
+}
+
 /// A record that stepped aside.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct QuarantineRow {

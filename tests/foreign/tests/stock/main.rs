@@ -5,9 +5,9 @@
 )]
 
 #[path = "../../../../crates/replica/tests/replication/server.rs"]
+#[expect(dead_code, reason = "shared with crates/replica, which uses all of it")]
 mod server;
 #[path = "../../../../crates/replica/tests/replication/support.rs"]
-#[expect(dead_code, reason = "shared with crates/replica, which uses all of it")]
 mod support;
 
 use std::{path::Path, sync::Arc};

@@ -1,0 +1,120 @@
+//! What a sale costs at the till, beside a plain libSQL transaction that writes the same rows.
+//!
+//! `cargo bench -p counterfoil-shop-store` prints a table. Both sides run in turns in one process, on
+//! one disk, with `synchronous = FULL` read back, so that the ratio holds whatever else the machine
+//! does.
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark may stop")]
+#![expect(clippy::float_arithmetic, reason = "a ratio is for people")]
+
+use counterfoil_migrate::{Connection, Kind, open_and_migrate, params};
+use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest};
+use counterfoil_shop_store::record::Entry;
+use counterfoil_shop_store::{Paths, ShopStore};
+use counterfoil_testkit::{SeededRandom, TempDir};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const WARM_UP: usize = 200;
+const SALES: usize = 3_000;
+const LINES: i64 = 4;
+const NOW_MS: i64 = 1_291_192_000_000;
+
+fn main() {
+    let dir = TempDir::new("bench-sale");
+    let paths = Paths::of(dir.path());
+    let mut store =
+        ShopStore::open(&paths, NOW_MS, Arc::new(SeededRandom::new(1))).expect("the store opens");
+    let plain = open_and_migrate(dir.join("plain.db"), Kind::Book, NOW_MS).expect("opens");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP + SALES {
+        let request = request();
+        let started = Instant::now();
+        sell(&mut store, &request);
+        let sold = started.elapsed();
+        let started = Instant::now();
+        write_plain(&plain, i64::try_from(round).expect("small") + 1);
+        let written = started.elapsed();
+        if round >= WARM_UP {
+            ours.push(sold);
+            theirs.push(written);
+        }
+    }
+    println!("save a 4-line sale, {SALES} times in turns, synchronous = FULL\n");
+    println!("{:<34} {:>10} {:>10}", "", "median", "p99");
+    let (median_ours, p99_ours) = figures(&mut ours);
+    let (median_theirs, p99_theirs) = figures(&mut theirs);
+    row("Counterfoil (journal, chain, checks)", median_ours, p99_ours);
+    row("plain libSQL, the same rows", median_theirs, p99_theirs);
+    let ratio = |ours: Duration, theirs: Duration| ours.as_secs_f64() / theirs.as_secs_f64();
+    println!(
+        "{:<36} {:>8.2} {:>10.2}",
+        "ratio",
+        ratio(median_ours, median_theirs),
+        ratio(p99_ours, p99_theirs)
+    );
+}
+
+fn row(name: &str, median: Duration, p99: Duration) {
+    println!("{name:<36} {:>6.3} ms {:>7.3} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+}
+
+fn figures(times: &mut [Duration]) -> (Duration, Duration) {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    (at(50), at(99))
+}
+
+fn request() -> ReceiptRequest {
+    let line = |sku: i64| LineRequest {
+        sku: format!("SKU{sku}"),
+        quantity: "2".to_owned(),
+        unit_price: Some("2.55".to_owned()),
+        description: Some("WHITE HANGING HEART T-LIGHT HOLDER".to_owned()),
+    };
+    ReceiptRequest {
+        id: None,
+        lines: (0..LINES).map(line).collect(),
+        tender: "cash".to_owned(),
+        customer: None,
+        employee: None,
+        refund_of: None,
+    }
+}
+
+fn sell(store: &mut ShopStore, request: &ReceiptRequest) {
+    let document = store.draft_receipt(request, false, NOW_MS).expect("a sale");
+    store.record(Entry { id: None, document, now_ms: NOW_MS }).expect("recorded");
+}
+
+/// The same rows in the same tables, by a program without a journal to keep in order.
+fn write_plain(conn: &Connection, seq: i64) {
+    conn.transaction(|tx| -> Result<(), counterfoil_migrate::SqlError> {
+        let mut id = [7_u8; 16];
+        id[..8].copy_from_slice(&seq.to_be_bytes());
+        tx.execute(
+            "INSERT INTO journal (seq, id, hlc, topic, priority, payload, chain) \
+             VALUES (?1, ?2, ?3, 1, 1, NULL, ?4)",
+            params![seq, id.to_vec(), seq, vec![9_u8; 32]],
+        )?;
+        tx.execute(
+            "INSERT INTO receipt (seq, trial, series, number, at_ms, currency, total_minor) \
+             VALUES (?1, 1, 'T1', ?1, ?2, 'GBP', 2040)",
+            params![seq, NOW_MS],
+        )?;
+        for line in 1..=LINES {
+            tx.execute(
+                "INSERT INTO receipt_line (seq, line, sku, description, quantity_milli, \
+                 unit_price_mills, amount_minor) VALUES (?1, ?2, ?3, ?4, 2000, 2550, 510)",
+                params![seq, line, format!("SKU{line}"), "WHITE HANGING HEART T-LIGHT HOLDER"],
+            )?;
+        }
+        tx.execute(
+            "INSERT INTO payment (seq, payment, tender, amount_minor) VALUES (?1, 1, 'cash', 2040)",
+            [seq],
+        )?;
+        Ok(())
+    })
+    .expect("written");
+}
