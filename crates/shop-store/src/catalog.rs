@@ -24,6 +24,23 @@ pub struct Product {
     pub price: Option<UnitPrice>,
 }
 
+/// The columns of a [`Product`]; `?2` is the time, `?3` the shop.
+macro_rules! product_sql {
+    ($condition:literal) => {
+        concat!(
+            "SELECT p.id, coalesce(p.name, p.id), coalesce((SELECT d.price_mills FROM temp.prices d \
+             WHERE d.product = p.id AND d.deleted = 0 AND d.price_mills IS NOT NULL \
+             AND coalesce(d.valid_from_ms, 0) <= ?2 AND (d.shop IS NULL OR d.shop = ?3) \
+             ORDER BY d.shop IS NULL, coalesce(d.valid_from_ms, 0) DESC, d.id LIMIT 1), p.price_mills) \
+             FROM temp.products p WHERE p.deleted = 0 AND ",
+            $condition
+        )
+    };
+}
+
+const PRODUCT_BY_CODE: &str = product_sql!("p.id = ?1");
+const PRODUCT_BY_BARCODE: &str = product_sql!("p.barcode = ?1 ORDER BY p.id LIMIT 1");
+
 /// The bookkeeping columns that a row shows apart.
 const SHOWN_APART: [&str; 6] =
     ["id", "origin_shop_id", "last_modified_shop_id", "last_modified_at", "revision", "versions"];
@@ -95,28 +112,21 @@ impl ShopStore {
     /// [`StoreError::UnknownProduct`].
     pub fn product(&self, code: &str, now_ms: i64) -> Result<Product, StoreError> {
         let sku = normalize_code(code);
-        let read = |row: &counterfoil_migrate::Row<'_>| {
-            Ok((row.get::<String>(0)?, row.get::<Option<String>>(1)?, row.get::<Option<i64>>(2)?))
-        };
-        let by_code = "SELECT id, name, price_mills FROM temp.products WHERE id = ?1 AND deleted = 0";
-        let by_barcode = "SELECT id, name, price_mills FROM temp.products \
-                          WHERE barcode = ?1 AND deleted = 0 ORDER BY id LIMIT 1";
-        let found = match self.conn.query_optional(by_code, [sku.clone()], read)? {
-            Some(found) => Some(found),
-            None => self.conn.query_optional(by_barcode, [code.trim()], read)?,
-        };
-        let (sku, name, list) = found.ok_or(StoreError::UnknownProduct(sku))?;
         let shop = self.binding.as_ref().map(|binding| binding.shop.to_string());
-        let dated = self.conn.query_optional(
-            "SELECT price_mills FROM temp.prices WHERE product = ?1 AND deleted = 0 \
-             AND price_mills IS NOT NULL AND coalesce(valid_from_ms, 0) <= ?2 \
-             AND (shop IS NULL OR shop = ?3) \
-             ORDER BY shop IS NULL, coalesce(valid_from_ms, 0) DESC, id LIMIT 1",
-            params![sku.clone(), now_ms, shop],
-            |row| row.get(0),
-        )?;
-        let price = dated.or(list).map(UnitPrice::from_mills);
-        Ok(Product { name: name.unwrap_or_else(|| sku.clone()), sku, price })
+        let find = |sql, key: &str| {
+            self.conn.query_optional(sql, params![key, now_ms, shop.as_deref()], |row| {
+                Ok(Product {
+                    sku: row.get(0)?,
+                    name: row.get(1)?,
+                    price: row.get::<Option<i64>>(2)?.map(UnitPrice::from_mills),
+                })
+            })
+        };
+        let found = match find(PRODUCT_BY_CODE, &sku)? {
+            Some(found) => Some(found),
+            None => find(PRODUCT_BY_BARCODE, code.trim())?,
+        };
+        found.ok_or(StoreError::UnknownProduct(sku))
     }
 
     /// A digest over the catalog as it came from the hub, without this node's pending edits.

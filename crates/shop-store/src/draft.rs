@@ -63,8 +63,7 @@ impl ShopStore {
             let quantity =
                 if refund { Quantity::from_milli(-quantity.milli) } else { quantity };
             let asked = request.unit_price.as_deref().map(UnitPrice::parse).transpose()?;
-            let known = self.product(&request.sku, now_ms);
-            let (sku, name, price) = match (known, asked) {
+            let (sku, name, price) = match (self.product(&request.sku, now_ms), asked) {
                 (Ok(product), asked) => (product.sku, product.name, asked.or(product.price)),
                 // A price was named: sell it, the catalog can learn about it later.
                 (Err(StoreError::UnknownProduct(sku)), Some(price)) => {

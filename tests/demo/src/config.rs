@@ -27,7 +27,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Documents that each till records without --data
-    #[arg(long, value_name = "N", default_value_t = 100, hide = true,
+    #[arg(long, value_name = "N", default_value_t = 300, hide = true,
           value_parser = clap::value_parser!(u64).range(20..=100_000))]
     pub documents: u64,
     /// Write the report as JSON to this file

@@ -25,7 +25,7 @@ pub(crate) const PARALLEL_MAX: usize = 6;
 
 const POLL_PAUSE: Duration = Duration::from_millis(100);
 /// A till that lags behind is asked to sync this often; its own timer may be slower than a demo.
-const NUDGE_EVERY: Duration = Duration::from_secs(2);
+const NUDGE_EVERY: Duration = Duration::from_secs(1);
 /// How long a killed hub stays away.
 const HUB_ABSENCE: Duration = Duration::from_millis(400);
 /// Bytes that tills must have sent before the hub is killed "while tills push".

@@ -6,6 +6,7 @@ use counterfoil_demo::{Config, Options, Report, Style, Timeline};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The checks found a difference; the codes stand in the help text.
 const EXIT_DIFFERENCE: u8 = 3;
@@ -33,7 +34,7 @@ async fn tell(config: Config, json: Option<&Path>, timeline: &Timeline) -> anyho
     let report = tokio::select! {
         report = counterfoil_demo::run(&config, timeline) => report?,
         // The processes end when the story is dropped.
-        interrupted = tokio::signal::ctrl_c() => {
+        interrupted = interrupted() => {
             interrupted?;
             anyhow::bail!("interrupted");
         }
@@ -45,4 +46,13 @@ async fn tell(config: Config, json: Option<&Path>, timeline: &Timeline) -> anyho
     }
     timeline.text(&report.to_text(timeline.style()));
     Ok(report)
+}
+
+/// Ctrl-C, or SIGTERM.
+async fn interrupted() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
+    }
 }

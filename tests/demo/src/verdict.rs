@@ -87,7 +87,7 @@ impl Books {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         let series = db.query_map(
-            "SELECT s.name || '/' || n.lane || ' ' || r.series, count(*), min(number), max(number)
+            "SELECT s.name || '/' || n.lane || ' ' || r.series, count(*), min(r.number), max(r.number)
              FROM receipt r JOIN node n ON n.number = r.node JOIN shop s ON s.id = n.shop
              GROUP BY r.node, r.series",
             (),

@@ -225,7 +225,8 @@ async fn sell(
     documents: u64,
     victims: &[usize],
 ) -> anyhow::Result<Vec<Trader>> {
-    let before = (fleet.account().documents(), money_in(fleet));
+    let documents_before = fleet.account().documents();
+    let money_before = money_in(fleet);
     let work: Vec<_> = traders
         .into_iter()
         .enumerate()
@@ -246,8 +247,8 @@ async fn sell(
         Ok(trader)
     })
     .await?;
-    let recorded = plural(fleet.account().documents() - before.0, "document");
-    let money = money(money_in(fleet) - before.1);
+    let recorded = plural(fleet.account().documents() - documents_before, "document");
+    let money = money(money_in(fleet) - money_before);
     fleet.say("tills", format!("{recorded} recorded, {money} GBP"));
     Ok(traders)
 }
