@@ -10,7 +10,7 @@ use crate::store::{HubEditError, NodeBook, Step, Store, StoreError};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{NodeId, Priority};
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
-use counterfoil_replica::Rotation;
+use counterfoil_replica::{Chain, Rotation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -28,7 +28,10 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Notes that the node pushed.
     pub(crate) fn wake(&self, node: NodeId) {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        self.nodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(node);
         self.news.notify_one();
     }
 
@@ -55,7 +58,10 @@ impl From<ConsolidateError> for crate::http::ApiError {
 }
 
 fn log(error: &ConsolidateError) {
-    tracing::error!(error = error as &dyn std::error::Error, "consolidation stopped");
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "consolidation stopped"
+    );
 }
 
 impl Hub {
@@ -94,7 +100,11 @@ impl Hub {
         let known = self.lookups.call(|reader| reader.node_ids()).await?;
         let mut nodes = self.inbox.take();
         for node in known {
-            if self.copies.has_book(node).map_err(ConsolidateError::Files)? {
+            if self
+                .copies
+                .has_book(node)
+                .map_err(ConsolidateError::Files)?
+            {
                 nodes.insert(node);
             }
         }
@@ -136,9 +146,9 @@ impl Hub {
     /// A node's book, held; `None` when nothing whole has arrived yet.
     async fn held_book(&self, node: NodeId) -> Result<Option<(Held, NodeBook)>, ConsolidateError> {
         let held = self.copies.book(node).await?;
-        let info = self.copies.info(held).await?;
-        let (held, info) = info;
-        if info.generation == 1 && info.committed_frame_no == 0 {
+        let (held, info) = self.copies.info(held).await?;
+        // Attaching an empty file would write it.
+        if info.committed_frame_no == 0 && info.chain_start == Chain::of_base(&[]) {
             return Ok(None);
         }
         let path = self.copies.book_path(node);
@@ -148,7 +158,9 @@ impl Hub {
 
     /// Which priorities have entries that wait.
     async fn survey(&self, node: NodeId) -> Result<Vec<Priority>, ConsolidateError> {
-        let Some((held, book)) = self.held_book(node).await? else { return Ok(Vec::new()) };
+        let Some((held, book)) = self.held_book(node).await? else {
+            return Ok(Vec::new());
+        };
         let waiting = self.writer.call(move |store| store.survey(&book)).await;
         drop(held);
         Ok(waiting?)
@@ -156,8 +168,13 @@ impl Hub {
 
     /// Moves one batch; whether more may follow.
     async fn step(&self, node: NodeId, priority: Priority) -> Result<bool, ConsolidateError> {
-        let Some((held, book)) = self.held_book(node).await? else { return Ok(false) };
-        let step = self.writer.call(move |store| store.consolidate(&book, priority)).await;
+        let Some((held, book)) = self.held_book(node).await? else {
+            return Ok(false);
+        };
+        let step = self
+            .writer
+            .call(move |store| store.consolidate(&book, priority))
+            .await;
         drop(held);
         Ok(match step? {
             Step::Moved { entries, more } => {
@@ -180,7 +197,11 @@ impl Hub {
                 continue;
             }
             // The writer is idle on the catalog: only this task uses it, and it waits here.
-            match self.copies.work(held, move |copy| copy.checkpoint_if_over(limit)).await? {
+            match self
+                .copies
+                .work(held, move |copy| copy.checkpoint_if_over(limit))
+                .await?
+            {
                 Rotation::Rotated { generation, .. } => {
                     tracing::info!(generation, "the catalog began a generation");
                 }
@@ -193,7 +214,11 @@ impl Hub {
     async fn rotate(&self, node: NodeId) -> Result<(), ConsolidateError> {
         let held = self.copies.book(node).await?;
         let limit = self.config.wal_limit_bytes;
-        match self.copies.work(held, move |copy| copy.checkpoint_if_over(limit)).await? {
+        match self
+            .copies
+            .work(held, move |copy| copy.checkpoint_if_over(limit))
+            .await?
+        {
             Rotation::Rotated { generation, .. } => {
                 tracing::info!(%node, generation, "the book began a generation");
             }
@@ -223,7 +248,10 @@ impl Hub {
         }
         self.publish().await?;
         let (table, row) = target;
-        let answer = self.reports.call(move |reader| reader.catalog_row(&table, &row)).await?;
+        let answer = self
+            .reports
+            .call(move |reader| reader.catalog_row(&table, &row))
+            .await?;
         Ok(answer.ok_or(HubEditError::NoTable))
     }
 }

@@ -49,7 +49,13 @@ impl Copies {
     /// Names the folder of the books and the catalog; opens nothing.
     pub fn new(env: Env, books: PathBuf, catalog_path: PathBuf) -> Self {
         let open = Mutex::default();
-        Self { env, books, catalog_path, catalog: Slot::default(), open }
+        Self {
+            env,
+            books,
+            catalog_path,
+            catalog: Slot::default(),
+            open,
+        }
     }
 
     /// Path of a node's book.
@@ -71,7 +77,8 @@ impl Copies {
     /// [`CopyFailure::Copy`].
     pub async fn book(&self, node: NodeId) -> Result<Held, CopyFailure> {
         let slot = self.slot(node);
-        self.hold(slot, self.book_path(node), CopyKind::Pushed).await
+        self.hold(slot, self.book_path(node), CopyKind::Pushed)
+            .await
     }
 
     /// Takes the catalog.
@@ -80,7 +87,8 @@ impl Copies {
     /// [`CopyFailure::Copy`].
     pub async fn catalog(&self) -> Result<Held, CopyFailure> {
         let slot = Arc::clone(&self.catalog);
-        self.hold(slot, self.catalog_path.clone(), CopyKind::Written).await
+        self.hold(slot, self.catalog_path.clone(), CopyKind::Written)
+            .await
     }
 
     async fn hold(&self, slot: Slot, path: PathBuf, kind: CopyKind) -> Result<Held, CopyFailure> {
@@ -140,8 +148,13 @@ impl Copies {
             return Arc::clone(slot);
         }
         while open.slots.len() >= COPIES_OPEN_MAX {
-            let idle = open.slots.iter().filter(|(_, (_, slot))| Arc::strong_count(slot) == 1);
-            let oldest = idle.min_by_key(|(_, (used, _))| *used).map(|(node, _)| *node);
+            let idle = open
+                .slots
+                .iter()
+                .filter(|(_, (_, slot))| Arc::strong_count(slot) == 1);
+            let oldest = idle
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(node, _)| *node);
             let Some(oldest) = oldest else { break };
             open.slots.remove(&oldest);
         }

@@ -50,7 +50,11 @@ pub enum DataDirError {
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_path_buf();
-    move |source| DataDirError::Io { action, path, source }
+    move |source| DataDirError::Io {
+        action,
+        path,
+        source,
+    }
 }
 
 impl DataDir {
@@ -102,7 +106,9 @@ impl DataDir {
         if self.hub_db().is_file() {
             return Ok(());
         }
-        Err(DataDirError::Missing { path: self.root.clone() })
+        Err(DataDirError::Missing {
+            path: self.root.clone(),
+        })
     }
 
     /// Takes the folder; `None` when another process has it.
@@ -111,7 +117,11 @@ impl DataDir {
     /// [`DataDirError::Io`].
     pub fn own(&self) -> Result<Option<Ownership>, DataDirError> {
         let path = self.root.join("hub.lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
         let file = file.map_err(io_error("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Ownership { _lock: file })),
@@ -185,7 +195,9 @@ impl DataDir {
     /// [`DataDirError::Io`].
     pub fn withdraw(&self, env: &Env) -> Result<(), DataDirError> {
         let path = self.running_file();
-        env.files.remove_if_exists(&path).map_err(io_error("remove", &path))?;
+        env.files
+            .remove_if_exists(&path)
+            .map_err(io_error("remove", &path))?;
         Ok(())
     }
 }

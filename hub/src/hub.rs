@@ -115,12 +115,25 @@ impl Hub {
 
     /// Logs something that a person should look at, and puts it on record.
     pub(crate) async fn alert(&self, kind: &'static str, node: Option<NodeId>, detail: &str) {
-        tracing::warn!(kind, node = node.map(tracing::field::display), detail, "alert");
+        tracing::warn!(
+            kind,
+            node = node.map(tracing::field::display),
+            detail,
+            "alert"
+        );
         let (at_ms, detail) = (self.now_ms(), detail.to_owned());
-        let alert = AlertRow { at_ms, kind: kind.to_owned(), node_id: node, detail };
+        let alert = AlertRow {
+            at_ms,
+            kind: kind.to_owned(),
+            node_id: node,
+            detail,
+        };
         if let Err(error) = self.writer.call(move |store| store.alert(&alert)).await {
             // The log line above is the fallback.
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot store the alert");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot store the alert"
+            );
         }
     }
 

@@ -40,7 +40,7 @@ pub const COPIES_OPEN_MAX: usize = 64;
 
 /// Journal entries that are consolidated in one transaction: some 40,000 rows of a busy shop, a
 /// fraction of a second, so that no other writer waits long. More go into the next transaction.
-pub const CONSOLIDATE_ENTRIES_MAX: i64 = 2_000;
+pub const CONSOLIDATE_ENTRIES_MAX: i64 = 5_000;
 
 /// Catalog rows that are published in one transaction; same reason.
 pub const PUBLISH_ROWS_MAX: usize = 2_000;

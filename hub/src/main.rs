@@ -14,7 +14,9 @@ fn main() -> anyhow::Result<ExitCode> {
         .with_default_directive(cli.log_level().into())
         .with_env_var("COUNTERFOIL_LOG")
         .from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         log.init();
     } else {

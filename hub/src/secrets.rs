@@ -18,11 +18,13 @@ pub(crate) fn hash(text: &str) -> Vec<u8> {
 /// Lower-case hexadecimal digits.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            write!(text, "{byte:02x}").ok();
+            text
+        })
 }
 
 /// Reads 32 bytes from 64 hexadecimal digits.
@@ -43,7 +45,12 @@ pub(crate) fn from_hex_32(text: &str) -> Option<[u8; 32]> {
 
 /// Compares without telling by its duration where two secrets differ.
 pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
+    left.len() == right.len()
+        && left
+            .iter()
+            .zip(right)
+            .fold(0, |seen, (a, b)| seen | (a ^ b))
+            == 0
 }
 
 #[cfg(test)]

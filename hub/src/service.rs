@@ -108,9 +108,20 @@ where
 async fn announce(hub: &Hub, url: &str) -> Result<(), RunError> {
     // Set once: a hub serves one listener.
     hub.url.set(url.to_owned()).ok();
-    let remembered = hub.config.public_url.clone().unwrap_or_else(|| url.to_owned());
-    hub.writer.call(move |store| store.remember_url(&remembered)).await?;
-    hub.dir.announce(&hub.env, &Running { url: url.to_owned() })?;
+    let remembered = hub
+        .config
+        .public_url
+        .clone()
+        .unwrap_or_else(|| url.to_owned());
+    hub.writer
+        .call(move |store| store.remember_url(&remembered))
+        .await?;
+    hub.dir.announce(
+        &hub.env,
+        &Running {
+            url: url.to_owned(),
+        },
+    )?;
     Ok(())
 }
 

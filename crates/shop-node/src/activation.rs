@@ -41,7 +41,7 @@ pub fn plan(command: &ActivateCommand) -> Result<PendingActivation, Problem> {
     }
 }
 
-fn clean_url(url: &str) -> Result<String, Problem> {
+pub(crate) fn clean_url(url: &str) -> Result<String, Problem> {
     let url = url.trim().trim_end_matches('/');
     if url.starts_with("http://") || url.starts_with("https://") {
         return Ok(url.to_owned());

@@ -43,7 +43,10 @@ fn way(dir: &DataDir, env: &Env) -> Result<Way, Failure> {
     }
     let (running, token) = (dir.running(env)?, dir.existing_token()?);
     Ok(match (running, token) {
-        (Some(running), Some(token)) => Way::Running { url: running.url, token },
+        (Some(running), Some(token)) => Way::Running {
+            url: running.url,
+            token,
+        },
         _ => Way::Busy,
     })
 }
@@ -56,8 +59,10 @@ pub(super) async fn own(dir: &DataDir, env: &Env) -> Result<Ownership, Failure> 
         match way(dir, env)? {
             Way::Own(ownership) => return Ok(ownership),
             Way::Running { url, .. } if Instant::now() > deadline || answers(env, &url).await => {
-                return Err(Failure::failed(format!("a hub runs on this folder already, at {url}"))
-                    .hint("stop it first, or use another --data"));
+                return Err(Failure::failed(format!(
+                    "a hub runs on this folder already, at {url}"
+                ))
+                .hint("stop it first, or use another --data"));
             }
             Way::Busy if Instant::now() > deadline => return Err(in_use()),
             Way::Running { .. } | Way::Busy => tokio::time::sleep(COMMAND_RETRY).await,
@@ -100,8 +105,10 @@ pub(super) async fn call<T: DeserializeOwned>(
             Way::Running { url, token } => match over_tcp(env, call, &url, &token).await? {
                 Some(answer) => break answer,
                 None if Instant::now() > deadline => {
-                    return Err(Failure::unreachable(format!("the hub at {url} does not answer"))
-                        .hint("it may be starting or stopping; try again"));
+                    return Err(
+                        Failure::unreachable(format!("the hub at {url} does not answer"))
+                            .hint("it may be starting or stopping; try again"),
+                    );
                 }
                 None => {}
             },
@@ -138,7 +145,10 @@ async fn in_process(
     };
     let (head, body) = response.into_parts();
     let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await;
-    Ok((head.status, body.map_err(|error| Failure::from_chain(&error))?))
+    Ok((
+        head.status,
+        body.map_err(|error| Failure::from_chain(&error))?,
+    ))
 }
 
 /// `None` when nobody listens there any more.
@@ -150,7 +160,10 @@ async fn over_tcp(
 ) -> Result<Option<(StatusCode, Bytes)>, Failure> {
     let mut headers = HeaderMap::new();
     let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
-    headers.insert(header::AUTHORIZATION, bearer.map_err(|error| Failure::from_chain(&error))?);
+    headers.insert(
+        header::AUTHORIZATION,
+        bearer.map_err(|error| Failure::from_chain(&error))?,
+    );
     let request = HttpRequest {
         method: call.method.clone(),
         url: format!("{url}{}", call.path),
@@ -168,7 +181,10 @@ async fn over_tcp(
         {
             Ok(None)
         }
-        Err(error) => Err(Failure { exit_code: 4, ..Failure::from_chain(&error) }),
+        Err(error) => Err(Failure {
+            exit_code: 4,
+            ..Failure::from_chain(&error)
+        }),
     }
 }
 

@@ -5,8 +5,8 @@ use super::print::{self, Output};
 use super::{CatalogCommand, CodeArgs, Command, Failure, ListCommand, NodeCommand, ReportCommand};
 use super::{RunArgs, ShopCommand};
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest, NodeRow,
-    QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+    CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest,
+    NodeRow, QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
 use counterfoil_replica::env::Env;
 use http::Method;
@@ -25,7 +25,12 @@ struct Session {
 impl Session {
     async fn get<T: DeserializeOwned>(self, path: &str) -> Result<(T, Output), Failure> {
         let (path, body) = (format!("/v1/admin/{path}"), Vec::new());
-        let request = Call { method: Method::GET, path, body, sets_up: false };
+        let request = Call {
+            method: Method::GET,
+            path,
+            body,
+            sets_up: false,
+        };
         Ok((call(self.data, &self.env, &request).await?, self.out))
     }
 
@@ -37,7 +42,12 @@ impl Session {
     ) -> Result<(T, Output), Failure> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::from_chain(&error))?;
         let path = format!("/v1/admin/{path}");
-        let request = Call { method: Method::POST, path, body, sets_up };
+        let request = Call {
+            method: Method::POST,
+            path,
+            body,
+            sets_up,
+        };
         Ok((call(self.data, &self.env, &request).await?, self.out))
     }
 }
@@ -48,7 +58,11 @@ pub(super) async fn execute(
     json: bool,
     env: Env,
 ) -> Result<(), Failure> {
-    let session = Session { data, env, out: Output { json } };
+    let session = Session {
+        data,
+        env,
+        out: Output { json },
+    };
     match command {
         Command::Shop(command) => shop(command, session).await,
         Command::Node(command) => node(command, session).await,
@@ -77,15 +91,34 @@ pub(super) async fn execute(
 async fn shop(command: ShopCommand, session: Session) -> Result<(), Failure> {
     match command {
         ShopCommand::Add { code, existing } => {
-            let CodeArgs { name, hub_url, valid_minutes } = code;
-            let request = ShopAddRequest { name, hub_url, valid_minutes, existing };
+            let CodeArgs {
+                name,
+                hub_url,
+                valid_minutes,
+            } = code;
+            let request = ShopAddRequest {
+                name,
+                hub_url,
+                valid_minutes,
+                existing,
+            };
             let (added, out) = session.post::<ShopAdded>("shops", &request, true).await?;
             out.print(&added, print::added)
         }
         ShopCommand::Join { code } => {
-            let CodeArgs { name, hub_url, valid_minutes } = code;
-            let request = JoinCodeRequest { name, hub_url, valid_minutes };
-            let (added, out) = session.post::<ShopAdded>("join-codes", &request, false).await?;
+            let CodeArgs {
+                name,
+                hub_url,
+                valid_minutes,
+            } = code;
+            let request = JoinCodeRequest {
+                name,
+                hub_url,
+                valid_minutes,
+            };
+            let (added, out) = session
+                .post::<ShopAdded>("join-codes", &request, false)
+                .await?;
             out.print(&added, print::added)
         }
         ShopCommand::List => {
@@ -134,7 +167,9 @@ async fn catalog(command: CatalogCommand, session: Session) -> Result<(), Failur
             }
             let path = format!("catalog/{}/{}", segment(&table), segment(&id));
             let request = CatalogSetRequest { columns: values };
-            let (answer, out) = session.post::<CatalogSetAnswer>(&path, &request, true).await?;
+            let (answer, out) = session
+                .post::<CatalogSetAnswer>(&path, &request, true)
+                .await?;
             out.print(&answer, print::row)
         }
     }

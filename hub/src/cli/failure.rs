@@ -23,17 +23,29 @@ pub struct Failure {
 impl Failure {
     /// Something went wrong here.
     pub(super) fn failed(text: impl Into<String>) -> Self {
-        Self { exit_code: 1, text: text.into(), hint: None }
+        Self {
+            exit_code: 1,
+            text: text.into(),
+            hint: None,
+        }
     }
 
     /// The command line makes no sense.
     pub(super) fn usage(text: impl Into<String>) -> Self {
-        Self { exit_code: 2, text: text.into(), hint: Some("see --help".to_owned()) }
+        Self {
+            exit_code: 2,
+            text: text.into(),
+            hint: Some("see --help".to_owned()),
+        }
     }
 
     /// The running hub does not answer.
     pub(super) fn unreachable(text: impl Into<String>) -> Self {
-        Self { exit_code: Code::HubUnreachable.exit_code(), text: text.into(), hint: None }
+        Self {
+            exit_code: Code::HubUnreachable.exit_code(),
+            text: text.into(),
+            hint: None,
+        }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -77,7 +89,11 @@ impl Error for Failure {}
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let exit_code = problem.code.exit_code();
-        Self { exit_code, text: problem.detail, hint: problem.hint }
+        Self {
+            exit_code,
+            text: problem.detail,
+            hint: problem.hint,
+        }
     }
 }
 

@@ -171,7 +171,9 @@ enum ReportCommand {
 /// [`Failure`] with the exit code and what to do.
 pub async fn execute(cli: Cli, env: Env) -> Result<(), Failure> {
     let Some(data) = cli.data else {
-        return Err(Failure::usage("--data DIR is missing: the hub's data folder"));
+        return Err(Failure::usage(
+            "--data DIR is missing: the hub's data folder",
+        ));
     };
     match cli.command {
         Command::Run(args) => run::run(data, args, env).await,

@@ -4,8 +4,8 @@ use super::Failure;
 use crate::store::Grouping;
 use comfy_table::{CellAlignment, Table, presets};
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, ConflictRow, HubStatus, NodeRow, QuarantineRow, SalesGroup, ShopAdded,
-    ShopRow,
+    CatalogExport, CatalogSetAnswer, ConflictRow, HubStatus, NodeRow, QuarantineRow, SalesGroup,
+    ShopAdded, ShopRow,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -36,19 +36,26 @@ impl Output {
 /// Writes a text and ends its last line.
 pub(super) fn write_out(text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let end: &[u8] = if text.ends_with(b"\n") || text.is_empty() { b"" } else { b"\n" };
-    let written = out.write_all(text).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
+    let end: &[u8] = if text.ends_with(b"\n") || text.is_empty() {
+        b""
+    } else {
+        b"\n"
+    };
+    let written = out
+        .write_all(text)
+        .and_then(|()| out.write_all(end))
+        .and_then(|()| out.flush());
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::from_chain(&error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::from_chain(&error)),
         _ => Ok(()),
     }
 }
 
 fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(header.to_vec());
     table.add_rows(rows);
     for index in numbers {
         if let Some(column) = table.column_mut(*index) {
@@ -79,13 +86,20 @@ fn time(ms: i64) -> String {
     let year_of_era = (day_of_era - day_of_era.div_euclid(1_460) + day_of_era.div_euclid(36_524)
         - day_of_era.div_euclid(146_096))
     .div_euclid(365);
-    let day_of_year = day_of_era
-        - (365 * year_of_era + year_of_era.div_euclid(4) - year_of_era.div_euclid(100));
+    let day_of_year =
+        day_of_era - (365 * year_of_era + year_of_era.div_euclid(4) - year_of_era.div_euclid(100));
     let month_index = (5 * day_of_year + 2).div_euclid(153);
     let day = day_of_year - (153 * month_index + 2).div_euclid(5) + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (second.div_euclid(3_600), second.rem_euclid(3_600).div_euclid(60));
+    let (hour, minute) = (
+        second.div_euclid(3_600),
+        second.rem_euclid(3_600).div_euclid(60),
+    );
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}Z")
 }
 
@@ -105,14 +119,20 @@ pub(super) fn shops(rows: &[ShopRow]) -> String {
         let (id, tills) = (row.shop_id.to_string(), row.nodes.to_string());
         vec![row.name.clone(), tills, active.to_owned(), phone, id]
     });
-    table(&["shop", "tills", "state", "phone", "id"], &[1], rows.collect())
+    table(
+        &["shop", "tills", "state", "phone", "id"],
+        &[1],
+        rows.collect(),
+    )
 }
 
 pub(super) fn nodes(rows: &[NodeRow]) -> String {
     let rows = rows.iter().map(|row| {
         vec![
             format!("{}/{}", row.shop, row.lane),
-            row.state.clone(),
+            row.halted
+                .as_ref()
+                .map_or_else(|| row.state.clone(), |why| format!("{}: {why}", row.state)),
             row.seen_ms.map_or_else(|| "-".to_owned(), time),
             row.consolidated_seq.to_string(),
             row.quarantined.to_string(),
@@ -120,8 +140,15 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
             row.node_id.to_string(),
         ]
     });
-    let header =
-        ["till", "state", "seen", "consolidated", "quarantined", "catalog behind", "id"];
+    let header = [
+        "till",
+        "state",
+        "seen",
+        "consolidated",
+        "quarantined",
+        "catalog behind",
+        "id",
+    ];
     table(&header, &[3, 4, 5], rows.collect())
 }
 
@@ -139,22 +166,42 @@ pub(super) fn conflicts(rows: &[ConflictRow]) -> String {
             row.id.to_string(),
             format!("{} {} {}", row.table, row.row, row.column),
             value(&row.winner_value),
-            row.winner_shop.map_or_else(|| "hub".to_owned(), |shop| shop.to_string()),
+            row.winner_shop
+                .map_or_else(|| "hub".to_owned(), |shop| shop.to_string()),
             value(&row.loser_value),
-            row.loser_shop.map_or_else(|| "hub".to_owned(), |shop| shop.to_string()),
+            row.loser_shop
+                .map_or_else(|| "hub".to_owned(), |shop| shop.to_string()),
             row.policy.clone(),
         ]
     });
-    let header = ["no", "field", "current", "from", "other value", "from", "policy"];
+    let header = [
+        "no",
+        "field",
+        "current",
+        "from",
+        "other value",
+        "from",
+        "policy",
+    ];
     table(&header, &[0], rows.collect())
 }
 
 pub(super) fn quarantine(rows: &[QuarantineRow]) -> String {
     let rows = rows.iter().map(|row| {
         let (node, seq) = (row.node_id.to_string(), row.seq.to_string());
-        vec![row.shop.clone(), seq, row.topic.clone(), row.reason.clone(), node]
+        vec![
+            row.shop.clone(),
+            seq,
+            row.topic.clone(),
+            row.reason.clone(),
+            node,
+        ]
     });
-    table(&["shop", "entry", "kind", "reason", "till"], &[1], rows.collect())
+    table(
+        &["shop", "entry", "kind", "reason", "till"],
+        &[1],
+        rows.collect(),
+    )
 }
 
 pub(super) fn sales(by: Grouping, rows: &[SalesGroup]) -> String {
@@ -174,23 +221,44 @@ pub(super) fn sales(by: Grouping, rows: &[SalesGroup]) -> String {
     if rows.len() > 1 {
         lines.push(line("all", &rows.iter().collect::<Vec<_>>()));
     }
-    let header = [by.name(), "sales", "refunds", "lines", "total", "in trial", "trial total"];
+    let header = [
+        by.name(),
+        "sales",
+        "refunds",
+        "lines",
+        "total",
+        "in trial",
+        "trial total",
+    ];
     table(&header, &[1, 2, 3, 4, 5, 6], lines)
 }
 
 pub(super) fn status(status: &HubStatus) -> String {
-    let rows = status.catalog_rows.iter().map(|(table, rows)| format!("{table} {rows}"));
+    let rows = status
+        .catalog_rows
+        .iter()
+        .map(|(table, rows)| format!("{table} {rows}"));
     let lines = [
         ("hub", status.hub_id.to_string()),
         ("version", status.version.clone()),
-        ("running", status.url.clone().unwrap_or_else(|| "no".to_owned())),
+        (
+            "running",
+            status.url.clone().unwrap_or_else(|| "no".to_owned()),
+        ),
         ("shops", status.shops.to_string()),
         ("tills", status.nodes.to_string()),
         ("receipts", status.receipts.to_string()),
         ("other records", status.documents.to_string()),
         ("quarantined", status.quarantined.to_string()),
         ("conflicts", status.conflicts.to_string()),
-        ("catalog", format!("revision {}: {}", status.catalog_revision, rows.collect::<Vec<_>>().join(", "))),
+        (
+            "catalog",
+            format!(
+                "revision {}: {}",
+                status.catalog_revision,
+                rows.collect::<Vec<_>>().join(", ")
+            ),
+        ),
         ("digest", status.catalog_digest.clone()),
     ];
     let mut text = String::new();
@@ -198,7 +266,9 @@ pub(super) fn status(status: &HubStatus) -> String {
         text.push_str(&format!("{name:<14}{value}\n"));
     }
     for alert in &status.alerts {
-        let node = alert.node_id.map_or_else(String::new, |node| format!(" till {node}"));
+        let node = alert
+            .node_id
+            .map_or_else(String::new, |node| format!(" till {node}"));
         let (at, kind, detail) = (time(alert.at_ms), &alert.kind, &alert.detail);
         text.push_str(&format!("alert         {at} {kind}{node}: {detail}\n"));
     }
@@ -206,7 +276,10 @@ pub(super) fn status(status: &HubStatus) -> String {
 }
 
 pub(super) fn row(answer: &CatalogSetAnswer) -> String {
-    let lines = answer.row.iter().map(|(name, held)| format!("{name:<22}{}", value(held)));
+    let lines = answer
+        .row
+        .iter()
+        .map(|(name, held)| format!("{name:<22}{}", value(held)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -223,7 +296,9 @@ pub(super) fn csv(table: &CatalogExport) -> Result<(), Failure> {
         });
         writer.write_record(fields).map_err(fail)?;
     }
-    let bytes = writer.into_inner().map_err(|error| Failure::from_chain(&error))?;
+    let bytes = writer
+        .into_inner()
+        .map_err(|error| Failure::from_chain(&error))?;
     write_out(&bytes)
 }
 

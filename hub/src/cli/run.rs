@@ -14,19 +14,28 @@ use std::time::Duration;
 pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Failure> {
     let ownership = own(&DataDir::new(&data), &env).await?;
     let config = HubConfig {
-        public_url: args.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+        public_url: args
+            .public_url
+            .map(|url| url.trim_end_matches('/').to_owned()),
         registration: args.registration,
         wal_limit_bytes: u64::from(args.wal_limit_mib) * 1024 * 1024,
         sweep: Duration::from_secs(u64::from(args.sweep_seconds)),
         ..HubConfig::new(data)
     };
     let hub = Hub::open_owned(config, env, ownership).await?;
-    let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|error| {
-        let failure = Failure::from_chain(&error);
-        Failure { text: format!("cannot listen on {}: {}", args.listen, failure.text), ..failure }
+    let listener = tokio::net::TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| {
+            let failure = Failure::from_chain(&error);
+            Failure {
+                text: format!("cannot listen on {}: {}", args.listen, failure.text),
+                ..failure
+            }
             .hint("choose another --listen; port 0 takes a free one")
-    })?;
-    let address = listener.local_addr().map_err(|error| Failure::from_chain(&error))?;
+        })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::from_chain(&error))?;
     let stop = stop_signal()?;
     write_out(format!("listening on {}\n", url_of(address)).as_bytes())?;
     Ok(serve(hub, Tcp(listener), stop).await?)

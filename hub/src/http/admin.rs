@@ -18,8 +18,8 @@ use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest, NodeRow,
-    QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+    CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest,
+    NodeRow, QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
@@ -79,26 +79,32 @@ async fn quarantine(State(hub): Hubs, _: Operator) -> Answer<Vec<QuarantineRow>>
 }
 
 async fn report_sales(State(hub): Hubs, _: Operator, uri: Uri) -> Answer<Vec<SalesGroup>> {
-    let by = uri.query().unwrap_or_default().strip_prefix("by=").unwrap_or_default();
+    let by = uri
+        .query()
+        .unwrap_or_default()
+        .strip_prefix("by=")
+        .unwrap_or_default();
     let refused = || ApiError::new(Code::BadRequest, "`by` is shop, node or day");
     let grouping = Grouping::from_name(by).ok_or_else(refused)?;
     read(&hub, move |reader| reader.sales_by(grouping)).await
 }
 
-async fn export_table(
-    State(hub): Hubs,
-    _: Operator,
-    segments: Segments,
-) -> Answer<CatalogExport> {
+async fn export_table(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<CatalogExport> {
     let table = segments.text("table").to_owned();
     let missing = no_table(&table);
-    let rows = hub.reports.call(move |reader| reader.catalog_table(&table)).await?;
+    let rows = hub
+        .reports
+        .call(move |reader| reader.catalog_table(&table))
+        .await?;
     Ok(Json(rows.ok_or(missing)?))
 }
 
 fn no_table(table: &str) -> ApiError {
-    ApiError::new(Code::NotFound, format!("the catalog has no table `{table}`"))
-        .hint("`counterfoil-hub status` lists the tables")
+    ApiError::new(
+        Code::NotFound,
+        format!("the catalog has no table `{table}`"),
+    )
+    .hint("`counterfoil-hub status` lists the tables")
 }
 
 struct NewJoinCode {
@@ -113,7 +119,10 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
     let name = checked_name(&wanted.name)?;
     let minutes = wanted.valid_minutes.unwrap_or(JOIN_CODE_MINUTES);
     if !(0..=JOIN_CODE_MINUTES * 365).contains(&minutes) {
-        return Err(ApiError::new(Code::Invalid, "a join code holds 0 minutes to one year"));
+        return Err(ApiError::new(
+            Code::Invalid,
+            "a join code holds 0 minutes to one year",
+        ));
     }
     let hub_url = match wanted.hub_url {
         Some(url) => url,
@@ -121,7 +130,10 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
     };
     let hub_url = hub_url.trim_end_matches('/').to_owned();
     if !hub_url.starts_with("http://") && !hub_url.starts_with("https://") {
-        return Err(ApiError::new(Code::Invalid, "the hub's URL begins with http://"));
+        return Err(ApiError::new(
+            Code::Invalid,
+            "the hub's URL begins with http://",
+        ));
     }
     let now_ms = hub.now_ms();
     let expires_ms = now_ms.saturating_add(minutes * 60_000);
@@ -130,15 +142,30 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
     let secret_hash = secrets::hash(&secret);
     let add = ShopAdd {
         name: name.clone(),
-        new_id: wanted.may_be_new.then(|| ShopId::from_uuid(uuid_v7(now_ms, random))),
+        new_id: wanted
+            .may_be_new
+            .then(|| ShopId::from_uuid(uuid_v7(now_ms, random))),
         existing: wanted.may_exist,
-        code: NewCode { secret_hash, created_ms: now_ms, expires_ms },
+        code: NewCode {
+            secret_hash,
+            created_ms: now_ms,
+            expires_ms,
+        },
     };
     match hub.writer.call(move |store| store.add_shop(&add)).await? {
         ShopAddOutcome::Added(shop_id) => {
             tracing::info!(%shop_id, name, "join code made");
-            let join_code = JoinCode { hub_url, secret, certificate: None }.to_string();
-            Ok(Json(ShopAdded { shop_id, join_code, expires_ms }))
+            let join_code = JoinCode {
+                hub_url,
+                secret,
+                certificate: None,
+            }
+            .to_string();
+            Ok(Json(ShopAdded {
+                shop_id,
+                join_code,
+                expires_ms,
+            }))
         }
         ShopAddOutcome::Exists => {
             let detail = format!("there is a shop `{name}` already");
@@ -161,9 +188,19 @@ async fn add_shop(
     body: Body,
 ) -> Answer<ShopAdded> {
     let request: ShopAddRequest = read_json(&headers, body).await?;
-    let ShopAddRequest { name, hub_url, valid_minutes, existing } = request;
-    let wanted =
-        NewJoinCode { name, hub_url, valid_minutes, may_be_new: true, may_exist: existing };
+    let ShopAddRequest {
+        name,
+        hub_url,
+        valid_minutes,
+        existing,
+    } = request;
+    let wanted = NewJoinCode {
+        name,
+        hub_url,
+        valid_minutes,
+        may_be_new: true,
+        may_exist: existing,
+    };
     make_join_code(&hub, wanted).await
 }
 
@@ -173,8 +210,18 @@ async fn add_join_code(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<ShopAdded> {
-    let JoinCodeRequest { name, hub_url, valid_minutes } = read_json(&headers, body).await?;
-    let wanted = NewJoinCode { name, hub_url, valid_minutes, may_be_new: false, may_exist: true };
+    let JoinCodeRequest {
+        name,
+        hub_url,
+        valid_minutes,
+    } = read_json(&headers, body).await?;
+    let wanted = NewJoinCode {
+        name,
+        hub_url,
+        valid_minutes,
+        may_be_new: false,
+        may_exist: true,
+    };
     make_join_code(&hub, wanted).await
 }
 
@@ -187,13 +234,24 @@ async fn revoke(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<Nod
         ApiError::new(Code::NotFound, format!("there is no node {node}"))
             .hint("`counterfoil-hub node list` shows the ids")
     };
-    if !hub.writer.call(move |store| store.revoke(node, now_ms)).await? {
+    if !hub
+        .writer
+        .call(move |store| store.revoke(node, now_ms))
+        .await?
+    {
         return Err(missing());
     }
     tracing::info!(%node, "node revoked");
     let schemas = hub.config.schemas;
-    let rows = hub.reports.call(move |reader| reader.nodes(schemas)).await?;
-    Ok(Json(rows.into_iter().find(|row| row.node_id == node).ok_or_else(missing)?))
+    let rows = hub
+        .reports
+        .call(move |reader| reader.nodes(schemas))
+        .await?;
+    Ok(Json(
+        rows.into_iter()
+            .find(|row| row.node_id == node)
+            .ok_or_else(missing)?,
+    ))
 }
 
 async fn set_row(
@@ -204,8 +262,13 @@ async fn set_row(
     body: Body,
 ) -> Answer<CatalogSetAnswer> {
     let request: CatalogSetRequest = read_json(&headers, body).await?;
-    let (table, row) = (segments.text("table").to_owned(), segments.text("row").to_owned());
-    let edited = hub.edit_catalog(table.clone(), row, request.columns).await?;
+    let (table, row) = (
+        segments.text("table").to_owned(),
+        segments.text("row").to_owned(),
+    );
+    let edited = hub
+        .edit_catalog(table.clone(), row, request.columns)
+        .await?;
     edited.map(Json).map_err(|error| match error {
         HubEditError::NoTable => no_table(&table),
         HubEditError::Refused(reason) => ApiError::new(Code::Invalid, reason),

@@ -31,7 +31,9 @@ impl<S: Send + Sync> FromRequestParts<S> for FromHere {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let peer = ConnectInfo::<Peer>::from_request_parts(parts, state).await;
-        Ok(Self(peer.map_or(true, |ConnectInfo(Peer(address))| address.ip().is_loopback())))
+        Ok(Self(peer.map_or(true, |ConnectInfo(Peer(address))| {
+            address.ip().is_loopback()
+        })))
     }
 }
 
@@ -55,7 +57,10 @@ fn right(hub: &Hub, admission: &Admission, from_here: bool) -> Result<Right, Api
         Admission::Registration { name, phone, email } => Right::Registration {
             name: checked_name(name)?,
             phone: checked_text("the phone number of a shop", phone)?,
-            email: email.as_deref().map(|email| checked_text("an address", email)).transpose()?,
+            email: email
+                .as_deref()
+                .map(|email| checked_text("an address", email))
+                .transpose()?,
             new_id: ShopId::from_uuid(uuid_v7(hub.now_ms(), &*hub.env.random)),
             allowed: match hub.config.registration {
                 Registration::Open => true,
@@ -67,19 +72,25 @@ fn right(hub: &Hub, admission: &Admission, from_here: bool) -> Result<Right, Api
 }
 
 fn refused(refusal: &Refusal) -> (&'static str, ApiError) {
-    const NEW_CODE: &str =
-        "ask for a new join code: `counterfoil-hub shop join NAME` prints one";
+    const NEW_CODE: &str = "ask for a new join code: `counterfoil-hub shop join NAME` prints one";
     let code = |text: &str| ApiError::new(Code::JoinCodeRefused, text).hint(NEW_CODE);
     match refusal {
-        Refusal::CodeUnknown => ("join_code_unknown", code("the hub does not know this join code")),
+        Refusal::CodeUnknown => (
+            "join_code_unknown",
+            code("the hub does not know this join code"),
+        ),
         Refusal::CodeExpired => ("join_code_expired", code("this join code has expired")),
-        Refusal::CodeUsed => {
-            ("join_code_reused", code("this join code was already used by another till"))
-        }
+        Refusal::CodeUsed => (
+            "join_code_reused",
+            code("this join code was already used by another till"),
+        ),
         Refusal::RegistrationClosed => {
             let text = "this hub takes no registrations from here";
             let error = ApiError::new(Code::RegistrationClosed, text);
-            ("registration_refused", error.hint("ask the operator for a join code"))
+            (
+                "registration_refused",
+                error.hint("ask the operator for a join code"),
+            )
         }
         Refusal::NameTaken => {
             let error = ApiError::new(Code::Conflict, "a shop of this name is registered already");
@@ -89,7 +100,10 @@ fn refused(refusal: &Refusal) -> (&'static str, ApiError) {
         Refusal::OtherShop { shop_name } => {
             let text = format!("this till belongs to the shop `{shop_name}`");
             let error = ApiError::new(Code::Conflict, text);
-            ("activation_refused", error.hint("start the till with a new data folder"))
+            (
+                "activation_refused",
+                error.hint("start the till with a new data folder"),
+            )
         }
         Refusal::TokenTaken => {
             let error = ApiError::new(Code::Conflict, "another till has this token");
@@ -108,14 +122,35 @@ pub(crate) async fn activate(
 ) -> Result<Json<ActivateAnswer>, ApiError> {
     let request: ActivateRequest = read_json(&headers, body).await?;
     let malformed = || ApiError::new(Code::Invalid, "token_hash is 64 hexadecimal digits");
-    let token_hash = secrets::from_hex_32(&request.token_hash).ok_or_else(malformed)?.to_vec();
+    let token_hash = secrets::from_hex_32(&request.token_hash)
+        .ok_or_else(malformed)?
+        .to_vec();
     let right = right(&hub, &request.admission, from_here)?;
     let (node, schemas, now_ms) = (request.node, request.schemas, hub.now_ms());
-    let activation = Activation { node, token_hash, right, schemas, now_ms };
-    match hub.writer.call(move |store| store.activate(&activation)).await? {
-        Admitted::Bound { shop, shop_name, lane } => {
+    let activation = Activation {
+        node,
+        token_hash,
+        right,
+        schemas,
+        now_ms,
+    };
+    match hub
+        .writer
+        .call(move |store| store.activate(&activation))
+        .await?
+    {
+        Admitted::Bound {
+            shop,
+            shop_name,
+            lane,
+        } => {
             tracing::info!(%node, %shop, shop_name, lane, "node activated");
-            Ok(Json(ActivateAnswer { hub: hub.id, shop, shop_name, lane }))
+            Ok(Json(ActivateAnswer {
+                hub: hub.id,
+                shop,
+                shop_name,
+                lane,
+            }))
         }
         Admitted::Refused(refusal) => {
             let (kind, error) = refused(&refusal);

@@ -24,26 +24,44 @@ impl FromRequestParts<Arc<Hub>> for AuthedNode {
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
         let Some(token) = bearer(parts) else {
-            hub.alert("unauthorized", None, "a request came without a token").await;
-            return Err(ApiError::new(Code::Unauthorized, "this call needs a node's token")
-                .hint("activate the till with a join code"));
+            hub.alert("unauthorized", None, "a request came without a token")
+                .await;
+            return Err(
+                ApiError::new(Code::Unauthorized, "this call needs a node's token")
+                    .hint("activate the till with a join code"),
+            );
         };
         let hash = secrets::hash(token);
-        match hub.lookups.call(move |reader| reader.credential(&hash)).await? {
+        match hub
+            .lookups
+            .call(move |reader| reader.credential(&hash))
+            .await?
+        {
             Credential::Good(node) => Ok(node),
             Credential::Revoked(node) => {
-                hub.alert("revoked_token", Some(node), "a revoked till asked for access").await;
+                hub.alert(
+                    "revoked_token",
+                    Some(node),
+                    "a revoked till asked for access",
+                )
+                .await;
                 let detail = "this till's access was revoked at the hub";
                 Err(ApiError::new(Code::Unauthorized, detail)
                     .hint("ask the operator for a new join code and activate again"))
             }
             Credential::ShopInactive(node) => {
-                hub.alert("inactive_shop", Some(node), "a till of an inactive shop asked").await;
+                hub.alert(
+                    "inactive_shop",
+                    Some(node),
+                    "a till of an inactive shop asked",
+                )
+                .await;
                 let detail = "this till's shop is not active at the hub";
                 Err(ApiError::new(Code::Unauthorized, detail).hint("ask the operator"))
             }
             Credential::Unknown => {
-                hub.alert("unauthorized", None, "a request came with an unknown token").await;
+                hub.alert("unauthorized", None, "a request came with an unknown token")
+                    .await;
                 let detail = "the hub does not know this till's token";
                 Err(ApiError::new(Code::Unauthorized, detail)
                     .hint("activate the till again with a new join code"))
@@ -66,7 +84,10 @@ pub(crate) async fn own_book(
     }
     let detail = format!("asked for the book of node {wanted}");
     hub.alert("foreign_book", Some(caller.id), &detail).await;
-    Err(ApiError::new(Code::Forbidden, "this token is for another till's book"))
+    Err(ApiError::new(
+        Code::Forbidden,
+        "this token is for another till's book",
+    ))
 }
 
 impl FromRequestParts<Arc<Hub>> for Operator {
@@ -77,8 +98,15 @@ impl FromRequestParts<Arc<Hub>> for Operator {
         if secrets::same(token.as_bytes(), hub.admin_token.as_bytes()) {
             return Ok(Self);
         }
-        hub.alert("unauthorized", None, "an admin request came without the admin token").await;
-        Err(ApiError::new(Code::Unauthorized, "this call needs the hub's admin token")
-            .hint("the token is in admin.token in the hub's data folder"))
+        hub.alert(
+            "unauthorized",
+            None,
+            "an admin request came without the admin token",
+        )
+        .await;
+        Err(
+            ApiError::new(Code::Unauthorized, "this call needs the hub's admin token")
+                .hint("the token is in admin.token in the hub's data folder"),
+        )
     }
 }

@@ -36,12 +36,18 @@ pub(crate) async fn read(
     }
     let collected = tokio::time::timeout(timeout, Limited::new(body, limit).collect()).await;
     let Ok(collected) = collected else {
-        return Err(ApiError::new(Code::BadRequest, "the request's body took too long to arrive"));
+        return Err(ApiError::new(
+            Code::BadRequest,
+            "the request's body took too long to arrive",
+        ));
     };
     match collected {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(_) => Err(ApiError::new(Code::BadRequest, "the request's body broke off")),
+        Err(_) => Err(ApiError::new(
+            Code::BadRequest,
+            "the request's body broke off",
+        )),
     }
 }
 
@@ -57,16 +63,25 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
 ) -> Result<T, ApiError> {
     let bytes = read(headers, body, JSON_BYTES_MAX, BODY_TIMEOUT).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
-        ApiError::new(Code::BadRequest, format!("the request's JSON is not understood: {error}"))
+        ApiError::new(
+            Code::BadRequest,
+            format!("the request's JSON is not understood: {error}"),
+        )
     })
 }
 
 /// The encoding of a request's body.
 pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
-    match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+    match headers
+        .get(header::CONTENT_ENCODING)
+        .map(HeaderValue::as_bytes)
+    {
         None | Some(b"identity") => Ok(Encoding::Identity),
         Some(b"zstd") => Ok(Encoding::Zstd),
-        Some(_) => Err(ApiError::new(Code::BadRequest, "the only content-encoding here is zstd")),
+        Some(_) => Err(ApiError::new(
+            Code::BadRequest,
+            "the only content-encoding here is zstd",
+        )),
     }
 }
 
@@ -84,9 +99,12 @@ pub(crate) fn decode(encoding: Encoding, body: Bytes, limit: usize) -> Result<By
 
 /// Whether the caller reads zstd.
 pub(crate) fn accepts_zstd(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|text| text.to_str().ok());
+    let accepted = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|text| text.to_str().ok());
     accepted.is_some_and(|text| {
-        text.split(',').any(|item| item.split(';').next().unwrap_or("").trim() == "zstd")
+        text.split(',')
+            .any(|item| item.split(';').next().unwrap_or("").trim() == "zstd")
     })
 }
 
@@ -107,7 +125,9 @@ pub(crate) fn binary((bytes, encoding): (Vec<u8>, Encoding)) -> Response {
     let mut response = bytes.into_response();
     if encoding == Encoding::Zstd {
         let zstd = HeaderValue::from_static("zstd");
-        response.headers_mut().insert(header::CONTENT_ENCODING, zstd);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, zstd);
     }
     response
 }

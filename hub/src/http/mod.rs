@@ -9,7 +9,6 @@ mod sync;
 
 pub(crate) use problems::ApiError;
 
-
 use crate::hub::Hub;
 use axum::Router;
 use axum::extract::connect_info::Connected;
@@ -51,7 +50,10 @@ pub fn router(hub: Arc<Hub>) -> Router {
     let book = Router::new()
         .route("/info", get(sync::book_info))
         .route("/export/{generation}", get(sync::book_export))
-        .route("/sync/{generation}/{start}/{end}", get(sync::book_pull).post(sync::book_push))
+        .route(
+            "/sync/{generation}/{start}/{end}",
+            get(sync::book_pull).post(sync::book_push),
+        )
         .route(
             "/sync/{generation}/{start}/{end}/{baton}",
             get(sync::book_pull).post(sync::book_push),
@@ -82,6 +84,10 @@ pub fn router(hub: Arc<Hub>) -> Router {
 }
 
 async fn no_such_call(request: axum::extract::Request) -> ApiError {
-    let detail = format!("the hub has no call {} {}", request.method(), request.uri().path());
+    let detail = format!(
+        "the hub has no call {} {}",
+        request.method(),
+        request.uri().path()
+    );
     ApiError(Problem::new(Code::NotFound, detail))
 }

@@ -28,7 +28,10 @@ impl ApiError {
                 .hint("make room on the hub's disk; nothing is lost, tills send again");
         }
         tracing::error!(error, "request failed");
-        Self::new(Code::Internal, "the hub could not carry this out; its log says why")
+        Self::new(
+            Code::Internal,
+            "the hub could not carry this out; its log says why",
+        )
     }
 }
 

@@ -56,7 +56,9 @@ fn number(segments: &Segments, name: &str) -> Result<u64, ApiError> {
 }
 
 fn chain_header(headers: &HeaderMap, name: &str) -> Result<Option<Chain>, ApiError> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
     let bytes = value.to_str().ok().and_then(from_hex_32);
     let refused = || ApiError::new(Code::BadRequest, format!("{name} is 64 hexadecimal digits"));
     Ok(Some(Chain(bytes.ok_or_else(refused)?)))
@@ -69,8 +71,10 @@ async fn book(hub: &Hub, node: &AuthedNode, segments: &Segments) -> Result<Held,
 }
 
 /// Holds the catalog back from a node that cannot read it [L4]; a stock client does not say.
-async fn catalog(hub: &Hub, headers: &HeaderMap) -> Result<Held, ApiError> {
-    let stated = headers.get(SCHEMA_HEADER).map(|value| value.to_str().unwrap_or_default());
+async fn catalog(hub: &Hub, caller: &AuthedNode, headers: &HeaderMap) -> Result<Held, ApiError> {
+    let stated = headers
+        .get(SCHEMA_HEADER)
+        .map(|value| value.to_str().unwrap_or_default());
     if let Some(stated) = stated {
         let refused = || ApiError::new(Code::BadRequest, format!("{SCHEMA_HEADER} is malformed"));
         let node = Schemas::from_header(stated).ok_or_else(refused)?;
@@ -81,6 +85,7 @@ async fn catalog(hub: &Hub, headers: &HeaderMap) -> Result<Held, ApiError> {
                  the hub has book {} and catalog {}",
                 node.book, node.catalog, own.book, own.catalog
             );
+            hub.alert("update_required", Some(caller.id), &detail).await;
             return Err(ApiError::new(Code::UpdateRequired, detail).hint(
                 "install the hub's version of counterfoil-node; sales go on and still reach the hub",
             ));
@@ -90,7 +95,9 @@ async fn catalog(hub: &Hub, headers: &HeaderMap) -> Result<Held, ApiError> {
 }
 
 async fn info(hub: &Hub, held: Held) -> Result<Info, CopyFailure> {
-    hub.copies.work(held, |copy| Ok(copy.info()?.to_wire())).await
+    hub.copies
+        .work(held, |copy| Ok(copy.info()?.to_wire()))
+        .await
 }
 
 async fn export(hub: &Hub, held: Held, generation: u64, zstd: bool) -> Answer {
@@ -127,12 +134,17 @@ async fn pull(hub: &Hub, held: Held, segments: &Segments, zstd: bool) -> Answer 
     };
     Ok(match hub.copies.work(held, work).await? {
         Ok(encoded) => binary(encoded),
-        Err(PullOutcome::Ended { generation }) => {
-            (StatusCode::BAD_REQUEST, Json(GenerationAnswer { generation })).into_response()
-        }
+        Err(PullOutcome::Ended { generation }) => (
+            StatusCode::BAD_REQUEST,
+            Json(GenerationAnswer { generation }),
+        )
+            .into_response(),
         Err(PullOutcome::Gone { generation }) => gone(generation),
         Err(PullOutcome::BadRequest | PullOutcome::Frames(_)) => {
-            return Err(ApiError::new(Code::Invalid, "the range of frames makes no sense"));
+            return Err(ApiError::new(
+                Code::Invalid,
+                "the range of frames makes no sense",
+            ));
         }
     })
 }
@@ -187,7 +199,13 @@ pub(crate) async fn book_push(
             Ok(plain) => plain,
             Err(refused) => return Ok(Err(refused)),
         };
-        let push = Push { generation, start, end, body: &plain, chain };
+        let push = Push {
+            generation,
+            start,
+            end,
+            body: &plain,
+            chain,
+        };
         Ok(Ok(copy.push(&push)?))
     };
     let outcome = hub.copies.work(held, work).await??;
@@ -211,7 +229,10 @@ pub(crate) async fn book_base(
     let id = own_book(&hub, &node, named).await?;
     let encoding = encoding(&headers)?;
     let digest = chain_header(&headers, DIGEST_HEADER)?.ok_or_else(|| {
-        ApiError::new(Code::BadRequest, format!("a base needs the header {DIGEST_HEADER}"))
+        ApiError::new(
+            Code::BadRequest,
+            format!("a base needs the header {DIGEST_HEADER}"),
+        )
     })?;
     let body = bodies::read(&headers, body, BASE_WIRE_BYTES_MAX, BASE_BODY_TIMEOUT).await?;
     let held = hub.copies.book(id).await?;
@@ -235,37 +256,42 @@ pub(crate) async fn book_base(
 
 pub(crate) async fn catalog_info(
     State(hub): Hubs,
-    _node: AuthedNode,
+    node: AuthedNode,
     headers: HeaderMap,
 ) -> Result<Json<Info>, ApiError> {
-    let held = catalog(&hub, &headers).await?;
+    let held = catalog(&hub, &node, &headers).await?;
     Ok(Json(info(&hub, held).await?))
 }
 
 pub(crate) async fn catalog_export(
     State(hub): Hubs,
-    _node: AuthedNode,
+    node: AuthedNode,
     segments: Segments,
     headers: HeaderMap,
 ) -> Answer {
     let generation = number(&segments, "generation")?;
-    let held = catalog(&hub, &headers).await?;
+    let held = catalog(&hub, &node, &headers).await?;
     export(&hub, held, generation, accepts_zstd(&headers)).await
 }
 
 pub(crate) async fn catalog_pull(
     State(hub): Hubs,
-    _node: AuthedNode,
+    node: AuthedNode,
     segments: Segments,
     headers: HeaderMap,
 ) -> Answer {
-    let held = catalog(&hub, &headers).await?;
+    let held = catalog(&hub, &node, &headers).await?;
     pull(&hub, held, &segments, accepts_zstd(&headers)).await
 }
 
 /// The catalog is the hub's; a till proposes changes in its book.
 pub(crate) async fn catalog_refuse(State(hub): Hubs, node: AuthedNode) -> ApiError {
-    hub.alert("catalog_write", Some(node.id), "a till tried to write the catalog").await;
+    hub.alert(
+        "catalog_write",
+        Some(node.id),
+        "a till tried to write the catalog",
+    )
+    .await;
     ApiError::new(Code::Forbidden, "the catalog is written by the hub alone")
         .hint("propose the change with `counterfoil-node catalog set`")
 }

@@ -39,7 +39,11 @@ pub(crate) enum Right {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Admitted {
     /// The node belongs to the shop.
-    Bound { shop: ShopId, shop_name: String, lane: i64 },
+    Bound {
+        shop: ShopId,
+        shop_name: String,
+        lane: i64,
+    },
     /// It does not.
     Refused(Refusal),
 }
@@ -82,9 +86,23 @@ impl Store {
             let binding = binding_of(tx, request.node)?;
             let shop = match &request.right {
                 Right::Code(secret_hash) => by_code(tx, request, secret_hash, binding.as_ref())?,
-                Right::Registration { name, phone, email, new_id, allowed } => {
-                    let details = ShopDetails { phone: Some(phone), email: email.as_deref() };
-                    let wish = Wish { name, details, new_id: *new_id, allowed: *allowed };
+                Right::Registration {
+                    name,
+                    phone,
+                    email,
+                    new_id,
+                    allowed,
+                } => {
+                    let details = ShopDetails {
+                        phone: Some(phone),
+                        email: email.as_deref(),
+                    };
+                    let wish = Wish {
+                        name,
+                        details,
+                        new_id: *new_id,
+                        allowed: *allowed,
+                    };
                     by_registration(tx, request, &wish, binding.as_ref())?
                 }
             };
@@ -99,7 +117,11 @@ impl Store {
             let sql = "SELECT shop.name, node.lane FROM node JOIN shop ON shop.id = node.shop
                        WHERE node.id = ?1";
             Ok(tx.query_row(sql, params![request.node.to_bytes()], |row| {
-                Ok(Admitted::Bound { shop, shop_name: row.get(0)?, lane: row.get(1)? })
+                Ok(Admitted::Bound {
+                    shop,
+                    shop_name: row.get(0)?,
+                    lane: row.get(1)?,
+                })
             })?)
         })
     }
@@ -108,7 +130,11 @@ impl Store {
 fn binding_of(tx: &Connection, node: NodeId) -> Result<Option<Binding>, StoreError> {
     let sql = "SELECT shop, token_hash, revoked_ms IS NOT NULL FROM node WHERE id = ?1";
     Ok(tx.query_optional(sql, params![node.to_bytes()], |row| {
-        Ok(Binding { shop: shop_id(row, 0)?, token_hash: row.get(1)?, revoked: row.get(2)? })
+        Ok(Binding {
+            shop: shop_id(row, 0)?,
+            token_hash: row.get(1)?,
+            revoked: row.get(2)?,
+        })
     })?)
 }
 
@@ -121,14 +147,24 @@ fn by_code(
     let sql = "SELECT shop, expires_ms, used_by FROM join_code WHERE secret_hash = ?1";
     let code = tx.query_optional(sql, params![secret_hash], |row| {
         let used_by = node_id_optional(row, 2)?;
-        Ok(Code { shop: shop_id(row, 0)?, expires_ms: row.get(1)?, used_by })
+        Ok(Code {
+            shop: shop_id(row, 0)?,
+            expires_ms: row.get(1)?,
+            used_by,
+        })
     })?;
-    let Some(code) = code else { return Ok(Err(Refusal::CodeUnknown)) };
+    let Some(code) = code else {
+        return Ok(Err(Refusal::CodeUnknown));
+    };
     if let Some(user) = code.used_by {
         let repeated = binding.is_some_and(|held| {
             user == request.node && held.token_hash == request.token_hash && !held.revoked
         });
-        return Ok(if repeated { Ok(code.shop) } else { Err(Refusal::CodeUsed) });
+        return Ok(if repeated {
+            Ok(code.shop)
+        } else {
+            Err(Refusal::CodeUsed)
+        });
     }
     if code.expires_ms <= request.now_ms {
         return Ok(Err(Refusal::CodeExpired));
@@ -136,7 +172,9 @@ fn by_code(
     if let Some(held) = binding
         && held.shop != code.shop
     {
-        return Ok(Err(Refusal::OtherShop { shop_name: name_of(tx, held.shop)? }));
+        return Ok(Err(Refusal::OtherShop {
+            shop_name: name_of(tx, held.shop)?,
+        }));
     }
     if token_is_anothers(tx, request)? {
         return Ok(Err(Refusal::TokenTaken));
@@ -166,9 +204,15 @@ fn by_registration(
         // A retry of a registration that went through gets the answer it missed.
         let repeated = held.token_hash == request.token_hash && !held.revoked;
         if named == Some(held.shop) {
-            return Ok(if repeated { Ok(held.shop) } else { Err(Refusal::NameTaken) });
+            return Ok(if repeated {
+                Ok(held.shop)
+            } else {
+                Err(Refusal::NameTaken)
+            });
         }
-        return Ok(Err(Refusal::OtherShop { shop_name: name_of(tx, held.shop)? }));
+        return Ok(Err(Refusal::OtherShop {
+            shop_name: name_of(tx, held.shop)?,
+        }));
     }
     if !wish.allowed {
         return Ok(Err(Refusal::RegistrationClosed));
@@ -211,5 +255,8 @@ fn token_is_anothers(tx: &Connection, request: &Activation) -> Result<bool, Stor
 }
 
 fn name_of(tx: &Connection, shop: ShopId) -> Result<String, StoreError> {
-    Ok(tx.query_value("SELECT name FROM shop WHERE id = ?1", params![shop.to_bytes()])?)
+    Ok(tx.query_value(
+        "SELECT name FROM shop WHERE id = ?1",
+        params![shop.to_bytes()],
+    )?)
 }

@@ -37,7 +37,10 @@ pub(super) struct Digest {
 impl TableShape {
     /// Whether an editable column holds whole numbers; `None` for other columns.
     pub(crate) fn is_integer(&self, column: &str) -> Option<bool> {
-        self.editable.iter().find(|(name, _)| name == column).map(|(_, integer)| *integer)
+        self.editable
+            .iter()
+            .find(|(name, _)| name == column)
+            .map(|(_, integer)| *integer)
     }
 }
 
@@ -60,7 +63,11 @@ impl CatalogShape {
             };
             let editable = columns.get(id + 1..=deleted).unwrap_or_default().to_vec();
             let columns = columns.into_iter().map(|(name, _)| name).collect();
-            tables.push(TableShape { name, columns, editable });
+            tables.push(TableShape {
+                name,
+                columns,
+                editable,
+            });
         }
         let mut policies = BTreeMap::<String, BTreeMap<String, Policy>>::new();
         let sql = "SELECT table_name, column_name, policy FROM policy";
@@ -69,7 +76,10 @@ impl CatalogShape {
             let policy = row.get_with(2, |name: String| {
                 Policy::from_name(&name).ok_or("unknown policy")
             })?;
-            policies.entry(row.get(0)?).or_default().insert(row.get(1)?, policy);
+            policies
+                .entry(row.get(0)?)
+                .or_default()
+                .insert(row.get(1)?, policy);
             Ok(())
         })?;
         Ok(Self { tables, policies })
@@ -122,9 +132,15 @@ fn rows_where(
     let (name, columns) = (&table.name, table.columns.join(", "));
     let sql = format!("SELECT {columns} FROM {name} WHERE ?1 IS NULL OR id = ?1 ORDER BY id");
     let rows = catalog.query_map(&sql, params![only], |row| {
-        Ok(scalars(row, table.columns.len())?.into_iter().map(to_json).collect())
+        Ok(scalars(row, table.columns.len())?
+            .into_iter()
+            .map(to_json)
+            .collect())
     })?;
-    Ok(CatalogExport { columns: table.columns.clone(), rows })
+    Ok(CatalogExport {
+        columns: table.columns.clone(),
+        rows,
+    })
 }
 
 fn digest_of(catalog: &Connection) -> Result<Digest, StoreError> {
@@ -144,7 +160,11 @@ fn digest_of(catalog: &Connection) -> Result<Digest, StoreError> {
         let sql = format!("SELECT count(*) FROM {name} WHERE deleted = 0");
         rows.insert(name.clone(), catalog.query_value(&sql, ())?);
     }
-    Ok(Digest { revision: revision_of(catalog)?, digest: hasher.finish(), rows })
+    Ok(Digest {
+        revision: revision_of(catalog)?,
+        digest: hasher.finish(),
+        rows,
+    })
 }
 
 impl Store {
@@ -155,7 +175,9 @@ impl Store {
 
     /// Newest logical time among the published edits.
     pub(super) fn newest_hlc(&self) -> Result<Hlc, StoreError> {
-        let raw = self.catalog.query_value("SELECT hlc FROM catalog_state", ())?;
+        let raw = self
+            .catalog
+            .query_value("SELECT hlc FROM catalog_state", ())?;
         Ok(Hlc::from_raw(raw))
     }
 }
@@ -172,13 +194,12 @@ impl Reader {
     }
 
     /// All rows of a table by id, deleted ones included; `None` when there is no such table.
-    pub(crate) fn catalog_table(
-        &self,
-        table: &str,
-    ) -> Result<Option<CatalogExport>, StoreError> {
+    pub(crate) fn catalog_table(&self, table: &str) -> Result<Option<CatalogExport>, StoreError> {
         let shape = CatalogShape::load(&self.catalog)?;
         let table = shape.table(table);
-        table.map(|table| rows_where(&self.catalog, table, None)).transpose()
+        table
+            .map(|table| rows_where(&self.catalog, table, None))
+            .transpose()
     }
 
     /// One row and the catalog's revision.
@@ -188,11 +209,16 @@ impl Reader {
         id: &str,
     ) -> Result<Option<CatalogSetAnswer>, StoreError> {
         let shape = CatalogShape::load(&self.catalog)?;
-        let Some(table) = shape.table(table) else { return Ok(None) };
+        let Some(table) = shape.table(table) else {
+            return Ok(None);
+        };
         self.catalog.snapshot(|catalog| {
             let CatalogExport { columns, rows } = rows_where(catalog, table, Some(id))?;
             let revision = revision_of(catalog)?;
-            let row = rows.into_iter().next().map(|row| columns.into_iter().zip(row).collect());
+            let row = rows
+                .into_iter()
+                .next()
+                .map(|row| columns.into_iter().zip(row).collect());
             Ok(row.map(|row| CatalogSetAnswer { revision, row }))
         })
     }

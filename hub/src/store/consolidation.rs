@@ -40,14 +40,14 @@ pub(super) struct NodeKey {
 
 struct Position {
     newest: i64,
-    /// By priority: where the watermark stands, and whether entries wait behind it.
-    lanes: Vec<(Priority, i64, bool)>,
+    /// By priority: where the watermark stands.
+    lanes: Vec<(Priority, i64)>,
 }
 
-enum Check {
-    Sound(Position),
-    Broken(String),
-}
+/// The book contradicts what was consolidated from it; why, for a person.
+struct Broken(String);
+
+type Checked<T> = Result<T, Broken>;
 
 /// The tables a book must have; one without them was not written by a node.
 const BOOK_TABLES: i64 = 11;
@@ -66,24 +66,16 @@ impl Store {
     /// Which priorities of a node have entries that wait, most urgent first.
     pub(crate) fn survey(&mut self, book: &NodeBook) -> Result<Vec<Priority>, StoreError> {
         self.with_book(book, |store, node| {
-            let check = store.hub.snapshot(|hub| check(hub, node.number))?;
-            Ok(match check {
-                Check::Broken(reason) => {
-                    store.halt(node, &reason, book.now_ms)?;
-                    Vec::new()
-                }
-                Check::Sound(position) => {
+            match store.hub.snapshot(|hub| waiting(hub, node.number))? {
+                Ok(waiting) => {
                     store.resume(node)?;
-                    let behind = position.lanes.iter().any(|(_, at, _)| *at < position.newest);
-                    let waiting = position.lanes.iter().filter(|(_, _, waits)| *waits);
-                    let mut waiting: Vec<_> = waiting.map(|(priority, ..)| *priority).collect();
-                    if behind && waiting.is_empty() {
-                        // Nothing to move, but the node waits to hear so.
-                        waiting.push(Priority::Low);
-                    }
-                    waiting
+                    Ok(waiting)
                 }
-            })
+                Err(Broken(reason)) => {
+                    store.halt(node, &reason, book.now_ms)?;
+                    Ok(Vec::new())
+                }
+            }
         })
         .map(Option::unwrap_or_default)
     }
@@ -119,9 +111,15 @@ impl Store {
         work: impl FnOnce(&mut Self, &NodeKey) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         let sql = "SELECT number, shop FROM node WHERE id = ?1";
-        let node = self.hub.query_optional(sql, params![book.node.to_bytes()], |row| {
-            Ok(NodeKey { number: row.get(0)?, id: book.node, shop: shop_id(row, 1)? })
-        })?;
+        let node = self
+            .hub
+            .query_optional(sql, params![book.node.to_bytes()], |row| {
+                Ok(NodeKey {
+                    number: row.get(0)?,
+                    id: book.node,
+                    shop: shop_id(row, 1)?,
+                })
+            })?;
         let Some(node) = node else { return Ok(None) };
         if let Err(error) = self.hub.attach(&book.path, "book") {
             tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "attach");
@@ -150,16 +148,25 @@ impl Store {
     ) -> Result<Step, StoreError> {
         let done = self.hub.transaction(|tx| {
             let position = match check(tx, node.number)? {
-                Check::Sound(position) => position,
-                Check::Broken(reason) => return Ok(Err(reason)),
+                Ok(position) => position,
+                Err(broken) => return Ok(Err(broken)),
             };
-            let lane = position.lanes.iter().find(|(lane, ..)| *lane == priority);
-            let after = lane.map_or(0, |(_, at, _)| *at);
+            let lane = position.lanes.iter().find(|(lane, _)| *lane == priority);
+            let after = lane.map_or(0, |(_, at)| *at);
             if after >= position.newest {
                 return Ok(Ok(Step::Idle));
             }
             let until = end_of_batch(tx, priority, after, size, position.newest)?;
-            let batch = Batch { node: *node, priority, after, until, now_ms };
+            if let Err(broken) = gapless(tx, after, until)? {
+                return Ok(Err(broken));
+            }
+            let batch = Batch {
+                node: *node,
+                priority,
+                after,
+                until,
+                now_ms,
+            };
             let moved = if size == 0 {
                 movement::put_first_aside(tx, &batch)?
             } else {
@@ -170,9 +177,12 @@ impl Store {
             advance(tx, &batch, &position)?;
             record_run(tx, &batch, &moved)?;
             let more = until < position.newest;
-            Ok::<_, StoreError>(Ok(Step::Moved { entries: moved.entries, more }))
+            Ok::<_, StoreError>(Ok(Step::Moved {
+                entries: moved.entries,
+                more,
+            }))
         })?;
-        done.or_else(|reason| {
+        done.or_else(|Broken(reason)| {
             self.halt(node, &reason, now_ms)?;
             Ok(Step::Halted)
         })
@@ -184,7 +194,12 @@ impl Store {
             if tx.execute(sql, params![node.number, reason])? > 0 {
                 tracing::error!(node = %node.id, reason, "consolidation of a node stopped");
                 let (kind, detail) = ("diverged".to_owned(), reason.to_owned());
-                let alert = AlertRow { at_ms: now_ms, kind, node_id: Some(node.id), detail };
+                let alert = AlertRow {
+                    at_ms: now_ms,
+                    kind,
+                    node_id: Some(node.id),
+                    detail,
+                };
                 alerts::insert_alert(tx, &alert)?;
             }
             Ok(())
@@ -212,8 +227,31 @@ fn is_about_a_record(error: &SqlError) -> bool {
         || matches!(error, SqlError::Column { .. } | SqlError::Decode { .. })
 }
 
+/// Which priorities have entries that wait, in a book that is sound as a whole.
+fn waiting(hub: &Connection, node: i64) -> Result<Checked<Vec<Priority>>, StoreError> {
+    let position = match check(hub, node)? {
+        Ok(position) => position,
+        Err(broken) => return Ok(Err(broken)),
+    };
+    let lowest = position.lanes.iter().map(|(_, at)| *at).min().unwrap_or(0);
+    if let Err(broken) = gapless(hub, lowest, position.newest)? {
+        return Ok(Err(broken));
+    }
+    let mut waiting = Vec::new();
+    for (priority, at) in position.lanes {
+        if has_entries(hub, priority, at, position.newest)? {
+            waiting.push(priority);
+        }
+    }
+    if waiting.is_empty() && lowest < position.newest {
+        // Nothing to move, but the node waits to hear so.
+        waiting.push(Priority::Low);
+    }
+    Ok(Ok(waiting))
+}
+
 /// Compares the book with what was consolidated from it, and reads where both stand.
-fn check(hub: &Connection, node: i64) -> Result<Check, StoreError> {
+fn check(hub: &Connection, node: i64) -> Result<Checked<Position>, StoreError> {
     let tables: i64 = hub.query_value(
         "SELECT count(*) FROM book.sqlite_schema WHERE type = 'table' AND name IN ('journal',
          'receipt', 'receipt_line', 'payment', 'stock_movement', 'stock_count', 'expense',
@@ -221,7 +259,9 @@ fn check(hub: &Connection, node: i64) -> Result<Check, StoreError> {
         (),
     )?;
     if tables != BOOK_TABLES {
-        return Ok(Check::Broken("the book does not hold a node's tables".to_owned()));
+        return Ok(Err(Broken(
+            "the book does not hold a node's tables".to_owned(),
+        )));
     }
     let newest: i64 = hub.query_value("SELECT coalesce(max(seq), 0) FROM book.journal", ())?;
     let mut lanes = Vec::new();
@@ -232,30 +272,37 @@ fn check(hub: &Connection, node: i64) -> Result<Check, StoreError> {
         })?;
         let (seq, chain) = mark.unwrap_or_else(|| (0, Chain::START.as_bytes().to_vec()));
         if let Some(reason) = contradiction(hub, seq, &chain)? {
-            return Ok(Check::Broken(reason));
+            return Ok(Err(Broken(reason)));
         }
-        let condition = condition(priority);
-        let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {condition})"
-        );
-        lanes.push((priority, seq, hub.query_value(&sql, params![seq, newest])?));
+        lanes.push((priority, seq));
     }
-    let lowest = lanes.iter().map(|(_, seq, _)| *seq).min().unwrap_or(0);
-    let sql = "SELECT count(*) FROM book.journal WHERE seq > ?1 AND seq <= ?2";
-    let found: i64 = hub.query_value(sql, params![lowest, newest])?;
-    if found != newest - lowest {
-        let missing = newest - lowest - found;
-        let reason = format!("the journal has a gap: {missing} entries after {lowest} are missing");
-        return Ok(Check::Broken(reason));
-    }
-    Ok(Check::Sound(Position { newest, lanes }))
+    Ok(Ok(Position { newest, lanes }))
 }
 
-fn contradiction(
+fn gapless(hub: &Connection, after: i64, until: i64) -> Result<Checked<()>, StoreError> {
+    let sql = "SELECT count(*) FROM book.journal WHERE seq > ?1 AND seq <= ?2";
+    let missing = until - after - hub.query_value::<i64>(sql, params![after, until])?;
+    if missing == 0 {
+        return Ok(Ok(()));
+    }
+    let reason = format!("the journal has a gap: {missing} entries after {after} are missing");
+    Ok(Err(Broken(reason)))
+}
+
+fn has_entries(
     hub: &Connection,
-    seq: i64,
-    chain: &[u8],
-) -> Result<Option<String>, StoreError> {
+    priority: Priority,
+    after: i64,
+    until: i64,
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {})",
+        condition(priority)
+    );
+    Ok(hub.query_value(&sql, params![after, until])?)
+}
+
+fn contradiction(hub: &Connection, seq: i64, chain: &[u8]) -> Result<Option<String>, StoreError> {
     if seq == 0 {
         return Ok(None);
     }
@@ -298,36 +345,29 @@ fn end_of_batch(
 /// Sets the watermark of the batch's priority, and of each other priority that has nothing up to
 /// there.
 fn advance(tx: &Connection, batch: &Batch, position: &Position) -> Result<(), StoreError> {
-    for (priority, at, _) in &position.lanes {
-        if *at >= batch.until {
+    for (priority, at) in &position.lanes {
+        let done = *priority == batch.priority
+            || *at < batch.until && !has_entries(tx, *priority, *at, batch.until)?;
+        if !done {
             continue;
-        }
-        if *priority != batch.priority {
-            let sql = format!(
-                "SELECT EXISTS (SELECT 1 FROM book.journal
-                 WHERE seq > ?1 AND seq <= ?2 AND {})",
-                condition(*priority)
-            );
-            if tx.query_value(&sql, params![*at, batch.until])? {
-                continue;
-            }
         }
         tx.execute(
             "INSERT INTO watermark (node, priority, seq, chain, at_ms)
              SELECT ?1, ?2, seq, chain, ?4 FROM book.journal WHERE seq = ?3
              ON CONFLICT (node, priority) DO UPDATE
              SET seq = excluded.seq, chain = excluded.chain, at_ms = excluded.at_ms",
-            params![batch.node.number, priority.code(), batch.until, batch.now_ms],
+            params![
+                batch.node.number,
+                priority.code(),
+                batch.until,
+                batch.now_ms
+            ],
         )?;
     }
     Ok(())
 }
 
-fn record_run(
-    tx: &Connection,
-    batch: &Batch,
-    moved: &movement::Moved,
-) -> Result<(), StoreError> {
+fn record_run(tx: &Connection, batch: &Batch, moved: &movement::Moved) -> Result<(), StoreError> {
     let detail = serde_json::json!({
         "priority": batch.priority.name(),
         "after": batch.after,

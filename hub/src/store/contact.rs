@@ -57,7 +57,11 @@ impl Reader {
             Ok(match (row.get(3)?, row.get(4)?) {
                 (true, _) => Credential::Revoked(id),
                 (false, false) => Credential::ShopInactive(id),
-                (false, true) => Credential::Good(AuthedNode { number: row.get(0)?, id, shop }),
+                (false, true) => Credential::Good(AuthedNode {
+                    number: row.get(0)?,
+                    id,
+                    shop,
+                }),
             })
         })?;
         Ok(found.unwrap_or(Credential::Unknown))

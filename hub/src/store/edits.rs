@@ -55,18 +55,41 @@ pub(super) fn merge_batch(
                  AND NOT EXISTS (SELECT 1 FROM main.quarantine AS q
                                  WHERE q.node = ?1 AND q.seq = j.seq)
                ORDER BY j.seq";
-    let Batch { node, priority, after, until, now_ms } = *batch;
-    let params = params![node.number, after, until, Topic::CatalogEdit.code(), priority.code()];
+    let Batch {
+        node,
+        priority,
+        after,
+        until,
+        now_ms,
+    } = *batch;
+    let params = params![
+        node.number,
+        after,
+        until,
+        Topic::CatalogEdit.code(),
+        priority.code()
+    ];
     let entries = tx.query_map(sql, params, |row| {
         let hlc = Hlc::from_raw(row.get(2)?);
-        Ok(Entry { seq: row.get(0)?, id: row.get(1)?, hlc, payload: row.get(3)? })
+        Ok(Entry {
+            seq: row.get(0)?,
+            id: row.get(1)?,
+            hlc,
+            payload: row.get(3)?,
+        })
     })?;
-    let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(0) };
+    let Some(last) = entries.last().map(|entry| entry.seq) else {
+        return Ok(0);
+    };
     let mut touched = Touched::new();
     for entry in &entries {
         match accept(shape, entry) {
             Ok((edit, id)) => {
-                let origin = Origin { edit: id, node: node.id, shop: Some(node.shop) };
+                let origin = Origin {
+                    edit: id,
+                    node: node.id,
+                    shop: Some(node.shop),
+                };
                 insert_versions(tx, &edit, Stamp::new(entry.hlc, node.id), &origin)?;
                 let columns = touched.entry((edit.table, edit.row)).or_default();
                 columns.extend(edit.columns.into_keys());
@@ -85,7 +108,10 @@ pub(super) fn merge_batch(
 
 fn accept(shape: &CatalogShape, entry: &Entry) -> Result<(CatalogEdit, DocumentId), String> {
     let id = DocumentId::from_slice(&entry.id).map_err(|_| "its id is damaged".to_owned())?;
-    let payload = entry.payload.as_deref().ok_or("the change itself is missing")?;
+    let payload = entry
+        .payload
+        .as_deref()
+        .ok_or("the change itself is missing")?;
     let edit: CatalogEdit = serde_json::from_str(payload)
         .map_err(|error| format!("the change cannot be read: {error}"))?;
     check_edit(shape, &edit)?;
@@ -186,11 +212,21 @@ fn settle(
     for ((table, row), columns) in touched {
         let fields = load_fields(tx, table, row)?;
         for column in columns {
-            let Some(field) = fields.get(column) else { continue };
+            let Some(field) = fields.get(column) else {
+                continue;
+            };
             let policy = shape.policy(table, column);
-            let Some(decision) = field.decide(policy) else { continue };
+            let Some(decision) = field.decide(policy) else {
+                continue;
+            };
             for loser in &decision.losers {
-                let found = Loss { table, row, column, policy, now_ms };
+                let found = Loss {
+                    table,
+                    row,
+                    column,
+                    policy,
+                    now_ms,
+                };
                 record_conflict(tx, &found, field, *loser, decision.current)?;
             }
         }
@@ -249,28 +285,34 @@ fn to_json<T: serde::Serialize + ?Sized>(
 }
 
 /// Every version of every column of a row.
-pub(super) fn load_fields(
-    hub: &Connection,
-    table: &str,
-    row: &str,
-) -> Result<Fields, StoreError> {
+pub(super) fn load_fields(hub: &Connection, table: &str, row: &str) -> Result<Fields, StoreError> {
     let mut fields = Fields::new();
     let sql = "SELECT column_name, hlc, node_tag, value, base, edit, node, shop
                FROM field_version WHERE table_name = ?1 AND row_id = ?2";
-    hub.query_each(sql, params![table, row], |found| -> Result<(), StoreError> {
-        let stamp = Stamp { hlc: Hlc::from_raw(found.get(1)?), node_tag: found.get(2)? };
-        let version = Version {
-            value: found.get_with(3, |text: String| serde_json::from_str(&text))?,
-            base: found.get_with(4, |text: String| serde_json::from_str(&text))?,
-            origin: Origin {
-                edit: found.get_with(5, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-                node: node_id(found, 6)?,
-                shop: shop_id_optional(found, 7)?,
-            },
-        };
-        fields.entry(found.get(0)?).or_default().insert(stamp, version);
-        Ok(())
-    })?;
+    hub.query_each(
+        sql,
+        params![table, row],
+        |found| -> Result<(), StoreError> {
+            let stamp = Stamp {
+                hlc: Hlc::from_raw(found.get(1)?),
+                node_tag: found.get(2)?,
+            };
+            let version = Version {
+                value: found.get_with(3, |text: String| serde_json::from_str(&text))?,
+                base: found.get_with(4, |text: String| serde_json::from_str(&text))?,
+                origin: Origin {
+                    edit: found.get_with(5, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+                    node: node_id(found, 6)?,
+                    shop: shop_id_optional(found, 7)?,
+                },
+            };
+            fields
+                .entry(found.get(0)?)
+                .or_default()
+                .insert(stamp, version);
+            Ok(())
+        },
+    )?;
     Ok(fields)
 }
 
@@ -284,7 +326,9 @@ impl Store {
         columns: &BTreeMap<String, Option<String>>,
         by: &HubEdit,
     ) -> Result<Result<(), HubEditError>, StoreError> {
-        let Some(shape) = self.shape.table(table) else { return Ok(Err(HubEditError::NoTable)) };
+        let Some(shape) = self.shape.table(table) else {
+            return Ok(Err(HubEditError::NoTable));
+        };
         let mut values = BTreeMap::new();
         for (column, text) in columns {
             match typed(shape, column, text.as_deref()) {
@@ -304,12 +348,22 @@ impl Store {
                 base.insert(column.clone(), seen.unwrap_or_default());
             }
             let (table, row) = (table.to_owned(), row.to_owned());
-            let edit = CatalogEdit { table, row, columns: values, base, base_revision };
+            let edit = CatalogEdit {
+                table,
+                row,
+                columns: values,
+                base,
+                base_revision,
+            };
             if let Err(reason) = check_edit(&self.shape, &edit) {
                 return Ok(Err(HubEditError::Refused(reason)));
             }
             let stamp = Stamp::new(next_hlc(tx, self.newest_hlc()?, by.now_ms)?, by.hub);
-            let origin = Origin { edit: by.edit, node: by.hub, shop: None };
+            let origin = Origin {
+                edit: by.edit,
+                node: by.hub,
+                shop: None,
+            };
             insert_versions(tx, &edit, stamp, &origin)?;
             let columns = edit.columns.into_keys().collect();
             let touched = Touched::from([((edit.table, edit.row), columns)]);
@@ -335,16 +389,26 @@ fn next_hlc(tx: &Connection, published: Hlc, now_ms: i64) -> Result<Hlc, StoreEr
 }
 
 fn typed(shape: &TableShape, column: &str, text: Option<&str>) -> Result<Scalar, String> {
-    let Some(text) = text else { return Ok(Scalar::Null) };
+    let Some(text) = text else {
+        return Ok(Scalar::Null);
+    };
     match shape.is_integer(column) {
         Some(true) => text.trim().parse().map(Scalar::Integer).map_err(|_| {
-            format!("`{}.{column}` takes a whole number, not `{text}`", shape.name)
+            format!(
+                "`{}.{column}` takes a whole number, not `{text}`",
+                shape.name
+            )
         }),
         Some(false) => Ok(Scalar::Text(text.to_owned())),
         None => Err(format!(
             "`{}` has no column `{column}`; it has {}",
             shape.name,
-            shape.editable.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+            shape
+                .editable
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
         )),
     }
 }

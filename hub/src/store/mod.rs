@@ -87,15 +87,25 @@ impl Store {
         let catalog = Connection::open_existing(catalog, Durability::Full)?;
         apply(&catalog, Kind::Catalog, now_ms)?;
         let shape = catalog::CatalogShape::load(&catalog)?;
-        Ok(Self { hub, catalog, shape, transactions: 0 })
+        Ok(Self {
+            hub,
+            catalog,
+            shape,
+            transactions: 0,
+        })
     }
 
     /// The hub's own id, minted at the first start.
     pub(crate) fn hub_id(&self, now_ms: i64, random: &dyn Random) -> Result<HubId, StoreError> {
         let minted = uuid_v7(now_ms, random).hyphenated().to_string();
-        self.hub.execute("INSERT OR IGNORE INTO meta VALUES ('hub_id', ?1)", params![minted])?;
+        self.hub.execute(
+            "INSERT OR IGNORE INTO meta VALUES ('hub_id', ?1)",
+            params![minted],
+        )?;
         let sql = "SELECT value FROM meta WHERE key = 'hub_id'";
-        Ok(self.hub.query_row(sql, (), |row| row.get_with(0, |text: String| text.parse()))?)
+        Ok(self
+            .hub
+            .query_row(sql, (), |row| row.get_with(0, |text: String| text.parse()))?)
     }
 
     /// Remembers the URL that join codes carry, for commands that run without the hub.
@@ -140,13 +150,18 @@ pub(crate) fn create_catalog(
     files: &dyn counterfoil_replica::env::Files,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let file_error = |source| StoreError::File { what: "catalog.db", source };
+    let file_error = |source| StoreError::File {
+        what: "catalog.db",
+        source,
+    };
     if files.exists(path).map_err(file_error)? {
         return Ok(());
     }
     let new = path.with_extension("new");
     for leftover in ["new", "new-wal", "new-shm"] {
-        files.remove_if_exists(&path.with_extension(leftover)).map_err(file_error)?;
+        files
+            .remove_if_exists(&path.with_extension(leftover))
+            .map_err(file_error)?;
     }
     // The only handle: closing it folds the WAL into the file.
     open_and_migrate(&new, Kind::Catalog, now_ms)?.close();

@@ -75,12 +75,22 @@ const PLAIN: [Plain; 8] = [
         content: "'sku', sku, 'quantity_milli', quantity_milli, 'at_ms', at_ms",
     },
     // Kept as versions of catalog fields, see `edits`; listed so that every topic stands here.
-    Plain { topic: Topic::CatalogEdit, table: "", content: "" },
+    Plain {
+        topic: Topic::CatalogEdit,
+        table: "",
+        content: "",
+    },
 ];
 
 /// `?1` node, `?2` after, `?3` until, `?4` now: every statement here has these four.
 fn run(tx: &Connection, batch: &Batch, sql: &str) -> Result<u64, StoreError> {
-    let Batch { node, after, until, now_ms, .. } = *batch;
+    let Batch {
+        node,
+        after,
+        until,
+        now_ms,
+        ..
+    } = *batch;
     Ok(tx.execute(sql, params![node.number, after, until, now_ms])?)
 }
 
@@ -114,7 +124,10 @@ pub(super) fn move_batch(tx: &Connection, batch: &Batch) -> Result<Moved, StoreE
         moved.quarantined += run(tx, batch, &judge_receipts(batch))?;
         move_receipts(tx, batch)?;
     }
-    for plain in PLAIN.iter().filter(|plain| !plain.table.is_empty() && has(plain.topic)) {
+    for plain in PLAIN
+        .iter()
+        .filter(|plain| !plain.table.is_empty() && has(plain.topic))
+    {
         let topic = plain.topic.code();
         moved.quarantined += run(tx, batch, &judge_plain(batch, plain))?;
         let sql = format!(
@@ -238,5 +251,9 @@ pub(super) fn put_first_aside(tx: &Connection, batch: &Batch) -> Result<Moved, S
         sound(batch)
     );
     let quarantined = run(tx, batch, &sql)?;
-    Ok(Moved { entries: 1, edits: 0, quarantined })
+    Ok(Moved {
+        entries: 1,
+        edits: 0,
+        quarantined,
+    })
 }

@@ -29,7 +29,8 @@ impl Reader {
                 book: row.get::<Option<i32>>(6)?.unwrap_or(hub.book),
                 catalog: row.get::<Option<i32>>(7)?.unwrap_or(hub.catalog),
             };
-            let state = match (row.get(4)?, row.get::<Option<String>>(5)?, gate(hub, schemas)) {
+            let halted: Option<String> = row.get(5)?;
+            let state = match (row.get(4)?, &halted, gate(hub, schemas)) {
                 (true, _, _) => "revoked",
                 (false, Some(_), _) => "diverged",
                 (false, None, Gate::UpdateRequired) => "update_required",
@@ -42,6 +43,7 @@ impl Reader {
                 shop: row.get(2)?,
                 lane: row.get(3)?,
                 state: state.to_owned(),
+                halted,
                 seen_ms: row.get(8)?,
                 consolidated_seq: row.get(11)?,
                 quarantined: row.get(12)?,

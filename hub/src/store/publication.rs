@@ -22,20 +22,27 @@ struct Content {
 impl Store {
     /// Publishes the next rows; whether more wait.
     pub(crate) fn publish(&mut self) -> Result<bool, StoreError> {
-        let sql = "SELECT table_name, row_id FROM publish_queue ORDER BY table_name, row_id LIMIT ?1";
+        let sql =
+            "SELECT table_name, row_id FROM publish_queue ORDER BY table_name, row_id LIMIT ?1";
         let limit = i64::try_from(PUBLISH_ROWS_MAX).unwrap_or(i64::MAX);
         let queue = self.hub.query_map(sql, params![limit], |row| {
             Ok((row.get::<String>(0)?, row.get::<String>(1)?))
         })?;
         let more = queue.len() == PUBLISH_ROWS_MAX;
         // Edits count as merged only when every row they touched is written.
-        let merged = if more { Vec::new() } else { self.unpublished_progress()? };
+        let merged = if more {
+            Vec::new()
+        } else {
+            self.unpublished_progress()?
+        };
         if queue.is_empty() && merged.is_empty() {
             return Ok(false);
         }
         let mut rows = Vec::with_capacity(queue.len());
         for (table, row) in &queue {
-            let Some(shape) = self.shape.table(table) else { continue };
+            let Some(shape) = self.shape.table(table) else {
+                continue;
+            };
             let fields = load_fields(&self.hub, table, row)?;
             rows.push((shape, self.content(shape, row, &fields)?));
         }
@@ -91,8 +98,12 @@ impl Store {
                 }
             }
             let policy = self.shape.policy(&table.name, column);
-            let Some(decision) = field.decide(policy) else { continue };
-            let Some(version) = field.version(&decision.current) else { continue };
+            let Some(decision) = field.decide(policy) else {
+                continue;
+            };
+            let Some(version) = field.version(&decision.current) else {
+                continue;
+            };
             if latest.is_none_or(|(last, _)| decision.current > last) {
                 latest = Some((decision.current, version.origin.shop));
             }
@@ -103,21 +114,24 @@ impl Store {
             let shop = found.and_then(|(_, shop)| shop);
             shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_string()))
         };
-        let versions = serde_json::to_string(&versions)
-            .map_err(|source| StoreError::Json { what: "map of stamps", source })?;
+        let versions = serde_json::to_string(&versions).map_err(|source| StoreError::Json {
+            what: "map of stamps",
+            source,
+        })?;
         let value = |column: &str| match column {
             "id" => Scalar::Text(row.to_owned()),
             "origin_shop_id" => shop(oldest),
             "last_modified_shop_id" => shop(latest),
-            "last_modified_at" => {
-                Scalar::Integer(latest.map_or(0, |(stamp, _)| stamp.hlc.raw()))
-            }
+            "last_modified_at" => Scalar::Integer(latest.map_or(0, |(stamp, _)| stamp.hlc.raw())),
             "versions" => Scalar::Text(versions.clone()),
             DELETED => current.get(DELETED).cloned().unwrap_or(Scalar::Integer(0)),
             other => current.get(other).cloned().unwrap_or(Scalar::Null),
         };
         let columns = table.columns.iter().filter(|name| *name != "revision");
-        Ok(Content { values: columns.map(|name| value(name)).collect(), newest })
+        Ok(Content {
+            values: columns.map(|name| value(name)).collect(),
+            newest,
+        })
     }
 }
 
@@ -138,7 +152,11 @@ fn write(
             params![node.as_str(), *seq],
         )?;
     }
-    let newest = rows.iter().map(|(_, content)| content.newest).max().unwrap_or(Hlc::ZERO);
+    let newest = rows
+        .iter()
+        .map(|(_, content)| content.newest)
+        .max()
+        .unwrap_or(Hlc::ZERO);
     tx.execute(
         "UPDATE catalog_state SET revision = CASE WHEN ?1 THEN ?2 ELSE revision END,
              hlc = max(hlc, ?3)
@@ -156,8 +174,16 @@ fn write_row(
     revision: i64,
 ) -> Result<bool, StoreError> {
     let name = &table.name;
-    let columns: Vec<_> = table.columns.iter().filter(|name| *name != "revision").collect();
-    let listed = columns.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let columns: Vec<_> = table
+        .columns
+        .iter()
+        .filter(|name| *name != "revision")
+        .collect();
+    let listed = columns
+        .iter()
+        .map(|name| name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
     let id = content.values.first().cloned().unwrap_or(Scalar::Null);
     let sql = format!("SELECT {listed} FROM {name} WHERE id = ?1");
     let held = tx.query_optional(&sql, params_from_iter([to_sql(&id)]), |row| {
@@ -166,9 +192,16 @@ fn write_row(
     if held.as_ref() == Some(&content.values) {
         return Ok(false);
     }
-    let places = (1..=columns.len() + 1).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+    let places = (1..=columns.len() + 1)
+        .map(|n| format!("?{n}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let sql = format!("INSERT OR REPLACE INTO {name} ({listed}, revision) VALUES ({places})");
-    let values = content.values.iter().map(to_sql).chain([Value::Integer(revision)]);
+    let values = content
+        .values
+        .iter()
+        .map(to_sql)
+        .chain([Value::Integer(revision)]);
     tx.execute(&sql, params_from_iter(values))?;
     Ok(true)
 }
@@ -180,4 +213,3 @@ fn to_sql(value: &Scalar) -> Value {
         Scalar::Text(text) => Value::Text(text.clone()),
     }
 }
-

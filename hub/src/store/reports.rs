@@ -18,7 +18,9 @@ pub(crate) enum Grouping {
 impl Grouping {
     /// Reads the name used in commands.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Shop, Self::Node, Self::Day].into_iter().find(|grouping| grouping.name() == name)
+        [Self::Shop, Self::Node, Self::Day]
+            .into_iter()
+            .find(|grouping| grouping.name() == name)
     }
 
     /// The name used in commands.
@@ -46,7 +48,11 @@ impl Reader {
         let day = "date(receipt.at_ms / 1000, 'unixepoch')";
         let (per, key, name) = match grouping {
             Grouping::Shop => ("''", uuid_text("shop.id"), "shop.name".to_owned()),
-            Grouping::Node => ("''", uuid_text("node.id"), "shop.name || '/' || lane".to_owned()),
+            Grouping::Node => (
+                "''",
+                uuid_text("node.id"),
+                "shop.name || '/' || lane".to_owned(),
+            ),
             Grouping::Day => (day, "per".to_owned(), "per".to_owned()),
         };
         let sql = format!(

@@ -16,11 +16,19 @@ impl Store {
 impl Reader {
     /// Ids of all nodes.
     pub(crate) fn node_ids(&self) -> Result<Vec<NodeId>, StoreError> {
-        Ok(self.hub.query_map("SELECT id FROM node ORDER BY number", (), |row| node_id(row, 0))?)
+        Ok(self
+            .hub
+            .query_map("SELECT id FROM node ORDER BY number", (), |row| {
+                node_id(row, 0)
+            })?)
     }
 
     /// The hub at a glance.
-    pub(crate) fn status(&self, hub_id: HubId, url: Option<String>) -> Result<HubStatus, StoreError> {
+    pub(crate) fn status(
+        &self,
+        hub_id: HubId,
+        url: Option<String>,
+    ) -> Result<HubStatus, StoreError> {
         let catalog = self.catalog_digest()?;
         let alerts = self.alerts(STATUS_ALERTS_MAX)?;
         let sql = "SELECT (SELECT count(*) FROM shop), (SELECT count(*) FROM node),

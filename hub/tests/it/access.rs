@@ -12,9 +12,15 @@ use serde_json::Value;
 async fn a_till_reaches_its_own_book_and_no_other() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let (mine, other) = (Till::of(&client, "A", 1).await, Till::of(&client, "B", 2).await);
-    let own: Info =
-        parse(&client.get(&format!("{}/info", book_path(mine.id)), Some(&mine.token)).await);
+    let (mine, other) = (
+        Till::of(&client, "A", 1).await,
+        Till::of(&client, "B", 2).await,
+    );
+    let own: Info = parse(
+        &client
+            .get(&format!("{}/info", book_path(mine.id)), Some(&mine.token))
+            .await,
+    );
     assert_eq!((own.current_generation, own.max_frame_no), (1, 0));
     for path in ["info", "export/1", "sync/1/1/2"] {
         let path = format!("{}/{path}", book_path(other.id));
@@ -27,7 +33,11 @@ async fn a_till_reaches_its_own_book_and_no_other() {
         assert_eq!(refused.code, Code::Forbidden, "{path}");
     }
     let status: HubStatus = client.admin_get("status").await;
-    let alert = status.alerts.iter().find(|alert| alert.kind == "foreign_book").unwrap();
+    let alert = status
+        .alerts
+        .iter()
+        .find(|alert| alert.kind == "foreign_book")
+        .unwrap();
     assert_eq!(alert.node_id, Some(mine.id));
 }
 
@@ -59,7 +69,11 @@ async fn wrong_and_missing_tokens_are_refused_everywhere() {
     }
     let admin = problem(&client.get("/v1/admin/status", Some(&till.token)).await);
     assert_eq!(admin.code, Code::Unauthorized);
-    let node = problem(&client.get(&format!("{book}/info"), Some(&client.admin)).await);
+    let node = problem(
+        &client
+            .get(&format!("{book}/info"), Some(&client.admin))
+            .await,
+    );
     assert_eq!(node.code, Code::Unauthorized);
 }
 
@@ -68,9 +82,15 @@ async fn a_revoked_till_is_told_so() {
     let hub = TestHub::start().await;
     let client = hub.client();
     let till = Till::of(&client, "A", 1).await;
-    let row: NodeRow = client.admin_post(&format!("nodes/{}/revoke", till.id), &Value::Null).await;
+    let row: NodeRow = client
+        .admin_post(&format!("nodes/{}/revoke", till.id), &Value::Null)
+        .await;
     assert_eq!(row.state, "revoked");
-    let refused = problem(&client.post("/v1/hello", Some(&till.token), &Value::Null).await);
+    let refused = problem(
+        &client
+            .post("/v1/hello", Some(&till.token), &Value::Null)
+            .await,
+    );
     assert_eq!(refused.code, Code::Unauthorized);
     assert!(refused.detail.contains("revoked"), "{}", refused.detail);
     let unknown = uuid::Uuid::from_u128(7);
@@ -88,10 +108,20 @@ async fn an_older_till_gets_no_catalog_but_may_still_push() {
     for path in ["info", "export/1", "sync/1/1/2"] {
         let path = format!("/v1/db/catalog/{path}");
         let (method, token, body) = (Method::GET, Some(till.token.as_str()), Bytes::new());
-        let ask = Ask { method, path: &path, token, headers: &older, body };
+        let ask = Ask {
+            method,
+            path: &path,
+            token,
+            headers: &older,
+            body,
+        };
         let refused = problem(&client.send(ask).await);
         assert_eq!(refused.code, Code::UpdateRequired, "{path}");
-        assert!(refused.detail.starts_with("schema version mismatch, update required"));
+        assert!(
+            refused
+                .detail
+                .starts_with("schema version mismatch, update required")
+        );
         assert!(refused.hint.is_some());
     }
     // A stock client states nothing, and is let in.

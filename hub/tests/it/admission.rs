@@ -1,9 +1,9 @@
 use crate::hub::{TestHub, parse, problem};
 use crate::till::Till;
+use counterfoil_hub::Registration;
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{ActivateAnswer, HubStatus, NodeRow, ShopAdded};
-use counterfoil_hub::Registration;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -31,7 +31,11 @@ async fn a_join_code_that_is_wrong_used_or_expired_says_which() {
 
     let used = problem(&other.activate(&client, &code).await);
     assert_eq!(used.code, Code::JoinCodeRefused);
-    assert!(used.detail.contains("already used by another till"), "{}", used.detail);
+    assert!(
+        used.detail.contains("already used by another till"),
+        "{}",
+        used.detail
+    );
 
     let mut wrong: JoinCode = code.parse().unwrap();
     wrong.secret = "00".repeat(32);
@@ -46,8 +50,15 @@ async fn a_join_code_that_is_wrong_used_or_expired_says_which() {
     assert!(expired.detail.contains("expired"), "{}", expired.detail);
 
     let alerts = client.admin_get::<HubStatus>("status").await.alerts;
-    let kinds: Vec<_> = alerts.iter().rev().map(|alert| alert.kind.as_str()).collect();
-    assert_eq!(kinds, ["join_code_reused", "join_code_unknown", "join_code_expired"]);
+    let kinds: Vec<_> = alerts
+        .iter()
+        .rev()
+        .map(|alert| alert.kind.as_str())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["join_code_reused", "join_code_unknown", "join_code_expired"]
+    );
 }
 
 #[tokio::test]
@@ -112,13 +123,23 @@ async fn a_shop_is_made_once_unless_told_otherwise() {
     let hub = TestHub::start().await;
     let client = hub.client();
     let first = client.code("Leith").await;
-    let twice = client.post("/v1/admin/shops", Some(&client.admin), &json!({"name": "Leith"})).await;
+    let twice = client
+        .post(
+            "/v1/admin/shops",
+            Some(&client.admin),
+            &json!({"name": "Leith"}),
+        )
+        .await;
     let twice = problem(&twice);
     assert_eq!(twice.code, Code::Conflict);
     assert!(twice.hint.unwrap().contains("shop join"));
-    let join: ShopAdded = client.admin_post("join-codes", &json!({"name": "Leith"})).await;
+    let join: ShopAdded = client
+        .admin_post("join-codes", &json!({"name": "Leith"}))
+        .await;
     assert_eq!(join.shop_id, first.shop_id);
     let nowhere = json!({"name": "Nowhere"});
-    let nowhere = client.post("/v1/admin/join-codes", Some(&client.admin), &nowhere).await;
+    let nowhere = client
+        .post("/v1/admin/join-codes", Some(&client.admin), &nowhere)
+        .await;
     assert_eq!(problem(&nowhere).code, Code::NotFound);
 }

@@ -11,17 +11,24 @@ fn text(text: &str) -> Scalar {
 
 async fn products(client: &Client) -> Vec<Map<String, Value>> {
     let CatalogExport { columns, rows } = client.admin_get("catalog/products").await;
-    rows.into_iter().map(|row| columns.iter().cloned().zip(row).collect()).collect()
+    rows.into_iter()
+        .map(|row| columns.iter().cloned().zip(row).collect())
+        .collect()
 }
 
 async fn product(client: &Client, id: &str) -> Map<String, Value> {
-    products(client).await.into_iter().find(|row| row["id"] == id).unwrap()
+    products(client)
+        .await
+        .into_iter()
+        .find(|row| row["id"] == id)
+        .unwrap()
 }
 
 fn merged(hub: &TestHub, till: &Till) -> Option<i64> {
     let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
     let sql = "SELECT seq FROM merged_edits WHERE node = ?1";
-    db.query_optional(sql, params![till.id.to_string()], |row| row.get(0)).unwrap()
+    db.query_optional(sql, params![till.id.to_string()], |row| row.get(0))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -30,13 +37,19 @@ async fn an_edit_reaches_the_catalog_with_its_origin() {
     let client = hub.client();
     let mut first = Till::of(&client, "A", 1).await;
     let mut second = Till::of(&client, "B", 2).await;
-    let shops = (client.code("A").await.shop_id, client.code("B").await.shop_id);
+    let shops = (
+        client.code("A").await.shop_id,
+        client.code("B").await.shop_id,
+    );
     let stamp = first.edit("TEA", ("name", text("Tea")), &[]);
     first.push(&client).await.unwrap();
     let revision = client.settle().await.catalog_revision;
     let row = product(&client, "TEA").await;
     assert_eq!(row["name"], "Tea");
-    assert_eq!((&row["revision"], &row["deleted"]), (&json!(revision), &json!(0)));
+    assert_eq!(
+        (&row["revision"], &row["deleted"]),
+        (&json!(revision), &json!(0))
+    );
     assert_eq!(row["origin_shop_id"], shops.0.to_string());
     assert_eq!(row["versions"], json!({"name": stamp}).to_string());
     assert_eq!(merged(&hub, &first), Some(first.seq));
@@ -90,10 +103,21 @@ async fn an_edit_that_makes_no_sense_goes_to_quarantine_and_counts_as_merged() {
     till.tamper("UPDATE journal SET payload = '{' WHERE seq = 4");
     till.push(&client).await.unwrap();
     let status = client.settle().await;
-    assert_eq!((status.quarantined, status.catalog_rows["products"]), (5, 1));
+    assert_eq!(
+        (status.quarantined, status.catalog_rows["products"]),
+        (5, 1)
+    );
     let rows: Vec<QuarantineRow> = client.admin_get("quarantine").await;
-    assert!(rows[0].reason.contains("no column `nonsense`"), "{}", rows[0].reason);
-    assert!(rows[1].reason.contains("whole number"), "{}", rows[1].reason);
+    assert!(
+        rows[0].reason.contains("no column `nonsense`"),
+        "{}",
+        rows[0].reason
+    );
+    assert!(
+        rows[1].reason.contains("whole number"),
+        "{}",
+        rows[1].reason
+    );
     assert_eq!(merged(&hub, &till), Some(till.seq));
 }
 

@@ -21,7 +21,11 @@ fn every_command_works_before_the_first_start() {
     let data = dir.join("new/folder");
     let missing = command(&data, &["status"]);
     assert_eq!(code(&missing), 1);
-    assert!(errors(&missing).contains("error: there is no hub in"), "{}", errors(&missing));
+    assert!(
+        errors(&missing).contains("error: there is no hub in"),
+        "{}",
+        errors(&missing)
+    );
     assert!(errors(&missing).contains("hint: "));
 
     let url = "http://10.0.0.1:9";
@@ -35,22 +39,47 @@ fn every_command_works_before_the_first_start() {
     let shops: Vec<ShopRow> = command_json(&data, &["shop", "list"]);
     assert_eq!((shops.len(), shops[0].nodes), (1, 0));
     assert_eq!(command_json::<Vec<NodeRow>>(&data, &["node", "list"]), []);
-    assert_eq!(command_json::<Value>(&data, &["conflicts", "list"]), Value::Array(vec![]));
+    assert_eq!(
+        command_json::<Value>(&data, &["conflicts", "list"]),
+        Value::Array(vec![])
+    );
     let status: HubStatus = command_json(&data, &["status"]);
     assert_eq!((status.shops, status.url), (1, None));
-    let set = ["catalog", "set", "products", "a b/c", "name=Tea, \"loose\"", "price_mills=1250"];
+    let set = [
+        "catalog",
+        "set",
+        "products",
+        "a b/c",
+        "name=Tea, \"loose\"",
+        "price_mills=1250",
+    ];
     let row: Value = command_json(&data, &set);
     assert_eq!(row["row"]["name"], "Tea, \"loose\"");
     let csv = command(&data, &["catalog", "export", "products"]);
     let text = String::from_utf8(csv.stdout).unwrap();
     assert!(text.starts_with("id,name,barcode,price_mills"), "{text}");
-    assert!(text.contains("a b/c,\"Tea, \"\"loose\"\"\",,1250"), "{text}");
-    let wrong = command(&data, &["catalog", "set", "products", "x", "price_mills=cheap"]);
+    assert!(
+        text.contains("a b/c,\"Tea, \"\"loose\"\"\",,1250"),
+        "{text}"
+    );
+    let wrong = command(
+        &data,
+        &["catalog", "set", "products", "x", "price_mills=cheap"],
+    );
     assert_eq!(code(&wrong), 1);
-    assert!(errors(&wrong).contains("whole number"), "{}", errors(&wrong));
+    assert!(
+        errors(&wrong).contains("whole number"),
+        "{}",
+        errors(&wrong)
+    );
     let report: Vec<SalesGroup> = command_json(&data, &["report", "sales", "--by", "day"]);
     assert_eq!(report, []);
-    for text in [&["shop", "list"][..], &["node", "list"], &["status"], &["conflicts", "list"]] {
+    for text in [
+        &["shop", "list"][..],
+        &["node", "list"],
+        &["status"],
+        &["conflicts", "list"],
+    ] {
         assert_eq!(code(&command(&data, text)), 0);
     }
 }
@@ -61,10 +90,18 @@ async fn every_command_works_while_the_hub_runs_and_after() {
     let data = dir.path();
     let hub = HubProcess::start(data, "127.0.0.1:0");
     let added: ShopAdded = command_json(data, &["shop", "add", "Leith"]);
-    assert_eq!(added.join_code.parse::<JoinCode>().unwrap().hub_url, hub.url);
+    assert_eq!(
+        added.join_code.parse::<JoinCode>().unwrap().hub_url,
+        hub.url
+    );
     let client = hub.client(data);
     let mut till = Till::new(1);
-    assert!(till.activate(&client, &added.join_code).await.status.is_success());
+    assert!(
+        till.activate(&client, &added.join_code)
+            .await
+            .status
+            .is_success()
+    );
     let total = till.sell(3) + till.sell(2);
     till.edit("TEA", ("name", Scalar::Text("Tea".to_owned())), &[]);
     till.push(&client).await.unwrap();
@@ -73,14 +110,25 @@ async fn every_command_works_while_the_hub_runs_and_after() {
     assert_eq!(running.url.as_deref(), Some(hub.url.as_str()));
     let second = command(data, &["run", "--listen", "127.0.0.1:0"]);
     assert_eq!(code(&second), 1);
-    assert!(errors(&second).contains("runs on this folder already"), "{}", errors(&second));
+    assert!(
+        errors(&second).contains("runs on this folder already"),
+        "{}",
+        errors(&second)
+    );
     hub.terminate();
     for by in ["shop", "node", "day"] {
         let report: Vec<SalesGroup> = command_json(data, &["report", "sales", "--by", by]);
-        assert_eq!((report.len(), report[0].count, report[0].total_minor), (1, 2, total), "{by}");
+        assert_eq!(
+            (report.len(), report[0].count, report[0].total_minor),
+            (1, 2, total),
+            "{by}"
+        );
     }
     let stopped: HubStatus = command_json(data, &["status"]);
-    assert_eq!((stopped.url, stopped.catalog_digest), (None, running.catalog_digest));
+    assert_eq!(
+        (stopped.url, stopped.catalog_digest),
+        (None, running.catalog_digest)
+    );
     let node = till.id.to_string();
     let revoked: NodeRow = command_json(data, &["node", "revoke", &node]);
     assert_eq!(revoked.state, "revoked");
@@ -94,24 +142,47 @@ fn commands_at_once_on_one_folder_all_succeed() {
     for number in 0..8 {
         let name = format!("shop {number}");
         let mut command = program();
-        command.args(["shop", "add", &name, "--json", "--data"]).arg(dir.path());
-        children.push(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        command
+            .args(["shop", "add", &name, "--json", "--data"])
+            .arg(dir.path());
+        children.push(
+            command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
     }
     for child in children {
         let output = child.wait_with_output().unwrap();
         assert_eq!(code(&output), 0, "{}", errors(&output));
     }
-    assert_eq!(command_json::<Vec<ShopRow>>(dir.path(), &["shop", "list"]).len(), 8);
+    assert_eq!(
+        command_json::<Vec<ShopRow>>(dir.path(), &["shop", "list"]).len(),
+        8
+    );
 }
 
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_is_missing() {
-    for args in [&["status"][..], &["shop", "add"], &["report", "sales", "--by", "moon"]] {
-        let output = program().args(args).env_remove("COUNTERFOIL_HUB_DATA").output().unwrap();
+    for args in [
+        &["status"][..],
+        &["shop", "add"],
+        &["report", "sales", "--by", "moon"],
+    ] {
+        let output = program()
+            .args(args)
+            .env_remove("COUNTERFOIL_HUB_DATA")
+            .output()
+            .unwrap();
         assert_eq!(code(&output), 2, "{args:?} {}", errors(&output));
     }
     let help = program().arg("--help").output().unwrap();
-    assert!(String::from_utf8(help.stdout).unwrap().contains("Exit codes:"));
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("Exit codes:")
+    );
 }
 
 #[test]
@@ -119,7 +190,10 @@ fn a_reader_that_goes_away_is_no_error() {
     let dir = TempDir::new("commands");
     command_json::<ShopAdded>(dir.path(), &["shop", "add", "Leith"]);
     let mut command = program();
-    command.args(["status", "--data"]).arg(dir.path()).stdout(Stdio::piped());
+    command
+        .args(["status", "--data"])
+        .arg(dir.path())
+        .stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();

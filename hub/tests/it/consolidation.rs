@@ -29,9 +29,15 @@ async fn everything_pushed_is_consolidated_once_however_often_it_is_asked_for() 
     let report: Vec<SalesGroup> = client.admin_get("reports/sales?by=shop").await;
     assert_eq!(report.len(), 1);
     let group = &report[0];
-    assert_eq!((group.count, group.lines, group.total_minor), (20, 60, total));
+    assert_eq!(
+        (group.count, group.lines, group.total_minor),
+        (20, 60, total)
+    );
     let standing = till.hello(&client).await;
-    assert_eq!((standing.consolidated_seq, standing.quarantined), (till.seq, 0));
+    assert_eq!(
+        (standing.consolidated_seq, standing.quarantined),
+        (till.seq, 0)
+    );
 }
 
 #[tokio::test]
@@ -43,7 +49,10 @@ async fn a_push_is_consolidated_without_being_asked_for() {
     till.push(&client).await.unwrap();
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
     while till.hello(&client).await.consolidated_seq < till.seq {
-        assert!(tokio::time::Instant::now() < deadline, "not consolidated in 20 s");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not consolidated in 20 s"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
@@ -108,9 +117,15 @@ async fn a_record_that_breaks_a_rule_steps_aside_and_the_rest_goes_on() {
     till.tamper("UPDATE receipt_line SET amount_minor = 9223372036854775807 WHERE seq = 7");
     till.push(&client).await.unwrap();
     let status = client.settle().await;
-    assert_eq!((status.receipts, status.documents, status.quarantined), (3, 1, 6));
+    assert_eq!(
+        (status.receipts, status.documents, status.quarantined),
+        (3, 1, 6)
+    );
     let rows: Vec<QuarantineRow> = client.admin_get("quarantine").await;
-    let reasons: Vec<_> = rows.iter().map(|row| (row.seq, row.reason.as_str())).collect();
+    let reasons: Vec<_> = rows
+        .iter()
+        .map(|row| (row.seq, row.reason.as_str()))
+        .collect();
     let check = |seq, part: &str| {
         let (_, reason) = reasons.iter().find(|(at, _)| *at == seq).unwrap();
         assert!(reason.contains(part), "{seq}: {reason}");
@@ -122,7 +137,10 @@ async fn a_record_that_breaks_a_rule_steps_aside_and_the_rest_goes_on() {
     check(7, "cannot be stored");
     check(unknown, "update the hub");
     let standing = till.hello(&client).await;
-    assert_eq!((standing.consolidated_seq, standing.quarantined), (unknown, 6));
+    assert_eq!(
+        (standing.consolidated_seq, standing.quarantined),
+        (unknown, 6)
+    );
 }
 
 #[tokio::test]
@@ -159,14 +177,25 @@ async fn a_book_with_another_past_stops_its_node_alone() {
     other.push(&client).await.unwrap();
     let status = client.settle().await;
     assert_eq!(status.receipts, 4);
-    assert!(status.alerts.iter().any(|alert| {
-        alert.kind == "diverged" && alert.node_id == Some(till.id)
-    }));
+    assert!(
+        status
+            .alerts
+            .iter()
+            .any(|alert| { alert.kind == "diverged" && alert.node_id == Some(till.id) })
+    );
     let nodes: Vec<NodeRow> = client.admin_get("nodes").await;
     let state = |till: &Till| {
-        nodes.iter().find(|row| row.node_id == till.id).unwrap().state.clone()
+        nodes
+            .iter()
+            .find(|row| row.node_id == till.id)
+            .unwrap()
+            .state
+            .clone()
     };
-    assert_eq!((state(&till).as_str(), state(&other).as_str()), ("diverged", "active"));
+    assert_eq!(
+        (state(&till).as_str(), state(&other).as_str()),
+        ("diverged", "active")
+    );
     assert_eq!(till.hello(&client).await.consolidated_seq, 3);
 }
 
@@ -178,7 +207,11 @@ async fn a_book_that_is_no_book_stops_its_node_alone() {
     till.tamper("DROP TABLE cash_session");
     till.push(&client).await.unwrap();
     let status = client.settle().await;
-    assert!(status.alerts.iter().any(|alert| alert.kind == "diverged"), "{:?}", status.alerts);
+    assert!(
+        status.alerts.iter().any(|alert| alert.kind == "diverged"),
+        "{:?}",
+        status.alerts
+    );
     assert_eq!(status.receipts, 0);
 }
 

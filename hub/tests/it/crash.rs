@@ -15,7 +15,9 @@ fn compare(hub: &Connection, till: &Till, table: &str, column: &str) {
     let read = |row: &counterfoil_migrate::Row<'_>| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
     let book = till.book.query_row(&sql, (), read).unwrap();
     let sql = format!("{sql} WHERE node = (SELECT number FROM node WHERE id = ?1)");
-    let consolidated = hub.query_row(&sql, params![till.id.to_bytes()], read).unwrap();
+    let consolidated = hub
+        .query_row(&sql, params![till.id.to_bytes()], read)
+        .unwrap();
     assert_eq!(book, consolidated, "{table} of {}", till.id);
 }
 
@@ -62,7 +64,12 @@ async fn a_hub_killed_while_it_takes_in_and_consolidates_loses_and_doubles_nothi
     let status = client.settle().await;
     println!("{KILLS} kills, {whole} pushes whole, {broken} pushes broken");
     let receipts = i64::try_from(KILLS * 40 * 3).unwrap();
-    assert_eq!((status.receipts, status.quarantined), (receipts, 0), "{:?}", status.alerts);
+    assert_eq!(
+        (status.receipts, status.quarantined),
+        (receipts, 0),
+        "{:?}",
+        status.alerts
+    );
     hub.terminate();
 
     let db = Connection::open_read_only(dir.join("hub.db")).unwrap();
@@ -71,11 +78,16 @@ async fn a_hub_killed_while_it_takes_in_and_consolidates_loses_and_doubles_nothi
         compare(&db, till, "receipt_line", "amount_minor");
         compare(&db, till, "payment", "amount_minor");
     }
-    let versions: i64 = db.query_value("SELECT count(*) FROM field_version", ()).unwrap();
+    let versions: i64 = db
+        .query_value("SELECT count(*) FROM field_version", ())
+        .unwrap();
     assert_eq!(versions, i64::try_from(KILLS * 3).unwrap());
     drop(db);
     let after: HubStatus = command_json(dir.path(), &["status"]);
     assert_eq!(after.catalog_digest, status.catalog_digest);
     let report: Vec<SalesGroup> = command_json(dir.path(), &["report", "sales", "--by", "node"]);
-    assert_eq!(report.iter().map(|group| group.count).sum::<i64>(), receipts);
+    assert_eq!(
+        report.iter().map(|group| group.count).sum::<i64>(),
+        receipts
+    );
 }

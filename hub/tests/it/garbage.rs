@@ -8,8 +8,10 @@ use http::Method;
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-const DIGEST: (&str, &str) =
-    ("x-counterfoil-digest", "0000000000000000000000000000000000000000000000000000000000000000");
+const DIGEST: (&str, &str) = (
+    "x-counterfoil-digest",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+);
 
 /// Every call that takes a body, with the token it wants.
 fn calls(till: &Till, admin: &str) -> Vec<(String, Option<String>)> {
@@ -32,15 +34,29 @@ async fn garbage_gets_a_problem_from_every_call() {
     let hub = TestHub::start().await;
     let client = hub.client();
     let till = Till::of(&client, "A", 1).await;
-    let random: Vec<u8> = (0..5_000_u32).map(|index| (index * 7 % 251) as u8).collect();
-    let bodies = [b"".to_vec(), b"{".to_vec(), b"[1,2]".to_vec(), vec![0xFF; 4120], random];
+    let random: Vec<u8> = (0..5_000_u32)
+        .map(|index| (index * 7 % 251) as u8)
+        .collect();
+    let bodies = [
+        b"".to_vec(),
+        b"{".to_vec(),
+        b"[1,2]".to_vec(),
+        vec![0xFF; 4120],
+        random,
+    ];
     for (path, token) in calls(&till, &client.admin) {
         for body in &bodies {
             for headers in [&[DIGEST][..], &[DIGEST, ("content-encoding", "zstd")]] {
                 let (method, token) = (Method::POST, token.as_deref());
                 let body = Bytes::from(body.clone());
                 let size = body.len();
-                let ask = Ask { method, path: &path, token, headers, body };
+                let ask = Ask {
+                    method,
+                    path: &path,
+                    token,
+                    headers,
+                    body,
+                };
                 let answer = client.send(ask).await;
                 // One page of 0xFF is a frame like any other to the sync protocol.
                 let is_frame = path.contains("/sync/") && size == 4120 && headers.len() == 1;
@@ -76,11 +92,21 @@ async fn malformed_addresses_get_a_problem() {
     ] {
         let refused = problem(&client.get(&path, Some(&till.token)).await);
         let expected = [Code::BadRequest, Code::Invalid, Code::NotFound];
-        assert!(expected.contains(&refused.code), "{path} {:?}", refused.code);
+        assert!(
+            expected.contains(&refused.code),
+            "{path} {:?}",
+            refused.code
+        );
     }
-    for path in ["/v1/admin/reports/sales?by=moon", "/v1/admin/catalog/secrets"] {
+    for path in [
+        "/v1/admin/reports/sales?by=moon",
+        "/v1/admin/catalog/secrets",
+    ] {
         let refused = problem(&client.get(path, Some(&client.admin)).await);
-        assert!([Code::BadRequest, Code::NotFound].contains(&refused.code), "{path}");
+        assert!(
+            [Code::BadRequest, Code::NotFound].contains(&refused.code),
+            "{path}"
+        );
     }
 }
 
@@ -88,7 +114,9 @@ async fn malformed_addresses_get_a_problem() {
 fn announce(url: &str, path: &str, token: Option<&str>, length: &str) -> String {
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n"));
     let (digest, value) = DIGEST;
     let head = format!(
@@ -125,6 +153,12 @@ async fn a_body_that_swells_on_unpacking_is_refused() {
     let path = format!("{}/sync/1/1/2", book_path(till.id));
     let (method, token) = (Method::POST, Some(till.token.as_str()));
     let headers = &[("content-encoding", "zstd")][..];
-    let ask = Ask { method, path: &path, token, headers, body: bomb.into() };
+    let ask = Ask {
+        method,
+        path: &path,
+        token,
+        headers,
+        body: bomb.into(),
+    };
     assert_eq!(problem(&client.send(ask).await).code, Code::TooLarge);
 }

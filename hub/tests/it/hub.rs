@@ -44,11 +44,20 @@ impl TestHub {
             serve(hub, Tcp(listener), stopping).await.unwrap();
         });
         let admin = DataDir::new(dir.path()).existing_token().unwrap().unwrap();
-        Self { url, admin, dir, _stop: stop }
+        Self {
+            url,
+            admin,
+            dir,
+            _stop: stop,
+        }
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client { url: self.url.clone(), admin: self.admin.clone(), env: Env::system() }
+        Client {
+            url: self.url.clone(),
+            admin: self.admin.clone(),
+            env: Env::system(),
+        }
     }
 }
 
@@ -100,28 +109,47 @@ impl Client {
 
     pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> HttpResponse {
         let (method, headers, body) = (Method::GET, &[][..], Bytes::new());
-        self.send(Ask { method, path, token, headers, body }).await
+        self.send(Ask {
+            method,
+            path,
+            token,
+            headers,
+            body,
+        })
+        .await
     }
 
     pub(crate) async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> HttpResponse {
         let (method, headers) = (Method::POST, &[][..]);
         let body = serde_json::to_vec(body).unwrap().into();
-        self.send(Ask { method, path, token, headers, body }).await
+        self.send(Ask {
+            method,
+            path,
+            token,
+            headers,
+            body,
+        })
+        .await
     }
 
     pub(crate) async fn admin_get<T: DeserializeOwned>(&self, path: &str) -> T {
-        let answer = self.get(&format!("/v1/admin/{path}"), Some(&self.admin)).await;
+        let answer = self
+            .get(&format!("/v1/admin/{path}"), Some(&self.admin))
+            .await;
         parse(&answer)
     }
 
     pub(crate) async fn admin_post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> T {
-        let answer = self.post(&format!("/v1/admin/{path}"), Some(&self.admin), body).await;
+        let answer = self
+            .post(&format!("/v1/admin/{path}"), Some(&self.admin), body)
+            .await;
         parse(&answer)
     }
 
     /// A join code for a further till of a shop, which is made when it is new.
     pub(crate) async fn code(&self, shop: &str) -> ShopAdded {
-        self.admin_post("shops", &json!({"name": shop, "existing": true})).await
+        self.admin_post("shops", &json!({"name": shop, "existing": true}))
+            .await
     }
 
     /// Waits for what was pushed so far to be consolidated and published.
@@ -140,8 +168,9 @@ pub(crate) fn parse<T: DeserializeOwned>(answer: &HttpResponse) -> T {
 /// The problem an answer holds; its status must be the one it names.
 pub(crate) fn problem(answer: &HttpResponse) -> Problem {
     let text = String::from_utf8_lossy(&answer.body);
-    let problem: Problem = serde_json::from_slice(&answer.body)
-        .unwrap_or_else(|_| panic!("not a problem: {} {text}", answer.status));
+    let problem = serde_json::from_slice::<Problem>(&answer.body);
+    assert!(problem.is_ok(), "not a problem: {} {text}", answer.status);
+    let problem = problem.unwrap();
     assert_eq!(problem.status, answer.status.as_u16());
     assert_eq!(answer.headers["content-type"], "application/problem+json");
     problem
@@ -162,11 +191,23 @@ pub(crate) fn program() -> Command {
 impl HubProcess {
     pub(crate) fn start(data: &Path, listen: &str) -> Self {
         let mut command = program();
-        command.args(["run", "--listen", listen, "--data"]).arg(data);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        command
+            .args(["run", "--listen", listen, "--data"])
+            .arg(data);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").expect("the first line").to_owned();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .trim()
+            .strip_prefix("listening on ")
+            .expect("the first line")
+            .to_owned();
         Self { child, url }
     }
 
@@ -179,19 +220,34 @@ impl HubProcess {
     /// SIGTERM, and its end.
     pub(crate) fn terminate(mut self) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
         assert!(self.child.wait().unwrap().success());
     }
 
     pub(crate) fn client(&self, data: &Path) -> Client {
         let admin = DataDir::new(data).existing_token().unwrap().unwrap();
-        Client { url: self.url.clone(), admin, env: Env::system() }
+        Client {
+            url: self.url.clone(),
+            admin,
+            env: Env::system(),
+        }
     }
 }
 
 /// Runs a command to its end.
 pub(crate) fn command(data: &Path, args: &[&str]) -> Output {
-    program().args(args).arg("--data").arg(data).output().unwrap()
+    program()
+        .args(args)
+        .arg("--data")
+        .arg(data)
+        .output()
+        .unwrap()
 }
 
 /// Runs a command that must succeed and gives its JSON.

@@ -1,5 +1,8 @@
 //! The hub from outside: real sockets, real databases, and real processes where they are killed.
-#![expect(clippy::unwrap_used, reason = "clippy knows test functions, not their helpers")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not their helpers"
+)]
 
 mod access;
 mod admission;

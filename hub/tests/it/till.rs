@@ -44,7 +44,18 @@ impl Till {
         let id = NodeId::from_uuid(uuid_v7(TIME_MS, &random));
         let token = format!("token-of-{id}");
         let (seq, chain, clock) = (0, Chain::START, HlcClock::default());
-        Self { id, token, book, replica, _dir: dir, seq, chain, clock, random, env }
+        Self {
+            id,
+            token,
+            book,
+            replica,
+            _dir: dir,
+            seq,
+            chain,
+            clock,
+            random,
+            env,
+        }
     }
 
     /// A till that is bound to a shop.
@@ -104,7 +115,12 @@ impl Till {
     ) -> (i64, DocumentId, Hlc) {
         let (seq, topic) = (self.seq + 1, document.topic());
         let hlc = self.clock.tick(TIME_MS + seq);
-        let head = EntryHead { seq, id, hlc, topic };
+        let head = EntryHead {
+            seq,
+            id,
+            hlc,
+            topic,
+        };
         let chain = self.chain.next(&head, &document.canonical());
         let payload = match document {
             Document::CatalogEdit(edit) => Some(serde_json::to_string(edit).unwrap()),
@@ -160,7 +176,10 @@ impl Till {
             refund_of: None,
             external_ref: None,
             lines,
-            payments: vec![Payment { tender: Tender::Cash, amount_minor: total_minor }],
+            payments: vec![Payment {
+                tender: Tender::Cash,
+                amount_minor: total_minor,
+            }],
         }
     }
 

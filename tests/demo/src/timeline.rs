@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Width of the column that says who.
-const WHO_WIDTH: usize = 18;
+const WHO_WIDTH: usize = 20;
 
 /// How text is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a person waits before asking again.
@@ -39,7 +39,7 @@ pub(crate) struct Till {
     pub(crate) board: SharedBoard,
     pub(crate) http: HttpClient,
     pub(crate) address: IpAddr,
-    pub(crate) clock: Rc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) luck: SeededRandom,
 }
 

@@ -14,13 +14,23 @@ fn ci_commands(repo: &Repo) -> Vec<&str> {
     lines.filter_map(|line| line.strip_prefix("run ")).collect()
 }
 
+/// A recipe's line as it runs when nothing is asked for.
+fn without_parameters(line: &str) -> String {
+    let parts = line.split("{{").enumerate();
+    let kept = parts.map(|(at, part)| match part.split_once("}}") {
+        Some((_, rest)) if at > 0 => rest,
+        _ => part,
+    });
+    kept.collect::<String>().trim().to_owned()
+}
+
 /// Everything that CI runs is a recipe's line, and the README's test command is among it.
 pub fn ci_is_the_justfile(repo: &Repo) -> Vec<String> {
     let recipes = repo.text(RECIPES).unwrap_or_default();
     let commands = ci_commands(repo);
     let mut findings = Vec::new();
     for command in &commands {
-        if !recipes.lines().any(|line| line.trim() == *command) {
+        if !recipes.lines().any(|line| without_parameters(line) == *command) {
             findings.push(format!(
                 "{CI}: `{command}` is no recipe's line: add it to {RECIPES}"
             ));
@@ -82,7 +92,7 @@ mod tests {
     #[test]
     fn a_step_that_only_ci_has_is_found() {
         let readme = ("README.md", "`cargo demo`, `cargo test`");
-        let just = (RECIPES, "# All.\ntest:\n    cargo test\n    cargo demo\n");
+        let just = (RECIPES, "# All.\ntest x=\"\":\n    cargo test {{ x }}\n    cargo demo\n");
         let good = [readme, just, (CI, "run cargo test\nrun cargo demo\n")];
         let bad = [
             readme,

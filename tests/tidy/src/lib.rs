@@ -7,6 +7,7 @@
 pub mod continuous;
 pub mod documents;
 pub mod layers;
+pub mod licences;
 pub mod lockfile;
 pub mod manifest;
 pub mod migrations;

@@ -140,8 +140,11 @@ pub struct NodeRow {
     pub shop: String,
     /// Number of the lane in its shop, from 1.
     pub lane: i64,
-    /// `active`, `revoked` or `update_required`.
+    /// `active`, `revoked`, `diverged` or `update_required`.
     pub state: String,
+    /// Why its book is not consolidated any further, when it is `diverged`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
     /// Last contact, milliseconds since the Unix epoch.
     pub seen_ms: Option<i64>,
     /// Journal entries consolidated.

@@ -193,6 +193,13 @@ pub struct ActivateCommand {
     pub email: Option<String>,
 }
 
+/// `PUT /v1/hub`: the hub has moved to another address.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HubMoved {
+    /// Its new base URL.
+    pub url: String,
+}
+
 /// The node at a glance [E5].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NodeStatus {

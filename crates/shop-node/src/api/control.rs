@@ -10,7 +10,7 @@ use axum::extract::{Query, State};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
-    ActivateCommand, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
+    ActivateCommand, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
 };
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{ShopStore, StoreError};
@@ -153,4 +153,21 @@ pub(super) async fn activate(
 ) -> Result<axum::Json<ActivateAnswer>, Refusal> {
     let pending = activation::plan(&command)?;
     Ok(axum::Json(activation::activate(&node, pending).await?))
+}
+
+/// The hub has moved to another address.
+pub(super) async fn hub(
+    State(node): State<Node>,
+    Json(moved): Json<HubMoved>,
+) -> Result<axum::Json<HubMoved>, Refusal> {
+    let url = activation::clean_url(&moved.url)?;
+    let stored = url.clone();
+    node.store(move |store| match store.binding() {
+        Some(_) => store.set_hub_url(&stored).map_err(Refusal::from),
+        None => Err(Problem::new(Code::NotActivated, "this till is in trial: it has no hub").into()),
+    })
+    .await?;
+    tracing::info!(%url, "the hub has moved");
+    node.nudge();
+    Ok(axum::Json(HubMoved { url }))
 }

@@ -30,6 +30,7 @@ pub fn router(node: Node) -> Router {
         .route("/v1/logs", get(control::logs))
         .route("/v1/sync", post(control::sync))
         .route("/v1/activate", post(control::activate))
+        .route("/v1/hub", put(control::hub))
         .route("/v1/receipts", get(control::receipts))
         .route("/v1/sales", post(documents::sale))
         .route("/v1/refunds", post(documents::refund))

@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use counterfoil_domain::DocumentId;
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
-    ActivateCommand, CashRequest, CatalogRow, CatalogSetRequest, ExpenseRequest, LedgerRequest,
-    LineRequest, LogRow, NodeStatus, OrderRequest, QueueRow, ReceiptRequest, ReceiptRow, Recorded,
+    ActivateCommand, CashRequest, CatalogRow, CatalogSetRequest, ExpenseRequest, HubMoved,
+    LedgerRequest,     LineRequest, LogRow, NodeStatus, OrderRequest, QueueRow, ReceiptRequest, ReceiptRow, Recorded,
     StockRequest, SyncReport,
 };
 use counterfoil_replica::env::Env;
@@ -238,6 +238,11 @@ pub(crate) async fn activate(args: ActivateArgs, env: Env) -> Result<(), Failure
     output::show(args.common.json, &answer, |answer| {
         format!("activated: lane {} of {} ({})", answer.lane, answer.shop_name, answer.shop)
     })
+}
+
+pub(crate) async fn hub(common: &Common, url: String, env: Env) -> Result<(), Failure> {
+    let moved: HubMoved = ask(common, env, Method::PUT, "/v1/hub", Some(&HubMoved { url })).await?;
+    output::show(common.json, &moved, |moved| format!("the hub is at {} from now on", moved.url))
 }
 
 /// `SKU:QTY` or `SKU:QTY@PRICE`; a code may hold colons itself.

@@ -58,6 +58,13 @@ enum Command {
     },
     /// Bind this till to a shop: by a join code, or by registering a new shop.
     Activate(commands::ActivateArgs),
+    /// Tell an activated till that its hub has moved to another address.
+    Hub {
+        /// Base URL of the hub.
+        url: String,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Record a sale.
     Sell(commands::ReceiptArgs),
     /// Record a refund.
@@ -121,6 +128,7 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Init(common) => commands::init(&common, env).await,
         Command::Run { common, listen } => run::run(&common, listen, env).await,
         Command::Activate(args) => commands::activate(args, env).await,
+        Command::Hub { url, common } => commands::hub(&common, url, env).await,
         Command::Sell(args) => commands::receipt(args, "/v1/sales", env).await,
         Command::Refund(args) => commands::receipt(args, "/v1/refunds", env).await,
         Command::Stock(args) => commands::stock(args, env).await,

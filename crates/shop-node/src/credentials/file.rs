@@ -120,3 +120,46 @@ impl CredentialApi for FileCredential {
         std::fmt::Debug::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use counterfoil_testkit::TempDir;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn entry(dir: &TempDir) -> Entry {
+        FileStore::below(&dir.join("credentials")).build("counterfoil", "node-1", None).expect("plain")
+    }
+
+    #[test]
+    fn a_secret_is_kept_for_its_owner_alone_until_it_is_deleted() {
+        let dir = TempDir::new("secret");
+        let entry = entry(&dir);
+        assert!(matches!(entry.get_password(), Err(Error::NoEntry)));
+        entry.set_password("old").expect("kept");
+        entry.set_password("new").expect("replaced");
+        assert_eq!(entry.get_password().expect("kept"), "new");
+        let mode = |path| fs::metadata(path).expect("there").mode() & 0o777;
+        assert_eq!(mode(dir.join("credentials")), 0o700);
+        assert_eq!(mode(dir.join("credentials").join("counterfoil-node-1")), 0o600);
+        entry.delete_credential().expect("deleted");
+        assert!(matches!(entry.get_password(), Err(Error::NoEntry)));
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused() {
+        let dir = TempDir::new("loose");
+        let entry = entry(&dir);
+        entry.set_password("token").expect("kept");
+        let path = dir.join("credentials").join("counterfoil-node-1");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("own file");
+        let error = entry.get_password().expect_err("refused").to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_leaves_the_directory_is_refused() {
+        let store = FileStore::below(Path::new("nowhere"));
+        assert!(store.build("counterfoil", "../node", None).is_err());
+    }
+}

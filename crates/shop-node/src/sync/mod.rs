@@ -131,6 +131,8 @@ pub async fn run(node: Node) {
             let outcome = sync_once(&node).await;
             let settled = node.is_settled().await;
             pace.after(&outcome, settled, node.inner.env.random.as_ref());
+        } else if let Err(error) = fold(&node).await {
+            tracing::warn!(error = %chain(&error), "a write-ahead log cannot be folded");
         }
         wait(&node, &pace).await;
     }
@@ -221,7 +223,7 @@ async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
     if !report.update_required {
         pull(node, &hub, &gate, &mut report).await?;
     }
-    fold(node, &gate).await?;
+    fold(node).await?;
     Ok(report)
 }
 
@@ -249,22 +251,14 @@ async fn pull(
     Ok(())
 }
 
-/// Folds WALs that have grown past the limit.
-async fn fold(node: &Node, gate: &StoreGate) -> Result<(), SyncError> {
+/// Folds WALs that have grown past the limit; in trial too, where nothing is sent.
+async fn fold(node: &Node) -> Result<(), SyncError> {
+    let gate = StoreGate { store: node.inner.store.clone() };
     let limit = node.inner.config.wal_limit_bytes();
-    let book = node.inner.book.checkpoint_if_over(gate, limit).await?;
-    let catalog = node.inner.catalog.checkpoint_if_over(gate, limit).await?;
+    let book = node.inner.book.checkpoint_if_over(&gate, limit).await?;
+    let catalog = node.inner.catalog.checkpoint_if_over(&gate, limit).await?;
     tracing::debug!(?book, ?catalog, "WAL limits");
     Ok(node.store(|store| store.tidy_local()).await?)
-}
-
-/// A till in trial keeps its WAL small too; nothing is sent.
-///
-/// # Errors
-/// [`SyncError::Local`].
-pub async fn fold_in_trial(node: &Node) -> Result<(), SyncError> {
-    let gate = StoreGate { store: node.inner.store.clone() };
-    fold(node, &gate).await
 }
 
 /// The hub as one run of sync sees it.

@@ -1,6 +1,8 @@
 //! Made-up trade: trial, activation, a day online, an outage with killed tills, and the way back.
 
-use super::{Measured, join, judge, title, told_settled, told_waiting};
+use super::{
+    KILL_ATTEMPTS_MAX, Measured, join, judge, kill_delay, title, told_settled, told_waiting,
+};
 use crate::account::Acknowledged;
 use crate::binaries::Binaries;
 use crate::config::Config;
@@ -8,7 +10,7 @@ use crate::directory::Directory;
 use crate::fleet::{Fleet, in_parallel};
 use crate::format::{money, plural, seconds};
 use crate::report::Report;
-use crate::till::Till;
+use crate::till::{InFlight, Till};
 use crate::timeline::Timeline;
 use crate::trade::{Dice, Order, Trade};
 use counterfoil_domain::Topic;
@@ -17,6 +19,7 @@ use http::Method;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const SHOPS_DEFAULT: usize = 4;
 const NAMES: [&str; 8] = [
@@ -37,14 +40,16 @@ const SHARED: [(&str, &str, i64); 4] = [
     ("MUG-01", "Mug, blue", 6_500),
     ("MUG-02", "Mug, white", 6_500),
 ];
-/// A sale takes a few milliseconds; the kill comes somewhere in them.
-const KILL_DELAY_MICROS_MAX: u64 = 6_000;
+/// How long a sale takes before one was measured.
+const SALE_USUAL: Duration = Duration::from_millis(2);
 
 /// A till with its customers.
 struct Trader {
     till: Arc<Till>,
     trade: Trade,
     dice: Dice,
+    /// How long the last document took.
+    usual: Duration,
 }
 
 /// How many documents each till records in each chapter.
@@ -148,6 +153,7 @@ fn traders(fleet: &Fleet, seed: u64) -> Vec<Trader> {
         till: Arc::clone(till),
         trade: Trade::new(seed, till.shop, till.lane),
         dice: Dice::new(&[seed, till.shop as u64, till.lane as u64, 1]),
+        usual: SALE_USUAL,
     };
     fleet.tills.iter().map(trader).collect()
 }
@@ -265,49 +271,65 @@ fn money_in(fleet: &Fleet) -> i64 {
 impl Trader {
     async fn record(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
         let order = self.trade.next();
+        let start = Instant::now();
         let recorded: Recorded = self
             .till
             .insist(Method::POST, order.path, &order.body)
             .await?;
+        self.usual = start.elapsed();
         self.acknowledge(fleet, &order, &recorded);
         Ok(())
     }
 
+    /// Kills the till until one kill has come before the answer.
     async fn record_while_killed(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
-        let order = self.trade.sale();
-        let delay = Duration::from_micros(self.dice.roll(0, KILL_DELAY_MICROS_MAX));
-        let flight = self
-            .till
-            .kill_in_flight::<Recorded>(order.path, &order.body, delay)
-            .await?;
-        fleet.count_node_kill();
-        fleet.say(&self.till.name, "killed (SIGKILL) in the middle of a sale");
-        let after = &flight.after;
-        let fate = match (&flight.before, after.repeated) {
-            (Some(_), _) => "the sale was answered just before the kill",
-            (None, true) => "the sale was recorded, only its answer was lost",
-            (None, false) => "the sale had not happened",
-        };
-        let number = format!(
-            "{}-{}",
-            after.series.as_deref().unwrap_or("?"),
-            after.number.unwrap_or(0)
-        );
-        let back = seconds(flight.back_after);
-        let what = format!("back after {back}; {fate}; asked again it is receipt {number}, once");
-        fleet.say(&self.till.name, what);
-        if let Some(before) = &flight.before {
-            let same = before.number == after.number && before.series == after.series;
-            if !same || !after.repeated {
-                let text = format!(
-                    "{}: acknowledged sale {} is gone after SIGKILL",
-                    self.till.name, order.id
-                );
-                fleet.account().contradictions.push(text);
+        for attempt in 0..KILL_ATTEMPTS_MAX {
+            let order = self.trade.sale();
+            let delay = kill_delay(&mut self.dice, self.usual, attempt);
+            let flight = self
+                .till
+                .kill_in_flight::<Recorded>(order.path, &order.body, delay)
+                .await?;
+            fleet.count_node_kill();
+            self.tell_kill(fleet, &flight);
+            if let Some(before) = &flight.before {
+                let same =
+                    (&before.series, before.number) == (&flight.after.series, flight.after.number);
+                if !same || !flight.after.repeated {
+                    let (till, id) = (&self.till.name, order.id);
+                    let text = format!("{till}: acknowledged sale {id} is gone after SIGKILL");
+                    fleet.account().contradictions.push(text);
+                }
+            }
+            self.acknowledge(fleet, &order, &flight.after);
+            if flight.before.is_none() {
+                break;
             }
         }
-        self.acknowledge(fleet, &order, after);
         Ok(())
+    }
+
+    fn tell_kill(&self, fleet: &Fleet, flight: &InFlight<Recorded>) {
+        let InFlight {
+            before,
+            after,
+            back_after,
+        } = flight;
+        let (when, fate) = match (before, after.repeated) {
+            (Some(_), _) => ("right after a sale was answered", "the sale is there"),
+            (None, true) => (
+                "in the middle of a sale",
+                "the sale was recorded, its answer lost",
+            ),
+            (None, false) => ("in the middle of a sale", "the sale had not happened"),
+        };
+        let series = after.series.as_deref().unwrap_or("?");
+        let number = after.number.unwrap_or_default();
+        let back = seconds(*back_after);
+        fleet.say(&self.till.name, format!("killed (SIGKILL) {when}"));
+        let what =
+            format!("back after {back}; {fate}; asked again it is receipt {series}-{number}");
+        fleet.say(&self.till.name, what);
     }
 
     fn acknowledge(&self, fleet: &Fleet, order: &Order, recorded: &Recorded) {

@@ -9,6 +9,7 @@ use crate::fleet::Fleet;
 use crate::format::{count, plural, seconds};
 use crate::report::{Kills, Memory, Report};
 use crate::timeline::Timeline;
+use crate::trade::Dice;
 use crate::verdict;
 use counterfoil_protocol::wire::hub::HubStatus;
 use std::collections::BTreeMap;
@@ -129,6 +130,16 @@ async fn told_waiting(fleet: &Fleet) -> anyhow::Result<()> {
         format!("{waiting} journal entries wait for the network"),
     );
     Ok(())
+}
+
+/// A kill that came after the answer is repeated with the next request, sooner, up to this often.
+const KILL_ATTEMPTS_MAX: u32 = 6;
+
+/// How long to wait before a kill, by how long such a request took last, so that it comes somewhere
+/// in the middle.
+fn kill_delay(dice: &mut Dice, usual: Duration, attempt: u32) -> Duration {
+    let usual = u64::try_from(usual.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(dice.roll(0, usual >> attempt))
 }
 
 /// Conflicts that the report shows as examples.

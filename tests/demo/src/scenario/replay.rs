@@ -1,6 +1,8 @@
 //! Replays a file of the Online Retail form: a country is a shop, its tills share its invoices.
 
-use super::{Measured, join, judge, title, told_settled, told_waiting};
+use super::{
+    KILL_ATTEMPTS_MAX, Measured, join, judge, kill_delay, title, told_settled, told_waiting,
+};
 use crate::account::shop_of;
 use crate::binaries::Binaries;
 use crate::config::Config;
@@ -8,7 +10,7 @@ use crate::directory::Directory;
 use crate::fleet::{Fleet, in_parallel};
 use crate::format::{count, plural, seconds};
 use crate::report::{RejectedInShop, Report};
-use crate::till::Till;
+use crate::till::{InFlight, Till};
 use crate::timeline::Timeline;
 use crate::trade::Dice;
 use anyhow::{Context as _, bail};
@@ -22,10 +24,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 const SETTLE_LIMIT: Duration = Duration::from_secs(180);
-/// A batch takes some tens of milliseconds; the kill comes somewhere in them.
-const KILL_DELAY_MICROS_MAX: u64 = 40_000;
+/// How long a batch takes before one was measured.
+const BATCH_USUAL: Duration = Duration::from_millis(20);
+const IMPORT_PATH: &str = "/v1/import";
 /// Where the chapters end, in percent of each till's invoices.
 const TRIAL_PERCENT: usize = 10;
 const ONLINE_PERCENT: usize = 35;
@@ -46,6 +50,8 @@ struct Feeder {
     count: usize,
     done: usize,
     dice: Dice,
+    /// How long the last batch took.
+    usual: Duration,
 }
 
 /// How far the replay is.
@@ -191,6 +197,7 @@ fn feeders(fleet: &Fleet, shops: Vec<ShopFile>, config: &Config) -> Vec<Feeder> 
         count: 0,
         done: 0,
         dice: Dice::new(&[config.seed, till.shop as u64, till.lane as u64]),
+        usual: BATCH_USUAL,
     };
     let mut feeders: Vec<Feeder> = fleet.tills.iter().map(feeder).collect();
     let mut account = fleet.account();
@@ -235,15 +242,16 @@ async fn feed(
             feeder.done = until;
             let batches: Vec<ImportBatch> = batches(part).collect();
             let middle = batches.len().div_ceil(2).saturating_sub(1);
+            let mut attempt = 0;
             for (number, batch) in batches.iter().enumerate() {
                 if kills > 0 && number >= middle {
-                    kills -= 1;
-                    feeder.import_while_killed(&fleet, batch).await?;
+                    let in_flight = feeder.import_while_killed(&fleet, batch, attempt).await?;
+                    attempt += 1;
+                    if in_flight || attempt == KILL_ATTEMPTS_MAX {
+                        (kills, attempt) = (kills - 1, 0);
+                    }
                 } else {
-                    let path = "/v1/import";
-                    let result: ImportResult =
-                        feeder.till.insist(Method::POST, path, batch).await?;
-                    check_count(&feeder.till, batch, &result)?;
+                    feeder.import(batch).await?;
                 }
                 progress.acknowledge(&fleet, feeder.till.shop, batch);
             }
@@ -270,41 +278,56 @@ fn check_count(till: &Till, batch: &ImportBatch, result: &ImportResult) -> anyho
 }
 
 impl Feeder {
+    async fn import(&mut self, batch: &ImportBatch) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let result: ImportResult = self.till.insist(Method::POST, IMPORT_PATH, batch).await?;
+        self.usual = start.elapsed();
+        check_count(&self.till, batch, &result)
+    }
+
+    /// Kills the till; says whether that came before the answer.
     async fn import_while_killed(
         &mut self,
         fleet: &Fleet,
         batch: &ImportBatch,
-    ) -> anyhow::Result<()> {
-        let delay = Duration::from_micros(self.dice.roll(0, KILL_DELAY_MICROS_MAX));
+        attempt: u32,
+    ) -> anyhow::Result<bool> {
+        let delay = kill_delay(&mut self.dice, self.usual, attempt);
         let flight = self
             .till
-            .kill_in_flight::<ImportResult>("/v1/import", batch, delay)
+            .kill_in_flight::<ImportResult>(IMPORT_PATH, batch, delay)
             .await?;
         fleet.count_node_kill();
-        fleet.say(
-            &self.till.name,
-            "killed (SIGKILL) in the middle of an import",
-        );
-        let size = plural(batch.invoices.len() as u64, "invoice");
-        let repeated = flight.after.repeated;
-        let fate = match (&flight.before, repeated) {
-            (Some(_), _) => "had been answered just before the kill",
-            (None, 0) => "had not happened and were recorded now",
-            (None, _) => "were recorded, only the answer was lost",
+        let InFlight {
+            before,
+            after,
+            back_after,
+        } = flight;
+        let (when, fate) = match (&before, after.repeated) {
+            (Some(_), _) => ("right after a batch was answered", "are there"),
+            (None, 0) => (
+                "in the middle of an import",
+                "had not happened, now they are recorded",
+            ),
+            (None, _) => (
+                "in the middle of an import",
+                "were recorded, the answer was lost",
+            ),
         };
-        let back = seconds(flight.back_after);
+        fleet.say(&self.till.name, format!("killed (SIGKILL) {when}"));
+        let size = batch.invoices.len() as u64;
+        let (back, invoices) = (seconds(back_after), plural(size, "invoice"));
         fleet.say(
             &self.till.name,
-            format!("back after {back}; the batch's {size} {fate}"),
+            format!("back after {back}; the batch's {invoices} {fate}"),
         );
-        if flight.before.is_some() && repeated != batch.invoices.len() as u64 {
-            let text = format!(
-                "{}: invoices that were acknowledged are gone after SIGKILL",
-                self.till.name
-            );
+        if before.is_some() && after.repeated != size {
+            let till = &self.till.name;
+            let text = format!("{till}: invoices that were acknowledged are gone after SIGKILL");
             fleet.account().contradictions.push(text);
         }
-        check_count(&self.till, batch, &flight.after)
+        check_count(&self.till, batch, &after)?;
+        Ok(before.is_none())
     }
 }
 

@@ -1,9 +1,10 @@
 //! The rules, over this repository.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use tidy::repo::Repo;
-use tidy::{continuous, documents, layers, lockfile, migrations, modules, sources};
+use tidy::{continuous, documents, layers, licences, lockfile, migrations, modules, sources};
 
 fn check(rule: fn(&Repo) -> Vec<String>) {
     static REPO: OnceLock<Repo> = OnceLock::new();
@@ -53,6 +54,18 @@ fn every_dependency_comes_from_crates_io() {
 #[test]
 fn there_is_one_sqlite_and_at_most_one_tls_stack() {
     check(lockfile::one_engine);
+}
+
+#[test]
+fn every_licence_is_allowed() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--locked", "--format-version", "1"]).current_dir(root());
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata = String::from_utf8_lossy(&output.stdout);
+    let allowed = licences::allowed(repo().text("deny.toml").unwrap_or_default());
+    let findings = licences::refused(&metadata, &allowed);
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
 }
 
 #[test]

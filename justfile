@@ -1,0 +1,52 @@
+# Every check that CI runs is a line of a recipe here; tests/tidy holds .ci/run to that.
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# List the recipes.
+default:
+    @just --list --unsorted
+
+# All that needs no network, in CI's order.
+verify: tidy lint test simulate demo
+
+# Formatting and layout rules; compiles nothing but the checker.
+tidy:
+    cargo fmt --all -- --check
+    cargo test --package tidy --locked
+
+# Clippy and rustdoc, warnings as errors.
+lint:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
+
+# All tests; `just test outbox` runs those with that name.
+test filter="":
+    cargo test {{ filter }}
+
+# Hub, tills and faults in one process, seed by seed; `just simulate 1 42` replays seed 42.
+simulate runs="20" seed="1":
+    cargo run --release --package simulation --locked -- --runs {{ runs }} --seed {{ seed }}
+
+# The stock libSQL clients against our side of their protocol.
+foreign-clients:
+    cargo test --package foreign-clients --locked
+
+# A chain of shops trades through an outage, on real processes; `just demo --seed 7`.
+demo *options:
+    cargo demo {{ options }}
+
+# The measurements behind docs/performance.md.
+bench:
+    cargo bench --workspace --locked
+
+# Licences, bans and sources once more, with cargo-deny.
+deny:
+    cargo deny --all-features check bans licenses sources
+
+# Known vulnerabilities; the list changes without us, so CI does not wait for it.
+advisories:
+    cargo deny --all-features check advisories
+
+# Apply formatting and what clippy can mend by itself.
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty

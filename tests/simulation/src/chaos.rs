@@ -1,0 +1,228 @@
+//! The faults of a run: crashes, cuts and stalls, drawn from the seed, aimed where work is under way.
+
+use crate::environment::Machine;
+use crate::events::Events;
+use crate::files::Image;
+use crate::plan::{NODES, Plan};
+use crate::record::SharedBoard;
+use crate::wire::Stage;
+use counterfoil_testkit::SeededRandom;
+use std::io;
+use std::path::PathBuf;
+use turmoil::Sim;
+
+/// Name of the hub's host.
+pub(crate) const HUB: &str = "hub";
+/// Names of the nodes' hosts.
+pub(crate) const NODE: [&str; NODES] = ["node1", "node2", "node3"];
+/// Names of the tills' hosts.
+pub(crate) const TILL: [&str; NODES] = ["till1", "till2", "till3"];
+
+/// Steps during which a request waits for its answer are hit by a fault once in this many.
+const AIMED_EVERY: u64 = 45;
+
+/// A program that can be crashed.
+pub(crate) struct Victim {
+    pub(crate) host: &'static str,
+    pub(crate) data: PathBuf,
+    pub(crate) machine: Machine,
+    /// Step at which it is started again.
+    down_until: Option<u64>,
+}
+
+impl Victim {
+    pub(crate) fn new(host: &'static str, data: PathBuf, machine: Machine) -> Self {
+        Self { host, data, machine, down_until: None }
+    }
+}
+
+/// A link that is not well.
+struct Broken {
+    ends: (&'static str, &'static str),
+    until: u64,
+}
+
+/// Injects the faults of one run.
+pub(crate) struct Chaos {
+    plan: Plan,
+    luck: SeededRandom,
+    board: SharedBoard,
+    events: Events,
+    /// The hub first, then the nodes.
+    pub(crate) victims: Vec<Victim>,
+    broken: Vec<Broken>,
+    step: u64,
+}
+
+impl Chaos {
+    pub(crate) fn new(
+        plan: Plan,
+        board: SharedBoard,
+        events: Events,
+        victims: Vec<Victim>,
+    ) -> Self {
+        let luck = SeededRandom::new(plan.seed ^ 0x6368_616f_73);
+        Self { plan, luck, board, events, victims, broken: Vec::new(), step: 0 }
+    }
+
+    /// Lets a step's faults happen.
+    pub(crate) fn strike(&mut self, sim: &mut Sim<'_>) -> io::Result<()> {
+        self.step += 1;
+        self.recover(sim);
+        if self.luck.below(self.plan.fault_every) == 0 {
+            self.random_fault(sim)?;
+        }
+        for node in 0..NODES {
+            let stage = self.stage(node);
+            if stage > Stage::Other && self.luck.below(AIMED_EVERY) == 0 {
+                self.aimed_fault(sim, node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts everything and mends every link.
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
+        self.step = u64::MAX;
+        self.recover(sim);
+        for node in NODE {
+            sim.release(HUB, node);
+        }
+        for (till, node) in TILL.into_iter().zip(NODE) {
+            sim.release(till, node);
+        }
+        self.events.note("everything is healed");
+    }
+
+    fn stage(&self, node: usize) -> Stage {
+        self.victims[node + 1].machine.line.stage()
+    }
+
+    fn recover(&mut self, sim: &mut Sim<'_>) {
+        for index in 0..self.victims.len() {
+            if self.victims[index].down_until.is_some_and(|until| until <= self.step) {
+                self.start(sim, index);
+            }
+        }
+        let step = self.step;
+        let (mended, broken) = std::mem::take(&mut self.broken)
+            .into_iter()
+            .partition::<Vec<_>, _>(|link| link.until <= step);
+        self.broken = broken;
+        for link in mended {
+            self.events.note(&format!("link {}-{} is mended", link.ends.0, link.ends.1));
+            sim.release(link.ends.0, link.ends.1);
+        }
+    }
+
+    fn start(&mut self, sim: &mut Sim<'_>, index: usize) {
+        let jump = self.plan.clock_jumps.then(|| self.luck.below(7_200_000));
+        let victim = &mut self.victims[index];
+        victim.down_until = None;
+        if let (Some(jump), Some(node)) = (jump, index.checked_sub(1)) {
+            // A dead battery: the clock comes back up to an hour off, also backwards.
+            let jump = i64::try_from(jump).unwrap_or_default() - 3_600_000;
+            victim.machine.clock.set_skew(self.plan.skew_ms[node] + jump);
+            self.board.saw("clock jumped at a start");
+        }
+        self.events.note(&format!("{} starts", victim.host));
+        sim.bounce(victim.host);
+    }
+
+    fn random_fault(&mut self, sim: &mut Sim<'_>) -> io::Result<()> {
+        let node = usize::try_from(self.luck.below(NODES as u64)).unwrap_or_default();
+        match self.luck.below(6) {
+            0 => self.crash(sim, 0),
+            1 | 2 => self.crash(sim, node + 1),
+            3 => {
+                self.cut(sim, (TILL[node], NODE[node]));
+                Ok(())
+            }
+            _ => {
+                self.cut(sim, (HUB, NODE[node]));
+                Ok(())
+            }
+        }
+    }
+
+    fn aimed_fault(&mut self, sim: &mut Sim<'_>, node: usize) -> io::Result<()> {
+        match self.luck.below(3) {
+            0 => self.crash(sim, 0),
+            1 => self.crash(sim, node + 1),
+            _ => {
+                self.cut(sim, (HUB, NODE[node]));
+                Ok(())
+            }
+        }
+    }
+
+    fn crash(&mut self, sim: &mut Sim<'_>, index: usize) -> io::Result<()> {
+        // Drawn in any case, so that switching crashes off does not change what follows.
+        let pause = self.luck.below(5) * self.luck.below(300) + 1;
+        if !self.plan.crashes || self.victims[index].down_until.is_some() {
+            return Ok(());
+        }
+        self.note_crash(index);
+        let victim = &mut self.victims[index];
+        victim.down_until = Some(self.step + pause);
+        self.events.note(&format!("{} is killed", victim.host));
+        let image = Image::take(&victim.data)?;
+        sim.crash(victim.host);
+        image.put_back()
+    }
+
+    fn note_crash(&self, index: usize) {
+        let stages: Vec<Stage> = match index.checked_sub(1) {
+            None => (0..NODES).map(|node| self.stage(node)).collect(),
+            Some(node) => vec![self.stage(node)],
+        };
+        let hub = index == 0;
+        self.board.saw(if hub { "hub killed" } else { "node killed" });
+        for stage in stages {
+            let what = match (stage, hub) {
+                (Stage::Activate, true) => "hub killed during activation",
+                (Stage::Activate, false) => "node killed during activation",
+                (Stage::Push, true) => "hub killed during push",
+                (Stage::Push, false) => "node killed during push",
+                (Stage::Pull, true) => "hub killed during pull",
+                (Stage::Pull, false) => "node killed during pull",
+                (Stage::Idle | Stage::Other, _) => continue,
+            };
+            self.board.saw(what);
+        }
+    }
+
+    fn cut(&mut self, sim: &Sim<'_>, ends: (&'static str, &'static str)) {
+        let (kind, duration) = (self.luck.below(4), self.luck.below(900) + 10);
+        if !self.plan.cuts || self.broken.iter().any(|link| link.ends == ends) {
+            return;
+        }
+        let way = match kind {
+            0 => {
+                sim.hold(ends.0, ends.1);
+                "stalls"
+            }
+            1 => {
+                sim.partition_oneway(ends.0, ends.1);
+                "is cut one way"
+            }
+            _ => {
+                sim.partition(ends.0, ends.1);
+                "is cut"
+            }
+        };
+        self.events.note(&format!("link {}-{} {way}", ends.0, ends.1));
+        self.broken.push(Broken { ends, until: self.step + duration });
+        self.board.saw(if ends.0 == HUB { "link to the hub cut" } else { "link to a till cut" });
+        if let Some(node) = NODE.iter().position(|name| *name == ends.1)
+            && ends.0 == HUB
+        {
+            match self.stage(node) {
+                Stage::Push => self.board.saw("link cut during push"),
+                Stage::Pull => self.board.saw("link cut during pull"),
+                Stage::Activate => self.board.saw("link cut during activation"),
+                Stage::Idle | Stage::Other => {}
+            }
+        }
+    }
+}
