@@ -32,11 +32,11 @@ foreign-clients:
 
 # A chain of shops trades through an outage, on real processes; `just demo --seed 7`.
 demo *options:
-    cargo demo {{ options }}
+    cargo demo {{ if options == "" { "" } else { "-- " + options } }}
 
 # The measurements behind docs/performance.md.
 bench:
-    cargo bench --workspace --locked
+    cargo bench --package counterfoil-shop-store --locked
 
 # Licences, bans and sources once more, with cargo-deny.
 deny:

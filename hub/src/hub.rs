@@ -13,10 +13,11 @@ use std::sync::{Arc, OnceLock};
 /// See the module. Fields drop in this order: connections close before the copies that pin them,
 /// and the folder is given up last.
 pub struct Hub {
-    pub(crate) writer: Worker<Store>,
     /// Answers who is calling; never behind a report.
     pub(crate) lookups: Worker<Reader>,
     pub(crate) reports: Worker<Reader>,
+    /// Closes after the readers, so that `hub.db` is left without a WAL.
+    pub(crate) writer: Worker<Store>,
     pub(crate) copies: Copies,
     pub(crate) inbox: Inbox,
     pub(crate) config: HubConfig,

@@ -32,7 +32,7 @@ pub const BASE_BODY_TIMEOUT: Duration = Duration::from_secs(1_800);
 
 /// Time that open requests get when the hub is told to stop; then they are cut off. A cut push is
 /// repeated by its node.
-pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Books that are held open at once; the one used longest ago is closed for another. Each holds
 /// two file descriptors and a checksum index.

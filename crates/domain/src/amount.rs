@@ -70,8 +70,15 @@ pub fn line_amount(quantity: Quantity, price: UnitPrice) -> Result<i64, MoneyErr
     // thousandths x thousandths = millionths of the major unit; a minor unit is 10^4 of them.
     const PER_MINOR: i128 = 10_000;
     let millionths = i128::from(quantity.milli) * i128::from(price.mills);
-    let half = if millionths < 0 { -PER_MINOR / 2 } else { PER_MINOR / 2 };
-    #[expect(clippy::integer_division, reason = "rounds half away from zero: half was added above")]
+    let half = if millionths < 0 {
+        -PER_MINOR / 2
+    } else {
+        PER_MINOR / 2
+    };
+    #[expect(
+        clippy::integer_division,
+        reason = "rounds half away from zero: half was added above"
+    )]
     let minor = (millionths + half) / PER_MINOR;
     i64::try_from(minor).map_err(|_| MoneyError::Overflow)
 }
@@ -100,7 +107,10 @@ mod tests {
     #[test]
     fn an_amount_that_does_not_fit_is_refused() {
         let most = Quantity::from_milli(i64::MAX);
-        assert_eq!(line_amount(most, UnitPrice::from_mills(i64::MAX)), Err(MoneyError::Overflow));
+        assert_eq!(
+            line_amount(most, UnitPrice::from_mills(i64::MAX)),
+            Err(MoneyError::Overflow)
+        );
     }
 
     #[test]

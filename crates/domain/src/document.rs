@@ -433,13 +433,17 @@ pub fn normalize_code(code: &str) -> String {
 }
 
 fn require(text: &str, field: &'static str) -> Result<(), InvalidDocument> {
-    if text.trim().is_empty() { Err(InvalidDocument::Empty(field)) } else { Ok(()) }
+    if text.trim().is_empty() {
+        Err(InvalidDocument::Empty(field))
+    } else {
+        Ok(())
+    }
 }
 
 fn sum(amounts: impl Iterator<Item = i64>) -> Result<i64, MoneyError> {
-    amounts
-        .into_iter()
-        .try_fold(0_i64, |sum, amount| sum.checked_add(amount).ok_or(MoneyError::Overflow))
+    amounts.into_iter().try_fold(0_i64, |sum, amount| {
+        sum.checked_add(amount).ok_or(MoneyError::Overflow)
+    })
 }
 
 fn check_lines(lines: &[Line], total_minor: i64) -> Result<(), InvalidDocument> {
@@ -450,7 +454,10 @@ fn check_lines(lines: &[Line], total_minor: i64) -> Result<(), InvalidDocument> 
         require(&line.sku, "the product code of a line")?;
         let position = index + 1;
         if line.unit_price.mills < 0 {
-            return Err(InvalidDocument::NegativePrice { line: position, sku: line.sku.clone() });
+            return Err(InvalidDocument::NegativePrice {
+                line: position,
+                sku: line.sku.clone(),
+            });
         }
         let computed = line_amount(line.quantity, line.unit_price)?;
         if computed != line.amount_minor {
@@ -464,7 +471,10 @@ fn check_lines(lines: &[Line], total_minor: i64) -> Result<(), InvalidDocument> 
     }
     let lines_minor = sum(lines.iter().map(|line| line.amount_minor))?;
     if lines_minor != total_minor {
-        return Err(InvalidDocument::Total { lines: lines_minor, total: total_minor });
+        return Err(InvalidDocument::Total {
+            lines: lines_minor,
+            total: total_minor,
+        });
     }
     Ok(())
 }
@@ -483,7 +493,10 @@ impl Receipt {
         }
         let payments = sum(self.payments.iter().map(|payment| payment.amount_minor))?;
         if payments != self.total_minor {
-            return Err(InvalidDocument::Payments { payments, total: self.total_minor });
+            return Err(InvalidDocument::Payments {
+                payments,
+                total: self.total_minor,
+            });
         }
         Ok(())
     }

@@ -29,7 +29,10 @@ impl Stamp {
     /// The stamp of an edit.
     pub fn new(hlc: Hlc, node: NodeId) -> Self {
         let [.., a, b, c, d] = *node.uuid().as_bytes();
-        Self { hlc, node_tag: u32::from_be_bytes([a, b, c, d]) }
+        Self {
+            hlc,
+            node_tag: u32::from_be_bytes([a, b, c, d]),
+        }
     }
 }
 
@@ -52,7 +55,10 @@ impl FromStr for Stamp {
             let (hlc, tag) = text.split_once('.')?;
             let hlc = i64::from_str_radix(hlc, 16).ok()?;
             let node_tag = u32::from_str_radix(tag, 16).ok()?;
-            Some(Self { hlc: Hlc::from_raw(hlc), node_tag })
+            Some(Self {
+                hlc: Hlc::from_raw(hlc),
+                node_tag,
+            })
         };
         parse().ok_or_else(|| ParseStampError(text.to_owned()))
     }
@@ -66,7 +72,9 @@ impl Serialize for Stamp {
 
 impl<'de> Deserialize<'de> for Stamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -176,16 +184,23 @@ impl Field {
         for (stamp, version) in &self.versions {
             for base in &version.base {
                 replaced.insert(*base);
-                let Some(seen) = self.versions.get(base) else { continue };
+                let Some(seen) = self.versions.get(base) else {
+                    continue;
+                };
                 let same_value = self
                     .versions
                     .iter()
                     .filter(|(twin, held)| *twin < stamp && held.value == seen.value)
-                    .filter(|(twin, held)| *twin != base && held.base.is_disjoint(&[*stamp].into()));
+                    .filter(|(twin, held)| {
+                        *twin != base && held.base.is_disjoint(&[*stamp].into())
+                    });
                 replaced.extend(same_value.map(|(twin, _)| *twin));
             }
         }
-        let heads = self.versions.iter().filter(|(stamp, _)| !replaced.contains(*stamp));
+        let heads = self
+            .versions
+            .iter()
+            .filter(|(stamp, _)| !replaced.contains(*stamp));
         heads.map(|(stamp, version)| (*stamp, version)).collect()
     }
 
@@ -195,7 +210,9 @@ impl Field {
         let by_hub = |version: &Version| version.origin.shop.is_none();
         let current = match policy {
             Policy::LastWriterWins => heads.iter().max_by_key(|(stamp, _)| *stamp),
-            Policy::HubWins => heads.iter().max_by_key(|(stamp, held)| (by_hub(held), *stamp)),
+            Policy::HubWins => heads
+                .iter()
+                .max_by_key(|(stamp, held)| (by_hub(held), *stamp)),
             Policy::Manual => heads.iter().min_by_key(|(stamp, _)| *stamp),
         };
         // Replacing goes forward in time only when clocks are sane; a ring of versions that
@@ -205,8 +222,13 @@ impl Field {
             None => *self.versions.last_key_value()?.0,
         };
         let value = &self.versions.get(&current)?.value;
-        let lost = heads.iter().filter(|(stamp, held)| *stamp != current && held.value != *value);
-        Some(Decision { current, losers: lost.map(|(stamp, _)| *stamp).collect() })
+        let lost = heads
+            .iter()
+            .filter(|(stamp, held)| *stamp != current && held.value != *value);
+        Some(Decision {
+            current,
+            losers: lost.map(|(stamp, _)| *stamp).collect(),
+        })
     }
 }
 

@@ -109,8 +109,14 @@ impl Money {
                 right: other.currency,
             });
         }
-        let minor = self.minor.checked_add(other.minor).ok_or(MoneyError::Overflow)?;
-        Ok(Self { minor, currency: self.currency })
+        let minor = self
+            .minor
+            .checked_add(other.minor)
+            .ok_or(MoneyError::Overflow)?;
+        Ok(Self {
+            minor,
+            currency: self.currency,
+        })
     }
 }
 
@@ -118,7 +124,13 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.minor < 0 { "-" } else { "" };
         let minor = self.minor.unsigned_abs();
-        write!(f, "{sign}{}.{:02} {}", minor.div_euclid(100), minor % 100, self.currency)
+        write!(
+            f,
+            "{sign}{}.{:02} {}",
+            minor.div_euclid(100),
+            minor % 100,
+            self.currency
+        )
     }
 }
 
@@ -128,7 +140,10 @@ impl fmt::Display for Money {
 /// # Errors
 /// [`MoneyError::Number`] for anything else, also when digits would be lost.
 pub fn parse_fixed(text: &str, decimals: u32) -> Result<i64, MoneyError> {
-    let error = || MoneyError::Number { text: text.to_owned(), decimals };
+    let error = || MoneyError::Number {
+        text: text.to_owned(),
+        decimals,
+    };
     let trimmed = text.trim();
     let (negative, digits) = match trimmed.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -146,7 +161,11 @@ pub fn parse_fixed(text: &str, decimals: u32) -> Result<i64, MoneyError> {
     }
     let mut value: i64 = 0;
     let padding = decimals as usize - fraction.len();
-    for digit in whole.bytes().chain(fraction.bytes()).chain(std::iter::repeat_n(b'0', padding)) {
+    for digit in whole
+        .bytes()
+        .chain(fraction.bytes())
+        .chain(std::iter::repeat_n(b'0', padding))
+    {
         value = value
             .checked_mul(10)
             .and_then(|value| value.checked_add(i64::from(digit - b'0')))
@@ -184,8 +203,14 @@ mod tests {
     fn sums_stay_in_one_currency() {
         let pounds = Money::new(150, Currency::GBP);
         let euros = Money::new(1, "EUR".parse().expect("a code"));
-        assert_eq!(pounds.checked_add(pounds), Ok(Money::new(300, Currency::GBP)));
-        assert!(matches!(pounds.checked_add(euros), Err(MoneyError::CurrencyMismatch { .. })));
+        assert_eq!(
+            pounds.checked_add(pounds),
+            Ok(Money::new(300, Currency::GBP))
+        );
+        assert!(matches!(
+            pounds.checked_add(euros),
+            Err(MoneyError::CurrencyMismatch { .. })
+        ));
         let most = Money::new(i64::MAX, Currency::GBP);
         assert_eq!(most.checked_add(pounds), Err(MoneyError::Overflow));
         assert_eq!(Money::new(-5, Currency::GBP).to_string(), "-0.05 GBP");

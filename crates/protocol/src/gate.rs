@@ -56,9 +56,16 @@ mod tests {
 
     #[test]
     fn only_an_older_node_is_told_to_update() {
-        let hub = Schemas { book: 2, catalog: 3 };
+        let hub = Schemas {
+            book: 2,
+            catalog: 3,
+        };
         let check = |book, catalog, expected| {
-            assert_eq!(gate(hub, Schemas { book, catalog }), expected, "{book} {catalog}");
+            assert_eq!(
+                gate(hub, Schemas { book, catalog }),
+                expected,
+                "{book} {catalog}"
+            );
         };
         check(2, 3, Gate::Open);
         check(3, 4, Gate::Open);
@@ -68,7 +75,10 @@ mod tests {
 
     #[test]
     fn the_header_round_trips() {
-        let schemas = Schemas { book: 2, catalog: 3 };
+        let schemas = Schemas {
+            book: 2,
+            catalog: 3,
+        };
         assert_eq!(Schemas::from_header(&schemas.to_header()), Some(schemas));
         assert_eq!(Schemas::from_header("2,3"), None);
     }

@@ -24,7 +24,9 @@ pub struct JoinCode {
 
 /// Text that is not a join code.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is not a join code: it begins with {PREFIX} and is printed by `counterfoil-hub shop add`")]
+#[error(
+    "this is not a join code: it begins with {PREFIX} and is printed by `counterfoil-hub shop add`"
+)]
 pub struct ParseJoinCodeError;
 
 impl fmt::Display for JoinCode {
@@ -39,7 +41,9 @@ impl FromStr for JoinCode {
 
     fn from_str(text: &str) -> Result<Self, ParseJoinCodeError> {
         let body = text.trim().strip_prefix(PREFIX).ok_or(ParseJoinCodeError)?;
-        let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| ParseJoinCodeError)?;
+        let json = URL_SAFE_NO_PAD
+            .decode(body)
+            .map_err(|_| ParseJoinCodeError)?;
         serde_json::from_slice(&json).map_err(|_| ParseJoinCodeError)
     }
 }
@@ -57,7 +61,11 @@ mod tests {
         };
         assert_eq!(code.to_string().parse(), Ok(code));
         for garbage in ["", "CF1-", "CF1-%%%", "CF1-e30", "hello"] {
-            assert_eq!(garbage.parse::<JoinCode>(), Err(ParseJoinCodeError), "{garbage}");
+            assert_eq!(
+                garbage.parse::<JoinCode>(),
+                Err(ParseJoinCodeError),
+                "{garbage}"
+            );
         }
     }
 }

@@ -99,7 +99,12 @@ pub struct Problem {
 impl Problem {
     /// A problem without advice.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, status: code.status(), detail: detail.into(), hint: None }
+        Self {
+            code,
+            status: code.status(),
+            detail: detail.into(),
+            hint: None,
+        }
     }
 
     /// Adds what to do next.

@@ -36,8 +36,10 @@ pub fn plan(command: &ActivateCommand) -> Result<PendingActivation, Problem> {
                 email: command.email.clone(),
             },
         }),
-        _ => Err(bad("an activation needs a join code, or hub, shop name and phone")
-            .hint("--join CODE, or --hub URL --name NAME --phone PHONE")),
+        _ => Err(
+            bad("an activation needs a join code, or hub, shop name and phone")
+                .hint("--join CODE, or --hub URL --name NAME --phone PHONE"),
+        ),
     }
 }
 
@@ -46,8 +48,10 @@ pub(crate) fn clean_url(url: &str) -> Result<String, Problem> {
     if url.starts_with("http://") || url.starts_with("https://") {
         return Ok(url.to_owned());
     }
-    Err(Problem::new(Code::BadRequest, format!("`{url}` is not a hub's URL"))
-        .hint("it looks like http://hub.example:8700"))
+    Err(
+        Problem::new(Code::BadRequest, format!("`{url}` is not a hub's URL"))
+            .hint("it looks like http://hub.example:8700"),
+    )
 }
 
 /// Activates the node, or completes an activation that was cut off. A node that belongs to a shop
@@ -72,11 +76,15 @@ pub async fn activate(node: &Node, pending: PendingActivation) -> Result<Activat
             return Ok(answer_of(binding));
         }
         if waiting.is_none() {
-            credentials.forget().map_err(|error| crate::problem::internal(&error))?;
+            credentials
+                .forget()
+                .map_err(|error| crate::problem::internal(&error))?;
         }
     }
     let stored = pending.clone();
-    let begun = node.store(move |store| store.begin_activation(&stored)).await;
+    let begun = node
+        .store(move |store| store.begin_activation(&stored))
+        .await;
     begun.map_err(|error| crate::problem::store_problem(&error))?;
     complete(node, pending).await
 }
@@ -124,13 +132,20 @@ async fn complete(node: &Node, pending: PendingActivation) -> Result<ActivateAns
             Err(error) => return Err(error.problem()),
         };
     let (bound, now_ms) = (answer.clone(), node.now_ms());
-    let finished =
-        node.store(move |store| store.finish_activation(&bound, &pending.hub_url, now_ms)).await;
+    let finished = node
+        .store(move |store| store.finish_activation(&bound, &pending.hub_url, now_ms))
+        .await;
     finished.map_err(|error| crate::problem::store_problem(&error))?;
     tracing::info!(shop = %answer.shop, lane = answer.lane, "activated");
     let detail = json!({"shop_id": answer.shop, "shop": answer.shop_name, "lane": answer.lane});
     let event = "activated".to_owned();
-    node.log(LogRow { at_ms: now_ms, level: "info".to_owned(), event, detail }).await;
+    node.log(LogRow {
+        at_ms: now_ms,
+        level: "info".to_owned(),
+        event,
+        detail,
+    })
+    .await;
     node.nudge();
     Ok(answer)
 }
@@ -144,7 +159,13 @@ async fn give_up(node: &Node, problem: &Problem) {
     let detail = json!({"problem": problem});
     let event = "activation_refused".to_owned();
     let at_ms = node.now_ms();
-    node.log(LogRow { at_ms, level: "error".to_owned(), event, detail }).await;
+    node.log(LogRow {
+        at_ms,
+        level: "error".to_owned(),
+        event,
+        detail,
+    })
+    .await;
 }
 
 fn answer_of(binding: Binding) -> ActivateAnswer {

@@ -32,7 +32,10 @@ pub enum ConfigError {
 /// Settings of a node; `config.default.toml` says what each one means.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "each key is documented once, in config.default.toml")]
+#[expect(
+    missing_docs,
+    reason = "each key is documented once, in config.default.toml"
+)]
 pub struct Config {
     pub listen: String,
     pub sync_interval_ms: u64,
@@ -53,8 +56,10 @@ impl Config {
     pub fn load(data: &Path) -> Result<Self, ConfigError> {
         let path = data.join("node.toml");
         match std::fs::read_to_string(&path) {
-            Ok(text) => Self::overlaid(&text)
-                .map_err(|error| ConfigError::Parse { path, message: error.to_string() }),
+            Ok(text) => Self::overlaid(&text).map_err(|error| ConfigError::Parse {
+                path,
+                message: error.to_string(),
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(ConfigError::Read { path, source }),
         }
@@ -85,7 +90,10 @@ impl Default for Config {
 
 /// A credential handed in by the environment, for daemons without a keyring: the token itself, or
 /// a file that holds it (`COUNTERFOIL_TOKEN_FILE`, or systemd's credentials directory).
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
 pub fn token_from_environment() -> Option<Result<String, ConfigError>> {
     if let Ok(token) = std::env::var("COUNTERFOIL_TOKEN") {
         return Some(Ok(token));
@@ -112,7 +120,13 @@ mod tests {
     fn the_embedded_defaults_are_valid_and_a_file_overlays_them() {
         let defaults = Config::default();
         let config = Config::overlaid("sync_interval_ms = 7").expect("a valid file");
-        assert_eq!(config, Config { sync_interval_ms: 7, ..defaults });
+        assert_eq!(
+            config,
+            Config {
+                sync_interval_ms: 7,
+                ..defaults
+            }
+        );
     }
 
     #[test]

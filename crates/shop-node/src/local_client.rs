@@ -57,7 +57,9 @@ pub enum ReachError {
 }
 
 /// The lock of a data directory; one process at a time.
-pub struct DirectoryLock(#[expect(dead_code, reason = "the lock is held until it is dropped")] File);
+pub struct DirectoryLock(
+    #[expect(dead_code, reason = "the lock is held until it is dropped")] File,
+);
 
 /// Takes the lock of a data directory, or says that somebody holds it.
 ///
@@ -65,10 +67,18 @@ pub struct DirectoryLock(#[expect(dead_code, reason = "the lock is held until it
 /// [`ReachError::Lock`].
 pub fn lock(data: &Path) -> Result<Option<DirectoryLock>, ReachError> {
     let path = data.join(LOCK_FILE);
-    let error = |source| ReachError::Lock { path: path.clone(), source };
+    let error = |source| ReachError::Lock {
+        path: path.clone(),
+        source,
+    };
     std::fs::create_dir_all(data).map_err(error)?;
     let mut options = OpenOptions::new();
-    let file = options.create(true).write(true).truncate(false).open(&path).map_err(error)?;
+    let file = options
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(error)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(DirectoryLock(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -110,7 +120,11 @@ impl LocalClient {
             if let Some(lock) = lock(data)? {
                 let config = Config::load(data)?;
                 let node = Node::open(data, config, env, &NodeOptions::default())?;
-                return Ok(Self::Embedded { router: api::router(node.clone()), node, lock });
+                return Ok(Self::Embedded {
+                    router: api::router(node.clone()),
+                    node,
+                    lock,
+                });
             }
             if let Some(url) = daemon_url(data, &env).await {
                 return Ok(Self::Daemon { url, env });
@@ -140,7 +154,9 @@ impl LocalClient {
         };
         let (ok, answer) = match self {
             Self::Embedded { router, .. } => in_process(router, method, path, body).await?,
-            Self::Daemon { url, env } => over_socket(env, method, format!("{url}{path}"), body).await?,
+            Self::Daemon { url, env } => {
+                over_socket(env, method, format!("{url}{path}"), body).await?
+            }
         };
         if ok {
             return serde_json::from_slice(&answer).map_err(unreadable);
@@ -170,7 +186,11 @@ async fn in_process(
         Err(never) => match never {},
     };
     let ok = response.status().is_success();
-    let answer = response.into_body().collect().await.map_err(|error| internal(&error))?;
+    let answer = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| internal(&error))?;
     Ok((ok, answer.to_bytes().to_vec()))
 }
 
@@ -181,7 +201,10 @@ async fn over_socket(
     body: Vec<u8>,
 ) -> Result<(bool, Vec<u8>), Problem> {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     let request = HttpRequest {
         method,
         url,
@@ -191,8 +214,11 @@ async fn over_socket(
         response_bytes_max: ANSWER_BYTES_MAX,
     };
     let response = env.http().send(request).await.map_err(|error| {
-        Problem::new(Code::Internal, format!("the daemon does not answer: {error}"))
-            .hint("repeat the command; with the same --id nothing is recorded twice")
+        Problem::new(
+            Code::Internal,
+            format!("the daemon does not answer: {error}"),
+        )
+        .hint("repeat the command; with the same --id nothing is recorded twice")
     })?;
     Ok((response.status.is_success(), response.body.to_vec()))
 }
@@ -200,7 +226,11 @@ async fn over_socket(
 /// Address of the daemon, if one answers.
 async fn daemon_url(data: &Path, env: &Env) -> Option<String> {
     let text = std::fs::read_to_string(data.join(ADDRESS_FILE)).ok()?;
-    let url = serde_json::from_str::<serde_json::Value>(&text).ok()?.get("url")?.as_str()?.to_owned();
+    let url = serde_json::from_str::<serde_json::Value>(&text)
+        .ok()?
+        .get("url")?
+        .as_str()?
+        .to_owned();
     let request = HttpRequest {
         method: Method::GET,
         url: format!("{url}/healthz"),

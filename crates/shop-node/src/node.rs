@@ -6,7 +6,9 @@ use crate::sync::SyncState;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
 use counterfoil_replica::env::{BoxFuture, Env, Worker};
-use counterfoil_replica::{BookReplica, CatalogReplica, Gate, GateClosed, GateJob, GateUse, LocalError};
+use counterfoil_replica::{
+    BookReplica, CatalogReplica, Gate, GateClosed, GateJob, GateUse, LocalError,
+};
 use counterfoil_shop_store::{OpenStoreError, Paths, ShopStore, StoreError};
 use std::io;
 use std::path::Path;
@@ -68,7 +70,10 @@ impl Default for NodeOptions {
             book: Kind::Book.schema_version(),
             catalog: Kind::Catalog.schema_version(),
         };
-        Self { schemas, credentials_in_files: false }
+        Self {
+            schemas,
+            credentials_in_files: false,
+        }
     }
 }
 
@@ -96,8 +101,11 @@ impl Node {
         };
         let state = store.sync_state().ok().flatten();
         // A state that cannot be read is known again after one run.
-        let state = state.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let store = Worker::start(env.execution, "store", store).map_err(OpenNodeError::Directory)?;
+        let state = state
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
+        let store =
+            Worker::start(env.execution, "store", store).map_err(OpenNodeError::Directory)?;
         let inner = Inner {
             schemas: options.schemas,
             credentials,
@@ -112,7 +120,9 @@ impl Node {
             config,
             env,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Runs a closure on the store's thread.
@@ -129,7 +139,10 @@ impl Node {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, SyncState> {
         // The state is plain values: what a panicking holder left is as good as any.
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -22,7 +22,9 @@ where
 {
     let router = api::router(node.clone());
     let background = tokio::spawn(sync::run(node));
-    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
+    let served = axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown)
+        .await;
     background.abort();
     // Aborted on purpose: the task has nothing to say any more, only to let go of the node.
     let _aborted = background.await;

@@ -3,9 +3,16 @@
 //! `cargo bench -p counterfoil-shop-store` prints a table. Both sides run in turns in one process, on
 //! one disk, with `synchronous = FULL` read back, so that the ratio holds whatever else the machine
 //! does.
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the real clock"
+)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark may stop")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a benchmark may stop"
+)]
 #![expect(clippy::float_arithmetic, reason = "a ratio is for people")]
 
 use counterfoil_migrate::{Connection, Kind, open_and_migrate, params};
@@ -28,9 +35,14 @@ fn main() {
     let mut store =
         ShopStore::open(&paths, NOW_MS, Arc::new(SeededRandom::new(1))).expect("the store opens");
     for sku in 0..LINES {
-        let columns = [("name", json!("WHITE HANGING HEART T-LIGHT HOLDER")), ("price_mills", json!(2550))];
+        let columns = [
+            ("name", json!("WHITE HANGING HEART T-LIGHT HOLDER")),
+            ("price_mills", json!(2550)),
+        ];
         let columns = columns.map(|(name, value)| (name.to_owned(), value)).into();
-        store.catalog_set("products", &format!("SKU{sku}"), &columns, NOW_MS).expect("a product");
+        store
+            .catalog_set("products", &format!("SKU{sku}"), &columns, NOW_MS)
+            .expect("a product");
     }
     let plain = open_and_migrate(dir.join("plain.db"), Kind::Book, NOW_MS).expect("opens");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -51,7 +63,11 @@ fn main() {
     println!("{:<34} {:>10} {:>10}", "", "median", "p99");
     let (median_ours, p99_ours) = figures(&mut ours);
     let (median_theirs, p99_theirs) = figures(&mut theirs);
-    row("Counterfoil (journal, chain, checks)", median_ours, p99_ours);
+    row(
+        "Counterfoil (journal, chain, checks)",
+        median_ours,
+        p99_ours,
+    );
     row("plain libSQL, the same rows", median_theirs, p99_theirs);
     let ratio = |ours: Duration, theirs: Duration| ours.as_secs_f64() / theirs.as_secs_f64();
     println!(
@@ -63,7 +79,11 @@ fn main() {
 }
 
 fn row(name: &str, median: Duration, p99: Duration) {
-    println!("{name:<36} {:>6.3} ms {:>7.3} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+    println!(
+        "{name:<36} {:>6.3} ms {:>7.3} ms",
+        median.as_secs_f64() * 1e3,
+        p99.as_secs_f64() * 1e3
+    );
 }
 
 fn figures(times: &mut [Duration]) -> (Duration, Duration) {
@@ -91,7 +111,13 @@ fn request() -> ReceiptRequest {
 
 fn sell(store: &mut ShopStore, request: &ReceiptRequest) {
     let document = store.draft_receipt(request, false, NOW_MS).expect("a sale");
-    store.record(Entry { id: None, document, now_ms: NOW_MS }).expect("recorded");
+    store
+        .record(Entry {
+            id: None,
+            document,
+            now_ms: NOW_MS,
+        })
+        .expect("recorded");
 }
 
 /// The same rows in the same tables, by a program without a journal to keep in order.
@@ -113,7 +139,12 @@ fn write_plain(conn: &Connection, seq: i64) {
             tx.execute(
                 "INSERT INTO receipt_line (seq, line, sku, description, quantity_milli, \
                  unit_price_mills, amount_minor) VALUES (?1, ?2, ?3, ?4, 2000, 2550, 510)",
-                params![seq, line, format!("SKU{line}"), "WHITE HANGING HEART T-LIGHT HOLDER"],
+                params![
+                    seq,
+                    line,
+                    format!("SKU{line}"),
+                    "WHITE HANGING HEART T-LIGHT HOLDER"
+                ],
             )?;
         }
         tx.execute(

@@ -36,8 +36,12 @@ pub struct PendingActivation {
 
 impl Binding {
     pub(crate) fn read(store: &ShopStore) -> Result<Option<Self>, StoreError> {
-        let corrupt = || StoreError::Corrupt { what: "the binding to a shop" };
-        let Some(shop) = store.meta("shop_id")? else { return Ok(None) };
+        let corrupt = || StoreError::Corrupt {
+            what: "the binding to a shop",
+        };
+        let Some(shop) = store.meta("shop_id")? else {
+            return Ok(None);
+        };
         let required = |key| store.meta(key)?.ok_or_else(corrupt);
         Ok(Some(Self {
             shop: shop.parse()?,
@@ -104,7 +108,11 @@ impl ShopStore {
                 shop_name: answer.shop_name.clone(),
                 at_ms: now_ms,
             });
-            writer.append(Entry { id: None, document, now_ms })?;
+            writer.append(Entry {
+                id: None,
+                document,
+                now_ms,
+            })?;
             let rows = [
                 ("shop_id", answer.shop.to_string()),
                 ("shop_name", answer.shop_name.clone()),
@@ -129,7 +137,9 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn set_hub_url(&mut self, hub_url: &str) -> Result<(), StoreError> {
-        let Some(binding) = &mut self.binding else { return Ok(()) };
+        let Some(binding) = &mut self.binding else {
+            return Ok(());
+        };
         if binding.hub_url == hub_url {
             return Ok(());
         }
@@ -151,7 +161,8 @@ impl ShopStore {
     }
 
     fn remove_local_state(&self, key: &str) -> Result<(), StoreError> {
-        self.conn.execute("DELETE FROM local.state WHERE key = ?1", [key])?;
+        self.conn
+            .execute("DELETE FROM local.state WHERE key = ?1", [key])?;
         Ok(())
     }
 }

@@ -42,20 +42,32 @@ const PRODUCT_BY_CODE: &str = product_sql!("p.id = ?1");
 const PRODUCT_BY_BARCODE: &str = product_sql!("p.barcode = ?1 ORDER BY p.id LIMIT 1");
 
 /// The bookkeeping columns that a row shows apart.
-const SHOWN_APART: [&str; 6] =
-    ["id", "origin_shop_id", "last_modified_shop_id", "last_modified_at", "revision", "versions"];
+const SHOWN_APART: [&str; 6] = [
+    "id",
+    "origin_shop_id",
+    "last_modified_shop_id",
+    "last_modified_at",
+    "revision",
+    "versions",
+];
 
 impl ShopStore {
     fn table(&self, name: &str) -> Result<&Table, StoreError> {
-        self.tables.get(name).ok_or_else(|| StoreError::UnknownTable {
-            name: name.to_owned(),
-            known: self.tables.keys().cloned().collect::<Vec<_>>().join(", "),
-        })
+        self.tables
+            .get(name)
+            .ok_or_else(|| StoreError::UnknownTable {
+                name: name.to_owned(),
+                known: self.tables.keys().cloned().collect::<Vec<_>>().join(", "),
+            })
     }
 
     /// Ids of products are codes; other tables take ids as they are typed.
     fn row_id(table: &str, id: &str) -> String {
-        if table == "products" { normalize_code(id) } else { id.trim().to_owned() }
+        if table == "products" {
+            normalize_code(id)
+        } else {
+            id.trim().to_owned()
+        }
     }
 
     /// The row as this till sees it.
@@ -65,16 +77,26 @@ impl ShopStore {
     pub fn catalog_get(&self, table: &str, id: &str) -> Result<CatalogRow, StoreError> {
         let table = self.table(table)?;
         let id = Self::row_id(&table.name, id);
-        let row = self.overlay_row(table, &id)?.ok_or_else(|| StoreError::UnknownRow {
-            table: table.name.clone(),
-            row: id.clone(),
-        })?;
-        let pending_sql = format!("SELECT count(*) FROM local.pending_{} WHERE id = ?1", table.name);
+        let row = self
+            .overlay_row(table, &id)?
+            .ok_or_else(|| StoreError::UnknownRow {
+                table: table.name.clone(),
+                row: id.clone(),
+            })?;
+        let pending_sql = format!(
+            "SELECT count(*) FROM local.pending_{} WHERE id = ?1",
+            table.name
+        );
         let pending: i64 = self.conn.query_value(&pending_sql, [id.clone()])?;
-        let columns = row.values.iter().filter(|(name, _)| !SHOWN_APART.contains(&name.as_str()));
+        let columns = row
+            .values
+            .iter()
+            .filter(|(name, _)| !SHOWN_APART.contains(&name.as_str()));
         Ok(CatalogRow {
             table: table.name.clone(),
-            columns: columns.map(|(name, value)| (name.clone(), to_json(value))).collect(),
+            columns: columns
+                .map(|(name, value)| (name.clone(), to_json(value)))
+                .collect(),
             id,
             pending: pending > 0,
             origin_shop_id: row.text("origin_shop_id"),
@@ -112,15 +134,19 @@ impl ShopStore {
     /// [`StoreError::UnknownProduct`].
     pub fn product(&self, code: &str, now_ms: i64) -> Result<Product, StoreError> {
         let sku = normalize_code(code);
-        let shop = self.binding.as_ref().map(|binding| binding.shop.to_string());
+        let shop = self
+            .binding
+            .as_ref()
+            .map(|binding| binding.shop.to_string());
         let find = |sql, key: &str| {
-            self.conn.query_optional(sql, params![key, now_ms, shop.as_deref()], |row| {
-                Ok(Product {
-                    sku: row.get(0)?,
-                    name: row.get(1)?,
-                    price: row.get::<Option<i64>>(2)?.map(UnitPrice::from_mills),
+            self.conn
+                .query_optional(sql, params![key, now_ms, shop.as_deref()], |row| {
+                    Ok(Product {
+                        sku: row.get(0)?,
+                        name: row.get(1)?,
+                        price: row.get::<Option<i64>>(2)?.map(UnitPrice::from_mills),
+                    })
                 })
-            })
         };
         let found = match find(PRODUCT_BY_CODE, &sku)? {
             Some(found) => Some(found),
@@ -134,31 +160,40 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn catalog_digest(&self) -> Result<CatalogDigest, StoreError> {
-        self.conn.snapshot(|_| -> Result<CatalogDigest, StoreError> {
-            let mut hasher = CatalogHasher::new();
-            let mut rows = BTreeMap::new();
-            for (name, table) in &self.tables {
-                hasher.table(name);
-                let columns = table.digest_columns();
-                let deleted = columns.iter().position(|column| *column == DELETED);
-                let sql = format!("SELECT {} FROM catalog.{name} ORDER BY id", columns.join(", "));
-                let mut alive = 0;
-                let mut values: Vec<Scalar> = Vec::with_capacity(columns.len());
-                self.conn.query_each(&sql, (), |row| -> Result<(), StoreError> {
-                    values.clear();
-                    for (index, _) in (0_usize..).zip(&columns) {
-                        values.push(scalar(row, index)?);
-                    }
-                    let gone = deleted.and_then(|index| values.get(index));
-                    alive += i64::from(gone != Some(&Scalar::Integer(1)));
-                    hasher.row(&values);
-                    Ok(())
-                })?;
-                rows.insert(name.clone(), alive);
-            }
-            let revision = self.catalog_revision()?;
-            Ok(CatalogDigest { revision, digest: hasher.finish(), rows })
-        })
+        self.conn
+            .snapshot(|_| -> Result<CatalogDigest, StoreError> {
+                let mut hasher = CatalogHasher::new();
+                let mut rows = BTreeMap::new();
+                for (name, table) in &self.tables {
+                    hasher.table(name);
+                    let columns = table.digest_columns();
+                    let deleted = columns.iter().position(|column| *column == DELETED);
+                    let sql = format!(
+                        "SELECT {} FROM catalog.{name} ORDER BY id",
+                        columns.join(", ")
+                    );
+                    let mut alive = 0;
+                    let mut values: Vec<Scalar> = Vec::with_capacity(columns.len());
+                    self.conn
+                        .query_each(&sql, (), |row| -> Result<(), StoreError> {
+                            values.clear();
+                            for (index, _) in (0_usize..).zip(&columns) {
+                                values.push(scalar(row, index)?);
+                            }
+                            let gone = deleted.and_then(|index| values.get(index));
+                            alive += i64::from(gone != Some(&Scalar::Integer(1)));
+                            hasher.row(&values);
+                            Ok(())
+                        })?;
+                    rows.insert(name.clone(), alive);
+                }
+                let revision = self.catalog_revision()?;
+                Ok(CatalogDigest {
+                    revision,
+                    digest: hasher.finish(),
+                    rows,
+                })
+            })
     }
 
     /// The revision of the catalog held.
@@ -166,7 +201,9 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn catalog_revision(&self) -> Result<i64, StoreError> {
-        Ok(self.conn.query_value("SELECT revision FROM catalog.catalog_state", ())?)
+        Ok(self
+            .conn
+            .query_value("SELECT revision FROM catalog.catalog_state", ())?)
     }
 
     /// Rows that others changed after a revision; this shop's own edits do not count [L2].
@@ -174,14 +211,19 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn changes_from_others(&self, after_revision: i64) -> Result<i64, StoreError> {
-        let own = self.binding.as_ref().map(|binding| binding.shop.to_string());
+        let own = self
+            .binding
+            .as_ref()
+            .map(|binding| binding.shop.to_string());
         let mut changes = 0;
         for name in self.tables.keys() {
             let sql = format!(
                 "SELECT count(*) FROM catalog.{name} WHERE revision > ?1 \
                  AND last_modified_shop_id IS NOT ?2"
             );
-            changes += self.conn.query_value::<i64>(&sql, params![after_revision, own.clone()])?;
+            changes += self
+                .conn
+                .query_value::<i64>(&sql, params![after_revision, own.clone()])?;
         }
         Ok(changes)
     }
@@ -205,9 +247,15 @@ impl Writer<'_> {
         if columns.is_empty() {
             return Ok(None);
         }
-        let versions = row.as_ref().map(OverlayRow::versions).transpose()?.unwrap_or_default();
+        let versions = row
+            .as_ref()
+            .map(OverlayRow::versions)
+            .transpose()?
+            .unwrap_or_default();
         let seen = columns.keys().filter_map(|column| {
-            versions.get(column).map(|stamp| (column.clone(), vec![*stamp]))
+            versions
+                .get(column)
+                .map(|stamp| (column.clone(), vec![*stamp]))
         });
         let edit = CatalogEdit {
             table: table.to_owned(),
@@ -217,6 +265,11 @@ impl Writer<'_> {
             columns,
         };
         let document = Document::CatalogEdit(edit);
-        self.append(Entry { id: edit_id, document, now_ms }).map(Some)
+        self.append(Entry {
+            id: edit_id,
+            document,
+            now_ms,
+        })
+        .map(Some)
     }
 }

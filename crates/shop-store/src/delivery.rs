@@ -51,7 +51,9 @@ impl ShopStore {
     /// [`StoreError::Sql`].
     pub fn watermark(&self, reader: Reader) -> Result<i64, StoreError> {
         let sql = "SELECT seq FROM local.watermark WHERE reader = ?1";
-        let seq = self.conn.query_optional(sql, [reader.name()], |row| row.get(0))?;
+        let seq = self
+            .conn
+            .query_optional(sql, [reader.name()], |row| row.get(0))?;
         Ok(seq.unwrap_or(0))
     }
 
@@ -76,7 +78,11 @@ impl ShopStore {
     pub fn queue(&self, limit: i64) -> Result<Vec<QueueRow>, StoreError> {
         let received = self.watermark(Reader::HubReceived)?;
         let consolidated = self.watermark(Reader::HubConsolidated)?;
-        let waiting = if self.binding.is_some() { "pending" } else { "local" };
+        let waiting = if self.binding.is_some() {
+            "pending"
+        } else {
+            "local"
+        };
         let rows = self.conn.query_map(
             "SELECT seq, id, topic, priority, hlc FROM journal WHERE seq > ?1 \
              ORDER BY priority, seq LIMIT ?2",
@@ -84,11 +90,15 @@ impl ShopStore {
             |row| {
                 let seq: i64 = row.get(0)?;
                 let priority = row.get::<i64>(3)?;
-                let priority = Priority::ALL.into_iter().find(|known| known.code() == priority);
+                let priority = Priority::ALL
+                    .into_iter()
+                    .find(|known| known.code() == priority);
                 Ok(QueueRow {
                     seq,
                     id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-                    topic: Topic::from_code(row.get(2)?).map_or("unknown", Topic::name).to_owned(),
+                    topic: Topic::from_code(row.get(2)?)
+                        .map_or("unknown", Topic::name)
+                        .to_owned(),
                     priority: priority.map_or("low", Priority::name).to_owned(),
                     state: if seq <= received { "received" } else { waiting }.to_owned(),
                     created_ms: Hlc::from_raw(row.get(4)?).millis(),
@@ -107,7 +117,9 @@ impl ShopStore {
     pub fn pending_edits(&self) -> Result<i64, StoreError> {
         let sql = "SELECT count(*) FROM journal WHERE topic = ?1 AND seq > ?2";
         let merged = self.merged_seq()?;
-        Ok(self.conn.query_value(sql, params![Topic::CatalogEdit.code(), merged])?)
+        Ok(self
+            .conn
+            .query_value(sql, params![Topic::CatalogEdit.code(), merged])?)
     }
 
     /// Count and sum of the receipts in the book.
@@ -117,7 +129,10 @@ impl ShopStore {
     pub fn totals(&self) -> Result<BookTotals, StoreError> {
         let sql = "SELECT count(*), coalesce(sum(total_minor), 0) FROM receipt";
         Ok(self.conn.query_row(sql, (), |row| {
-            Ok(BookTotals { receipts: row.get(0)?, total_minor: row.get(1)? })
+            Ok(BookTotals {
+                receipts: row.get(0)?,
+                total_minor: row.get(1)?,
+            })
         })?)
     }
 
@@ -133,7 +148,9 @@ impl ShopStore {
             |row| {
                 Ok(ReceiptRow {
                     id: row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-                    topic: Topic::from_code(row.get(1)?).map_or("unknown", Topic::name).to_owned(),
+                    topic: Topic::from_code(row.get(1)?)
+                        .map_or("unknown", Topic::name)
+                        .to_owned(),
                     seq: row.get(2)?,
                     series: row.get(3)?,
                     number: row.get(4)?,
@@ -152,7 +169,12 @@ impl ShopStore {
     pub fn log(&mut self, row: &LogRow) -> Result<(), StoreError> {
         self.conn.execute(
             "INSERT INTO local.sync_log (at_ms, level, event, detail) VALUES (?1, ?2, ?3, ?4)",
-            params![row.at_ms, row.level.as_str(), row.event.as_str(), row.detail.to_string()],
+            params![
+                row.at_ms,
+                row.level.as_str(),
+                row.event.as_str(),
+                row.detail.to_string()
+            ],
         )?;
         self.conn.execute(
             "DELETE FROM local.sync_log WHERE entry <= (SELECT max(entry) FROM local.sync_log) - ?1",

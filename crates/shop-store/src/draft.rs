@@ -42,9 +42,16 @@ impl ShopStore {
             refund_of: request.refund_of,
             external_ref: None,
             lines,
-            payments: vec![Payment { tender: request.tender.parse()?, amount_minor: total_minor }],
+            payments: vec![Payment {
+                tender: request.tender.parse()?,
+                amount_minor: total_minor,
+            }],
         };
-        Ok(if refund { Document::Refund(receipt) } else { Document::Sale(receipt) })
+        Ok(if refund {
+            Document::Refund(receipt)
+        } else {
+            Document::Sale(receipt)
+        })
     }
 
     fn draft_lines(
@@ -58,11 +65,22 @@ impl ShopStore {
             let quantity = Quantity::parse(&request.quantity)?;
             if quantity.milli <= 0 {
                 let sku = request.sku.clone();
-                return Err(InvalidDocument::QuantitySign { line: index + 1, sku }.into());
+                return Err(InvalidDocument::QuantitySign {
+                    line: index + 1,
+                    sku,
+                }
+                .into());
             }
-            let quantity =
-                if refund { Quantity::from_milli(-quantity.milli) } else { quantity };
-            let asked = request.unit_price.as_deref().map(UnitPrice::parse).transpose()?;
+            let quantity = if refund {
+                Quantity::from_milli(-quantity.milli)
+            } else {
+                quantity
+            };
+            let asked = request
+                .unit_price
+                .as_deref()
+                .map(UnitPrice::parse)
+                .transpose()?;
             let (sku, name, price) = match (self.product(&request.sku, now_ms), asked) {
                 (Ok(product), asked) => (product.sku, product.name, asked.or(product.price)),
                 // A price was named: sell it, the catalog can learn about it later.
@@ -86,12 +104,19 @@ impl ShopStore {
         let sku = normalize_code(&request.sku);
         let quantity = Quantity::parse(&request.quantity)?;
         Ok(if request.count {
-            Document::StockCount(StockCount { sku, quantity, at_ms: now_ms })
+            Document::StockCount(StockCount {
+                sku,
+                quantity,
+                at_ms: now_ms,
+            })
         } else {
             Document::StockMovement(StockMovement {
                 sku,
                 quantity,
-                reason: request.reason.clone().unwrap_or_else(|| "adjustment".to_owned()),
+                reason: request
+                    .reason
+                    .clone()
+                    .unwrap_or_else(|| "adjustment".to_owned()),
                 at_ms: now_ms,
                 external_ref: None,
             })
@@ -138,11 +163,7 @@ impl ShopStore {
     ///
     /// # Errors
     /// As [`Self::draft_receipt`].
-    pub fn draft_order(
-        &self,
-        request: &OrderRequest,
-        now_ms: i64,
-    ) -> Result<Document, StoreError> {
+    pub fn draft_order(&self, request: &OrderRequest, now_ms: i64) -> Result<Document, StoreError> {
         let lines = self.draft_lines(&request.lines, false, now_ms)?;
         let deposit = request.deposit.as_deref().unwrap_or("0");
         Ok(Document::AdvanceOrder(AdvanceOrder {

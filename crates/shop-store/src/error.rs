@@ -120,6 +120,8 @@ impl From<ParseIdError> for StoreError {
 
 impl From<serde_json::Error> for StoreError {
     fn from(_: serde_json::Error) -> Self {
-        Self::Corrupt { what: "a JSON document" }
+        Self::Corrupt {
+            what: "a JSON document",
+        }
     }
 }

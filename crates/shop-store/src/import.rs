@@ -52,7 +52,11 @@ impl Writer<'_> {
                 at_ms: invoice.at_ms,
                 external_ref: Some(movement_ref(invoice, line)),
             });
-            self.append(Entry { id: None, document, now_ms: invoice.at_ms })?;
+            self.append(Entry {
+                id: None,
+                document,
+                now_ms: invoice.at_ms,
+            })?;
             result.adjustments += 1;
         }
         if !invoice.lines.is_empty() {
@@ -67,7 +71,9 @@ impl Writer<'_> {
         if conn.query_value::<i64>(sql, params![invoice.number.as_str()])? > 0 {
             return Ok(true);
         }
-        let Some(line) = invoice.adjustments.first() else { return Ok(false) };
+        let Some(line) = invoice.adjustments.first() else {
+            return Ok(false);
+        };
         let sql = "SELECT count(*) FROM stock_movement WHERE external_ref = ?1";
         Ok(conn.query_value::<i64>(sql, params![movement_ref(invoice, line)])? > 0)
     }
@@ -103,7 +109,10 @@ impl Writer<'_> {
             external_ref: Some(invoice.number.clone()),
             lines,
             // The file does not say how it was paid.
-            payments: vec![Payment { tender: Tender::Account, amount_minor: total_minor }],
+            payments: vec![Payment {
+                tender: Tender::Account,
+                amount_minor: total_minor,
+            }],
         };
         let document = if invoice.refund {
             result.refunds += 1;
@@ -112,7 +121,11 @@ impl Writer<'_> {
             result.sales += 1;
             Document::Sale(receipt)
         };
-        self.append(Entry { id: None, document, now_ms: invoice.at_ms })?;
+        self.append(Entry {
+            id: None,
+            document,
+            now_ms: invoice.at_ms,
+        })?;
         Ok(())
     }
 

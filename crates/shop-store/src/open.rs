@@ -107,25 +107,41 @@ impl ShopStore {
         let last = self.conn.query_optional(
             "SELECT seq, hlc, chain FROM journal ORDER BY seq DESC LIMIT 1",
             (),
-            |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?, row.get::<[u8; 32]>(2)?)),
+            |row| {
+                Ok((
+                    row.get::<i64>(0)?,
+                    row.get::<i64>(1)?,
+                    row.get::<[u8; 32]>(2)?,
+                ))
+            },
         )?;
-        let catalog_hlc: i64 = self.conn.query_value("SELECT hlc FROM catalog.catalog_state", ())?;
+        let catalog_hlc: i64 = self
+            .conn
+            .query_value("SELECT hlc FROM catalog.catalog_state", ())?;
         let (seq, hlc, chain) = last.unwrap_or((0, 0, [0; 32]));
         let mut clock = HlcClock::restored(Hlc::from_raw(hlc));
         clock.observe(Hlc::from_raw(catalog_hlc));
-        let chain =
-            Chain::from_slice(&chain).ok_or(StoreError::Corrupt { what: "the journal's chain" })?;
+        let chain = Chain::from_slice(&chain).ok_or(StoreError::Corrupt {
+            what: "the journal's chain",
+        })?;
         let numbers = self.conn.query_map(
             "SELECT series, max(number) FROM receipt GROUP BY series",
             (),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        self.head = Head { seq, chain, clock, numbers: numbers.into_iter().collect() };
+        self.head = Head {
+            seq,
+            chain,
+            clock,
+            numbers: numbers.into_iter().collect(),
+        };
         if let Some(currency) = self.meta("currency")? {
             self.currency = currency.parse()?;
         }
         if let Some(epoch) = self.meta("epoch")? {
-            self.epoch = epoch.parse().map_err(|_| StoreError::Corrupt { what: "the epoch" })?;
+            self.epoch = epoch
+                .parse()
+                .map_err(|_| StoreError::Corrupt { what: "the epoch" })?;
         }
         self.binding = Binding::read(self)?;
         Ok(())
@@ -181,7 +197,9 @@ fn node_identity(
 ) -> Result<NodeId, OpenStoreError> {
     let sql = "SELECT value FROM meta WHERE key = 'node_id'";
     if let Some(text) = conn.query_optional(sql, (), |row| row.get::<String>(0))? {
-        let parsed = text.parse().map_err(|_| StoreError::Corrupt { what: "the node's id" })?;
+        let parsed = text.parse().map_err(|_| StoreError::Corrupt {
+            what: "the node's id",
+        })?;
         return Ok(parsed);
     }
     let node = NodeId::from_uuid(uuid_v7(now_ms, random));

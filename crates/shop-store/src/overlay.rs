@@ -49,7 +49,9 @@ impl OverlayRow {
 
     pub(crate) fn versions(&self) -> Result<BTreeMap<String, Stamp>, StoreError> {
         let text = self.text("versions").unwrap_or_else(|| "{}".to_owned());
-        serde_json::from_str(&text).map_err(|_| StoreError::Corrupt { what: "a row's versions" })
+        serde_json::from_str(&text).map_err(|_| StoreError::Corrupt {
+            what: "a row's versions",
+        })
     }
 
     /// Puts an edit on top of the row.
@@ -66,11 +68,18 @@ impl OverlayRow {
         }
         let shop = shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_owned()));
         if self.integer("last_modified_at") == 0 {
-            self.values.insert("origin_shop_id".to_owned(), shop.clone());
+            self.values
+                .insert("origin_shop_id".to_owned(), shop.clone());
         }
         self.values.insert("last_modified_shop_id".to_owned(), shop);
-        self.values.insert("last_modified_at".to_owned(), Scalar::Integer(stamp.hlc.raw()));
-        self.values.insert("versions".to_owned(), Scalar::Text(serde_json::to_string(&versions)?));
+        self.values.insert(
+            "last_modified_at".to_owned(),
+            Scalar::Integer(stamp.hlc.raw()),
+        );
+        self.values.insert(
+            "versions".to_owned(),
+            Scalar::Text(serde_json::to_string(&versions)?),
+        );
         Ok(())
     }
 }
@@ -122,7 +131,11 @@ impl ShopStore {
         table: &Table,
         id: &str,
     ) -> Result<Option<OverlayRow>, StoreError> {
-        let sql = format!("SELECT {} FROM temp.{} WHERE id = ?1", table.column_list(), table.name);
+        let sql = format!(
+            "SELECT {} FROM temp.{} WHERE id = ?1",
+            table.column_list(),
+            table.name
+        );
         let row = self.conn.query_optional(&sql, [id], |row| {
             let mut values = BTreeMap::new();
             for (index, column) in (0_usize..).zip(&table.columns) {
@@ -134,11 +147,7 @@ impl ShopStore {
     }
 
     /// Stores the row that an edit of this node leads to, until the hub has merged it.
-    pub(crate) fn keep_pending(
-        &self,
-        edit: &CatalogEdit,
-        stamp: Stamp,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn keep_pending(&self, edit: &CatalogEdit, stamp: Stamp) -> Result<(), StoreError> {
         let table = self.tables.get(&edit.table).ok_or(StoreError::Corrupt {
             what: "a catalog edit of a table that is gone",
         })?;
@@ -146,20 +155,29 @@ impl ShopStore {
             Some(row) => row,
             None => OverlayRow::empty(table, &edit.row),
         };
-        let shop = self.binding.as_ref().map(|binding| binding.shop.to_string());
+        let shop = self
+            .binding
+            .as_ref()
+            .map(|binding| binding.shop.to_string());
         row.apply(edit, stamp, shop.as_deref())?;
-        let slots: Vec<String> = (1..=table.columns.len()).map(|slot| format!("?{slot}")).collect();
+        let slots: Vec<String> = (1..=table.columns.len())
+            .map(|slot| format!("?{slot}"))
+            .collect();
         let sql = format!(
             "INSERT OR REPLACE INTO local.pending_{} ({}) VALUES ({})",
             table.name,
             table.column_list(),
             slots.join(", ")
         );
-        let values = table.columns.iter().map(|column| match row.values.get(&column.name) {
-            Some(value) => to_sql(value),
-            None => Value::Null,
-        });
-        self.conn.execute(&sql, params_from_iter(values.collect::<Vec<_>>()))?;
+        let values = table
+            .columns
+            .iter()
+            .map(|column| match row.values.get(&column.name) {
+                Some(value) => to_sql(value),
+                None => Value::Null,
+            });
+        self.conn
+            .execute(&sql, params_from_iter(values.collect::<Vec<_>>()))?;
         Ok(())
     }
 
@@ -169,7 +187,9 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError`]; the overlay is as it was.
     pub fn catalog_changed(&mut self) -> Result<(), StoreError> {
-        let hlc: i64 = self.conn.query_value("SELECT hlc FROM catalog.catalog_state", ())?;
+        let hlc: i64 = self
+            .conn
+            .query_value("SELECT hlc FROM catalog.catalog_state", ())?;
         self.head.clock.observe(Hlc::from_raw(hlc));
         let merged = self.merged_seq()?;
         self.conn.transaction(|tx| -> Result<(), StoreError> {
@@ -198,7 +218,9 @@ impl ShopStore {
     /// [`StoreError::Sql`].
     pub fn merged_seq(&self) -> Result<i64, StoreError> {
         let sql = "SELECT seq FROM catalog.merged_edits WHERE node = ?1";
-        let merged = self.conn.query_optional(sql, [self.node.to_string()], |row| row.get(0))?;
+        let merged = self
+            .conn
+            .query_optional(sql, [self.node.to_string()], |row| row.get(0))?;
         Ok(merged.unwrap_or(0))
     }
 }

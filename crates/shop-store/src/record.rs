@@ -32,7 +32,9 @@ impl ShopStore {
     /// names something else, [`StoreError::Sql`] from the engine. Nothing was recorded then.
     pub fn record(&mut self, entry: Entry) -> Result<Recorded, StoreError> {
         let recorded = self.record_all(vec![entry])?;
-        recorded.into_iter().next().ok_or(StoreError::Corrupt { what: "an empty batch" })
+        recorded.into_iter().next().ok_or(StoreError::Corrupt {
+            what: "an empty batch",
+        })
     }
 
     /// Records several documents in one transaction: all or none.
@@ -40,7 +42,12 @@ impl ShopStore {
     /// # Errors
     /// As [`Self::record`].
     pub fn record_all(&mut self, entries: Vec<Entry>) -> Result<Vec<Recorded>, StoreError> {
-        self.write(|store| entries.into_iter().map(|entry| store.append(entry)).collect())
+        self.write(|store| {
+            entries
+                .into_iter()
+                .map(|entry| store.append(entry))
+                .collect()
+        })
     }
 
     /// Runs a write in one transaction; what it left in memory is taken back with it.
@@ -50,7 +57,10 @@ impl ShopStore {
     ) -> Result<T, StoreError> {
         let mut head = self.head.clone();
         let done = self.conn.transaction(|_| -> Result<T, StoreError> {
-            work(&mut Writer { store: self, head: &mut head })
+            work(&mut Writer {
+                store: self,
+                head: &mut head,
+            })
         });
         match done {
             Ok(value) => {
@@ -75,7 +85,11 @@ pub(crate) struct Writer<'s> {
 impl Writer<'_> {
     /// Appends a document; a known id changes nothing and returns what was recorded then.
     pub(crate) fn append(&mut self, entry: Entry) -> Result<Recorded, StoreError> {
-        let Entry { id, mut document, now_ms } = entry;
+        let Entry {
+            id,
+            mut document,
+            now_ms,
+        } = entry;
         let store = self.store;
         let trial = store.binding.is_none();
         if let Some(id) = id
@@ -132,7 +146,11 @@ impl Writer<'_> {
 }
 
 fn topic_by_name(name: &str) -> &'static str {
-    Topic::ALL.into_iter().map(Topic::name).find(|known| *known == name).unwrap_or("document")
+    Topic::ALL
+        .into_iter()
+        .map(Topic::name)
+        .find(|known| *known == name)
+        .unwrap_or("document")
 }
 
 fn recorded(entry: &EntryHead, document: &Document, trial: bool) -> Recorded {
@@ -166,7 +184,9 @@ impl ShopStore {
             |row| {
                 Ok(Recorded {
                     id,
-                    topic: Topic::from_code(row.get(1)?).map_or("unknown", Topic::name).to_owned(),
+                    topic: Topic::from_code(row.get(1)?)
+                        .map_or("unknown", Topic::name)
+                        .to_owned(),
                     seq: row.get(0)?,
                     series: row.get(2)?,
                     number: row.get(3)?,

@@ -42,7 +42,11 @@ const BOOKKEEPING: [&str; 6] = [
 impl Table {
     /// The column list for a SELECT or INSERT.
     pub fn column_list(&self) -> String {
-        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> = self
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
         names.join(", ")
     }
 
@@ -58,18 +62,30 @@ impl Table {
         column: &str,
         value: &serde_json::Value,
     ) -> Result<Scalar, StoreError> {
-        let described = self.editable.iter().find(|known| known.name == column).ok_or_else(|| {
-            let known: Vec<&str> = self.editable.iter().map(|known| known.name.as_str()).collect();
-            StoreError::UnknownColumn {
-                table: self.name.clone(),
-                column: column.to_owned(),
-                known: known.join(", "),
-            }
-        })?;
+        let described = self
+            .editable
+            .iter()
+            .find(|known| known.name == column)
+            .ok_or_else(|| {
+                let known: Vec<&str> = self
+                    .editable
+                    .iter()
+                    .map(|known| known.name.as_str())
+                    .collect();
+                StoreError::UnknownColumn {
+                    table: self.name.clone(),
+                    column: column.to_owned(),
+                    known: known.join(", "),
+                }
+            })?;
         let wrong = || StoreError::ColumnType {
             table: self.name.clone(),
             column: column.to_owned(),
-            expected: if described.integer { "a whole number" } else { "text" },
+            expected: if described.integer {
+                "a whole number"
+            } else {
+                "text"
+            },
             value: value.to_string(),
         };
         match (described.integer, value) {
@@ -81,9 +97,11 @@ impl Table {
             (true, serde_json::Value::String(text)) if text.is_empty() && column != DELETED => {
                 Ok(Scalar::Null)
             }
-            (true, serde_json::Value::String(text)) => {
-                text.trim().parse().map(Scalar::Integer).map_err(|_| wrong())
-            }
+            (true, serde_json::Value::String(text)) => text
+                .trim()
+                .parse()
+                .map(Scalar::Integer)
+                .map_err(|_| wrong()),
             (false, serde_json::Value::String(text)) => Ok(Scalar::Text(text.clone())),
             (false, serde_json::Value::Number(number)) => Ok(Scalar::Text(number.to_string())),
             _ => Err(wrong()),
@@ -105,7 +123,12 @@ pub(crate) fn describe(conn: &Connection) -> Result<BTreeMap<String, Table>, Sql
         let columns: Vec<Column> = conn.query_map(
             "SELECT name, type = 'INTEGER' FROM pragma_table_xinfo(?1, 'catalog') ORDER BY cid",
             [name.clone()],
-            |row| Ok(Column { name: row.get(0)?, integer: row.get(1)? }),
+            |row| {
+                Ok(Column {
+                    name: row.get(0)?,
+                    integer: row.get(1)?,
+                })
+            },
         )?;
         let indexes = conn.query_map(
             "SELECT DISTINCT i.name FROM pragma_index_list(?1, 'catalog') l \
@@ -114,9 +137,19 @@ pub(crate) fn describe(conn: &Connection) -> Result<BTreeMap<String, Table>, Sql
             [name.clone()],
             |row| row.get(0),
         )?;
-        let editable = columns.iter().filter(|column| !BOOKKEEPING.contains(&column.name.as_str()));
+        let editable = columns
+            .iter()
+            .filter(|column| !BOOKKEEPING.contains(&column.name.as_str()));
         let editable = editable.cloned().collect();
-        tables.insert(name.clone(), Table { name, editable, columns, indexes });
+        tables.insert(
+            name.clone(),
+            Table {
+                name,
+                editable,
+                columns,
+                indexes,
+            },
+        );
     }
     Ok(tables)
 }

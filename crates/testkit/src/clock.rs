@@ -1,3 +1,5 @@
+//! A clock for tests.
+
 use counterfoil_domain::env::Clock;
 use std::sync::atomic::{AtomicI64, Ordering};
 

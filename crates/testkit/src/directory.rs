@@ -1,3 +1,5 @@
+//! Directories for tests.
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 

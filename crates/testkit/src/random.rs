@@ -1,3 +1,5 @@
+//! Randomness for tests.
+
 use counterfoil_domain::env::Random;
 use std::sync::{Mutex, PoisonError};
 

@@ -168,6 +168,7 @@ impl Store {
                 now_ms,
             };
             let moved = if size == 0 {
+                edits::note_progress(tx, &batch)?;
                 movement::put_first_aside(tx, &batch)?
             } else {
                 let mut moved = movement::move_batch(tx, &batch)?;

@@ -1,7 +1,7 @@
 //! What does each catalog field hold after the edits of a batch, and which edits lost?
 
 use super::catalog::{CatalogShape, TableShape};
-use super::consolidation::NodeKey;
+use super::consolidation::{NodeKey, condition};
 use super::movement::Batch;
 use super::{Store, StoreError, node_id, shop_id_optional};
 use counterfoil_domain::edit::DELETED;
@@ -50,26 +50,23 @@ pub(super) fn merge_batch(
     shape: &CatalogShape,
     batch: &Batch,
 ) -> Result<i64, StoreError> {
-    let sql = "SELECT j.seq, j.id, j.hlc, j.payload FROM book.journal AS j
-               WHERE j.seq > ?2 AND j.seq <= ?3 AND j.topic = ?4 AND j.priority = ?5
-                 AND NOT EXISTS (SELECT 1 FROM main.quarantine AS q
-                                 WHERE q.node = ?1 AND q.seq = j.seq)
-               ORDER BY j.seq";
+    let sql = format!(
+        "SELECT j.seq, j.id, j.hlc, j.payload FROM book.journal AS j
+         WHERE j.seq > ?2 AND j.seq <= ?3 AND j.topic = ?4 AND j.{}
+           AND NOT EXISTS (SELECT 1 FROM main.quarantine AS q
+                           WHERE q.node = ?1 AND q.seq = j.seq)
+         ORDER BY j.seq",
+        condition(batch.priority)
+    );
     let Batch {
         node,
-        priority,
         after,
         until,
         now_ms,
+        ..
     } = *batch;
-    let params = params![
-        node.number,
-        after,
-        until,
-        Topic::CatalogEdit.code(),
-        priority.code()
-    ];
-    let entries = tx.query_map(sql, params, |row| {
+    let params = params![node.number, after, until, Topic::CatalogEdit.code()];
+    let entries = tx.query_map(&sql, params, |row| {
         let hlc = Hlc::from_raw(row.get(2)?);
         Ok(Entry {
             seq: row.get(0)?,
@@ -78,9 +75,6 @@ pub(super) fn merge_batch(
             payload: row.get(3)?,
         })
     })?;
-    let Some(last) = entries.last().map(|entry| entry.seq) else {
-        return Ok(0);
-    };
     let mut touched = Touched::new();
     for entry in &entries {
         match accept(shape, entry) {
@@ -98,12 +92,26 @@ pub(super) fn merge_batch(
         }
     }
     settle(tx, shape, &touched, now_ms)?;
-    tx.execute(
-        "INSERT INTO edit_progress (node, seq) VALUES (?1, ?2)
-         ON CONFLICT (node) DO UPDATE SET seq = max(seq, excluded.seq)",
-        params![node.number, last],
-    )?;
+    note_progress(tx, batch)?;
     Ok(i64::try_from(entries.len()).unwrap_or(i64::MAX))
+}
+
+/// Notes that all edits of the batch are merged or put aside: their till may forget them.
+pub(super) fn note_progress(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO main.edit_progress (node, seq)
+         SELECT ?1, newest FROM (SELECT max(seq) AS newest FROM book.journal
+                                 WHERE seq > ?2 AND seq <= ?3 AND topic = ?4 AND {})
+         WHERE newest IS NOT NULL
+         ON CONFLICT (node) DO UPDATE SET seq = max(seq, excluded.seq)",
+        condition(batch.priority)
+    );
+    let topic = Topic::CatalogEdit.code();
+    tx.execute(
+        &sql,
+        params![batch.node.number, batch.after, batch.until, topic],
+    )?;
+    Ok(())
 }
 
 fn accept(shape: &CatalogShape, entry: &Entry) -> Result<(CatalogEdit, DocumentId), String> {

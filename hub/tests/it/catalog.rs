@@ -101,11 +101,15 @@ async fn an_edit_that_makes_no_sense_goes_to_quarantine_and_counts_as_merged() {
     till.edit("TEA", ("revision", Scalar::Integer(9)), &[]);
     till.edit("TEA", ("name", text("Tea")), &[]);
     till.tamper("UPDATE journal SET payload = '{' WHERE seq = 4");
+    // An edit of a program that ranks edits otherwise, and one whose text is no text.
+    till.tamper("UPDATE journal SET priority = 9 WHERE seq = 6");
+    till.edit("TEA", ("name", text("x")), &[]);
+    till.tamper("UPDATE journal SET payload = CAST(x'FF' AS TEXT) WHERE seq = 7");
     till.push(&client).await.unwrap();
     let status = client.settle().await;
     assert_eq!(
         (status.quarantined, status.catalog_rows["products"]),
-        (5, 1)
+        (6, 1)
     );
     let rows: Vec<QuarantineRow> = client.admin_get("quarantine").await;
     assert!(

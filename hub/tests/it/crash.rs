@@ -21,6 +21,18 @@ fn compare(hub: &Connection, till: &Till, table: &str, column: &str) {
     assert_eq!(book, consolidated, "{table} of {}", till.id);
 }
 
+/// One round of sales, edits and stock on every till.
+fn trade(tills: &mut [Till], round: u64) {
+    for (lane, till) in tills.iter_mut().enumerate() {
+        for _ in 0..40 {
+            till.sell(6);
+        }
+        let name = Scalar::Text(format!("name {round} of {lane}"));
+        till.edit(&format!("P{}", round % 7), ("name", name), &[]);
+        till.move_stock(1_000);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_killed_while_it_takes_in_and_consolidates_loses_and_doubles_nothing() {
     let (dir, random) = (TempDir::new("killed-hub"), SeededRandom::new(42));
@@ -33,15 +45,9 @@ async fn a_hub_killed_while_it_takes_in_and_consolidates_loses_and_doubles_nothi
     }
     let (mut broken, mut whole) = (0, 0);
     for round in 0..KILLS {
-        for (lane, till) in tills.iter_mut().enumerate() {
-            for _ in 0..40 {
-                till.sell(6);
-            }
-            let name = Scalar::Text(format!("name {round} of {lane}"));
-            till.edit(&format!("P{}", round % 7), ("name", name), &[]);
-            till.move_stock(1_000);
-        }
-        let pause = Duration::from_millis(random.below(120));
+        trade(&mut tills, round);
+        let span_ms = if round % 3 == 0 { 25 } else { 120 };
+        let pause = Duration::from_millis(random.below(span_ms));
         let pushes = async {
             for till in &tills {
                 match till.push(&client).await {
@@ -50,12 +56,17 @@ async fn a_hub_killed_while_it_takes_in_and_consolidates_loses_and_doubles_nothi
                 }
             }
         };
-        // Later kills hit consolidation and publication, after the last push.
         let kill = async {
             tokio::time::sleep(pause).await;
             hub.kill();
         };
-        tokio::join!(pushes, kill);
+        if round % 3 == 0 {
+            // Nothing but consolidation and publication is left to be hit.
+            pushes.await;
+            kill.await;
+        } else {
+            tokio::join!(pushes, kill);
+        }
         hub = HubProcess::start(dir.path(), &listen);
     }
     for till in &tills {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// What a daemon prints first.
 const READY_PREFIX: &str = "listening on ";
@@ -19,6 +19,8 @@ const READY_PREFIX: &str = "listening on ";
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time from SIGTERM to the end.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time from SIGKILL to the end when nobody can wait properly.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// Lines of a log that an error shows.
 const LOG_LINES_SHOWN: usize = 12;
 
@@ -128,6 +130,20 @@ impl Daemon {
             );
         }
         Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    /// Waits for the end too, so that nothing writes to the directory while it is removed.
+    fn drop(&mut self) {
+        let start = Instant::now();
+        // An error says that it has ended already.
+        while self.child.start_kill().is_ok()
+            && matches!(self.child.try_wait(), Ok(None))
+            && start.elapsed() < KILL_LIMIT
+        {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -15,7 +15,7 @@ const EXIT_FAILED: u8 = 1;
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let style = Style::of(std::io::stdout().is_terminal(), &options);
+    let style = Style::of(std::io::stdout().is_terminal());
     let timeline = Timeline::new(std::io::stdout(), style);
     let json = options.json.clone();
     let told = Box::pin(tell(Config::of(options), json.as_deref(), &timeline)).await;

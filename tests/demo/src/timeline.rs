@@ -1,6 +1,6 @@
 //! The story as it happens: one line an event, with the time, who, and what.
 
-use crate::config::{Options, no_color};
+use crate::config::no_color;
 use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ pub enum Style {
 
 impl Style {
     /// Plain unless stdout is a terminal and nobody asked for no colours.
-    pub fn of(is_terminal: bool, _options: &Options) -> Self {
+    pub fn of(is_terminal: bool) -> Self {
         if is_terminal && !no_color() {
             Self::Terminal
         } else {

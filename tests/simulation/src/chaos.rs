@@ -193,21 +193,23 @@ impl Chaos {
     }
 
     fn cut(&mut self, sim: &Sim<'_>, ends: (&'static str, &'static str)) {
-        let (kind, duration) = (self.luck.below(4), self.luck.below(900) + 10);
+        let (kind, duration) = (self.luck.below(8), self.luck.below(900) + 10);
         if !self.plan.cuts || self.broken.iter().any(|link| link.ends == ends) {
             return;
         }
+        // TCP sends again what a short cut swallowed, so what is under way is late but arrives. A
+        // lost NAT entry or a new address swallows it for good, and nobody is told.
         let way = match kind {
             0 => {
-                sim.hold(ends.0, ends.1);
-                "stalls"
-            }
-            1 => {
                 sim.partition_oneway(ends.0, ends.1);
-                "is cut one way"
+                "swallows one way"
+            }
+            1 | 2 => {
+                sim.partition(ends.0, ends.1);
+                "swallows everything"
             }
             _ => {
-                sim.partition(ends.0, ends.1);
+                sim.hold(ends.0, ends.1);
                 "is cut"
             }
         };

@@ -56,8 +56,11 @@ impl Plan {
         let wrong = usize::try_from(luck.below(NODES as u64)).unwrap_or_default();
         let mut skew_ms = [0, 0, 0];
         for (index, skew) in skew_ms.iter_mut().enumerate() {
-            let reach_ms = if index == wrong { 6 * 86_400_000 } else { 4_000 };
-            *skew = signed(luck.below(2 * reach_ms)) - signed(reach_ms);
+            *skew = signed(luck.below(8_000)) - 4_000;
+            if index == wrong {
+                let days = signed(2 + luck.below(5));
+                *skew += if luck.below(2) == 0 { days } else { -days } * 86_400_000;
+            }
         }
         let (crashes, cuts) = match luck.below(4) {
             0 => (true, false),

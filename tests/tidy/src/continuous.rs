@@ -30,7 +30,10 @@ pub fn ci_is_the_justfile(repo: &Repo) -> Vec<String> {
     let commands = ci_commands(repo);
     let mut findings = Vec::new();
     for command in &commands {
-        if !recipes.lines().any(|line| without_parameters(line) == *command) {
+        if !recipes
+            .lines()
+            .any(|line| without_parameters(line) == *command)
+        {
             findings.push(format!(
                 "{CI}: `{command}` is no recipe's line: add it to {RECIPES}"
             ));
@@ -92,7 +95,10 @@ mod tests {
     #[test]
     fn a_step_that_only_ci_has_is_found() {
         let readme = ("README.md", "`cargo demo`, `cargo test`");
-        let just = (RECIPES, "# All.\ntest x=\"\":\n    cargo test {{ x }}\n    cargo demo\n");
+        let just = (
+            RECIPES,
+            "# All.\ntest x=\"\":\n    cargo test {{ x }}\n    cargo demo\n",
+        );
         let good = [readme, just, (CI, "run cargo test\nrun cargo demo\n")];
         let bad = [
             readme,

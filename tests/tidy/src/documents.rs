@@ -188,7 +188,10 @@ const MAKING: [(&str, &str); 6] = [
 /// No file tells about the machine or the circumstances it was written in.
 pub fn nothing_about_its_making(repo: &Repo) -> Vec<String> {
     let mut findings = Vec::new();
-    for (path, text) in repo.files().filter(|(path, _)| !path.starts_with(OWN_FOLDER)) {
+    for (path, text) in repo
+        .files()
+        .filter(|(path, _)| !path.starts_with(OWN_FOLDER))
+    {
         for (number, line) in (1..).zip(text.lines()) {
             for folder in MACHINE_FOLDERS
                 .iter()

@@ -7,8 +7,15 @@ use std::collections::BTreeSet;
 /// The licences that `deny.toml` lists below `allow = [`.
 pub fn allowed(deny_toml: &str) -> BTreeSet<&str> {
     let section = deny_toml.split("[licenses]").nth(1).unwrap_or_default();
-    let list = section.split("allow = [").nth(1).and_then(|rest| rest.split(']').next());
-    list.unwrap_or_default().split('"').skip(1).step_by(2).collect()
+    let list = section
+        .split("allow = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next());
+    list.unwrap_or_default()
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .collect()
 }
 
 /// Packages whose licence is not allowed, in the output of `cargo metadata --format-version 1`.
@@ -16,14 +23,20 @@ pub fn refused(metadata: &str, allowed: &BTreeSet<&str>) -> Vec<String> {
     let mut findings = Vec::new();
     let mut packages = 0;
     for package in metadata.split("{\"name\":\"").skip(1) {
-        let Some((name, rest)) = package.split_once("\",\"version\":\"") else { continue };
+        let Some((name, rest)) = package.split_once("\",\"version\":\"") else {
+            continue;
+        };
         // A dependency is an object with a name as well, but it has no licence.
-        let Some((_, rest)) = rest.split_once("\",\"license\":") else { continue };
+        let Some((_, rest)) = rest.split_once("\",\"license\":") else {
+            continue;
+        };
         if name.contains('"') {
             continue;
         }
         packages += 1;
-        let licence = rest.strip_prefix('"').and_then(|rest| rest.split('"').next());
+        let licence = rest
+            .strip_prefix('"')
+            .and_then(|rest| rest.split('"').next());
         if !licence.is_some_and(|licence| holds(licence, allowed)) {
             findings.push(format!(
                 "Cargo.lock: `{name}` is under {}: find another package, or allow the licence in \
@@ -33,7 +46,8 @@ pub fn refused(metadata: &str, allowed: &BTreeSet<&str>) -> Vec<String> {
         }
     }
     if packages == 0 {
-        findings.push("cargo metadata names no package with a licence: its form has changed".into());
+        findings
+            .push("cargo metadata names no package with a licence: its form has changed".into());
     }
     findings
 }
@@ -41,7 +55,10 @@ pub fn refused(metadata: &str, allowed: &BTreeSet<&str>) -> Vec<String> {
 /// Whether an expression such as `(MIT OR Apache-2.0) AND Unicode-3.0` can be kept with the
 /// licences allowed. An exception (`WITH`) only adds permissions.
 fn holds(expression: &str, allowed: &BTreeSet<&str>) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut at = 0;
     any(&words, &mut at, allowed) && at == words.len()

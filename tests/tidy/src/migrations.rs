@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 /// The kinds of database, which are the folders of `migrations/`.
 const KINDS: [&str; 4] = ["book", "catalog", "hub", "local"];
 
-/// Files by folder, with their numbers.
-fn files(repo: &Repo) -> BTreeMap<&str, Vec<(Option<u32>, &str, &str)>> {
+/// One file: its number if its name has one, its path, its text.
+type File<'r> = (Option<u32>, &'r str, &'r str);
+
+/// Files by folder.
+fn files(repo: &Repo) -> BTreeMap<&str, Vec<File<'_>>> {
     let mut folders: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for (path, text) in repo.files() {
         let Some((kind, file)) = path

@@ -6,8 +6,10 @@ use crate::rust::code_of;
 use std::collections::BTreeSet;
 
 /// Test binaries beside the one of their package, each with its reason.
-const OWN_PROCESS: [(&str, &str); 1] =
-    [("crates/replica/tests/deterministic.rs", "the VFS it registers holds for the whole process")];
+const OWN_PROCESS: [(&str, &str); 1] = [(
+    "crates/replica/tests/deterministic.rs",
+    "the VFS it registers holds for the whole process",
+)];
 
 /// Where the compiler begins to read.
 fn is_root(path: &str) -> bool {

@@ -20,7 +20,10 @@ fn receipt(lines: Vec<Line>) -> Receipt {
         refund_of: None,
         external_ref: None,
         lines,
-        payments: vec![Payment { tender: Tender::Cash, amount_minor: total_minor }],
+        payments: vec![Payment {
+            tender: Tender::Cash,
+            amount_minor: total_minor,
+        }],
     }
 }
 
@@ -29,20 +32,32 @@ fn a_receipt_whose_numbers_agree_is_accepted() {
     let sale = receipt(vec![line("6", "2.55"), line("1", "0")]);
     assert_eq!(sale.lines[0].sku, "85123A");
     assert_eq!(Document::Sale(sale).check(), Ok(()));
-    assert_eq!(Document::Refund(receipt(vec![line("-1", "2.55")])).check(), Ok(()));
+    assert_eq!(
+        Document::Refund(receipt(vec![line("-1", "2.55")])).check(),
+        Ok(())
+    );
 }
 
 #[test]
 fn a_receipt_whose_numbers_disagree_is_refused() {
     let mut total = receipt(vec![line("6", "2.55")]);
     total.total_minor += 1;
-    assert!(matches!(Document::Sale(total).check(), Err(InvalidDocument::Total { .. })));
+    assert!(matches!(
+        Document::Sale(total).check(),
+        Err(InvalidDocument::Total { .. })
+    ));
     let mut payment = receipt(vec![line("6", "2.55")]);
     payment.payments[0].amount_minor -= 1;
-    assert!(matches!(Document::Sale(payment).check(), Err(InvalidDocument::Payments { .. })));
+    assert!(matches!(
+        Document::Sale(payment).check(),
+        Err(InvalidDocument::Payments { .. })
+    ));
     let mut amount = receipt(vec![line("6", "2.55")]);
     amount.lines[0].amount_minor = 1;
-    assert!(matches!(Document::Sale(amount).check(), Err(InvalidDocument::LineAmount { .. })));
+    assert!(matches!(
+        Document::Sale(amount).check(),
+        Err(InvalidDocument::LineAmount { .. })
+    ));
 }
 
 #[test]
@@ -69,5 +84,8 @@ fn every_topic_has_its_own_code_and_a_document_round_trips() {
 fn the_canonical_form_is_pinned() {
     let sale = Document::Sale(receipt(vec![line("6", "2.55")]));
     let expected = r#"{"topic":"sale","content":{"trial":false,"series":"L1","number":1,"at_ms":0,"currency":"GBP","total_minor":1530,"customer":null,"employee":null,"refund_of":null,"external_ref":null,"lines":[{"sku":"85123A","description":"LAMP","quantity":6000,"unit_price":2550,"amount_minor":1530}],"payments":[{"tender":"cash","amount_minor":1530}]}}"#;
-    assert_eq!(String::from_utf8(sale.canonical()).expect("JSON is text"), expected);
+    assert_eq!(
+        String::from_utf8(sale.canonical()).expect("JSON is text"),
+        expected
+    );
 }

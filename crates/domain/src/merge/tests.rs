@@ -35,13 +35,20 @@ fn field(versions: &[(Stamp, Version)]) -> Field {
 
 fn current(field: &Field, policy: Policy) -> String {
     let decision = field.decide(policy).expect("a field with versions");
-    field.version(&decision.current).expect("the current version").value.to_string()
+    field
+        .version(&decision.current)
+        .expect("the current version")
+        .value
+        .to_string()
 }
 
 #[test]
 fn an_edit_that_saw_the_value_replaces_it_under_every_policy() {
     let (first, second) = (stamp(10, 1), stamp(20, 2));
-    let field = field(&[(first, version("tea", 1, &[])), (second, version("chai", 2, &[first]))]);
+    let field = field(&[
+        (first, version("tea", 1, &[])),
+        (second, version("chai", 2, &[first])),
+    ]);
     for policy in POLICIES {
         assert_eq!(current(&field, policy), "chai");
         assert_eq!(field.decide(policy).expect("decided").losers, []);
@@ -80,7 +87,10 @@ fn choosing_one_side_settles_a_manual_conflict() {
 #[test]
 fn two_tills_that_typed_the_same_agree() {
     let (left, right, next) = (stamp(10, 1), stamp(20, 2), stamp(30, 3));
-    let mut field = field(&[(left, version("tea", 1, &[])), (right, version("tea", 2, &[]))]);
+    let mut field = field(&[
+        (left, version("tea", 1, &[])),
+        (right, version("tea", 2, &[])),
+    ]);
     assert_eq!(field.decide(Policy::Manual).expect("decided").losers, []);
     field.insert(next, version("chai", 3, &[right]));
     let decision = field.decide(Policy::Manual).expect("decided");
@@ -96,7 +106,11 @@ fn a_stamp_round_trips_as_text() {
 
 /// Histories as they can happen: each edit replaces some of the versions made before it.
 fn histories() -> impl Strategy<Value = Vec<(Stamp, Version)>> {
-    let edit = (0..4_u8, 0..5_u8, prop::collection::vec(any::<prop::sample::Index>(), 0..3));
+    let edit = (
+        0..4_u8,
+        0..5_u8,
+        prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+    );
     prop::collection::vec(edit, 1..12).prop_map(|edits| {
         let mut made: Vec<(Stamp, Version)> = Vec::new();
         for (position, (writer, value, bases)) in edits.into_iter().enumerate() {

@@ -12,7 +12,10 @@ pub(super) async fn get(
     State(node): State<Node>,
     Path((table, id)): Path<(String, String)>,
 ) -> Result<axum::Json<CatalogRow>, Refusal> {
-    Ok(axum::Json(node.store(move |store| store.catalog_get(&table, &id)).await?))
+    Ok(axum::Json(
+        node.store(move |store| store.catalog_get(&table, &id))
+            .await?,
+    ))
 }
 
 pub(super) async fn set(
@@ -38,8 +41,8 @@ pub(super) async fn set(
     Ok(axum::Json(row))
 }
 
-pub(super) async fn digest(
-    State(node): State<Node>,
-) -> Result<axum::Json<CatalogDigest>, Refusal> {
-    Ok(axum::Json(node.store(|store| store.catalog_digest()).await?))
+pub(super) async fn digest(State(node): State<Node>) -> Result<axum::Json<CatalogDigest>, Refusal> {
+    Ok(axum::Json(
+        node.store(|store| store.catalog_digest()).await?,
+    ))
 }

@@ -50,7 +50,11 @@ pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeSt
     let mut status = node.store(|store| stored_status(store)).await?;
     let state = node.state().clone();
     if status.sync_enabled {
-        let phase = if state.phase == Phase::Trial { Phase::Offline } else { state.phase };
+        let phase = if state.phase == Phase::Trial {
+            Phase::Offline
+        } else {
+            state.phase
+        };
         let given_up = phase == Phase::Failed && state.retry_count < node.inner.config.attempts_max;
         status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
         status.notice = notice(phase);
@@ -128,7 +132,9 @@ pub(super) async fn logs(
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<axum::Json<Vec<LogRow>>, Refusal> {
     let limit = page(query)?.limit();
-    Ok(axum::Json(node.store(move |store| store.logs(limit)).await?))
+    Ok(axum::Json(
+        node.store(move |store| store.logs(limit)).await?,
+    ))
 }
 
 pub(super) async fn receipts(
@@ -137,14 +143,19 @@ pub(super) async fn receipts(
 ) -> Result<axum::Json<Vec<ReceiptRow>>, Refusal> {
     let page = page(query)?;
     let (limit, offset) = (page.limit(), page.offset.unwrap_or(0).max(0));
-    Ok(axum::Json(node.store(move |store| store.receipts(limit, offset)).await?))
+    Ok(axum::Json(
+        node.store(move |store| store.receipts(limit, offset))
+            .await?,
+    ))
 }
 
 /// Syncs now; also what a person does to retry what failed.
 pub(super) async fn sync(State(node): State<Node>) -> Result<axum::Json<SyncReport>, Refusal> {
     let outcome = sync::sync_once(&node).await;
     node.nudge();
-    outcome.map(axum::Json).map_err(|error| Refusal(error.problem()))
+    outcome
+        .map(axum::Json)
+        .map_err(|error| Refusal(error.problem()))
 }
 
 pub(super) async fn activate(
@@ -164,7 +175,9 @@ pub(super) async fn hub(
     let stored = url.clone();
     node.store(move |store| match store.binding() {
         Some(_) => store.set_hub_url(&stored).map_err(Refusal::from),
-        None => Err(Problem::new(Code::NotActivated, "this till is in trial: it has no hub").into()),
+        None => {
+            Err(Problem::new(Code::NotActivated, "this till is in trial: it has no hub").into())
+        }
     })
     .await?;
     tracing::info!(%url, "the hub has moved");

@@ -31,7 +31,14 @@ async fn record(
         }
         let document = draft(store, now_ms)?;
         let priority = document.topic().priority();
-        Ok((store.record(Entry { id, document, now_ms })?, priority))
+        Ok((
+            store.record(Entry {
+                id,
+                document,
+                now_ms,
+            })?,
+            priority,
+        ))
     };
     let (recorded, priority) = node.store(work).await?;
     tracing::info!(
@@ -45,7 +52,10 @@ async fn record(
 
 pub(super) async fn sale(State(node): State<Node>, Json(request): Json<ReceiptRequest>) -> Answer {
     let id = request.id;
-    record(&node, id, move |store, now_ms| store.draft_receipt(&request, false, now_ms)).await
+    record(&node, id, move |store, now_ms| {
+        store.draft_receipt(&request, false, now_ms)
+    })
+    .await
 }
 
 pub(super) async fn refund(
@@ -53,11 +63,17 @@ pub(super) async fn refund(
     Json(request): Json<ReceiptRequest>,
 ) -> Answer {
     let id = request.id;
-    record(&node, id, move |store, now_ms| store.draft_receipt(&request, true, now_ms)).await
+    record(&node, id, move |store, now_ms| {
+        store.draft_receipt(&request, true, now_ms)
+    })
+    .await
 }
 
 pub(super) async fn stock(State(node): State<Node>, Json(request): Json<StockRequest>) -> Answer {
-    record(&node, request.id, move |_, now_ms| ShopStore::draft_stock(&request, now_ms)).await
+    record(&node, request.id, move |_, now_ms| {
+        ShopStore::draft_stock(&request, now_ms)
+    })
+    .await
 }
 
 pub(super) async fn expense(
@@ -65,25 +81,34 @@ pub(super) async fn expense(
     Json(request): Json<ExpenseRequest>,
 ) -> Answer {
     let id = request.id;
-    record(&node, id, move |store, now_ms| store.draft_expense(&request, now_ms)).await
+    record(&node, id, move |store, now_ms| {
+        store.draft_expense(&request, now_ms)
+    })
+    .await
 }
 
-pub(super) async fn ledger(
-    State(node): State<Node>,
-    Json(request): Json<LedgerRequest>,
-) -> Answer {
+pub(super) async fn ledger(State(node): State<Node>, Json(request): Json<LedgerRequest>) -> Answer {
     let id = request.id;
-    record(&node, id, move |store, now_ms| store.draft_ledger(&request, now_ms)).await
+    record(&node, id, move |store, now_ms| {
+        store.draft_ledger(&request, now_ms)
+    })
+    .await
 }
 
 pub(super) async fn order(State(node): State<Node>, Json(request): Json<OrderRequest>) -> Answer {
     let id = request.id;
-    record(&node, id, move |store, now_ms| store.draft_order(&request, now_ms)).await
+    record(&node, id, move |store, now_ms| {
+        store.draft_order(&request, now_ms)
+    })
+    .await
 }
 
 pub(super) async fn cash(State(node): State<Node>, Json(request): Json<CashRequest>) -> Answer {
     let id = request.id;
-    record(&node, id, move |store, now_ms| store.draft_cash(&request, now_ms)).await
+    record(&node, id, move |store, now_ms| {
+        store.draft_cash(&request, now_ms)
+    })
+    .await
 }
 
 pub(super) async fn import(

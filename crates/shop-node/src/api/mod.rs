@@ -40,7 +40,10 @@ pub fn router(node: Node) -> Router {
         .route("/v1/orders", post(documents::order))
         .route("/v1/cash", post(documents::cash))
         .route("/v1/import", post(documents::import))
-        .route("/v1/catalog/{table}/{id}", put(catalog::set).get(catalog::get))
+        .route(
+            "/v1/catalog/{table}/{id}",
+            put(catalog::set).get(catalog::get),
+        )
         .route("/v1/catalog-digest", get(catalog::digest))
         .fallback(|| async { Refusal(Problem::new(Code::NotFound, "there is no such path")) })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -56,7 +59,9 @@ async fn same_origin(request: Request, next: Next) -> Response {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         matches!(name, "localhost" | "[::1]") || name.parse::<std::net::IpAddr>().is_ok()
     };
-    let host = headers.get(header::HOST).map(|host| host.to_str().unwrap_or("?"));
+    let host = headers
+        .get(header::HOST)
+        .map(|host| host.to_str().unwrap_or("?"));
     if headers.contains_key(header::ORIGIN) || host.is_some_and(|host| !local(host)) {
         let detail = "requests from web pages and under foreign names are refused";
         return Refusal(Problem::new(Code::Forbidden, detail)).into_response();

@@ -27,17 +27,29 @@ pub struct Failure {
 impl Failure {
     /// A directory, address or setting that cannot be used.
     pub fn configuration(error: &dyn Error) -> Self {
-        Self { exit_code: EXIT_CONFIGURATION, text: chain(error), hint: None }
+        Self {
+            exit_code: EXIT_CONFIGURATION,
+            text: chain(error),
+            hint: None,
+        }
     }
 
     /// An argument that clap cannot judge.
     pub(crate) fn usage(text: String, hint: &str) -> Self {
-        Self { exit_code: EXIT_USAGE, text, hint: Some(hint.to_owned()) }
+        Self {
+            exit_code: EXIT_USAGE,
+            text,
+            hint: Some(hint.to_owned()),
+        }
     }
 
     /// Something that failed for a reason of its own.
     pub(crate) fn failed(error: &dyn Error) -> Self {
-        Self { exit_code: EXIT_FAILED, text: chain(error), hint: None }
+        Self {
+            exit_code: EXIT_FAILED,
+            text: chain(error),
+            hint: None,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: &str) -> Self {
@@ -47,7 +59,10 @@ impl Failure {
 
     /// Prints the failure and returns its exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+        let hint = self
+            .hint
+            .as_ref()
+            .map_or_else(String::new, |hint| format!("hint: {hint}\n"));
         // There is nobody to tell when standard error is closed.
         let _unheard = write!(std::io::stderr(), "error: {}\n{hint}", self.text);
         ExitCode::from(self.exit_code)
@@ -56,7 +71,11 @@ impl Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { exit_code: problem.code.exit_code(), text: problem.detail, hint: problem.hint }
+        Self {
+            exit_code: problem.code.exit_code(),
+            text: problem.detail,
+            hint: problem.hint,
+        }
     }
 }
 
@@ -77,9 +96,16 @@ impl From<OpenNodeError> for Failure {
     fn from(error: OpenNodeError) -> Self {
         match schema_refusal(&error) {
             Some(apply) => {
-                let exit_code =
-                    if apply.is_schema_conflict() { EXIT_SCHEMA } else { EXIT_CONFIGURATION };
-                Self { exit_code, text: chain(&error), hint: Some(apply.hint().to_owned()) }
+                let exit_code = if apply.is_schema_conflict() {
+                    EXIT_SCHEMA
+                } else {
+                    EXIT_CONFIGURATION
+                };
+                Self {
+                    exit_code,
+                    text: chain(&error),
+                    hint: Some(apply.hint().to_owned()),
+                }
             }
             None => Self::configuration(&error),
         }

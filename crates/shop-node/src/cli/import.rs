@@ -2,8 +2,8 @@
 
 use crate::cli::output::{self, money};
 use crate::cli::{Common, Failure};
-use crate::import::command::{ImportError, ImportReport, progress_bar, run};
 use crate::import::Filter;
+use crate::import::command::{ImportError, ImportReport, progress_bar, run};
 use crate::local_client::LocalClient;
 use clap::Args;
 use counterfoil_protocol::wire::node::ImportBatch;
@@ -41,7 +41,8 @@ pub(crate) async fn import(args: ImportArgs, env: Env) -> Result<(), Failure> {
         Failure::failed(&std::io::Error::new(error.kind(), text))
     })?;
     let client = LocalClient::reach(&args.common.data, env).await?;
-    let post = async |batch: ImportBatch| client.call(Method::POST, "/v1/import", Some(&batch)).await;
+    let post =
+        async |batch: ImportBatch| client.call(Method::POST, "/v1/import", Some(&batch)).await;
     let progress = progress_bar();
     let outcome = run(file, filter.as_ref(), args.dry_run, post, &progress).await;
     progress.finish_and_clear();
@@ -58,7 +59,11 @@ pub(crate) async fn import(args: ImportArgs, env: Env) -> Result<(), Failure> {
 fn text(report: &ImportReport) -> String {
     let mut text = format!(
         "{}: {} sales, {} refunds, {} lines, {} stock adjustments, {} lines rejected; total {}",
-        if report.dry_run { "would import" } else { "read" },
+        if report.dry_run {
+            "would import"
+        } else {
+            "read"
+        },
         report.sales,
         report.refunds,
         report.lines,
@@ -81,10 +86,16 @@ fn text(report: &ImportReport) -> String {
         );
     }
     for line in report.rejected.iter().take(REJECTED_SHOWN) {
-        text += &format!("\nrejected line {} (invoice {}): {}", line.line, line.invoice, line.reason);
+        text += &format!(
+            "\nrejected line {} (invoice {}): {}",
+            line.line, line.invoice, line.reason
+        );
     }
     if report.rejected.len() > REJECTED_SHOWN {
-        text += &format!("\n... and {} more, see --json", report.rejected.len() - REJECTED_SHOWN);
+        text += &format!(
+            "\n... and {} more, see --json",
+            report.rejected.len() - REJECTED_SHOWN
+        );
     }
     text
 }

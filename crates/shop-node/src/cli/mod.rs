@@ -10,6 +10,7 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
+use commands::{catalog, control, documents};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ enum Command {
         listen: Option<String>,
     },
     /// Bind this till to a shop: by a join code, or by registering a new shop.
-    Activate(commands::ActivateArgs),
+    Activate(control::ActivateArgs),
     /// Tell an activated till that its hub has moved to another address.
     Hub {
         /// Base URL of the hub.
@@ -66,33 +67,33 @@ enum Command {
         common: Common,
     },
     /// Record a sale.
-    Sell(commands::ReceiptArgs),
+    Sell(documents::ReceiptArgs),
     /// Record a refund.
-    Refund(commands::ReceiptArgs),
+    Refund(documents::ReceiptArgs),
     /// Record a stock movement, or a count.
-    Stock(commands::StockArgs),
+    Stock(documents::StockArgs),
     /// Record money spent out of the till.
-    Expense(commands::ExpenseArgs),
+    Expense(documents::ExpenseArgs),
     /// Record customer credit given (positive) or paid back (negative).
-    Ledger(commands::LedgerArgs),
+    Ledger(documents::LedgerArgs),
     /// Record an advance order.
-    Order(commands::OrderArgs),
+    Order(documents::OrderArgs),
     /// Record that the drawer was opened or closed.
-    Cash(commands::CashArgs),
+    Cash(documents::CashArgs),
     /// Read or edit the catalog.
     #[command(subcommand)]
-    Catalog(commands::CatalogCommand),
+    Catalog(catalog::CatalogCommand),
     /// Sync with the hub.
     #[command(subcommand)]
     Sync(SyncCommand),
     /// Show where this till stands.
     Status(Common),
     /// Show what the hub does not have, or has not consolidated.
-    Queue(commands::ListArgs),
+    Queue(control::ListArgs),
     /// Show the sync log.
-    Logs(commands::ListArgs),
+    Logs(control::ListArgs),
     /// Show sales and refunds, newest first.
-    Receipts(commands::ListArgs),
+    Receipts(control::ListArgs),
     /// Import the books of another system.
     Import(import::ImportArgs),
 }
@@ -104,16 +105,19 @@ enum SyncCommand {
     /// As `status`.
     Status(Common),
     /// As `queue`.
-    Queue(commands::ListArgs),
+    Queue(control::ListArgs),
     /// As `logs`.
-    Logs(commands::ListArgs),
+    Logs(control::ListArgs),
 }
 
 /// Parses the command line, carries it out, and says how it went.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     output::init_log(matches!(cli.command, Command::Run { .. }));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return Failure::configuration(&error).report(),
     };
@@ -125,29 +129,29 @@ pub fn main() -> ExitCode {
 
 async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
     match command {
-        Command::Init(common) => commands::init(&common, env).await,
+        Command::Init(common) => control::init(&common, env).await,
         Command::Run { common, listen } => run::run(&common, listen, env).await,
-        Command::Activate(args) => commands::activate(args, env).await,
-        Command::Hub { url, common } => commands::hub(&common, url, env).await,
-        Command::Sell(args) => commands::receipt(args, "/v1/sales", env).await,
-        Command::Refund(args) => commands::receipt(args, "/v1/refunds", env).await,
-        Command::Stock(args) => commands::stock(args, env).await,
-        Command::Expense(args) => commands::expense(args, env).await,
-        Command::Ledger(args) => commands::ledger(args, env).await,
-        Command::Order(args) => commands::order(args, env).await,
-        Command::Cash(args) => commands::cash(args, env).await,
-        Command::Catalog(command) => commands::catalog(command, env).await,
-        Command::Sync(SyncCommand::Now(common)) => commands::sync(&common, env).await,
+        Command::Activate(args) => control::activate(args, env).await,
+        Command::Hub { url, common } => control::hub(&common, url, env).await,
+        Command::Sell(args) => documents::receipt(args, "/v1/sales", env).await,
+        Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
+        Command::Stock(args) => documents::stock(args, env).await,
+        Command::Expense(args) => documents::expense(args, env).await,
+        Command::Ledger(args) => documents::ledger(args, env).await,
+        Command::Order(args) => documents::order(args, env).await,
+        Command::Cash(args) => documents::cash(args, env).await,
+        Command::Catalog(command) => catalog::catalog(command, env).await,
+        Command::Sync(SyncCommand::Now(common)) => control::sync(&common, env).await,
         Command::Status(common) | Command::Sync(SyncCommand::Status(common)) => {
-            commands::status(&common, env).await
+            control::status(&common, env).await
         }
         Command::Queue(args) | Command::Sync(SyncCommand::Queue(args)) => {
-            commands::queue(&args, env).await
+            control::queue(&args, env).await
         }
         Command::Logs(args) | Command::Sync(SyncCommand::Logs(args)) => {
-            commands::logs(&args, env).await
+            control::logs(&args, env).await
         }
-        Command::Receipts(args) => commands::receipts(&args, env).await,
+        Command::Receipts(args) => control::receipts(&args, env).await,
         Command::Import(args) => import::import(args, env).await,
     }
 }

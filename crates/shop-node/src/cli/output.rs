@@ -35,7 +35,9 @@ pub(crate) fn note(text: &str) {
 /// A table without frames, for people.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_header(header.to_vec());
     for row in rows {
         table.add_row(row);
     }
@@ -62,14 +64,22 @@ pub(crate) fn time(ms: i64) -> String {
 pub(crate) fn init_log(daemon: bool) {
     use tracing_subscriber::EnvFilter;
     let default = if daemon { "info" } else { "warn" };
-    let filter = EnvFilter::builder().with_env_var("COUNTERFOIL_LOG").try_from_env();
+    let filter = EnvFilter::builder()
+        .with_env_var("COUNTERFOIL_LOG")
+        .try_from_env();
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     let is_terminal = io::stderr().is_terminal();
     // Only a second call could fail, and there is none.
     let _first = if is_terminal || !daemon {
         builder.with_ansi(is_terminal).try_init()
     } else {
-        builder.json().flatten_event(true).with_current_span(false).try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init()
     };
 }

@@ -11,17 +11,15 @@ use std::io;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(crate) async fn run(
-    common: &Common,
-    listen: Option<String>,
-    env: Env,
-) -> Result<(), Failure> {
+pub(crate) async fn run(common: &Common, listen: Option<String>, env: Env) -> Result<(), Failure> {
     let data = &common.data;
     let config = Config::load(data)?;
     let Some(_lock) = lock(data)? else {
         let text = format!("another process holds {}", data.display());
-        return Err(Failure::configuration(&io::Error::new(io::ErrorKind::ResourceBusy, text))
-            .hint("a till has one daemon; the running one's address is in node.json"));
+        return Err(
+            Failure::configuration(&io::Error::new(io::ErrorKind::ResourceBusy, text))
+                .hint("a till has one daemon; the running one's address is in node.json"),
+        );
     };
     let listen = listen.unwrap_or_else(|| config.listen.clone());
     let files = env.files.clone();
@@ -31,7 +29,9 @@ pub(crate) async fn run(
         let text = format!("cannot listen on {listen}: {error}");
         Failure::configuration(&io::Error::new(error.kind(), text))
     })?;
-    let address = listener.local_addr().map_err(|error| Failure::configuration(&error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::configuration(&error))?;
     let url = format!("http://{address}");
     let document = serde_json::json!({ "url": url }).to_string();
     files

@@ -19,7 +19,9 @@ pub struct FileStore {
 impl FileStore {
     /// The store below a directory, which is made when the first secret is written.
     pub fn below(directory: &Path) -> Arc<Self> {
-        Arc::new(Self { directory: directory.to_owned() })
+        Arc::new(Self {
+            directory: directory.to_owned(),
+        })
     }
 }
 
@@ -38,12 +40,20 @@ impl CredentialStoreApi for FileStore {
         user: &str,
         _modifiers: Option<&HashMap<&str, &str>>,
     ) -> Result<Entry> {
-        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let plain = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
         if !plain(service) || !plain(user) {
-            return Err(Error::Invalid("user".to_owned(), "letters, digits and - only".to_owned()));
+            return Err(Error::Invalid(
+                "user".to_owned(),
+                "letters, digits and - only".to_owned(),
+            ));
         }
         let path = self.directory.join(format!("{service}-{user}"));
-        Ok(Entry::new_with_credential(Arc::new(FileCredential { path })))
+        Ok(Entry::new_with_credential(Arc::new(FileCredential {
+            path,
+        })))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -71,10 +81,18 @@ impl FileCredential {
     /// Writes beside, syncs, renames, syncs the directory: the old secret or the new one.
     fn write(&self, secret: &[u8]) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
         let beside = self.path.with_extension("new");
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
         file.write_all(secret)?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
@@ -92,7 +110,10 @@ impl CredentialApi for FileCredential {
         let mode = file.metadata().map_err(storage)?.mode();
         if mode & 0o077 != 0 {
             let path = self.path.display();
-            let text = format!("{path} can be read by others (mode {:o}): chmod 600 it", mode & 0o777);
+            let text = format!(
+                "{path} can be read by others (mode {:o}): chmod 600 it",
+                mode & 0o777
+            );
             return Err(Error::NoStorageAccess(text.into()));
         }
         let mut secret = Vec::new();
@@ -128,7 +149,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn entry(dir: &TempDir) -> Entry {
-        FileStore::below(&dir.join("credentials")).build("counterfoil", "node-1", None).expect("plain")
+        FileStore::below(&dir.join("credentials"))
+            .build("counterfoil", "node-1", None)
+            .expect("plain")
     }
 
     #[test]
@@ -141,7 +164,10 @@ mod tests {
         assert_eq!(entry.get_password().expect("kept"), "new");
         let mode = |path| fs::metadata(path).expect("there").mode() & 0o777;
         assert_eq!(mode(dir.join("credentials")), 0o700);
-        assert_eq!(mode(dir.join("credentials").join("counterfoil-node-1")), 0o600);
+        assert_eq!(
+            mode(dir.join("credentials").join("counterfoil-node-1")),
+            0o600
+        );
         entry.delete_credential().expect("deleted");
         assert!(matches!(entry.get_password(), Err(Error::NoEntry)));
     }

@@ -50,11 +50,16 @@ impl Credentials {
     /// Files only.
     pub fn in_files(data: &Path, node: NodeId) -> Self {
         let stores: Vec<Arc<CredentialStore>> = vec![FileStore::below(&data.join("credentials"))];
-        Self { stores, user: format!("node-{node}") }
+        Self {
+            stores,
+            user: format!("node-{node}"),
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = Result<Entry, KeyringError>> {
-        self.stores.iter().map(|store| store.build(SERVICE, &self.user, None))
+        self.stores
+            .iter()
+            .map(|store| store.build(SERVICE, &self.user, None))
     }
 
     /// The token, if there is one.
@@ -114,11 +119,13 @@ pub fn token_hash(token: &str) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(not(feature = "os-keyring"))]
@@ -150,7 +157,9 @@ fn os_keyring(node: NodeId, random: &dyn Random) -> Result<Arc<CredentialStore>,
         entry.delete_credential()?;
         match answer.as_str() {
             "probe" => Ok(store),
-            _ => Err(KeyringError::BadStoreFormat("it read back something else".to_owned())),
+            _ => Err(KeyringError::BadStoreFormat(
+                "it read back something else".to_owned(),
+            )),
         }
     };
     std::thread::spawn(move || {

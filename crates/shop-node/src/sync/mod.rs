@@ -16,7 +16,9 @@ use crate::problem::chain;
 use counterfoil_domain::Priority;
 use counterfoil_protocol::gate::{Gate as SchemaGate, SCHEMA_HEADER};
 use counterfoil_protocol::problem::{Code, Problem};
-use counterfoil_protocol::wire::hub::{CATALOG_PATH, HELLO_PATH, HelloAnswer, HelloRequest, book_path};
+use counterfoil_protocol::wire::hub::{
+    CATALOG_PATH, HELLO_PATH, HelloAnswer, HelloRequest, book_path,
+};
 use counterfoil_protocol::wire::node::{LogRow, SyncReport};
 use counterfoil_replica::env::HttpRequest;
 use counterfoil_replica::{LocalError, PullError, PushError, Remote, RemoteError};
@@ -86,9 +88,11 @@ impl SyncError {
             Self::Push(PushError::Remote(remote)) | Self::Pull(PullError::Remote(remote)) => {
                 remote_phase(remote)
             }
-            Self::Credential(_) | Self::Push(_) | Self::Pull(_) | Self::Local(_) | Self::Store(_) => {
-                Phase::Failed
-            }
+            Self::Credential(_)
+            | Self::Push(_)
+            | Self::Pull(_)
+            | Self::Local(_)
+            | Self::Store(_) => Phase::Failed,
         }
     }
 
@@ -176,7 +180,9 @@ pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
     node.state().begin();
     let outcome = exchange(node).await;
     let now_ms = node.now_ms();
-    let entry = node.state().end(&outcome, now_ms, node.inner.config.attempts_max);
+    let entry = node
+        .state()
+        .end(&outcome, now_ms, node.inner.config.attempts_max);
     match &outcome {
         Ok(report) => tracing::debug!(?report, "sync complete"),
         Err(error) => tracing::info!(error = %chain(error), "sync incomplete"),
@@ -199,8 +205,14 @@ async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
     let hello = hub.hello(node, catalog_revision).await?;
     node.state().heard(&hello, node.now_ms());
 
-    let gate = StoreGate { store: node.inner.store.clone() };
-    let push = node.inner.book.push(&hub.remote(&book_path(hub.node_id)), &gate, &|_| {}).await?;
+    let gate = StoreGate {
+        store: node.inner.store.clone(),
+    };
+    let push = node
+        .inner
+        .book
+        .push(&hub.remote(&book_path(hub.node_id)), &gate, &|_| {})
+        .await?;
     let now_ms = node.now_ms();
     let consolidated = hello.consolidated_seq;
     node.store(move |store| -> Result<(), StoreError> {
@@ -233,17 +245,28 @@ async fn pull(
     gate: &StoreGate,
     report: &mut SyncReport,
 ) -> Result<(), SyncError> {
-    let pulled = node.inner.catalog.pull(&hub.remote(CATALOG_PATH), gate).await?;
+    let pulled = node
+        .inner
+        .catalog
+        .pull(&hub.remote(CATALOG_PATH), gate)
+        .await?;
     report.frames_down = pulled.frames;
     report.bytes_down = pulled.bytes_down;
     if pulled.frames == 0 && !pulled.bootstrapped {
         return Ok(());
     }
-    let before = if pulled.bootstrapped { 0 } else { report.catalog_revision };
+    let before = if pulled.bootstrapped {
+        0
+    } else {
+        report.catalog_revision
+    };
     let (revision, changes) = node
         .store(move |store| -> Result<_, StoreError> {
             store.catalog_changed()?;
-            Ok((store.catalog_revision()?, store.changes_from_others(before)?))
+            Ok((
+                store.catalog_revision()?,
+                store.changes_from_others(before)?,
+            ))
         })
         .await?;
     report.catalog_revision = revision;
@@ -253,7 +276,9 @@ async fn pull(
 
 /// Folds WALs that have grown past the limit; in trial too, where nothing is sent.
 async fn fold(node: &Node) -> Result<(), SyncError> {
-    let gate = StoreGate { store: node.inner.store.clone() };
+    let gate = StoreGate {
+        store: node.inner.store.clone(),
+    };
     let limit = node.inner.config.wal_limit_bytes();
     let book = node.inner.book.checkpoint_if_over(&gate, limit).await?;
     let catalog = node.inner.catalog.checkpoint_if_over(&gate, limit).await?;
@@ -271,11 +296,17 @@ struct HubLink<'n> {
 
 impl<'n> HubLink<'n> {
     async fn open(node: &'n Node) -> Result<Self, SyncError> {
-        let (node_id, binding): (_, Option<Binding>) =
-            node.store(|store| (store.node(), store.binding().cloned())).await;
+        let (node_id, binding): (_, Option<Binding>) = node
+            .store(|store| (store.node(), store.binding().cloned()))
+            .await;
         let binding = binding.ok_or(SyncError::NotActivated)?;
         let token = node.inner.credentials.token()?.ok_or(SyncError::NoToken)?;
-        Ok(Self { node, node_id, url: binding.hub_url, token })
+        Ok(Self {
+            node,
+            node_id,
+            url: binding.hub_url,
+            token,
+        })
     }
 
     fn remote(&self, path: &str) -> Remote {
@@ -305,12 +336,21 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
     token: Option<&str>,
     body: &B,
 ) -> Result<A, SyncError> {
-    let offline = |reason: String| SyncError::Offline { url: hub_url.to_owned(), reason };
+    let offline = |reason: String| SyncError::Offline {
+        url: hub_url.to_owned(),
+        reason,
+    };
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     if let Some(token) = token {
         let value = HeaderValue::try_from(format!("Bearer {token}"));
-        headers.insert(header::AUTHORIZATION, value.map_err(|_| SyncError::NoToken)?);
+        headers.insert(
+            header::AUTHORIZATION,
+            value.map_err(|_| SyncError::NoToken)?,
+        );
     }
     let body = serde_json::to_vec(body).map_err(StoreError::from)?;
     let request = HttpRequest {
@@ -321,8 +361,13 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
         timeout: ANSWER_WITHIN,
         response_bytes_max: ANSWER_BYTES_MAX,
     };
-    let response =
-        node.inner.env.http().send(request).await.map_err(|error| offline(chain(&error)))?;
+    let response = node
+        .inner
+        .env
+        .http()
+        .send(request)
+        .await
+        .map_err(|error| offline(chain(&error)))?;
     // A captive portal answers 200 with a page: anything that is not our document is no hub.
     if response.status.is_success() {
         return serde_json::from_slice(&response.body)
@@ -330,7 +375,10 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
     }
     match serde_json::from_slice(&response.body) {
         Ok(problem) => Err(SyncError::Refused(problem)),
-        Err(_) => Err(offline(format!("something answered with status {}", response.status))),
+        Err(_) => Err(offline(format!(
+            "something answered with status {}",
+            response.status
+        ))),
     }
 }
 

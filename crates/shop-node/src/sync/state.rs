@@ -99,8 +99,11 @@ impl SyncState {
                 self.last_synced_ms = Some(now_ms);
                 self.bytes_up += report.bytes_up;
                 self.bytes_down += report.bytes_down;
-                self.phase =
-                    if report.update_required { Phase::UpdateRequired } else { Phase::Online };
+                self.phase = if report.update_required {
+                    Phase::UpdateRequired
+                } else {
+                    Phase::Online
+                };
                 let event = match (before, self.phase) {
                     (_, Phase::UpdateRequired) => "update_required",
                     (Phase::Offline, _) => "reconnect",
@@ -117,15 +120,26 @@ impl SyncState {
                 if given_up && self.phase == Phase::Failed {
                     tracing::error!(error = %text, "sync keeps failing");
                 }
-                let level = if self.phase == Phase::Offline { "warn" } else { "error" };
+                let level = if self.phase == Phase::Offline {
+                    "warn"
+                } else {
+                    "error"
+                };
                 let detail = json!({"error": text, "retry_count": self.retry_count});
                 (level, self.phase.name(), detail)
             }
         };
         self.settled_phase = self.phase;
-        let moved = outcome.as_ref().is_ok_and(|report| report.frames_up + report.frames_down > 0);
+        let moved = outcome
+            .as_ref()
+            .is_ok_and(|report| report.frames_up + report.frames_down > 0);
         let news = moved || self.phase != before;
-        let row = || LogRow { at_ms: now_ms, level: level.into(), event: event.into(), detail };
+        let row = || LogRow {
+            at_ms: now_ms,
+            level: level.into(),
+            event: event.into(),
+            detail,
+        };
         news.then(row)
     }
 }
@@ -140,7 +154,9 @@ pub(crate) fn notice(phase: Phase) -> Option<String> {
         Phase::AuthRefused => {
             "the hub does not accept this till any more: ask the operator for a join code; selling goes on"
         }
-        Phase::Trial | Phase::Online | Phase::Offline | Phase::Syncing | Phase::Failed => return None,
+        Phase::Trial | Phase::Online | Phase::Offline | Phase::Syncing | Phase::Failed => {
+            return None;
+        }
     };
     Some(text.to_owned())
 }

@@ -17,7 +17,12 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { config: config.clone(), failures: 0, unsettled: 0, pause: config.sync_interval() }
+        Self {
+            config: config.clone(),
+            failures: 0,
+            unsettled: 0,
+            pause: config.sync_interval(),
+        }
     }
 
     pub(crate) fn pause(&self) -> Duration {
@@ -47,7 +52,11 @@ impl Pace {
             Ok(report) => {
                 self.failures = 0;
                 let moved = report.frames_up + report.frames_down > 0;
-                self.unsettled = if moved { 1 } else { self.unsettled.saturating_add(1) };
+                self.unsettled = if moved {
+                    1
+                } else {
+                    self.unsettled.saturating_add(1)
+                };
                 let first = self.config.settle_delay_ms;
                 self.pause = doubled(first, self.config.settle_max_ms, self.unsettled);
             }
@@ -64,7 +73,9 @@ impl Pace {
 
 /// `first`, twice that, four times that, at most `last`; `times` counts from 1.
 fn doubled(first: u64, last: u64, times: u32) -> Duration {
-    let factor = 1_u64.checked_shl(times.saturating_sub(1)).unwrap_or(u64::MAX);
+    let factor = 1_u64
+        .checked_shl(times.saturating_sub(1))
+        .unwrap_or(u64::MAX);
     Duration::from_millis(first.saturating_mul(factor).min(last))
 }
 
@@ -89,12 +100,19 @@ mod tests {
     }
 
     fn offline() -> Result<SyncReport, SyncError> {
-        Err(SyncError::Offline { url: String::new(), reason: String::new() })
+        Err(SyncError::Offline {
+            url: String::new(),
+            reason: String::new(),
+        })
     }
 
     #[test]
     fn a_failing_hub_is_asked_less_and_less_often_but_always_again() {
-        let config = Config { backoff_first_ms: 100, backoff_last_ms: 1_000, ..Config::default() };
+        let config = Config {
+            backoff_first_ms: 100,
+            backoff_last_ms: 1_000,
+            ..Config::default()
+        };
         let mut pace = Pace::new(&config);
         let mut pauses = Vec::new();
         for _ in 0..70 {

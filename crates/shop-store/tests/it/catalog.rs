@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 fn columns(pairs: &[(&str, Value)]) -> BTreeMap<String, Value> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
 }
 
 fn hub_row(name: &str, revision: i64) -> String {
@@ -25,24 +28,42 @@ fn a_pending_edit_is_seen_at_once_and_forgotten_when_the_hub_has_merged_it() {
     till.elsewhere("catalog.db", &hub_row("TEA", 1));
     till.open();
     let chai = columns(&[("name", json!("CHAI"))]);
-    let recorded = till.store().catalog_set("products", "tea", &chai, NOW_MS).expect("set");
+    let recorded = till
+        .store()
+        .catalog_set("products", "tea", &chai, NOW_MS)
+        .expect("set");
     let row = till.store().catalog_get("products", "TEA").expect("there");
-    assert_eq!((row.columns["name"].clone(), row.pending), (json!("CHAI"), true));
+    assert_eq!(
+        (row.columns["name"].clone(), row.pending),
+        (json!("CHAI"), true)
+    );
     assert_eq!(row.columns["price_mills"], json!(2550));
 
     till.open();
-    let row = till.store().catalog_get("products", "TEA").expect("there after a restart");
-    assert_eq!((row.columns["name"].clone(), row.pending), (json!("CHAI"), true));
+    let row = till
+        .store()
+        .catalog_get("products", "TEA")
+        .expect("there after a restart");
+    assert_eq!(
+        (row.columns["name"].clone(), row.pending),
+        (json!("CHAI"), true)
+    );
 
     let seq = recorded.expect("an edit").seq;
     let node = till.store().node();
     till.elsewhere(
         "catalog.db",
-        &format!("{} INSERT INTO merged_edits VALUES ('{node}', {seq});", hub_row("MASALA", 2)),
+        &format!(
+            "{} INSERT INTO merged_edits VALUES ('{node}', {seq});",
+            hub_row("MASALA", 2)
+        ),
     );
     till.store().catalog_changed().expect("replayed");
     let row = till.store().catalog_get("products", "TEA").expect("there");
-    assert_eq!((row.columns["name"].clone(), row.pending), (json!("MASALA"), false));
+    assert_eq!(
+        (row.columns["name"].clone(), row.pending),
+        (json!("MASALA"), false)
+    );
 }
 
 #[test]
@@ -53,9 +74,12 @@ fn an_edit_names_the_version_that_it_replaces() {
     till.open();
     for name in ["CHAI", "MASALA"] {
         let named = columns(&[("name", json!(name))]);
-        till.store().catalog_set("products", "TEA", &named, NOW_MS).expect("set");
+        till.store()
+            .catalog_set("products", "TEA", &named, NOW_MS)
+            .expect("set");
     }
-    let conn = Connection::open_existing(till.dir.join("book.db"), Durability::Full).expect("opens");
+    let conn =
+        Connection::open_existing(till.dir.join("book.db"), Durability::Full).expect("opens");
     let edits: Vec<(i64, String)> = conn
         .query_map("SELECT hlc, payload FROM journal ORDER BY seq", (), |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -67,15 +91,28 @@ fn an_edit_names_the_version_that_it_replaces() {
     assert_eq!(base(0), json!("4d.00000001"));
     let own = base(1);
     let own = own.as_str().expect("a stamp");
-    assert!(own.starts_with(&format!("{:x}.", edits[0].0)), "{own} is the first edit");
+    assert!(
+        own.starts_with(&format!("{:x}.", edits[0].0)),
+        "{own} is the first edit"
+    );
 }
 
 #[test]
 fn an_edit_that_changes_nothing_is_not_recorded() {
     let mut till = Till::new("same");
     let tea = columns(&[("name", json!("TEA"))]);
-    assert!(till.store().catalog_set("products", "tea", &tea, NOW_MS).expect("set").is_some());
-    assert!(till.store().catalog_set("products", "tea", &tea, NOW_MS).expect("set").is_none());
+    assert!(
+        till.store()
+            .catalog_set("products", "tea", &tea, NOW_MS)
+            .expect("set")
+            .is_some()
+    );
+    assert!(
+        till.store()
+            .catalog_set("products", "tea", &tea, NOW_MS)
+            .expect("set")
+            .is_none()
+    );
     assert_eq!(till.store().journal_seq(), 1);
 }
 
@@ -83,7 +120,9 @@ fn an_edit_that_changes_nothing_is_not_recorded() {
 fn wrong_names_and_types_are_refused_with_what_there_is() {
     let mut till = Till::new("wrong");
     let mut refuse = |table: &str, pair: (&str, Value)| {
-        let error = till.store().catalog_set(table, "x", &columns(&[pair]), NOW_MS);
+        let error = till
+            .store()
+            .catalog_set(table, "x", &columns(&[pair]), NOW_MS);
         error.expect_err("refused").to_string()
     };
     assert!(refuse("product", ("name", json!("x"))).contains("products"));
@@ -99,19 +138,45 @@ fn a_price_for_the_shop_beats_one_for_all_and_the_list_price() {
     till.activate(5).expect("activated");
     let shop = till.store().binding().expect("bound").shop.to_string();
     let set = |till: &mut Till, table: &str, id: &str, pairs: &[(&str, Value)]| {
-        till.store().catalog_set(table, id, &columns(pairs), NOW_MS).expect("set");
+        till.store()
+            .catalog_set(table, id, &columns(pairs), NOW_MS)
+            .expect("set");
     };
-    set(&mut till, "products", "tea", &[("price_mills", json!(1000)), ("barcode", json!("500"))]);
+    set(
+        &mut till,
+        "products",
+        "tea",
+        &[("price_mills", json!(1000)), ("barcode", json!("500"))],
+    );
     let price = |till: &mut Till| {
-        till.store().product("500", NOW_MS).expect("found by barcode").price.expect("a price").mills
+        till.store()
+            .product("500", NOW_MS)
+            .expect("found by barcode")
+            .price
+            .expect("a price")
+            .mills
     };
     assert_eq!(price(&mut till), 1000);
-    set(&mut till, "prices", "a", &[("product", json!("TEA")), ("price_mills", json!(900))]);
+    set(
+        &mut till,
+        "prices",
+        "a",
+        &[("product", json!("TEA")), ("price_mills", json!(900))],
+    );
     assert_eq!(price(&mut till), 900);
-    let own = [("product", json!("TEA")), ("price_mills", json!(800)), ("shop", json!(shop))];
+    let own = [
+        ("product", json!("TEA")),
+        ("price_mills", json!(800)),
+        ("shop", json!(shop)),
+    ];
     set(&mut till, "prices", "b", &own);
     assert_eq!(price(&mut till), 800);
-    set(&mut till, "prices", "b", &[("valid_from_ms", json!(NOW_MS + 1))]);
+    set(
+        &mut till,
+        "prices",
+        "b",
+        &[("valid_from_ms", json!(NOW_MS + 1))],
+    );
     assert_eq!(price(&mut till), 900);
     set(&mut till, "products", "tea", &[("deleted", json!(1))]);
     let gone = till.store().product("TEA", NOW_MS);
@@ -122,7 +187,9 @@ fn a_price_for_the_shop_beats_one_for_all_and_the_list_price() {
 fn a_swapped_catalog_is_attached_with_the_overlay_over_it() {
     let mut till = Till::new("swap");
     let chai = columns(&[("name", json!("CHAI"))]);
-    till.store().catalog_set("products", "tea", &chai, NOW_MS).expect("set");
+    till.store()
+        .catalog_set("products", "tea", &chai, NOW_MS)
+        .expect("set");
     till.store().detach_catalog().expect("detached");
     till.elsewhere("catalog.db", &hub_row("TEA", 4));
     till.store().attach_catalog().expect("attached");

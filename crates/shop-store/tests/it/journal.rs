@@ -5,9 +5,9 @@ use counterfoil_domain::document::Receipt;
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{Chain, Document, Hlc};
 use counterfoil_migrate::{Connection, Durability};
+use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportLine};
 use counterfoil_shop_store::StoreError;
 use counterfoil_shop_store::record::Entry;
-use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportLine};
 use counterfoil_testkit::SeededRandom;
 
 fn reader(till: &Till) -> Connection {
@@ -23,22 +23,38 @@ fn numbers_stay_dense_and_the_chain_whole_over_restarts_and_refused_documents() 
         if let Document::Sale(Receipt { total_minor, .. }) = &mut wrong {
             *total_minor += 1;
         }
-        let refused = till.store().record(Entry { id: None, document: wrong, now_ms: NOW_MS });
+        let refused = till.store().record(Entry {
+            id: None,
+            document: wrong,
+            now_ms: NOW_MS,
+        });
         assert!(matches!(refused, Err(StoreError::Invalid(_))));
         till.open();
     }
     let conn = reader(&till);
-    let numbers: Vec<i64> =
-        conn.query_map("SELECT number FROM receipt ORDER BY seq", (), |row| row.get(0)).expect("rows");
+    let numbers: Vec<i64> = conn
+        .query_map("SELECT number FROM receipt ORDER BY seq", (), |row| {
+            row.get(0)
+        })
+        .expect("rows");
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
-    let seqs: Vec<i64> =
-        conn.query_map("SELECT seq FROM journal ORDER BY seq", (), |row| row.get(0)).expect("rows");
+    let seqs: Vec<i64> = conn
+        .query_map("SELECT seq FROM journal ORDER BY seq", (), |row| row.get(0))
+        .expect("rows");
     assert_eq!(seqs, [1, 2, 3, 4, 5]);
     let chains: Vec<[u8; 32]> = conn
-        .query_map("SELECT chain FROM journal ORDER BY seq", (), |row| row.get(0))
+        .query_map("SELECT chain FROM journal ORDER BY seq", (), |row| {
+            row.get(0)
+        })
         .expect("rows");
     assert!(chains.iter().all(|chain| chain != Chain::START.as_bytes()));
-    assert_eq!(chains.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
+    assert_eq!(
+        chains
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len(),
+        5
+    );
 }
 
 #[test]
@@ -49,7 +65,10 @@ fn a_repeated_request_records_nothing_and_answers_as_the_first_time() {
     till.open();
     let again = till.sell(Some(id), NOW_MS + 60_000);
     assert!(again.repeated && !first.repeated);
-    assert_eq!((again.seq, again.number, again.total_minor), (first.seq, first.number, first.total_minor));
+    assert_eq!(
+        (again.seq, again.number, again.total_minor),
+        (first.seq, first.number, first.total_minor)
+    );
     assert_eq!(till.store().journal_seq(), 1);
 }
 
@@ -58,9 +77,18 @@ fn an_id_of_another_kind_of_document_is_refused() {
     let mut till = Till::new("taken");
     let id = document_id(NOW_MS, &SeededRandom::new(7));
     till.sell(Some(id), NOW_MS);
-    let Document::Sale(receipt) = sale(till.store(), "1", NOW_MS) else { panic!("a sale") };
-    let entry = Entry { id: Some(id), document: Document::Refund(receipt), now_ms: NOW_MS };
-    assert!(matches!(till.store().record(entry), Err(StoreError::IdTaken { topic: "sale", .. })));
+    let Document::Sale(receipt) = sale(till.store(), "1", NOW_MS) else {
+        panic!("a sale")
+    };
+    let entry = Entry {
+        id: Some(id),
+        document: Document::Refund(receipt),
+        now_ms: NOW_MS,
+    };
+    assert!(matches!(
+        till.store().record(entry),
+        Err(StoreError::IdTaken { topic: "sale", .. })
+    ));
 }
 
 #[test]
@@ -70,10 +98,15 @@ fn trial_sales_are_kept_marked_in_a_series_of_their_own() {
     till.activate(5).expect("activated");
     till.open();
     let live = till.sell(None, NOW_MS);
-    assert_eq!((live.series.as_deref(), live.number, live.trial), (Some("L1"), Some(1), false));
+    assert_eq!(
+        (live.series.as_deref(), live.number, live.trial),
+        (Some("L1"), Some(1), false)
+    );
     let receipts = till.store().receipts(10, 0).expect("a list");
-    let shown: Vec<_> =
-        receipts.iter().map(|row| (row.series.as_str(), row.number, row.trial)).collect();
+    let shown: Vec<_> = receipts
+        .iter()
+        .map(|row| (row.series.as_str(), row.number, row.trial))
+        .collect();
     assert_eq!(shown, [("L1", 1, false), ("T1", 1, true)]);
 }
 
@@ -83,7 +116,10 @@ fn activating_again_for_the_same_shop_changes_nothing_and_another_shop_is_refuse
     till.activate(5).expect("activated");
     till.activate(5).expect("the same again");
     assert_eq!(till.store().journal_seq(), 1);
-    assert!(matches!(till.activate(6), Err(StoreError::AlreadyActivated(_))));
+    assert!(matches!(
+        till.activate(6),
+        Err(StoreError::AlreadyActivated(_))
+    ));
 }
 
 #[test]
@@ -120,9 +156,19 @@ fn invoice(number: &str, refund: bool, quantity_milli: i64) -> ImportInvoice {
 #[test]
 fn an_import_that_is_run_again_records_nothing_twice() {
     let mut till = Till::new("import");
-    let batch = ImportBatch { invoices: vec![invoice("1", false, 6000), invoice("C2", true, -1000)] };
+    let batch = ImportBatch {
+        invoices: vec![invoice("1", false, 6000), invoice("C2", true, -1000)],
+    };
     let first = till.store().import(&batch).expect("imported");
-    assert_eq!((first.sales, first.refunds, first.adjustments, first.products), (1, 1, 2, 1));
+    assert_eq!(
+        (
+            first.sales,
+            first.refunds,
+            first.adjustments,
+            first.products
+        ),
+        (1, 1, 2, 1)
+    );
     assert_eq!(first.total_minor, 1530 - 255);
     till.open();
     let again = till.store().import(&batch).expect("imported");
@@ -132,8 +178,13 @@ fn an_import_that_is_run_again_records_nothing_twice() {
 #[test]
 fn a_batch_is_recorded_whole_or_not_at_all() {
     let mut till = Till::new("batch");
-    let batch = ImportBatch { invoices: vec![invoice("1", false, 6000), invoice("2", false, -1)] };
-    assert!(matches!(till.store().import(&batch), Err(StoreError::Invalid(_))));
+    let batch = ImportBatch {
+        invoices: vec![invoice("1", false, 6000), invoice("2", false, -1)],
+    };
+    assert!(matches!(
+        till.store().import(&batch),
+        Err(StoreError::Invalid(_))
+    ));
     assert_eq!(till.store().journal_seq(), 0);
     let totals = till.store().totals().expect("totals");
     assert_eq!(totals.receipts, 0);

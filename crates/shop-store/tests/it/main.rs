@@ -21,7 +21,11 @@ pub(crate) struct Till {
 
 impl Till {
     pub(crate) fn new(name: &str) -> Self {
-        let mut till = Self { dir: TempDir::new(name), store: None, seed: 1 };
+        let mut till = Self {
+            dir: TempDir::new(name),
+            store: None,
+            seed: 1,
+        };
         till.open();
         till
     }
@@ -40,7 +44,13 @@ impl Till {
 
     pub(crate) fn sell(&mut self, id: Option<DocumentId>, now_ms: i64) -> Recorded {
         let document = sale(self.store(), "2", now_ms);
-        self.store().record(Entry { id, document, now_ms }).expect("recorded")
+        self.store()
+            .record(Entry {
+                id,
+                document,
+                now_ms,
+            })
+            .expect("recorded")
     }
 
     pub(crate) fn activate(&mut self, shop: u128) -> Result<(), StoreError> {
@@ -50,7 +60,8 @@ impl Till {
             shop_name: "France".to_owned(),
             lane: 1,
         };
-        self.store().finish_activation(&answer, "http://hub", NOW_MS)
+        self.store()
+            .finish_activation(&answer, "http://hub", NOW_MS)
     }
 
     /// Runs statements against a database of the till with a connection of its own.
@@ -76,5 +87,7 @@ pub(crate) fn sale(store: &ShopStore, quantity: &str, now_ms: i64) -> Document {
         employee: None,
         refund_of: None,
     };
-    store.draft_receipt(&request, false, now_ms).expect("a sale")
+    store
+        .draft_receipt(&request, false, now_ms)
+        .expect("a sale")
 }

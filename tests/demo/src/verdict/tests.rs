@@ -1,4 +1,6 @@
 use super::*;
+use crate::directory::Directory;
+use counterfoil_migrate::{Kind, open_and_migrate};
 
 fn id(number: u128) -> DocumentId {
     DocumentId::from_uuid(uuid::Uuid::from_u128(number))
@@ -182,4 +184,54 @@ fn a_catalog_that_differs_is_named() {
             .differences
             .is_empty()
     );
+}
+
+/// One receipt of two lines, one stock movement and one conflict, as the hub stores them.
+const HUB_ROWS: &str = "
+    INSERT INTO shop (id, name, created_ms) VALUES (x'01', 'One', 0);
+    INSERT INTO node (number, id, shop, lane, token_hash, created_ms)
+        VALUES (1, x'02', x'01', 1, x'03', 0);
+    INSERT INTO receipt (node, seq, id, topic, hlc, trial, series, number, at_ms, currency,
+            total_minor, external_ref)
+        VALUES (1, 1, x'00000000000000000000000000000007', 1, 0, 0, 'L1', 1, 0, 'GBP', 250, 'A1');
+    INSERT INTO receipt_line VALUES (1, 1, 1, 'TEA', '', 1000, 1000, 100);
+    INSERT INTO receipt_line VALUES (1, 1, 2, 'TEA', '', 1000, 1500, 150);
+    INSERT INTO document (node, seq, id, topic, hlc, at_ms, content)
+        VALUES (1, 2, x'00000000000000000000000000000008', 8, 0, 0, '{\"external_ref\":\"A1/3\"}');
+    INSERT INTO conflict (table_name, row_id, column_name, loser, winner, loser_value,
+            winner_value, policy, found_ms)
+        VALUES ('products', 'TEA', 'name', 'a', 'b', '\"Tea\"', '\"Tee\"', 'last_writer_wins', 0);
+";
+
+#[test]
+fn the_books_are_read_from_the_tables_that_the_hub_writes() {
+    let directory = Directory::create(None).unwrap();
+    let path = directory.hub();
+    std::fs::create_dir(&path).unwrap();
+    let db = open_and_migrate(path.join("hub.db"), Kind::Hub, 0).unwrap();
+    db.execute_batch(HUB_ROWS).unwrap();
+    db.close();
+    let books = Books::read(&path).unwrap();
+    let receipt = Found {
+        reference: Some("A1".to_owned()),
+        ..found("One", 7, Topic::Sale, 250)
+    };
+    let movement = Found {
+        reference: Some("A1/3".to_owned()),
+        ..found("One", 8, Topic::StockMovement, 0)
+    };
+    assert_eq!(books.found, [receipt, movement]);
+    assert_eq!(books.lines, [("One".to_owned(), 2)].into());
+    let series = Series {
+        name: "One/1 L1".to_owned(),
+        count: 1,
+        first: 1,
+        last: 1,
+    };
+    assert_eq!(books.series, [series]);
+    assert_eq!(
+        (books.unbalanced, books.quarantined, books.conflicts.len()),
+        (0, 0, 1)
+    );
+    assert_eq!(books.conflicts[0].winner_value, "Tee");
 }

@@ -10,7 +10,9 @@ fn main() -> ExitCode {
     match runtime.block_on(execute(Cli::parse(), Env::system())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.print(&mut std::io::stderr().lock()).expect("standard error is open");
+            failure
+                .print(&mut std::io::stderr().lock())
+                .expect("standard error is open");
             ExitCode::from(failure.exit_code)
         }
     }

@@ -32,12 +32,17 @@ fn activation_killed_at_random_moments_binds_once_and_delivers_once() {
         assert_eq!(status["tier"], "active");
         assert_eq!(status["shop_name"], "France");
     }
-    eventually("all is consolidated", || hub_receipt_ids(&hub_data).len() >= TILLS);
+    eventually("all is consolidated", || {
+        hub_receipt_ids(&hub_data).len() >= TILLS
+    });
     drop(daemon);
     println!("{kills} kills over {TILLS} activations");
     assert!(kills >= TILLS, "each till is killed at least once");
     assert_eq!(hub_receipt_ids(&hub_data), sold);
-    let trial: Vec<i64> = column(&hub_data.join("hub.db"), "SELECT DISTINCT trial FROM receipt");
+    let trial: Vec<i64> = column(
+        &hub_data.join("hub.db"),
+        "SELECT DISTINCT trial FROM receipt",
+    );
     assert_eq!(trial, [1], "all of them are marked as trial");
     let nodes = hub(&hub_data, &["node", "list", "--json"]).json();
     assert_eq!(nodes.as_array().map(Vec::len), Some(TILLS));
@@ -60,7 +65,9 @@ fn activate_under_fire(data: &std::path::Path, code: &str, random: &SeededRandom
             .stderr(Stdio::null())
             .spawn()
             .expect("the command starts");
-        pause(Duration::from_micros(random.below(40_000 + attempt * 40_000)));
+        pause(Duration::from_micros(
+            random.below(40_000 + attempt * 40_000),
+        ));
         // A command that was faster than its killer is done.
         let _late = child.kill();
         if child.wait().expect("it is gone").success() && kills > 0 {
@@ -103,14 +110,21 @@ fn a_till_in_trial_sells_and_never_opens_a_connection() {
     let daemon = Daemon::node(dir.path());
     node(dir.path(), &["sell", "--line", "TEA:2@2.55"]).succeeds();
     let status = daemon.get("/v1/status");
-    assert_eq!((&status["tier"], &status["sync_enabled"]), (&"local_trial".into(), &false.into()));
+    assert_eq!(
+        (&status["tier"], &status["sync_enabled"]),
+        (&"local_trial".into(), &false.into())
+    );
     node(dir.path(), &["sync", "now"]).fails(1, "in trial");
     let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", daemon.pid())).expect("Linux");
     let sockets = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("own process");
     let inodes: BTreeSet<String> = sockets
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
         .filter_map(|target| {
-            let name = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
+            let name = target
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .to_owned();
             Some(name)
         })
         .collect();
@@ -119,11 +133,18 @@ fn a_till_in_trial_sells_and_never_opens_a_connection() {
         let (state, inode) = (fields[3], fields[9]);
         // 01 is an established connection, 02 one being opened.
         let remote_is_api = fields[1].ends_with(&port_hex(&daemon.url));
-        assert!(!inodes.contains(inode) || !["01", "02"].contains(&state) || remote_is_api, "{line}");
+        assert!(
+            !inodes.contains(inode) || !["01", "02"].contains(&state) || remote_is_api,
+            "{line}"
+        );
     }
 }
 
 fn port_hex(url: &str) -> String {
-    let port: u16 = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let port: u16 = url
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
     format!(":{port:04X}")
 }

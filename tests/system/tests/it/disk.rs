@@ -19,7 +19,9 @@ impl<'d> SmallDisk<'d> {
             .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
             .arg(path)
             .status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(path))
+        mounted
+            .is_ok_and(|status| status.success())
+            .then_some(Self(path))
     }
 }
 
@@ -50,7 +52,11 @@ fn a_full_disk_refuses_the_sale_and_keeps_what_was_sold() {
         if status == 200 {
             acknowledged.insert(id);
         } else {
-            assert_eq!((status, &answer["code"]), (507, &"storage_full".into()), "{answer}");
+            assert_eq!(
+                (status, &answer["code"]),
+                (507, &"storage_full".into()),
+                "{answer}"
+            );
             refused += 1;
             if refused > 5 {
                 break;

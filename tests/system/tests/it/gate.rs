@@ -19,21 +19,32 @@ fn an_older_till_is_told_to_update_and_still_delivers_its_sales() {
     let code = join_code(&hub_data, "France");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let options = NodeOptions {
-        schemas: Schemas { book: 1, catalog: 0 },
+        schemas: Schemas {
+            book: 1,
+            catalog: 0,
+        },
         credentials_in_files: true,
     };
     let data = dir.join("till");
     let node = Node::open(&data, Config::default(), Env::system(), &options).expect("opens");
     let url = runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(service::run(node.clone(), listener, std::future::pending()));
-        let command = ActivateCommand { join: Some(code), ..ActivateCommand::default() };
+        let command = ActivateCommand {
+            join: Some(code),
+            ..ActivateCommand::default()
+        };
         let pending = activation::plan(&command).expect("a join code");
-        activation::activate(&node, pending).await.expect("activated");
+        activation::activate(&node, pending)
+            .await
+            .expect("activated");
         url
     });
-    let sale = json!({"tender": "cash", "lines": [{"sku": "A", "quantity": "1", "unit_price": "1"}]});
+    let sale =
+        json!({"tender": "cash", "lines": [{"sku": "A", "quantity": "1", "unit_price": "1"}]});
     let post = |path: &str, body: &str| {
         crate::process::request(&url, "POST", path, &[], body.as_bytes()).expect("an answer")
     };
@@ -47,5 +58,7 @@ fn an_older_till_is_told_to_update_and_still_delivers_its_sales() {
         let notice = shown["notice"].as_str().unwrap_or_default();
         shown["sync"] == "update_required" && notice.contains("update required")
     });
-    eventually("the sale of an older till arrives", || hub_receipt_ids(&hub_data).len() == 1);
+    eventually("the sale of an older till arrives", || {
+        hub_receipt_ids(&hub_data).len() == 1
+    });
 }

@@ -51,13 +51,21 @@ impl Done {
 pub(crate) fn command(program: &str, data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     // No desktop keyring: credentials go where every machine has them.
-    command.args(arguments).arg("--data").arg(data).env_remove("DBUS_SESSION_BUS_ADDRESS");
+    command
+        .args(arguments)
+        .arg("--data")
+        .arg(data)
+        .env_remove("DBUS_SESSION_BUS_ADDRESS");
     command.stdin(Stdio::null());
     command
 }
 
 pub(crate) fn run(program: &str, data: &Path, arguments: &[&str]) -> Done {
-    Done::of(command(program, data, arguments).output().expect("the program starts"))
+    Done::of(
+        command(program, data, arguments)
+            .output()
+            .expect("the program starts"),
+    )
 }
 
 pub(crate) fn node(data: &Path, arguments: &[&str]) -> Done {
@@ -94,8 +102,14 @@ impl Daemon {
             .expect("the daemon starts");
         let stdout = child.stdout.take().expect("piped");
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("its first line");
-        let url = line.trim().strip_prefix("listening on ").expect("the address").to_owned();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("its first line");
+        let url = line
+            .trim()
+            .strip_prefix("listening on ")
+            .expect("the address")
+            .to_owned();
         Self { child, url }
     }
 
@@ -165,14 +179,20 @@ pub(crate) fn request(
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
     let text = String::from_utf8_lossy(&answer).into_owned();
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let Some(status) = status else {
         sent?;
         read?;
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     };
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok((status, serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()))))
+    Ok((
+        status,
+        serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())),
+    ))
 }
 
 /// Waits until a condition holds.

@@ -1,7 +1,7 @@
 //! G1 and G4: SIGKILL in the middle of selling loses nothing that was acknowledged and leaves no
 //! hole in the numbers.
 
-use crate::process::{Daemon, command, node, pause, till, NODE};
+use crate::process::{Daemon, NODE, command, node, pause, till};
 use crate::store::{assert_whole, receipt_ids};
 use counterfoil_domain::env::document_id;
 use counterfoil_testkit::{SeededRandom, TempDir};
@@ -33,7 +33,9 @@ fn a_daemon_killed_while_it_sells_loses_no_acknowledged_sale() {
         let daemon = Daemon::node(dir.path());
         let (url, pid) = (daemon.url.clone(), daemon.pid());
         let (sender, receiver) = mpsc::channel();
-        let ids: Vec<String> = (0..200).map(|_| document_id(1, &random).to_string()).collect();
+        let ids: Vec<String> = (0..200)
+            .map(|_| document_id(1, &random).to_string())
+            .collect();
         let customer = std::thread::spawn(move || {
             for id in ids {
                 let body = sale(&id).to_string();
@@ -61,8 +63,14 @@ fn a_daemon_killed_while_it_sells_loses_no_acknowledged_sale() {
             daemon.kill();
         }
     }
-    println!("{KILLS} kills, {} sales, {in_doubt} cut off", acknowledged.len());
-    assert!(in_doubt > 0, "no kill met a sale under way: this run proves nothing");
+    println!(
+        "{KILLS} kills, {} sales, {in_doubt} cut off",
+        acknowledged.len()
+    );
+    assert!(
+        in_doubt > 0,
+        "no kill met a sale under way: this run proves nothing"
+    );
     assert_whole(&dir.join("book.db"));
     assert_eq!(receipt_ids(&dir.join("book.db")), acknowledged);
 }
@@ -91,10 +99,21 @@ fn a_command_killed_while_it_sells_leaves_a_whole_sale_or_none() {
         }
     }
     // The next command works at once.
-    assert_eq!(node(dir.path(), &["sell", "--line", "TEA:1@1"]).code, Some(0));
+    assert_eq!(
+        node(dir.path(), &["sell", "--line", "TEA:1@1"]).code,
+        Some(0)
+    );
     assert_whole(&dir.join("book.db"));
     let recorded = receipt_ids(&dir.join("book.db"));
-    println!("{KILLS} kills, {} acknowledged, {} recorded", acknowledged.len(), recorded.len());
+    println!(
+        "{KILLS} kills, {} acknowledged, {} recorded",
+        acknowledged.len(),
+        recorded.len()
+    );
     assert!(acknowledged.is_subset(&recorded));
-    assert_eq!(recorded.difference(&asked).count(), 1, "nothing but what was asked for");
+    assert_eq!(
+        recorded.difference(&asked).count(),
+        1,
+        "nothing but what was asked for"
+    );
 }

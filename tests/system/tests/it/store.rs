@@ -22,9 +22,14 @@ pub(crate) fn assert_whole(book: &Path) {
     assert_eq!(check, ["ok"]);
     let gaps: Vec<i64> = column(book, "SELECT count(*) - coalesce(max(seq), 0) FROM journal");
     assert_eq!(gaps, [0], "the journal is dense");
-    let gaps: Vec<i64> =
-        column(book, "SELECT count(*) - max(number) FROM receipt GROUP BY series");
-    assert!(gaps.iter().all(|gap| *gap == 0), "receipt numbers are dense: {gaps:?}");
+    let gaps: Vec<i64> = column(
+        book,
+        "SELECT count(*) - max(number) FROM receipt GROUP BY series",
+    );
+    assert!(
+        gaps.iter().all(|gap| *gap == 0),
+        "receipt numbers are dense: {gaps:?}"
+    );
     let torn: Vec<i64> = column(
         book,
         "SELECT seq FROM receipt r WHERE total_minor <> \

@@ -6,18 +6,23 @@ use std::sync::OnceLock;
 use tidy::repo::Repo;
 use tidy::{continuous, documents, layers, licences, lockfile, migrations, modules, sources};
 
-fn check(rule: fn(&Repo) -> Vec<String>) {
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn repo() -> &'static Repo {
     static REPO: OnceLock<Repo> = OnceLock::new();
-    let repo = REPO.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        Repo::read(&root).expect("the repository can be read")
-    });
+    let repo = REPO.get_or_init(|| Repo::read(&root()).expect("the repository can be read"));
     // An empty repository keeps every rule.
     assert!(
         repo.has_file("tests/tidy/tests/it/main.rs"),
         "this is not the repository"
     );
-    let findings = rule(repo);
+    repo
+}
+
+fn check(rule: fn(&Repo) -> Vec<String>) {
+    let findings = rule(repo());
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
 }
 
@@ -59,9 +64,15 @@ fn there_is_one_sqlite_and_at_most_one_tls_stack() {
 #[test]
 fn every_licence_is_allowed() {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--locked", "--format-version", "1"]).current_dir(root());
+    cargo
+        .args(["metadata", "--locked", "--format-version", "1"])
+        .current_dir(root());
     let output = cargo.output().expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata = String::from_utf8_lossy(&output.stdout);
     let allowed = licences::allowed(repo().text("deny.toml").unwrap_or_default());
     let findings = licences::refused(&metadata, &allowed);

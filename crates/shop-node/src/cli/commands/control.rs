@@ -1,0 +1,249 @@
+//! Making, activating, steering and watching a till.
+
+use super::{ask, get};
+use crate::cli::output::{self, money, table, time};
+use crate::cli::{Common, Failure};
+use crate::config::Config;
+use crate::local_client::{LocalClient, lock};
+use crate::node::{Node, NodeOptions};
+use clap::Args;
+use counterfoil_protocol::wire::hub::ActivateAnswer;
+use counterfoil_protocol::wire::node::{
+    ActivateCommand, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
+};
+use counterfoil_replica::env::Env;
+use http::Method;
+
+#[derive(Args)]
+pub(crate) struct ActivateArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Join code from `counterfoil-hub shop add` or `shop join`.
+    #[arg(long, value_name = "CODE")]
+    join: Option<String>,
+    /// Base URL of the hub; overrides the one in the join code.
+    #[arg(long, value_name = "URL")]
+    hub: Option<String>,
+    /// Name of the shop to register.
+    #[arg(long)]
+    name: Option<String>,
+    /// Phone of the shop to register.
+    #[arg(long)]
+    phone: Option<String>,
+    /// E-mail of the shop to register.
+    #[arg(long)]
+    email: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Rows at most.
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    /// Rows to skip.
+    #[arg(long, default_value_t = 0)]
+    offset: u32,
+}
+
+pub(crate) async fn init(common: &Common, env: Env) -> Result<(), Failure> {
+    let data = &common.data;
+    let existed = data.join("book.db").exists();
+    if !existed && let Some(_lock) = lock(data)? {
+        let config = Config::load(data)?;
+        drop(Node::open(
+            data,
+            config,
+            env.clone(),
+            &NodeOptions::default(),
+        )?);
+    }
+    let status: NodeStatus = get(common, env, "/v1/status").await?;
+    output::show(common.json, &status, |status| {
+        let what = if existed {
+            "there is a node already"
+        } else {
+            "made a node"
+        };
+        let (data, tier) = (data.display(), &status.tier);
+        format!("{what} in {data}: {} ({tier})", status.node_id)
+    })
+}
+
+pub(crate) async fn activate(args: ActivateArgs, env: Env) -> Result<(), Failure> {
+    let command = ActivateCommand {
+        join: args.join,
+        hub: args.hub,
+        name: args.name,
+        phone: args.phone,
+        email: args.email,
+    };
+    let client = LocalClient::reach(&args.common.data, env).await?;
+    let answer: ActivateAnswer = client
+        .call(Method::POST, "/v1/activate", Some(&command))
+        .await?;
+    // Without a daemon nobody else would send what trial has left behind.
+    if let LocalClient::Embedded { .. } = client {
+        let synced: Result<SyncReport, _> =
+            client.call::<(), _>(Method::POST, "/v1/sync", None).await;
+        if let Err(problem) = synced {
+            output::note(&format!("activated, but not synced yet: {problem}"));
+        }
+    }
+    output::show(args.common.json, &answer, |answer| {
+        format!(
+            "activated: lane {} of {} ({})",
+            answer.lane, answer.shop_name, answer.shop
+        )
+    })
+}
+
+pub(crate) async fn hub(common: &Common, url: String, env: Env) -> Result<(), Failure> {
+    let moved: HubMoved = ask(common, env, Method::PUT, "/v1/hub", Some(&HubMoved { url })).await?;
+    output::show(common.json, &moved, |moved| {
+        format!("the hub is at {} from now on", moved.url)
+    })
+}
+
+pub(crate) async fn sync(common: &Common, env: Env) -> Result<(), Failure> {
+    let report: SyncReport = ask::<(), _>(common, env, Method::POST, "/v1/sync", None).await?;
+    output::show(common.json, &report, |report| {
+        let gate = if report.update_required {
+            "; the catalog waits: update required"
+        } else {
+            ""
+        };
+        format!(
+            "synced: {} frames up ({} bytes), {} frames down ({} bytes); the hub has {} entries and \
+             has consolidated {}; catalog revision {}{gate}",
+            report.frames_up,
+            report.bytes_up,
+            report.frames_down,
+            report.bytes_down,
+            report.hub_received_seq,
+            report.hub_consolidated_seq,
+            report.catalog_revision
+        )
+    })
+}
+
+pub(crate) async fn status(common: &Common, env: Env) -> Result<(), Failure> {
+    let status: NodeStatus = get(common, env, "/v1/status").await?;
+    output::show(common.json, &status, status_text)
+}
+
+fn status_text(status: &NodeStatus) -> String {
+    let shop = match (&status.shop_name, status.lane) {
+        (Some(shop), Some(lane)) => format!("lane {lane} of {shop}"),
+        _ => "no shop yet".to_owned(),
+    };
+    let mut rows = vec![
+        ("node", status.node_id.to_string()),
+        ("tier", status.tier.clone()),
+        ("shop", shop),
+        (
+            "hub",
+            status.hub_url.clone().unwrap_or_else(|| "none".to_owned()),
+        ),
+        ("sync", status.sync.clone()),
+        (
+            "receipts",
+            format!("{}, {}", status.receipts, money(status.total_minor)),
+        ),
+        (
+            "journal",
+            format!(
+                "{} entries; the hub has {}, consolidated {}",
+                status.journal_seq, status.hub_received_seq, status.hub_consolidated_seq
+            ),
+        ),
+        (
+            "catalog",
+            format!(
+                "revision {}, {} edits pending",
+                status.catalog_revision, status.pending_edits
+            ),
+        ),
+    ];
+    if let Some(at_ms) = status.last_synced_ms {
+        rows.push(("last synced", time(at_ms)));
+    }
+    if let Some(error) = &status.last_error {
+        rows.push(("last error", error.clone()));
+    }
+    if let Some(notice) = &status.notice {
+        rows.push(("notice", notice.clone()));
+    }
+    rows.iter()
+        .map(|(key, value)| format!("{key:<12} {value}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+pub(crate) async fn queue(args: &ListArgs, env: Env) -> Result<(), Failure> {
+    let path = format!("/v1/queue?limit={}", args.limit);
+    let rows: Vec<QueueRow> = get(&args.common, env, &path).await?;
+    output::show(args.common.json, &rows, |rows| {
+        let header = [
+            "seq",
+            "topic",
+            "priority",
+            "state",
+            "created",
+            "retries",
+            "last error",
+        ];
+        let cells = |row: &QueueRow| {
+            vec![
+                row.seq.to_string(),
+                row.topic.clone(),
+                row.priority.clone(),
+                row.state.clone(),
+                time(row.created_ms),
+                row.retry_count.to_string(),
+                row.last_error.clone().unwrap_or_default(),
+            ]
+        };
+        table(&header, rows.iter().map(cells))
+    })
+}
+
+pub(crate) async fn logs(args: &ListArgs, env: Env) -> Result<(), Failure> {
+    let path = format!("/v1/logs?limit={}", args.limit);
+    let rows: Vec<LogRow> = get(&args.common, env, &path).await?;
+    output::show(args.common.json, &rows, |rows| {
+        let cells = |row: &LogRow| {
+            vec![
+                time(row.at_ms),
+                row.level.clone(),
+                row.event.clone(),
+                row.detail.to_string(),
+            ]
+        };
+        table(
+            &["time", "level", "event", "detail"],
+            rows.iter().map(cells),
+        )
+    })
+}
+
+pub(crate) async fn receipts(args: &ListArgs, env: Env) -> Result<(), Failure> {
+    let path = format!("/v1/receipts?limit={}&offset={}", args.limit, args.offset);
+    let rows: Vec<ReceiptRow> = get(&args.common, env, &path).await?;
+    output::show(args.common.json, &rows, |rows| {
+        let cells = |row: &ReceiptRow| {
+            vec![
+                format!("{}-{}", row.series, row.number),
+                row.topic.clone(),
+                time(row.at_ms),
+                money(row.total_minor),
+                row.id.to_string(),
+            ]
+        };
+        table(
+            &["number", "kind", "time", "total", "id"],
+            rows.iter().map(cells),
+        )
+    })
+}

@@ -1,0 +1,303 @@
+//! Recording: sales, refunds, stock, expenses, credit, orders, the drawer.
+
+use super::ask;
+use crate::cli::output::{self, money};
+use crate::cli::{Common, Failure};
+use crate::local_client::LocalClient;
+use clap::Args;
+use counterfoil_domain::DocumentId;
+use counterfoil_protocol::wire::node::{
+    CashRequest, ExpenseRequest, LedgerRequest, LineRequest, OrderRequest, ReceiptRequest,
+    Recorded, StockRequest,
+};
+use counterfoil_replica::env::Env;
+use http::Method;
+
+#[derive(Args)]
+pub(crate) struct ReceiptArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Product code or barcode and quantity; a price of its own may follow.
+    #[arg(long = "line", value_name = "SKU:QTY[@PRICE]", num_args = 1.., required = true)]
+    lines: Vec<String>,
+    /// cash, card, voucher or account.
+    #[arg(long, default_value = "cash")]
+    tender: String,
+    /// The customer: a catalog id.
+    #[arg(long)]
+    customer: Option<String>,
+    /// Who sells: a catalog id.
+    #[arg(long)]
+    employee: Option<String>,
+    /// For a refund: id of the sale it takes back.
+    #[arg(long, value_name = "ID")]
+    of: Option<DocumentId>,
+    /// Id of the document, to repeat a command without recording twice.
+    #[arg(long)]
+    id: Option<DocumentId>,
+}
+
+#[derive(Args)]
+pub(crate) struct StockArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Product code and signed quantity: positive comes in.
+    #[arg(long = "line", value_name = "SKU:QTY", num_args = 1.., required = true,
+          allow_hyphen_values = false)]
+    lines: Vec<String>,
+    /// The quantities are what was counted on the shelf.
+    #[arg(long)]
+    count: bool,
+    /// Why it moved.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ExpenseArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Decimal amount, above zero.
+    #[arg(long)]
+    amount: String,
+    /// What for.
+    #[arg(long, default_value = "general")]
+    category: String,
+    /// Free text.
+    #[arg(long, default_value = "")]
+    note: String,
+    /// Id of the document, to repeat a command without recording twice.
+    #[arg(long)]
+    id: Option<DocumentId>,
+}
+
+#[derive(Args)]
+pub(crate) struct LedgerArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The customer: a catalog id.
+    #[arg(long)]
+    customer: String,
+    /// Decimal amount; positive when the customer owes more.
+    #[arg(long, allow_hyphen_values = true)]
+    amount: String,
+    /// Free text.
+    #[arg(long, default_value = "")]
+    note: String,
+}
+
+#[derive(Args)]
+pub(crate) struct OrderArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The customer: a catalog id.
+    #[arg(long)]
+    customer: String,
+    /// Product code and quantity; a price of its own may follow.
+    #[arg(long = "line", value_name = "SKU:QTY[@PRICE]", num_args = 1.., required = true)]
+    lines: Vec<String>,
+    /// The day it is due, `YYYY-MM-DD`.
+    #[arg(long, value_name = "DAY")]
+    due: jiff::civil::Date,
+    /// Decimal amount paid in advance.
+    #[arg(long)]
+    deposit: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct CashArgs {
+    #[command(flatten)]
+    common: Common,
+    /// `open` or `close`.
+    event: String,
+    /// Decimal amount counted in the drawer.
+    #[arg(long)]
+    counted: String,
+    /// Who did it: a catalog id.
+    #[arg(long)]
+    employee: Option<String>,
+}
+
+/// `SKU:QTY` or `SKU:QTY@PRICE`; a code may hold colons itself.
+fn line(text: &str) -> Result<LineRequest, Failure> {
+    let parsed = text
+        .rsplit_once(':')
+        .filter(|(sku, rest)| !sku.is_empty() && !rest.is_empty());
+    let Some((sku, rest)) = parsed else {
+        let text = format!("`{text}` is not a line");
+        return Err(Failure::usage(
+            text,
+            "write --line SKU:QTY or --line SKU:QTY@PRICE",
+        ));
+    };
+    let (quantity, price) = match rest.split_once('@') {
+        Some((quantity, price)) => (quantity, Some(price.to_owned())),
+        None => (rest, None),
+    };
+    Ok(LineRequest {
+        sku: sku.to_owned(),
+        quantity: quantity.to_owned(),
+        unit_price: price,
+        description: None,
+    })
+}
+
+fn recorded(recorded: &Recorded) -> String {
+    let number = match (&recorded.series, recorded.number) {
+        (Some(series), Some(number)) => format!(" {series}-{number}"),
+        _ => String::new(),
+    };
+    let total = recorded
+        .total_minor
+        .map_or_else(String::new, |minor| format!(", {}", money(minor)));
+    let trial = if recorded.trial { ", trial" } else { "" };
+    let repeated = if recorded.repeated {
+        ", was recorded before"
+    } else {
+        ""
+    };
+    format!(
+        "{}{number}{total}{trial}{repeated} ({})",
+        recorded.topic, recorded.id
+    )
+}
+
+pub(crate) async fn receipt(args: ReceiptArgs, path: &str, env: Env) -> Result<(), Failure> {
+    let request = ReceiptRequest {
+        id: args.id,
+        lines: args
+            .lines
+            .iter()
+            .map(|text| line(text))
+            .collect::<Result<_, _>>()?,
+        tender: args.tender,
+        customer: args.customer,
+        employee: args.employee,
+        refund_of: args.of,
+    };
+    let answer: Recorded = ask(&args.common, env, Method::POST, path, Some(&request)).await?;
+    output::show(args.common.json, &answer, recorded)
+}
+
+pub(crate) async fn stock(args: StockArgs, env: Env) -> Result<(), Failure> {
+    let lines: Vec<LineRequest> = args
+        .lines
+        .iter()
+        .map(|text| line(text))
+        .collect::<Result<_, _>>()?;
+    let client = LocalClient::reach(&args.common.data, env).await?;
+    let mut answers: Vec<Recorded> = Vec::with_capacity(lines.len());
+    for line in lines {
+        let request = StockRequest {
+            id: None,
+            sku: line.sku,
+            quantity: line.quantity,
+            count: args.count,
+            reason: args.reason.clone(),
+        };
+        answers.push(
+            client
+                .call(Method::POST, "/v1/stock", Some(&request))
+                .await?,
+        );
+    }
+    match answers.as_slice() {
+        [answer] => output::show(args.common.json, answer, recorded),
+        answers => output::show(args.common.json, &answers, |answers| {
+            answers.iter().map(recorded).collect::<Vec<_>>().join("\n")
+        }),
+    }
+}
+
+pub(crate) async fn expense(args: ExpenseArgs, env: Env) -> Result<(), Failure> {
+    let request = ExpenseRequest {
+        id: args.id,
+        category: args.category,
+        amount: args.amount,
+        note: args.note,
+    };
+    let answer: Recorded = ask(
+        &args.common,
+        env,
+        Method::POST,
+        "/v1/expenses",
+        Some(&request),
+    )
+    .await?;
+    output::show(args.common.json, &answer, recorded)
+}
+
+pub(crate) async fn ledger(args: LedgerArgs, env: Env) -> Result<(), Failure> {
+    let request = LedgerRequest {
+        id: None,
+        customer: args.customer,
+        amount: args.amount,
+        note: args.note,
+    };
+    let answer: Recorded = ask(
+        &args.common,
+        env,
+        Method::POST,
+        "/v1/ledger",
+        Some(&request),
+    )
+    .await?;
+    output::show(args.common.json, &answer, recorded)
+}
+
+pub(crate) async fn order(args: OrderArgs, env: Env) -> Result<(), Failure> {
+    let due = args
+        .due
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .map_err(|error| Failure::failed(&error))?;
+    let request = OrderRequest {
+        id: None,
+        customer: args.customer,
+        due_ms: due.timestamp().as_millisecond(),
+        lines: args
+            .lines
+            .iter()
+            .map(|text| line(text))
+            .collect::<Result<_, _>>()?,
+        deposit: args.deposit,
+    };
+    let answer: Recorded = ask(
+        &args.common,
+        env,
+        Method::POST,
+        "/v1/orders",
+        Some(&request),
+    )
+    .await?;
+    output::show(args.common.json, &answer, recorded)
+}
+
+pub(crate) async fn cash(args: CashArgs, env: Env) -> Result<(), Failure> {
+    let request = CashRequest {
+        id: None,
+        event: args.event,
+        counted: args.counted,
+        employee: args.employee,
+    };
+    let answer: Recorded = ask(&args.common, env, Method::POST, "/v1/cash", Some(&request)).await?;
+    output::show(args.common.json, &answer, recorded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_code_a_quantity_and_maybe_a_price() {
+        let check = |text: &str, sku: &str, quantity: &str, price: Option<&str>| {
+            let line = line(text).expect("a line");
+            assert_eq!((line.sku.as_str(), line.quantity.as_str()), (sku, quantity));
+            assert_eq!(line.unit_price.as_deref(), price);
+        };
+        check("85123A:6", "85123A", "6", None);
+        check("A:B:0.5@2.55", "A:B", "0.5", Some("2.55"));
+        for text in ["", "85123A", ":6", "85123A:"] {
+            assert!(line(text).is_err(), "{text}");
+        }
+    }
+}
