@@ -69,17 +69,11 @@ impl UnitPrice {
 pub fn line_amount(quantity: Quantity, price: UnitPrice) -> Result<i64, MoneyError> {
     // thousandths x thousandths = millionths of the major unit; a minor unit is 10^4 of them.
     const PER_MINOR: i128 = 10_000;
+    const HALF: i128 = 5_000;
     let millionths = i128::from(quantity.milli) * i128::from(price.mills);
-    let half = if millionths < 0 {
-        -PER_MINOR / 2
-    } else {
-        PER_MINOR / 2
-    };
-    #[expect(
-        clippy::integer_division,
-        reason = "rounds half away from zero: half was added above"
-    )]
-    let minor = (millionths + half) / PER_MINOR;
+    // Rounded without its sign: half away from zero.
+    let rounded = (millionths.abs() + HALF).div_euclid(PER_MINOR);
+    let minor = if millionths < 0 { -rounded } else { rounded };
     i64::try_from(minor).map_err(|_| MoneyError::Overflow)
 }
 

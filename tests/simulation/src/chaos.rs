@@ -5,10 +5,11 @@ use crate::events::Events;
 use crate::files::Image;
 use crate::plan::{NODES, Plan};
 use crate::record::SharedBoard;
-use crate::wire::Stage;
+use crate::wire::{Line, Stage};
 use counterfoil_testkit::SeededRandom;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use turmoil::Sim;
 
 /// Name of the hub's host.
@@ -18,6 +19,8 @@ pub(crate) const NODE: [&str; NODES] = ["node1", "node2", "node3"];
 /// Names of the tills' hosts.
 pub(crate) const TILL: [&str; NODES] = ["till1", "till2", "till3"];
 
+/// Steps during which a person waits for the node's answer lose the node once in this many.
+const DOUBT_EVERY: u64 = 160;
 /// Steps during which a request waits for its answer are hit by a fault once in this many.
 const AIMED_EVERY: u64 = 45;
 
@@ -50,6 +53,8 @@ pub(crate) struct Chaos {
     events: Events,
     /// The hub first, then the nodes.
     pub(crate) victims: Vec<Victim>,
+    /// The tills' lines to their nodes.
+    tills: Vec<Arc<Line>>,
     broken: Vec<Broken>,
     step: u64,
 }
@@ -60,9 +65,10 @@ impl Chaos {
         board: SharedBoard,
         events: Events,
         victims: Vec<Victim>,
+        tills: Vec<Arc<Line>>,
     ) -> Self {
         let luck = SeededRandom::new(plan.seed ^ 0x6368_616f_73);
-        Self { plan, luck, board, events, victims, broken: Vec::new(), step: 0 }
+        Self { plan, luck, board, events, victims, tills, broken: Vec::new(), step: 0 }
     }
 
     /// Lets a step's faults happen.
@@ -76,6 +82,9 @@ impl Chaos {
             let stage = self.stage(node);
             if stage > Stage::Other && self.luck.below(AIMED_EVERY) == 0 {
                 self.aimed_fault(sim, node)?;
+            }
+            if self.tills[node].stage() != Stage::Idle && self.luck.below(DOUBT_EVERY) == 0 {
+                self.crash(sim, node + 1)?;
             }
         }
         Ok(())

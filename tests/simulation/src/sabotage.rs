@@ -40,6 +40,13 @@ impl Sabotage {
         Self::Forget,
     ];
 
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        let value = clap::ValueEnum::to_possible_value(&self);
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// The guarantee whose check must notice.
     #[must_use]
     pub const fn breaks(self) -> Guarantee {

@@ -12,7 +12,9 @@ use crate::plan::{NODES, Plan};
 use crate::record::{Board, SharedBoard, Sometimes};
 use crate::sabotage::{self, Sabotage};
 use crate::till::Till;
+use crate::wire::Line;
 use anyhow::Context as _;
+use counterfoil_domain::env::Clock;
 use counterfoil_testkit::SeededRandom;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -164,8 +166,8 @@ impl<'w> World<'w> {
             sim.host(host, move || hosts::node(data.clone(), plan.clone(), machine.clone()));
             victims.push(victim);
         }
-        people(&mut sim, plan, board, time, &folder.join(HUB));
-        let chaos = Chaos::new(plan.clone(), Rc::clone(board), events.clone(), victims);
+        let tills = people(&mut sim, plan, board, time, &folder.join(HUB));
+        let chaos = Chaos::new(plan.clone(), Rc::clone(board), events.clone(), victims, tills);
         Self { plan, board, events, time, sim, chaos }
     }
 
@@ -255,36 +257,38 @@ impl<'w> World<'w> {
     }
 }
 
-/// Puts the people into the world.
+/// Puts the people into the world; returns the lines of the tills.
 fn people(
     sim: &mut Sim<'static>,
     plan: &Plan,
     board: &SharedBoard,
     time: &Arc<WorldTime>,
     hub_data: &Path,
-) {
-    for index in 0..NODES {
+) -> Vec<Arc<Line>> {
+    let mut lines = Vec::new();
+    for (index, host) in TILL.into_iter().enumerate() {
         let address = sim.lookup(NODE[index]);
-        let (plan, board, time) = (plan.clone(), Rc::clone(board), Arc::clone(time));
-        sim.host(TILL[index], move || {
-            let seed = plan.seed ^ 0x7469_6c6c ^ ((index as u64 + 1) << 32);
-            let machine = Machine::new(&time, 0, seed);
+        let (plan, board) = (plan.clone(), Rc::clone(board));
+        let seed = plan.seed ^ 0x7469_6c6c ^ ((index as u64 + 1) << 32);
+        let machine = Machine::new(time, 0, seed);
+        lines.push(Arc::clone(&machine.line));
+        sim.host(host, move || {
             let till = Till {
                 index,
                 plan: plan.clone(),
                 board: Rc::clone(&board),
                 http: machine.env().http(),
                 address,
-                clock: machine.clock,
+                clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
                 luck: SeededRandom::new(seed ^ 0x706c_6179),
             };
             till.work()
         });
     }
-    let (plan, board, time) = (plan.clone(), Rc::clone(board), Arc::clone(time));
+    let (plan, board) = (plan.clone(), Rc::clone(board));
+    let machine = Machine::new(time, 0, plan.seed ^ 0x6f66_6669);
     let hub_data = hub_data.to_owned();
     sim.host("office", move || {
-        let machine = Machine::new(&time, 0, plan.seed ^ 0x6f66_6669);
         let office = Office {
             plan: plan.clone(),
             board: Rc::clone(&board),
@@ -294,4 +298,5 @@ fn people(
         };
         office.work()
     });
+    lines
 }

@@ -81,10 +81,11 @@ fn doubled(first: u64, last: u64, times: u32) -> Duration {
 
 /// Between half of the pause and all of it, so that a thousand tills do not come back at once.
 fn jittered(longest: Duration, random: &dyn Random) -> Duration {
+    const STEPS: u32 = u16::MAX as u32;
     let mut bytes = [0_u8; 2];
     random.fill(&mut bytes);
-    let half = longest.div_f64(2.0);
-    half + half.mul_f64(f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX))
+    let half = longest / 2;
+    half + half * u32::from(u16::from_le_bytes(bytes)) / STEPS
 }
 
 #[cfg(test)]

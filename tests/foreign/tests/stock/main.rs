@@ -1,9 +1,11 @@
-//! The stock Rust client, offline writes, against `replica::Copy` behind a minimal server.
+//! The stock Rust client, offline writes: against `replica::Copy` behind a minimal server, where
+//! generations can be forced, and against the hub itself.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests stop at the first surprise"
 )]
 
+mod real_hub;
 #[path = "../../../../crates/replica/tests/replication/server.rs"]
 #[expect(dead_code, reason = "shared with crates/replica, which uses all of it")]
 mod server;
@@ -23,7 +25,11 @@ use crate::{
 };
 
 async fn stock(path: &Path, hub: &Hub) -> (Database, Connection) {
-    let database = Builder::new_synced_database(path, hub.url().to_owned(), "token".to_owned())
+    stock_at(path, hub.url(), "token").await
+}
+
+async fn stock_at(path: &Path, url: &str, token: &str) -> (Database, Connection) {
+    let database = Builder::new_synced_database(path, url.to_owned(), token.to_owned())
         .connector(HttpConnector::new())
         .build()
         .await
