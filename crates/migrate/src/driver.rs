@@ -3,6 +3,8 @@
 //! refinery asks for the history, verifies it once more, and hands over the statements of the whole
 //! run; this runs them in one transaction with the checks of design 12.
 
+use std::borrow::Cow;
+
 use refinery_core::Migration;
 use refinery_core::traits::sync::{Migrate, Query, Transaction};
 use time::OffsetDateTime;
@@ -11,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::engine::Connection;
 use crate::runner::ApplyError;
 use crate::schema::MigrationName;
-use crate::status::{HISTORY_TABLE, foreign_key_violations, read_history};
+use crate::status::{foreign_key_violations, read_history};
 
 pub(crate) struct Driver<'c> {
     pub(crate) conn: &'c Connection,
@@ -33,8 +35,11 @@ impl Driver<'_> {
         self.conn.transaction(|tx| -> Result<(), ApplyError> {
             for (index, query) in queries.iter().enumerate() {
                 let migration = || self.migration_at(index);
+                // refinery wrote its own look at the clock into the row; correcting the row afterwards
+                // would leave traces of it in the page.
+                let query = self.stamped(index, query)?;
                 tx.execute_batch("SAVEPOINT migration")?;
-                tx.execute_batch(query)
+                tx.execute_batch(&query)
                     .map_err(|source| ApplyError::Statement {
                         migration: migration(),
                         source,
@@ -46,7 +51,6 @@ impl Driver<'_> {
                     return Err(ApplyError::EndedTransaction { migration });
                 }
             }
-            self.stamp(tx)?;
             let violations = foreign_key_violations(tx)?;
             if violations.is_empty() {
                 return Ok(());
@@ -61,12 +65,21 @@ impl Driver<'_> {
         name.map_or_else(|| "the schema history".to_owned(), ToString::to_string)
     }
 
-    fn stamp(&self, tx: &Connection) -> Result<(), ApplyError> {
-        let sql = format!("UPDATE main.{HISTORY_TABLE} SET applied_on = ?1 WHERE version = ?2");
-        for name in &self.pending {
-            tx.execute(&sql, (self.applied_on.as_str(), name.version))?;
+    /// A row of the history with the injected time; a migration as it is.
+    fn stamped<'q>(&self, index: usize, query: &'q str) -> Result<Cow<'q, str>, ApplyError> {
+        if index & 1 == 0 {
+            return Ok(Cow::Borrowed(query));
         }
-        Ok(())
+        // `.., applied_on, checksum) VALUES (version, 'name', 'applied_on', 'checksum')`
+        let mut parts: Vec<&str> = query.split('\'').collect();
+        match (parts.len(), parts.get_mut(3)) {
+            (7, Some(applied_on)) => *applied_on = &self.applied_on,
+            _ => {
+                let version = self.pending.get(index >> 1).map_or(0, |name| name.version);
+                return Err(ApplyError::HistoryRow { version });
+            }
+        }
+        Ok(Cow::Owned(parts.join("'")))
     }
 
     fn stop(&mut self, failure: ApplyError) -> Stopped {

@@ -64,6 +64,10 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Deadline for a whole database file: 2 GB over 10 Mbit/s is half an hour.
 pub const BASE_TIMEOUT: Duration = Duration::from_secs(1800);
 
+/// A transfer on which no byte moves for this long is given up: the other side has vanished, and
+/// sync must not wait for the deadline of the whole. Long enough for a hub to check and store a base.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Idle connections are closed after this time, before servers and middleboxes do it silently.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 

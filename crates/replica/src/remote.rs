@@ -19,7 +19,7 @@ use crate::{
     frame::Chain,
     limits::{
         ANSWER_BYTES_MAX, BASE_BYTES_MAX, BASE_TIMEOUT, FRAME_BYTES, PULL_FRAMES_MAX,
-        REQUEST_TIMEOUT,
+        REQUEST_TIMEOUT, STALL_TIMEOUT,
     },
 };
 
@@ -180,11 +180,11 @@ impl std::fmt::Debug for Remote {
 impl Remote {
     /// The database at `base_url`, without a slash at its end; `token` is sent as a bearer token.
     #[must_use]
-    pub fn new(http: HttpClient, base_url: impl Into<String>, token: Option<String>) -> Self {
+    pub fn new(http: &HttpClient, base_url: impl Into<String>, token: Option<String>) -> Self {
         let base_url = base_url.into();
         let base_url = base_url.trim_end_matches('/').to_owned();
         Self {
-            http,
+            http: http.with_stall_timeout(STALL_TIMEOUT),
             base_url,
             token,
             headers: HeaderMap::new(),

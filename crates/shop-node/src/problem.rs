@@ -63,12 +63,12 @@ pub fn store_problem(error: &StoreError) -> Problem {
     match error {
         StoreError::Invalid(_) | StoreError::Number(_) => Problem::new(Code::Invalid, detail),
         StoreError::UnknownProduct(sku) => Problem::new(Code::Invalid, detail).hint(format!(
-            "add it: counterfoil-node catalog set products {sku} name=NAME price_mills=2550; or name a \
-             price in the line: {sku}:QTY@2.55"
+            "add it: counterfoil-node catalog set products {sku} name=NAME price=2.55; or name a price in \
+             the line: {sku}:QTY@2.55"
         )),
         StoreError::NoPrice(sku) => Problem::new(Code::Invalid, detail).hint(format!(
-            "set one: counterfoil-node catalog set products {sku} price_mills=2550 (thousandths of a \
-             pound); or name it in the line: {sku}:QTY@2.55"
+            "set one: counterfoil-node catalog set products {sku} price=2.55; or name it in the \
+             line: {sku}:QTY@2.55"
         )),
         StoreError::UnknownTable { .. } | StoreError::UnknownRow { .. } => {
             Problem::new(Code::NotFound, detail)

@@ -121,7 +121,8 @@ impl ShopStore {
         let described = self.table(table)?;
         let mut values = BTreeMap::new();
         for (column, value) in columns {
-            values.insert(column.clone(), described.convert(column, value)?);
+            let (column, value) = described.convert(column, value)?;
+            values.insert(column, value);
         }
         let id = Self::row_id(table, id);
         self.write(|writer| writer.edit(table, &id, values, now_ms, None))

@@ -4,6 +4,7 @@
 use crate::error::StoreError;
 use counterfoil_domain::Scalar;
 use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::money::parse_fixed;
 use counterfoil_migrate::{Connection, Row, SqlError, Value};
 use std::collections::BTreeMap;
 
@@ -56,31 +57,59 @@ impl Table {
         names.filter(|name| *name != "revision").collect()
     }
 
-    /// Converts the value of an edit to the column's type.
+    /// The column that an edit means and the value in its type. An amount may also be named without
+    /// its unit and typed as a decimal number: `price=2.55` sets `price_mills` to 2550.
     pub(crate) fn convert(
         &self,
         column: &str,
         value: &serde_json::Value,
+    ) -> Result<(String, Scalar), StoreError> {
+        let described = self.editable.iter().find(|known| known.name == column);
+        let Some(described) = described else {
+            return self.convert_amount(column, value);
+        };
+        let value = self.convert_typed(described, value)?;
+        Ok((described.name.clone(), value))
+    }
+
+    fn convert_amount(
+        &self,
+        column: &str,
+        value: &serde_json::Value,
+    ) -> Result<(String, Scalar), StoreError> {
+        let meant = AMOUNT_UNITS.iter().find_map(|(unit, decimals)| {
+            let name = format!("{column}_{unit}");
+            let known = self.editable.iter().find(|known| known.name == name)?;
+            Some((known, *decimals))
+        });
+        let Some((described, decimals)) = meant else {
+            let known: Vec<&str> = self
+                .editable
+                .iter()
+                .map(|known| known.name.as_str())
+                .collect();
+            return Err(StoreError::UnknownColumn {
+                table: self.name.clone(),
+                column: column.to_owned(),
+                known: known.join(", "),
+            });
+        };
+        let amount = match value {
+            serde_json::Value::Null => Scalar::Null,
+            serde_json::Value::String(text) => Scalar::Integer(parse_fixed(text, decimals)?),
+            other => Scalar::Integer(parse_fixed(&other.to_string(), decimals)?),
+        };
+        Ok((described.name.clone(), amount))
+    }
+
+    fn convert_typed(
+        &self,
+        described: &Column,
+        value: &serde_json::Value,
     ) -> Result<Scalar, StoreError> {
-        let described = self
-            .editable
-            .iter()
-            .find(|known| known.name == column)
-            .ok_or_else(|| {
-                let known: Vec<&str> = self
-                    .editable
-                    .iter()
-                    .map(|known| known.name.as_str())
-                    .collect();
-                StoreError::UnknownColumn {
-                    table: self.name.clone(),
-                    column: column.to_owned(),
-                    known: known.join(", "),
-                }
-            })?;
         let wrong = || StoreError::ColumnType {
             table: self.name.clone(),
-            column: column.to_owned(),
+            column: described.name.clone(),
             expected: if described.integer {
                 "a whole number"
             } else {
@@ -88,13 +117,14 @@ impl Table {
             },
             value: value.to_string(),
         };
+        let may_be_empty = described.name != DELETED;
         match (described.integer, value) {
-            (_, serde_json::Value::Null) if column != DELETED => Ok(Scalar::Null),
+            (_, serde_json::Value::Null) if may_be_empty => Ok(Scalar::Null),
             (true, serde_json::Value::Number(number)) => {
                 number.as_i64().map(Scalar::Integer).ok_or_else(wrong)
             }
             (true, serde_json::Value::Bool(flag)) => Ok(Scalar::Integer(i64::from(*flag))),
-            (true, serde_json::Value::String(text)) if text.is_empty() && column != DELETED => {
+            (true, serde_json::Value::String(text)) if text.is_empty() && may_be_empty => {
                 Ok(Scalar::Null)
             }
             (true, serde_json::Value::String(text)) => text
@@ -108,6 +138,9 @@ impl Table {
         }
     }
 }
+
+/// Units that amounts carry in their names, with the decimals of the major currency unit they count.
+const AMOUNT_UNITS: [(&str, u32); 2] = [("mills", 3), ("minor", 2)];
 
 /// Reads the tables of an attached catalog.
 pub(crate) fn describe(conn: &Connection) -> Result<BTreeMap<String, Table>, SqlError> {

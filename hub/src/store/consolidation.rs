@@ -126,7 +126,11 @@ impl Store {
             self.halt(&node, "the book is no readable database", book.now_ms)?;
             return Ok(None);
         }
-        let done = work(self, &node);
+        let done = self.begun().and_then(|begun| match begun {
+            true => work(self, &node).map(Some),
+            // Between a node's first question and its first push there is nothing to judge.
+            false => Ok(None),
+        });
         self.hub.detach("book")?;
         match done {
             Err(StoreError::Sql(error)) if error.is_corrupt() => {
@@ -134,8 +138,14 @@ impl Store {
                 self.halt(&node, "the book is damaged", book.now_ms)?;
                 Ok(None)
             }
-            done => done.map(Some),
+            done => done,
         }
+    }
+
+    /// Whether anything has arrived in the attached book.
+    fn begun(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM book.sqlite_schema)";
+        Ok(self.hub.query_value(sql, ())?)
     }
 
     /// `size` 0 puts the first entry aside instead of moving it.

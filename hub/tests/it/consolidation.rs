@@ -58,6 +58,27 @@ async fn a_push_is_consolidated_without_being_asked_for() {
 }
 
 #[tokio::test]
+async fn a_till_whose_first_push_was_cut_off_is_not_taken_for_a_damaged_one() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    // It asked where the hub stands, and got no further.
+    let path = format!("/v1/db/book/{}/info", till.id);
+    assert!(
+        client
+            .get(&path, Some(&till.token))
+            .await
+            .status
+            .is_success()
+    );
+    let status = client.settle().await;
+    assert_eq!(status.alerts, []);
+    till.sell(1);
+    till.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.receipts, 1);
+}
+
+#[tokio::test]
 async fn more_entries_than_one_batch_holds_all_arrive() {
     let hub = TestHub::start().await;
     let client = hub.client();

@@ -94,7 +94,7 @@ impl Till {
 
     pub(crate) async fn push(&self, client: &Client) -> Result<PushReport, PushError> {
         let base = format!("{}{}", client.url, book_path(self.id));
-        let remote = Remote::new(self.env.http(), &base, Some(self.token.clone()));
+        let remote = Remote::new(&self.env.http(), &base, Some(self.token.clone()));
         self.replica.push(&remote, &OpenGate, &|_| {}).await
     }
 

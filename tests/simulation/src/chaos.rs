@@ -74,6 +74,7 @@ impl Chaos {
     /// Lets a step's faults happen.
     pub(crate) fn strike(&mut self, sim: &mut Sim<'_>) -> io::Result<()> {
         self.step += 1;
+        self.finish_the_doomed(sim)?;
         self.recover(sim);
         if self.luck.below(self.plan.fault_every) == 0 {
             self.random_fault(sim)?;
@@ -91,7 +92,9 @@ impl Chaos {
     }
 
     /// Starts everything and mends every link.
-    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) -> io::Result<()> {
+        self.arm(false);
+        self.finish_the_doomed(sim)?;
         self.step = u64::MAX;
         self.recover(sim);
         for node in NODE {
@@ -100,7 +103,34 @@ impl Chaos {
         for (till, node) in TILL.into_iter().zip(NODE) {
             sim.release(till, node);
         }
+        sim.release(HUB, "office");
         self.events.note("everything is healed");
+        Ok(())
+    }
+
+    /// Whether machines may go dark at an operation on a file.
+    pub(crate) fn arm(&self, armed: bool) {
+        for disk in self.victims.iter().filter_map(|victim| victim.machine.disk.as_ref()) {
+            disk.arm(armed);
+        }
+    }
+
+    /// Crashes the machines that went dark during the last step.
+    fn finish_the_doomed(&mut self, sim: &mut Sim<'_>) -> io::Result<()> {
+        for index in 0..self.victims.len() {
+            let disk = self.victims[index].machine.disk.as_ref();
+            let Some(image) = disk.and_then(|disk| disk.take_doom()) else { continue };
+            let pause = self.luck.below(5) * self.luck.below(300) + 1;
+            self.board.saw("power cut at a file operation");
+            self.note_crash(index);
+            let victim = &mut self.victims[index];
+            victim.down_until = Some(self.step + pause);
+            self.events.note(&format!("{} went dark at a file operation", victim.host));
+            sim.crash(victim.host);
+            image.put_back()?;
+            self.lose_what_is_on_its_way(sim, index);
+        }
+        Ok(())
     }
 
     fn stage(&self, node: usize) -> Stage {
@@ -166,8 +196,8 @@ impl Chaos {
     }
 
     fn crash(&mut self, sim: &mut Sim<'_>, index: usize) -> io::Result<()> {
-        // Drawn in any case, so that switching crashes off does not change what follows.
         let pause = self.luck.below(5) * self.luck.below(300) + 1;
+        let power_cut = self.luck.below(2) == 0;
         if !self.plan.crashes || self.victims[index].down_until.is_some() {
             return Ok(());
         }
@@ -177,7 +207,31 @@ impl Chaos {
         self.events.note(&format!("{} is killed", victim.host));
         let image = Image::take(&victim.data)?;
         sim.crash(victim.host);
-        image.put_back()
+        image.put_back()?;
+        if power_cut {
+            self.lose_what_is_on_its_way(sim, index);
+        }
+        Ok(())
+    }
+
+    /// What a machine without power had sent or was about to get is gone, and nobody is told. A
+    /// killed program's last words arrive.
+    fn lose_what_is_on_its_way(&self, sim: &Sim<'_>, index: usize) {
+        self.board.saw("power cut");
+        let links: Vec<(&'static str, &'static str)> = match index.checked_sub(1) {
+            None => NODE.into_iter().map(|node| (HUB, node)).collect(),
+            Some(node) => vec![(HUB, NODE[node]), (TILL[node], NODE[node])],
+        };
+        if index == 0 {
+            sim.partition(HUB, "office");
+            sim.release(HUB, "office");
+        }
+        for ends in links {
+            if self.broken.iter().all(|link| link.ends != ends) {
+                sim.partition(ends.0, ends.1);
+                sim.release(ends.0, ends.1);
+            }
+        }
     }
 
     fn note_crash(&self, index: usize) {

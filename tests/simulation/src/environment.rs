@@ -1,9 +1,10 @@
 //! The environment of a simulated host: turmoil's network, the simulation's clock, seeded ids.
 
+use crate::disk::Disk;
 use crate::wire::{Line, Watched};
 use axum::serve::Listener;
 use counterfoil_domain::env::{Clock, Random};
-use counterfoil_replica::env::{BoxFuture, Dial, Env, Execution, Io, OsFiles};
+use counterfoil_replica::env::{BoxFuture, Dial, Env, Execution, Files, Io, OsFiles};
 use counterfoil_testkit::SeededRandom;
 use std::io;
 use std::net::SocketAddr;
@@ -77,11 +78,14 @@ pub(crate) struct Machine {
     pub(crate) clock: Arc<SkewedClock>,
     pub(crate) random: Arc<SeededRandom>,
     pub(crate) line: Arc<Line>,
+    /// People have none that matters.
+    pub(crate) disk: Option<Arc<Disk>>,
 }
 
 impl Machine {
     pub(crate) fn new(time: &Arc<WorldTime>, skew_ms: i64, seed: u64) -> Self {
         Self {
+            disk: None,
             clock: Arc::new(SkewedClock::new(Arc::clone(time), skew_ms)),
             random: Arc::new(SeededRandom::new(seed)),
             line: Arc::default(),
@@ -91,10 +95,14 @@ impl Machine {
     /// The environment handed to the real code.
     pub(crate) fn env(&self) -> Env {
         let random: Arc<dyn Random> = Arc::clone(&self.random) as Arc<dyn Random>;
+        let files: Arc<dyn Files> = match &self.disk {
+            Some(disk) => Arc::clone(disk) as Arc<dyn Files>,
+            None => Arc::new(OsFiles),
+        };
         Env {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             random,
-            files: Arc::new(OsFiles),
+            files,
             dial: Arc::new(SimulatedDial { line: Arc::clone(&self.line) }),
             execution: Execution::Inline,
         }

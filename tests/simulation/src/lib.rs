@@ -6,6 +6,7 @@
 
 mod chaos;
 mod checks;
+mod disk;
 mod environment;
 mod events;
 mod files;

@@ -2,13 +2,14 @@
 
 use crate::chaos::{Chaos, HUB, NODE, TILL, Victim};
 use crate::checks::{self, Guarantee, Violation};
+use crate::disk::Disk;
 use crate::environment::{Machine, WorldTime};
 use crate::events::Events;
 use crate::files::Scratch;
 use crate::fingerprint;
 use crate::hosts;
 use crate::office::Office;
-use crate::plan::{NODES, Plan};
+use crate::plan::Plan;
 use crate::record::{Board, SharedBoard, Sometimes};
 use crate::sabotage::{self, Sabotage};
 use crate::till::Till;
@@ -151,7 +152,9 @@ impl<'w> World<'w> {
             .enable_random_order()
             .build();
         let mut victims = Vec::new();
-        let machine = Machine::new(time, 0, plan.seed ^ 0x0068_7562);
+        let seed = plan.seed ^ 0x0068_7562;
+        let disk = Disk::new(HUB, [&NODE[..], &["office"]].concat(), folder.join(HUB), seed ^ 1);
+        let machine = Machine { disk: Some(Arc::new(disk)), ..Machine::new(time, 0, seed) };
         let victim = Victim::new(HUB, folder.join(HUB), machine);
         let (data, machine, hub_plan) =
             (victim.data.clone(), victim.machine.clone(), plan.clone());
@@ -159,7 +162,9 @@ impl<'w> World<'w> {
         victims.push(victim);
         for (index, host) in NODE.into_iter().enumerate() {
             let seed = plan.seed ^ 0x6e6f_6465 ^ ((index as u64 + 1) << 40);
+            let disk = Disk::new(host, vec![HUB, TILL[index]], folder.join(host), seed ^ 1);
             let machine = Machine::new(time, plan.skew_ms[index], seed);
+            let machine = Machine { disk: Some(Arc::new(disk)), ..machine };
             let victim = Victim::new(host, folder.join(host), machine);
             let (data, machine, plan) =
                 (victim.data.clone(), victim.machine.clone(), plan.clone());
@@ -189,6 +194,7 @@ impl<'w> World<'w> {
     /// The inner error says which side did not live up to it.
     fn trade_and_settle(&mut self) -> anyhow::Result<Result<(), String>> {
         self.board.trading.set(true);
+        self.chaos.arm(self.plan.crashes);
         while self.sim.elapsed() < self.plan.trade {
             self.chaos.strike(&mut self.sim).context("a crash cannot be simulated")?;
             if let Err(text) = self.step() {
@@ -196,7 +202,7 @@ impl<'w> World<'w> {
             }
         }
         self.board.trading.set(false);
-        self.chaos.heal(&mut self.sim);
+        self.chaos.heal(&mut self.sim).context("a crash cannot be simulated")?;
         // The first agreement may rest on what was said before the last answer; the second cannot.
         for _ in 0..2 {
             self.forget_reports();

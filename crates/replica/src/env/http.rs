@@ -100,6 +100,7 @@ pub enum HttpError {
 #[derive(Clone)]
 pub struct HttpClient {
     client: Client<DialConnector, Full<Bytes>>,
+    dial: Arc<dyn Dial>,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -112,12 +113,27 @@ impl HttpClient {
     /// A client that connects through `dial`.
     #[must_use]
     pub fn new(dial: Arc<dyn Dial>) -> Self {
+        Self::build(dial, None)
+    }
+
+    /// The same client, but a connection on which nothing moves for this long is given up. For
+    /// transfers that may take long, and whose other side may vanish without a word.
+    #[must_use]
+    pub fn with_stall_timeout(&self, limit: Duration) -> Self {
+        Self::build(Arc::clone(&self.dial), Some(limit))
+    }
+
+    fn build(dial: Arc<dyn Dial>, stall: Option<Duration>) -> Self {
+        let connector = DialConnector {
+            dial: Arc::clone(&dial),
+            stall,
+        };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(HTTP_IDLE_TIMEOUT)
             .pool_max_idle_per_host(HTTP_IDLE_CONNECTIONS_MAX)
-            .build(DialConnector { dial });
-        Self { client }
+            .build(connector);
+        Self { client, dial }
     }
 
     /// Sends one request and reads the whole answer, whatever its status.
@@ -196,6 +212,7 @@ impl HttpClient {
 #[derive(Clone)]
 struct DialConnector {
     dial: Arc<dyn Dial>,
+    stall: Option<Duration>,
 }
 
 impl tower::Service<Uri> for DialConnector {
@@ -212,9 +229,15 @@ impl tower::Service<Uri> for DialConnector {
         // An IPv6 address stands in brackets in an address, and without them in a dial.
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let stream = self.dial.dial(host, uri.port_u16().unwrap_or(80));
+        let stall = self.stall;
         Box::pin(async move {
+            let stream = match stall {
+                Some(limit) => tokio::time::timeout(limit, stream).await??,
+                None => stream.await?,
+            };
             Ok(DialStream {
-                io: TokioIo::new(stream.await?),
+                io: TokioIo::new(stream),
+                stall: stall.map(|limit| (limit, Box::pin(tokio::time::sleep(limit)))),
             })
         })
     }
@@ -222,6 +245,29 @@ impl tower::Service<Uri> for DialConnector {
 
 struct DialStream {
     io: TokioIo<Box<dyn Io>>,
+    /// How long nothing may move, and when that time is over.
+    stall: Option<(Duration, Pin<Box<tokio::time::Sleep>>)>,
+}
+
+impl DialStream {
+    /// Passes the result on; one that is not there in time is an error.
+    fn watched<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Some((limit, over)) = &mut self.stall else {
+            return result;
+        };
+        if result.is_ready() {
+            over.as_mut().reset(tokio::time::Instant::now() + *limit);
+            return result;
+        }
+        over.as_mut().poll(context).map(|()| {
+            let text = format!("nothing moved on the connection for {limit:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
+    }
 }
 
 impl Connection for DialStream {
@@ -236,7 +282,8 @@ impl Read for DialStream {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        self.watched(context, read)
     }
 }
 
@@ -246,7 +293,8 @@ impl Write for DialStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let written = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.watched(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -370,7 +370,7 @@ async fn no_hub_is_offline_and_not_success() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let remote = Remote::new(env().http(), url, None);
+    let remote = Remote::new(&env().http(), url, None);
     let error = shop
         .book
         .push(&remote, &OpenGate, &|_| {})

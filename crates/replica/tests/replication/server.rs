@@ -68,7 +68,7 @@ impl Hub {
     }
 
     pub(crate) fn remote(&self) -> Remote {
-        Remote::new(env().http(), self.url(), Some("token".to_owned()))
+        Remote::new(&env().http(), self.url(), Some("token".to_owned()))
     }
 
     pub(crate) fn url(&self) -> &str {

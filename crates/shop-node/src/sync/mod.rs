@@ -311,7 +311,7 @@ impl<'n> HubLink<'n> {
 
     fn remote(&self, path: &str) -> Remote {
         let url = format!("{}{path}", self.url);
-        let remote = Remote::new(self.node.inner.env.http(), url, Some(self.token.clone()));
+        let remote = Remote::new(&self.node.inner.env.http(), url, Some(self.token.clone()));
         remote.with_header(SCHEMA_HEADER, &self.node.inner.schemas.to_header())
     }
 

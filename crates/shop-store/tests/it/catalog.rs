@@ -117,6 +117,27 @@ fn an_edit_that_changes_nothing_is_not_recorded() {
 }
 
 #[test]
+fn an_amount_may_be_typed_as_people_write_it() {
+    let mut till = Till::new("amount");
+    let price = columns(&[("price", json!("2.555"))]);
+    till.store()
+        .catalog_set("products", "tea", &price, NOW_MS)
+        .expect("set");
+    let row = till.store().catalog_get("products", "TEA").expect("there");
+    assert_eq!(row.columns["price_mills"], json!(2555));
+    let limit = columns(&[("credit_limit", json!(20))]);
+    till.store()
+        .catalog_set("customers", "ann", &limit, NOW_MS)
+        .expect("set");
+    let row = till.store().catalog_get("customers", "ann").expect("there");
+    assert_eq!(row.columns["credit_limit_minor"], json!(2000));
+    let wrong =
+        till.store()
+            .catalog_set("products", "tea", &columns(&[("price", json!("2,5"))]), 1);
+    assert!(matches!(wrong, Err(StoreError::Number(_))));
+}
+
+#[test]
 fn wrong_names_and_types_are_refused_with_what_there_is() {
     let mut till = Till::new("wrong");
     let mut refuse = |table: &str, pair: (&str, Value)| {

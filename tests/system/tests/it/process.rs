@@ -22,7 +22,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn of(output: Output) -> Self {
+    fn of(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -33,7 +33,9 @@ impl Done {
     /// The document that a successful command printed.
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{self:?}");
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+        let document = serde_json::from_str(&self.stdout);
+        assert!(document.is_ok(), "{self:?}");
+        document.unwrap_or_default()
     }
 
     /// Asserts success where the output does not matter.
@@ -62,7 +64,7 @@ pub(crate) fn command(program: &str, data: &Path, arguments: &[&str]) -> Command
 
 pub(crate) fn run(program: &str, data: &Path, arguments: &[&str]) -> Done {
     Done::of(
-        command(program, data, arguments)
+        &command(program, data, arguments)
             .output()
             .expect("the program starts"),
     )

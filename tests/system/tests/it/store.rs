@@ -42,19 +42,19 @@ pub(crate) fn assert_whole(book: &Path) {
 /// The ids of all receipts of a book, as text.
 pub(crate) fn receipt_ids(book: &Path) -> BTreeSet<String> {
     let sql = "SELECT j.id FROM receipt JOIN journal j USING (seq)";
-    hyphenated(column(book, sql))
+    let rows: Vec<Vec<u8>> = column(book, sql);
+    hyphenated(&rows)
 }
 
 /// The ids of all receipts that a hub has consolidated, as text; each once.
 pub(crate) fn hub_receipt_ids(hub_data: &Path) -> BTreeSet<String> {
     let rows: Vec<Vec<u8>> = column(&hub_data.join("hub.db"), "SELECT id FROM receipt");
-    let count = rows.len();
-    let ids = hyphenated(rows);
-    assert_eq!(ids.len(), count, "no receipt is consolidated twice");
+    let ids = hyphenated(&rows);
+    assert_eq!(ids.len(), rows.len(), "no receipt is consolidated twice");
     ids
 }
 
-fn hyphenated(rows: Vec<Vec<u8>>) -> BTreeSet<String> {
+fn hyphenated(rows: &[Vec<u8>]) -> BTreeSet<String> {
     let id = |bytes: &Vec<u8>| uuid::Uuid::from_slice(bytes).expect("an id").to_string();
     rows.iter().map(id).collect()
 }
