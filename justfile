@@ -37,6 +37,7 @@ demo *options:
 # The measurements behind docs/performance.md.
 bench:
     cargo bench --package counterfoil-shop-store --locked
+    cargo bench --package system-tests --locked
 
 # Licences, bans and sources once more, with cargo-deny.
 deny:

@@ -1,6 +1,6 @@
 //! The databases that travel, each used by one request at a time.
 //!
-//! An open [`Copy`] is also what keeps SQLite from folding a WAL away when another connection of
+//! An open [`struct@Copy`] is also what keeps SQLite from folding a WAL away when another connection of
 //! the hub closes: whoever attaches a book holds its guard.
 
 use crate::limits::COPIES_OPEN_MAX;

@@ -38,13 +38,13 @@ CREATE TABLE node (
     book_schema      INTEGER,
     catalog_schema   INTEGER,
     schema_ms        INTEGER,              -- when the schema versions were recorded
-    catalog_revision INTEGER,              -- what it has pulled [L6]
+    catalog_revision INTEGER,              -- what it has pulled (L6)
     clock_offset_ms  INTEGER,              -- its clock minus the hub's
     halted           TEXT,                 -- why its book is not consolidated any further
     UNIQUE (shop, lane)
 ) STRICT;
 
--- How far a node's journal is consolidated, by priority [T4], with the chain value found there.
+-- How far a node's journal is consolidated, by priority (T4), with the chain value found there.
 CREATE TABLE watermark (
     node     INTEGER NOT NULL REFERENCES node (number),
     priority INTEGER NOT NULL,
@@ -110,7 +110,7 @@ CREATE TABLE document (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX document_by_id ON document (id);
 
--- Every version that a catalog field ever had [X2]; the merge decides over these rows.
+-- Every version that a catalog field ever had (X2); the merge decides over these rows.
 CREATE TABLE field_version (
     table_name  TEXT    NOT NULL,
     row_id      TEXT    NOT NULL,
@@ -155,7 +155,7 @@ CREATE TABLE publish_queue (
     PRIMARY KEY (table_name, row_id)
 ) STRICT, WITHOUT ROWID;
 
--- A record that broke a rule stepped aside; everything behind it went on [X4].
+-- A record that broke a rule stepped aside; everything behind it went on (X4).
 CREATE TABLE quarantine (
     node     INTEGER NOT NULL,
     seq      INTEGER NOT NULL,

@@ -14,7 +14,7 @@ CREATE TABLE watermark (
     at_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What the shopkeeper sees happen [T8]; pruned to the newest entries.
+-- What the shopkeeper sees happen (T8); pruned to the newest entries.
 CREATE TABLE sync_log (
     entry   INTEGER PRIMARY KEY,
     at_ms   INTEGER NOT NULL,

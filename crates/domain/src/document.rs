@@ -77,7 +77,7 @@ impl Topic {
         }
     }
 
-    /// How urgent the topic is for the hub [T4].
+    /// How urgent the topic is for the hub (T4).
     pub const fn priority(self) -> Priority {
         match self {
             Self::Activation => Priority::Critical,

@@ -8,7 +8,7 @@ use crate::hlc::Hlc;
 use crate::ids::DocumentId;
 use serde::{Deserialize, Serialize};
 
-/// How urgent an entry is for the hub; lower goes first [T4].
+/// How urgent an entry is for the hub; lower goes first (T4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {

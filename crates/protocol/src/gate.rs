@@ -1,4 +1,4 @@
-//! The schema gate [L4]: who may sync what, decided from two pairs of numbers.
+//! The schema gate (L4): who may sync what, decided from two pairs of numbers.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ impl Schemas {
 pub enum Gate {
     /// Sales go up, the catalog comes down.
     Open,
-    /// The node is older: its sales still go up, the catalog waits for the update [X5].
+    /// The node is older: its sales still go up, the catalog waits for the update (X5).
     UpdateRequired,
 }
 

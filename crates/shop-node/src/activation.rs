@@ -1,4 +1,4 @@
-//! From trial to a shop [T2]: the only step that waits for the network. Every attempt sends the same
+//! From trial to a shop (T2): the only step that waits for the network. Every attempt sends the same
 //! request; the node's token is made and kept before the first one and never travels, only its
 //! hash does.
 

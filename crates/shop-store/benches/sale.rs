@@ -8,11 +8,7 @@
     reason = "a benchmark reads the real clock"
 )]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a benchmark may stop"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark may stop")]
 #![expect(clippy::float_arithmetic, reason = "a ratio is for people")]
 
 use counterfoil_migrate::{Connection, Kind, open_and_migrate, params};
@@ -88,7 +84,7 @@ fn row(name: &str, median: Duration, p99: Duration) {
 
 fn figures(times: &mut [Duration]) -> (Duration, Duration) {
     times.sort_unstable();
-    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    let at = |percent: usize| times[(times.len() * percent).div_euclid(100).min(times.len() - 1)];
     (at(50), at(99))
 }
 

@@ -207,7 +207,7 @@ impl ShopStore {
             .query_value("SELECT revision FROM catalog.catalog_state", ())?)
     }
 
-    /// Rows that others changed after a revision; this shop's own edits do not count [L2].
+    /// Rows that others changed after a revision; this shop's own edits do not count (L2).
     ///
     /// # Errors
     /// [`StoreError::Sql`].

@@ -136,7 +136,7 @@ impl ShopStore {
         })?)
     }
 
-    /// Sales and refunds, newest first [L11].
+    /// Sales and refunds, newest first (L11).
     ///
     /// # Errors
     /// [`StoreError::Sql`].

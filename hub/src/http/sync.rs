@@ -70,7 +70,7 @@ async fn book(hub: &Hub, node: &AuthedNode, segments: &Segments) -> Result<Held,
     Ok(hub.copies.book(id).await?)
 }
 
-/// Holds the catalog back from a node that cannot read it [L4]; a stock client does not say.
+/// Holds the catalog back from a node that cannot read it (L4); a stock client does not say.
 async fn catalog(hub: &Hub, caller: &AuthedNode, headers: &HeaderMap) -> Result<Held, ApiError> {
     let stated = headers
         .get(SCHEMA_HEADER)

@@ -66,7 +66,7 @@ pub struct ActivateAnswer {
 pub struct HelloRequest {
     /// What the node can read and write.
     pub schemas: Schemas,
-    /// Catalog revision the node holds [L6].
+    /// Catalog revision the node holds (L6).
     pub catalog_revision: i64,
     /// The node's wall clock, milliseconds since the Unix epoch.
     pub now_ms: i64,

@@ -200,7 +200,7 @@ pub struct HubMoved {
     pub url: String,
 }
 
-/// The node at a glance [E5].
+/// The node at a glance (E5).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// The node.
@@ -257,7 +257,7 @@ pub struct NodeStatus {
     pub version: String,
 }
 
-/// An entry of the queue [E1]: what the hub has not consolidated yet, and how far it is.
+/// An entry of the queue (E1): what the hub has not consolidated yet, and how far it is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct QueueRow {
     /// Position in the journal.
@@ -278,7 +278,7 @@ pub struct QueueRow {
     pub last_error: Option<String>,
 }
 
-/// A line of the sync log [T8].
+/// A line of the sync log (T8).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogRow {
     /// When, milliseconds since the Unix epoch.
@@ -308,13 +308,13 @@ pub struct SyncReport {
     pub hub_consolidated_seq: i64,
     /// Catalog revision held now.
     pub catalog_revision: i64,
-    /// Rows changed by other shops or the hub in this run; own edits do not count [L2].
+    /// Rows changed by other shops or the hub in this run; own edits do not count (L2).
     pub changes_from_others: i64,
     /// The catalog waits for an update of this node.
     pub update_required: bool,
 }
 
-/// A sale or refund in a list [L11].
+/// A sale or refund in a list (L11).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReceiptRow {
     /// Id of the document.

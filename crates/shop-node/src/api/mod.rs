@@ -1,4 +1,4 @@
-//! The local API [E3]: everything the command line does, for tills and programs on this machine.
+//! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
 //! `documents` records, `catalog` reads and edits, `control` shows and steers.
 

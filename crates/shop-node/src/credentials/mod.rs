@@ -1,4 +1,4 @@
-//! Where the hub's token is kept [L9]: handed in by the environment, else the operating system's keyring
+//! Where the hub's token is kept (L9): handed in by the environment, else the operating system's keyring
 //! if it passes a test, else a file that only this user can read.
 
 mod file;

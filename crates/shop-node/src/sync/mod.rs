@@ -383,7 +383,7 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
 }
 
 impl Node {
-    /// Something was recorded: a sale asks for a sync at once, the rest after a moment [T4].
+    /// Something was recorded: a sale asks for a sync at once, the rest after a moment (T4).
     pub(crate) fn recorded(&self, priority: Priority) {
         match priority {
             Priority::Critical | Priority::High => self.inner.urgent.notify_one(),
