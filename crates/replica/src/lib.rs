@@ -1,6 +1,6 @@
 //! libSQL WAL frames, the push and pull client, the hub's copy of a database.
 //!
-//! Read `DESIGN.md` first. [`Copy`] is the hub's side, [`BookReplica`] and [`CatalogReplica`] are the
+//! Read `DESIGN.md` first. [`struct@Copy`] is the hub's side, [`BookReplica`] and [`CatalogReplica`] are the
 //! node's; [`env`](mod@env) is what the outside world supplies. This crate has the workspace's only
 //! unsafe code: `wal/raw.rs` and `vfs.rs`.
 

@@ -206,7 +206,7 @@ impl Till {
             sku: self.sku(),
             quantity: ["1", "2", "3", "0.375"][self.pick(4)].to_owned(),
             // Without a price the catalog must know one; an unknown product is then refused.
-            unit_price: (self.luck.below(4) > 0)
+            unit_price: (self.luck.below(20) > 0)
                 .then(|| format!("{}.{:02}", self.luck.below(40), self.luck.below(100))),
             description: Some("Thé \"Lapsang\" ☕".to_owned()),
         };

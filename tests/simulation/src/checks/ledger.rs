@@ -261,12 +261,14 @@ fn copy_is_the_book(node: &NodeEvidence, judgement: &mut Judgement) -> anyhow::R
     Ok(())
 }
 
+/// All a fault may cost is time: nothing steps aside, and no operator is called.
 fn nothing_in_quarantine(evidence: &Evidence, judgement: &mut Judgement) -> anyhow::Result<()> {
     let sql = "SELECT reason FROM quarantine
-               UNION ALL SELECT halted FROM node WHERE halted IS NOT NULL";
+               UNION ALL SELECT halted FROM node WHERE halted IS NOT NULL
+               UNION ALL SELECT kind || ': ' || detail FROM alert";
     let reasons = evidence.hub.query_map(sql, (), |row| row.get::<String>(0))?;
     judgement.require(Guarantee::Alive, reasons.is_empty(), || {
-        format!("the hub put aside or stopped: {}", reasons.join("; "))
+        format!("the hub put aside, stopped or raised an alarm: {}", reasons.join("; "))
     });
     Ok(())
 }
