@@ -213,6 +213,11 @@ pub struct Receipt {
 /// Most lines on one receipt: far above any real one, low enough for one transaction.
 pub const RECEIPT_LINES_MAX: usize = 10_000;
 
+/// Largest amount of a line, an expense or any other sum that a person types, either way, in minor
+/// units: a hundred thousand million pounds. Above it a number is a slip of the keyboard; below it
+/// 900,000 of them still add up in 64 bits.
+pub const AMOUNT_MINOR_MAX: i64 = 10_000_000_000_000;
+
 /// Stock that came, went or was written off without a sale.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StockMovement {
@@ -413,6 +418,9 @@ pub enum InvalidDocument {
         /// The stated total.
         total: i64,
     },
+    /// An amount beyond [`AMOUNT_MINOR_MAX`].
+    #[error("{0} is too large to be true")]
+    TooLarge(&'static str),
     /// A field that must not be empty.
     #[error("{0} must not be empty")]
     Empty(&'static str),
@@ -440,6 +448,13 @@ fn require(text: &str, field: &'static str) -> Result<(), InvalidDocument> {
     }
 }
 
+fn bound(amount_minor: i64, field: &'static str) -> Result<(), InvalidDocument> {
+    match amount_minor.checked_abs() {
+        Some(amount) if amount <= AMOUNT_MINOR_MAX => Ok(()),
+        _ => Err(InvalidDocument::TooLarge(field)),
+    }
+}
+
 fn sum(amounts: impl Iterator<Item = i64>) -> Result<i64, MoneyError> {
     amounts.into_iter().try_fold(0_i64, |sum, amount| {
         sum.checked_add(amount).ok_or(MoneyError::Overflow)
@@ -460,6 +475,7 @@ fn check_lines(lines: &[Line], total_minor: i64) -> Result<(), InvalidDocument> 
             });
         }
         let computed = line_amount(line.quantity, line.unit_price)?;
+        bound(computed, "the amount of a line")?;
         if computed != line.amount_minor {
             return Err(InvalidDocument::LineAmount {
                 line: position,
@@ -470,6 +486,7 @@ fn check_lines(lines: &[Line], total_minor: i64) -> Result<(), InvalidDocument> 
         }
     }
     let lines_minor = sum(lines.iter().map(|line| line.amount_minor))?;
+    bound(lines_minor, "the total")?;
     if lines_minor != total_minor {
         return Err(InvalidDocument::Total {
             lines: lines_minor,
@@ -552,13 +569,18 @@ impl Document {
         match self {
             Self::Sale(receipt) => receipt.check(false),
             Self::Refund(receipt) => receipt.check(true),
-            Self::LedgerEntry(entry) => require(&entry.customer, "the customer"),
+            Self::LedgerEntry(entry) => {
+                bound(entry.amount_minor, "the amount")?;
+                require(&entry.customer, "the customer")
+            }
             Self::AdvanceOrder(order) => {
                 require(&order.customer, "the customer")?;
+                bound(order.deposit_minor, "the deposit")?;
                 check_lines(&order.lines, order.total_minor)
             }
             Self::Expense(expense) => {
                 require(&expense.category, "the category of an expense")?;
+                bound(expense.amount_minor, "the amount of an expense")?;
                 if expense.amount_minor <= 0 {
                     return Err(InvalidDocument::NotPositive("the amount of an expense"));
                 }
@@ -582,7 +604,8 @@ impl Document {
                 }
                 Ok(())
             }
-            Self::Activation(_) | Self::CashSession(_) => Ok(()),
+            Self::CashSession(session) => bound(session.counted_minor, "the counted amount"),
+            Self::Activation(_) => Ok(()),
         }
     }
 }

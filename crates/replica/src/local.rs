@@ -191,6 +191,12 @@ impl Local {
         Ok(())
     }
 
+    /// Stores the record as it is, over one whose storing failed and may have had an effect.
+    pub(crate) fn store_record(&self) -> Result<(), LocalError> {
+        let path = swap::record_path(&self.path);
+        Ok(self.record.store(&*self.files, &path)?)
+    }
+
     /// Rolling checksum after a local frame, by the mapping given.
     pub(crate) fn chain_at(&mut self, mapping: &Mapping, frame: u64) -> Result<Chain, LocalError> {
         self.wal()?;

@@ -1,25 +1,32 @@
 //! Pulls the catalog from the hub into an embedded replica.
 //!
 //! The hub's word is the truth: whenever the local file does not continue it, a fresh one is
-//! downloaded beside and swapped in. The node's connections read all the while.
+//! downloaded beside, brought up to the hub's last frame and swapped in. The node's connections read
+//! all the while, and never an older catalog than before.
+
+mod catalog;
+mod staged;
 
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use self::catalog::{
+    Catalog, Plan, begin_swap, checkpoint, complete_swap, fold, insert, insert_staged, plan, stage,
+    staged_at, state_at,
+};
 use crate::{
     Retry,
     copy::wal_bytes,
     env::{Execution, Files},
-    frame::{Chain, whole_transactions_bytes},
+    frame::{Chain, frames, whole_transactions_bytes},
     gate::{Gate, GateClosed, GateUse, in_gate},
     limits::{REPLANS_MAX, TAIL_BYTES_MAX},
     local::{Local, LocalCheckpoint, LocalError, Writer},
-    numbering::{Mapping, Swap},
+    numbering::Mapping,
     remote::{Exported, HubInfo, Pulled, Remote, RemoteError},
     swap::{self, BaseRefusal},
-    wal::Checkpoint,
 };
 
 /// Why a pull ended early. The catalog is what it was, or a newer whole one.
@@ -76,7 +83,7 @@ pub struct PullReport {
 /// The catalog on a node. Open it before every other connection to the file and drop it after them.
 #[derive(Clone)]
 pub struct CatalogReplica {
-    local: Arc<Mutex<Local>>,
+    catalog: Arc<Mutex<Catalog>>,
     operation: Arc<tokio::sync::Mutex<()>>,
     execution: Execution,
 }
@@ -89,15 +96,9 @@ impl std::fmt::Debug for CatalogReplica {
     }
 }
 
-/// What to do about the hub's state.
-enum Plan {
-    /// Pull from the frame after this one.
-    From {
-        mapping: Mapping,
-        frame: u64,
-    },
-    Bootstrap,
-}
+/// Where pulled frames go: the catalog, the mapping they are numbered by, the first one's number
+/// at the hub, whole transactions. False when they do not follow what is there.
+type Insert = fn(&mut Catalog, &Mapping, u64, &[u8]) -> Result<bool, LocalError>;
 
 impl CatalogReplica {
     /// Opens the catalog, an empty one when there is none. Blocking.
@@ -111,7 +112,7 @@ impl CatalogReplica {
     ) -> Result<Self, LocalError> {
         let local = Local::open(path, files, Writer::Replication)?;
         Ok(Self {
-            local: Arc::new(Mutex::new(local)),
+            catalog: Arc::new(Mutex::new(Catalog::new(local))),
             operation: Arc::default(),
             execution,
         })
@@ -123,17 +124,20 @@ impl CatalogReplica {
     /// [`PullError`].
     pub async fn pull(&self, remote: &Remote, gate: &dyn Gate) -> Result<PullReport, PullError> {
         let _operation = self.operation.lock().await;
-        if self.on_local(|local| local.record.swap.is_some()).await {
+        if self
+            .on_catalog(|catalog| catalog.local.record.swap.is_some())
+            .await
+        {
             self.finish_swap(gate).await?;
         }
         let mut report = PullReport::default();
         for _ in 0..REPLANS_MAX {
             let info = remote.info().await?;
             let hub = info.clone();
-            match self.on_local(move |local| plan(local, &hub)).await? {
+            match self.on_catalog(move |catalog| plan(catalog, &hub)).await? {
                 Plan::Bootstrap => self.bootstrap(remote, gate, &info, &mut report).await?,
                 Plan::From { mapping, frame } => {
-                    self.pull_frames(remote, mapping, frame, &info, &mut report)
+                    self.pull_frames(remote, insert, (mapping, frame), &info, &mut report)
                         .await?;
                     if self.is_at(&info, &mut report).await? {
                         return Ok(report);
@@ -144,23 +148,25 @@ impl CatalogReplica {
         Err(PullError::Unsettled)
     }
 
+    /// Pulls from after a frame up to what the hub described; ends early when the numbers are not
+    /// valid any more.
     async fn pull_frames(
         &self,
         remote: &Remote,
-        mapping: Mapping,
-        mut frame: u64,
+        insert: Insert,
+        (mapping, mut inserted): (Mapping, u64),
         info: &HubInfo,
         report: &mut PullReport,
     ) -> Result<(), PullError> {
+        let mut received = inserted;
         let mut held = Vec::new();
-        while frame < info.max_frame_no {
-            let (body, bytes) = match remote.pull(mapping.generation, frame + 1).await? {
+        while received < info.max_frame_no {
+            let (body, bytes) = match remote.pull(mapping.generation, received + 1).await? {
                 Pulled::Frames { body, bytes_down } => (body, bytes_down),
                 Pulled::Ended | Pulled::Gone => return Ok(()),
             };
             report.bytes_down += bytes;
-            let received = u64::try_from(crate::frame::frames(&body).len()).unwrap_or_default();
-            frame += received;
+            received += count(&body);
             held.extend_from_slice(&body);
             let rest = held.split_off(whole_transactions_bytes(&held));
             if rest.len() > TAIL_BYTES_MAX {
@@ -170,13 +176,15 @@ impl CatalogReplica {
             if whole.is_empty() {
                 continue;
             }
-            report.frames += u64::try_from(crate::frame::frames(&whole).len()).unwrap_or_default();
+            let (first, frames) = (inserted + 1, count(&whole));
             if !self
-                .on_local(move |local| insert(local, &mapping, &whole))
+                .on_catalog(move |catalog| insert(catalog, &mapping, first, &whole))
                 .await?
             {
                 return Ok(());
             }
+            inserted += frames;
+            report.frames += frames;
         }
         Ok(())
     }
@@ -184,7 +192,9 @@ impl CatalogReplica {
     /// Whether the catalog is what the hub described; otherwise it is planned again.
     async fn is_at(&self, info: &HubInfo, report: &mut PullReport) -> Result<bool, PullError> {
         let info = info.clone();
-        let at = self.on_local(move |local| state_at(local, &info)).await?;
+        let at = self
+            .on_catalog(move |catalog| state_at(&mut catalog.local, &info))
+            .await?;
         let Some((generation, frame)) = at else {
             return Ok(false);
         };
@@ -192,6 +202,7 @@ impl CatalogReplica {
         Ok(true)
     }
 
+    /// Downloads the generation's file and its frames beside the catalog and swaps them in together.
     async fn bootstrap(
         &self,
         remote: &Remote,
@@ -199,54 +210,68 @@ impl CatalogReplica {
         info: &HubInfo,
         report: &mut PullReport,
     ) -> Result<(), PullError> {
+        let hub = info.clone();
+        let staged = self
+            .on_catalog(move |catalog| staged_at(catalog, &hub))
+            .await?;
+        let staged = match staged {
+            Some(staged) => staged,
+            None => match self.download(remote, info, report).await? {
+                Some(staged) => staged,
+                None => return Ok(()),
+            },
+        };
+        self.pull_frames(remote, insert_staged, staged, info, report)
+            .await?;
+        let hub = info.clone();
+        let folded = self.on_catalog(move |catalog| fold(catalog, &hub)).await?;
+        let Some(mapping) = folded else {
+            return Ok(());
+        };
+        report.bootstrapped |= self.swap_in(gate, mapping).await?;
+        Ok(())
+    }
+
+    /// Downloads the file that the generation began with and puts it beside; `None` when a new
+    /// generation began meanwhile.
+    async fn download(
+        &self,
+        remote: &Remote,
+        info: &HubInfo,
+        report: &mut PullReport,
+    ) -> Result<Option<(Mapping, u64)>, PullError> {
         let (bytes, digest, bytes_down) = match remote.export(info.generation).await? {
             Exported::File {
                 bytes,
                 digest,
                 bytes_down,
             } => (bytes, digest, bytes_down),
-            // A new generation began meanwhile: plan again.
-            Exported::Gone => return Ok(()),
+            Exported::Gone => return Ok(None),
         };
         report.bytes_down += bytes_down;
-        let (generation, chain_start) = (info.generation, info.chain_start);
-        let mapping = self
-            .on_local(move |local| {
-                let of_bytes = Chain::of_base(&bytes);
-                swap::check_base(&bytes, digest.unwrap_or(of_bytes))?;
-                swap::stage(local.files(), local.path(), &bytes).map_err(LocalError::from)?;
-                let chain = chain_start.unwrap_or(of_bytes);
-                Ok::<_, PullError>(Mapping {
-                    generation,
-                    shift: 0,
-                    chain,
-                })
-            })
-            .await?;
-        self.swap_in(gate, mapping).await?;
-        report.bootstrapped = true;
-        Ok(())
+        let info = info.clone();
+        self.on_catalog(move |catalog| {
+            swap::check_base(&bytes, digest.unwrap_or_else(|| Chain::of_base(&bytes)))?;
+            stage(catalog, &bytes, &info).map_err(PullError::from)
+        })
+        .await
     }
 
-    async fn swap_in(&self, gate: &dyn Gate, mapping: Mapping) -> Result<(), PullError> {
-        let local = Arc::clone(&self.local);
-        in_gate(gate, GateUse::Swap, move || {
-            let mut local = local.lock().unwrap_or_else(PoisonError::into_inner);
-            let change = Swap {
-                mapping,
-                keep_suffix: None,
-            };
-            local.change_record(|record| record.swap = Some(change))?;
-            complete_swap(&mut local)
-        })
-        .await??;
-        Ok(())
+    /// False when what was folded is not there any more.
+    async fn swap_in(&self, gate: &dyn Gate, mapping: Mapping) -> Result<bool, PullError> {
+        let catalog = Arc::clone(&self.catalog);
+        let swapped = in_gate(gate, GateUse::Swap, move || {
+            let mut catalog = catalog.lock().unwrap_or_else(PoisonError::into_inner);
+            begin_swap(&mut catalog, mapping)
+        });
+        Ok(swapped.await??)
     }
 
     async fn finish_swap(&self, gate: &dyn Gate) -> Result<(), PullError> {
-        let local = Arc::clone(&self.local);
+        let catalog = Arc::clone(&self.catalog);
         in_gate(gate, GateUse::Swap, move || {
-            complete_swap(&mut local.lock().unwrap_or_else(PoisonError::into_inner))
+            let mut catalog = catalog.lock().unwrap_or_else(PoisonError::into_inner);
+            complete_swap(&mut catalog.local)
         })
         .await??;
         Ok(())
@@ -262,13 +287,15 @@ impl CatalogReplica {
         limit_bytes: u64,
     ) -> Result<LocalCheckpoint, LocalError> {
         let _operation = self.operation.lock().await;
-        let frames = self.on_local(|local| local.observe()).await?.frames;
+        let observed = self.on_catalog(|catalog| catalog.local.observe()).await?;
+        let frames = observed.frames;
         if frames == 0 || wal_bytes(frames) <= limit_bytes {
             return Ok(LocalCheckpoint::NotNeeded);
         }
-        let local = Arc::clone(&self.local);
+        let catalog = Arc::clone(&self.catalog);
         let result = in_gate(gate, GateUse::Checkpoint, move || {
-            checkpoint(&mut local.lock().unwrap_or_else(PoisonError::into_inner))
+            let mut catalog = catalog.lock().unwrap_or_else(PoisonError::into_inner);
+            checkpoint(&mut catalog.local)
         });
         match result.await {
             Ok(result) => result,
@@ -276,110 +303,18 @@ impl CatalogReplica {
         }
     }
 
-    async fn on_local<R: Send + 'static>(
+    async fn on_catalog<R: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Local) -> R + Send + 'static,
+        work: impl FnOnce(&mut Catalog) -> R + Send + 'static,
     ) -> R {
-        let local = Arc::clone(&self.local);
+        let catalog = Arc::clone(&self.catalog);
         // A panic in earlier work leaves nothing half done that the next observation would not see.
         self.execution
-            .blocking(move || work(&mut local.lock().unwrap_or_else(PoisonError::into_inner)))
+            .blocking(move || work(&mut catalog.lock().unwrap_or_else(PoisonError::into_inner)))
             .await
     }
 }
 
-/// Compares the catalog with what the hub says.
-fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError> {
-    let frames = local.observe()?.frames;
-    let Some(mut mapping) = local.record.mapping else {
-        return Ok(Plan::Bootstrap);
-    };
-    let at = |mapping: &Mapping| u64::try_from(mapping.hub_frame(frames)).ok();
-    while mapping.generation < info.generation {
-        // Frames of an ended generation are not to be had: only who has all of them goes on.
-        match info.end_of(mapping.generation) {
-            Some(end_frame) if at(&mapping) == Some(end_frame) => {
-                mapping = mapping.after_close(end_frame);
-            }
-            _ => return Ok(Plan::Bootstrap),
-        }
-    }
-    let Some(frame) = at(&mapping) else {
-        return Ok(Plan::Bootstrap);
-    };
-    if mapping.generation > info.generation || frame > info.max_frame_no {
-        return Ok(Plan::Bootstrap);
-    }
-    let expected = match frame {
-        0 => info.chain_start,
-        frame if frame == info.max_frame_no => info.chain,
-        _ => None,
-    };
-    if let Some(expected) = expected
-        && local.chain_at(&mapping, frames)? != expected
-    {
-        tracing::warn!("the catalog is not the hub's: it is downloaded again");
-        return Ok(Plan::Bootstrap);
-    }
-    local.change_record(|record| record.mapping = Some(mapping))?;
-    Ok(Plan::From { mapping, frame })
-}
-
-/// Generation and frame of the catalog, when it holds at least what the hub described and that with
-/// the same content.
-fn state_at(local: &mut Local, info: &HubInfo) -> Result<Option<(u64, u64)>, LocalError> {
-    let frames = local.observe()?.frames;
-    let Some(mapping) = local.record.mapping else {
-        return Ok(None);
-    };
-    let Ok(frame) = u64::try_from(mapping.hub_frame(frames)) else {
-        return Ok(None);
-    };
-    if mapping.generation != info.generation || frame < info.max_frame_no {
-        return Ok(None);
-    }
-    if let (Some(expected), Ok(at)) = (
-        info.chain,
-        u64::try_from(mapping.local_frame(info.max_frame_no)),
-    ) && local.chain_at(&mapping, at)? != expected
-    {
-        tracing::warn!("the catalog is not the hub's: it is downloaded again");
-        local.change_record(|record| record.mapping = None)?;
-        return Ok(None);
-    }
-    Ok(Some((mapping.generation, frame)))
-}
-
-/// Inserts whole transactions; false when the WAL is another one by now.
-fn insert(local: &mut Local, mapping: &Mapping, body: &[u8]) -> Result<bool, LocalError> {
-    let position = local.observe()?;
-    if local.record.mapping != Some(*mapping) {
-        return Ok(false);
-    }
-    local.wal()?.insert(position.frames + 1, body)?;
-    local.wal()?.sync()?;
-    // Binds the salt of a WAL that was empty.
-    local.observe()?;
-    Ok(true)
-}
-
-fn complete_swap(local: &mut Local) -> Result<(), LocalError> {
-    local.close_wal();
-    let (path, mut record) = (local.path().to_owned(), local.record.clone());
-    swap::finish(local.files(), &path, &mut record)?;
-    local.record = record;
-    local.observe()?;
-    Ok(())
-}
-
-fn checkpoint(local: &mut Local) -> Result<LocalCheckpoint, LocalError> {
-    let frames = local.observe()?.frames;
-    let next = match local.record.mapping {
-        Some(mapping) => Some(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
-        None => None,
-    };
-    match local.checkpoint(next, || Ok(()))? {
-        Checkpoint::Done => Ok(LocalCheckpoint::Done),
-        Checkpoint::Busy => Ok(LocalCheckpoint::Busy),
-    }
+fn count(body: &[u8]) -> u64 {
+    u64::try_from(frames(body).len()).unwrap_or(u64::MAX)
 }

@@ -28,7 +28,8 @@ pub(crate) fn tail_path(database: &Path) -> PathBuf {
     beside(database, "-tail")
 }
 
-fn incoming_path(database: &Path) -> PathBuf {
+/// The new file while it waits.
+pub(crate) fn incoming_path(database: &Path) -> PathBuf {
     beside(database, "-incoming")
 }
 
@@ -68,10 +69,33 @@ pub(crate) fn check_base(bytes: &[u8], digest: Chain) -> Result<(), BaseRefusal>
 /// Stores the new file beside. The record's `swap`, set afterwards, is the intent that makes it
 /// count; from then on [`finish`] completes it.
 pub(crate) fn stage(files: &dyn Files, database: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    // Of an earlier attempt; it would be mistaken for the new file's.
+    clear_incoming_wal(files, database)?;
     let incoming = incoming_path(database);
     files
         .write_atomic(&incoming, bytes)
         .map_err(failed(&incoming))
+}
+
+/// Removes what SQLite keeps beside the waiting file. Nobody may have that file open, and its WAL
+/// holds nothing that is still needed.
+pub(crate) fn clear_incoming_wal(files: &dyn Files, database: &Path) -> Result<(), RecordError> {
+    let incoming = incoming_path(database);
+    for part in ["-wal", "-shm"] {
+        let path = beside(&incoming, part);
+        files.remove_if_exists(&path).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+/// Removes a file that waits and will not be used. Nobody may have it open, no intent may name it.
+pub(crate) fn discard(files: &dyn Files, database: &Path) -> Result<(), RecordError> {
+    clear_incoming_wal(files, database)?;
+    let incoming = incoming_path(database);
+    files
+        .remove_if_exists(&incoming)
+        .map_err(failed(&incoming))?;
+    Ok(())
 }
 
 /// Completes a swap that was begun; does nothing when none was.

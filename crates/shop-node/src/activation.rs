@@ -2,15 +2,15 @@
 //! request; the node's token is made and kept before the first one and never travels, only its
 //! hash does.
 
-use crate::credentials::token_hash;
+use crate::credentials::{CredentialError, token_hash};
 use crate::node::Node;
 use crate::problem::chain;
-use crate::sync::{Phase, SyncError, post};
+use crate::sync::{SyncError, post};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, ActivateAnswer, ActivateRequest, Admission};
 use counterfoil_protocol::wire::node::{ActivateCommand, LogRow};
-use counterfoil_shop_store::{Binding, PendingActivation, StoreError};
+use counterfoil_shop_store::PendingActivation;
 use serde_json::json;
 
 /// What a person asked for, as a request that can be repeated.
@@ -45,8 +45,13 @@ pub fn plan(command: &ActivateCommand) -> Result<PendingActivation, Problem> {
 
 pub(crate) fn clean_url(url: &str) -> Result<String, Problem> {
     let url = url.trim().trim_end_matches('/');
-    if url.starts_with("http://") || url.starts_with("https://") {
+    if url.starts_with("http://") {
         return Ok(url.to_owned());
+    }
+    if url.starts_with("https://") {
+        let text = "this version speaks plain HTTP only";
+        return Err(Problem::new(Code::BadRequest, text)
+            .hint("put a tunnel or VPN between till and hub, and give its http:// address"));
     }
     Err(
         Problem::new(Code::BadRequest, format!("`{url}` is not a hub's URL"))
@@ -54,88 +59,117 @@ pub(crate) fn clean_url(url: &str) -> Result<String, Problem> {
     )
 }
 
-/// Activates the node, or completes an activation that was cut off. A node that belongs to a shop
-/// already is told so and nothing changes, unless the hub does not take its token any more: then a
-/// join code of the same shop gives it a new one.
+/// Activates the node, or completes an activation that was cut off. The hub is asked even when the
+/// node belongs to a shop: it may have been told to give this till a new token, or may refuse the code.
 ///
 /// # Errors
 /// The hub's refusal, or that it cannot be reached; then the daemon goes on trying.
 pub async fn activate(node: &Node, pending: PendingActivation) -> Result<ActivateAnswer, Problem> {
-    let (binding, waiting) = node
-        .store(|store| -> Result<_, StoreError> {
-            Ok((store.binding().cloned(), store.pending_activation()?))
-        })
-        .await
-        .map_err(|error| crate::problem::store_problem(&error))?;
-    if let Some(binding) = binding {
-        let credentials = &node.inner.credentials;
-        let has_token = || credentials.token().map(|token| token.is_some());
-        let refused = node.state().phase == Phase::AuthRefused;
-        let lost = refused || !has_token().map_err(|error| crate::problem::internal(&error))?;
-        if waiting.is_none() && !lost {
-            return Ok(answer_of(binding));
-        }
-        if waiting.is_none() {
-            credentials
-                .forget()
-                .map_err(|error| crate::problem::internal(&error))?;
-        }
+    let _one_at_a_time = node.inner.activating.lock().await;
+    if node.is_bound().await {
+        return renew(node, &pending).await;
     }
     let stored = pending.clone();
     let begun = node
         .store(move |store| store.begin_activation(&stored))
         .await;
     begun.map_err(|error| crate::problem::store_problem(&error))?;
-    complete(node, pending).await
+    complete(node, &pending).await
 }
 
-/// Completes an activation that a kill or an outage cut off.
-pub async fn resume(node: &Node) {
+/// Goes on with an activation that a kill or an outage cut off; `None` when there is none.
+pub async fn resume(node: &Node) -> Option<Result<ActivateAnswer, Problem>> {
+    let _one_at_a_time = node.inner.activating.lock().await;
+    if node.is_bound().await {
+        return None;
+    }
     match node.store(|store| store.pending_activation()).await {
         Ok(Some(pending)) => {
-            tracing::info!(hub = %pending.hub_url, "an activation was cut off, going on with it");
-            let mut pause = std::time::Duration::from_millis(node.inner.config.backoff_first_ms);
-            let longest = std::time::Duration::from_millis(node.inner.config.backoff_last_ms);
-            while let Err(problem) = complete(node, pending.clone()).await {
-                tracing::warn!(%problem, "the activation is not complete");
-                if problem.code != Code::HubUnreachable {
-                    return;
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(longest);
+            let outcome = complete(node, &pending).await;
+            if let Err(problem) = &outcome {
+                tracing::warn!(%problem, hub = %pending.hub_url, "the activation is not complete");
             }
+            Some(outcome)
         }
-        Ok(None) => {}
-        Err(error) => tracing::error!(error = %chain(&error), "the activation cannot be read"),
+        Ok(None) => None,
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "the activation cannot be read");
+            None
+        }
     }
 }
 
-async fn complete(node: &Node, pending: PendingActivation) -> Result<ActivateAnswer, Problem> {
+/// The first activation: the node is in trial until the hub says yes.
+async fn complete(node: &Node, pending: &PendingActivation) -> Result<ActivateAnswer, Problem> {
     let token = node
         .inner
         .credentials
+        .token_or_mint(node.inner.env.random.as_ref());
+    let token = token.map_err(|error| crate::problem::internal(&error))?;
+    match request(node, pending, &token).await {
+        Ok(answer) => finish(node, pending, answer).await,
+        Err(SyncError::Refused(problem)) if problem.status < 500 => {
+            give_up(node, &problem).await;
+            Err(problem)
+        }
+        Err(error) => Err(error.problem()),
+    }
+}
+
+/// A node that belongs to a shop asks again: with the token it has and, when that is refused, with a
+/// new one that is kept beside it until the hub says yes.
+async fn renew(node: &Node, pending: &PendingActivation) -> Result<ActivateAnswer, Problem> {
+    let credentials = &node.inner.credentials;
+    let internal = |error: CredentialError| crate::problem::internal(&error);
+    if let Some(token) = credentials.token().map_err(internal)? {
+        match request(node, pending, &token).await {
+            Ok(answer) => return finish(node, pending, answer).await,
+            Err(SyncError::Refused(problem)) if problem.status < 500 => {
+                tracing::info!(%problem, "the token at hand is refused, trying a new one");
+            }
+            Err(error) => return Err(error.problem()),
+        }
+    }
+    let next = credentials.next();
+    let token = next
         .token_or_mint(node.inner.env.random.as_ref())
-        .map_err(|error| crate::problem::internal(&error))?;
+        .map_err(internal)?;
+    let answer = request(node, pending, &token)
+        .await
+        .map_err(|error| match error {
+            SyncError::Refused(problem) => problem,
+            error => error.problem(),
+        })?;
+    credentials.replace(&token).map_err(internal)?;
+    next.forget().map_err(internal)?;
+    finish(node, pending, answer).await
+}
+
+async fn request(
+    node: &Node,
+    pending: &PendingActivation,
+    token: &str,
+) -> Result<ActivateAnswer, SyncError> {
     let request = ActivateRequest {
         node: node.store(|store| store.node()).await,
-        token_hash: token_hash(&token),
+        token_hash: token_hash(token),
         admission: pending.admission.clone(),
         schemas: node.inner.schemas,
     };
-    let answer: ActivateAnswer =
-        match post(node, &pending.hub_url, ACTIVATE_PATH, None, &request).await {
-            Ok(answer) => answer,
-            Err(SyncError::Refused(problem)) if problem.status < 500 => {
-                give_up(node, &problem).await;
-                return Err(problem);
-            }
-            Err(error) => return Err(error.problem()),
-        };
-    let (bound, now_ms) = (answer.clone(), node.now_ms());
+    post(node, &pending.hub_url, ACTIVATE_PATH, None, &request).await
+}
+
+async fn finish(
+    node: &Node,
+    pending: &PendingActivation,
+    answer: ActivateAnswer,
+) -> Result<ActivateAnswer, Problem> {
+    let (bound, hub_url, now_ms) = (answer.clone(), pending.hub_url.clone(), node.now_ms());
     let finished = node
-        .store(move |store| store.finish_activation(&bound, &pending.hub_url, now_ms))
+        .store(move |store| store.finish_activation(&bound, &hub_url, now_ms))
         .await;
     finished.map_err(|error| crate::problem::store_problem(&error))?;
+    node.state().forgive();
     tracing::info!(shop = %answer.shop, lane = answer.lane, "activated");
     let detail = json!({"shop_id": answer.shop, "shop": answer.shop_name, "lane": answer.lane});
     let event = "activated".to_owned();
@@ -166,13 +200,4 @@ async fn give_up(node: &Node, problem: &Problem) {
         detail,
     })
     .await;
-}
-
-fn answer_of(binding: Binding) -> ActivateAnswer {
-    ActivateAnswer {
-        hub: binding.hub,
-        shop: binding.shop,
-        shop_name: binding.shop_name,
-        lane: binding.lane,
-    }
 }

@@ -7,13 +7,15 @@ use crate::node::{Node, NodeOptions, OpenNodeError};
 use axum::Router;
 use axum::body::Body;
 use counterfoil_protocol::problem::{Code, Problem};
-use counterfoil_replica::env::{Env, HttpRequest};
+use counterfoil_protocol::wire::node::{Address, Health};
+use counterfoil_replica::env::{Env, Files, HttpError, HttpRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt as _;
 
@@ -26,8 +28,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// Largest answer of the API.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// The daemon's file with its address, beside its lock.
-pub const ADDRESS_FILE: &str = "node.json";
+/// The file with the address of whoever serves the node, beside its lock.
+const ADDRESS_FILE: &str = "node.json";
 const LOCK_FILE: &str = "node.lock";
 
 /// A data directory that cannot be reached.
@@ -45,8 +47,8 @@ pub enum ReachError {
         #[source]
         source: std::io::Error,
     },
-    /// Somebody holds the directory and does not answer.
-    #[error("another process holds {0} and does not answer")]
+    /// Somebody holds the directory and does not let others in.
+    #[error("another process holds {0}")]
     Held(PathBuf),
     /// The settings cannot be used.
     #[error(transparent)]
@@ -86,6 +88,73 @@ pub fn lock(data: &Path) -> Result<Option<DirectoryLock>, ReachError> {
     }
 }
 
+/// Waits for the lock of a data directory while a command holds it.
+///
+/// # Errors
+/// [`ReachError::Held`] when a daemon holds it, or somebody for too long.
+pub async fn wait_for_lock(data: &Path, env: &Env) -> Result<DirectoryLock, ReachError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        if let Some(lock) = lock(data)? {
+            return Ok(lock);
+        }
+        let is_daemon = address(data, env)
+            .await
+            .is_some_and(|address| address.daemon);
+        if is_daemon || waited >= LOCK_WAIT {
+            return Err(ReachError::Held(data.to_owned()));
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+        waited += LOCK_POLL;
+    }
+}
+
+/// The address file of a node that serves its API; removed when it is dropped.
+pub struct Announcement {
+    path: PathBuf,
+    files: Arc<dyn Files>,
+}
+
+impl Announcement {
+    /// Says where the API is.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(data: &Path, files: Arc<dyn Files>, address: &Address) -> std::io::Result<Self> {
+        let path = data.join(ADDRESS_FILE);
+        files.write_atomic(&path, serde_json::json!(address).to_string().as_bytes())?;
+        Ok(Self { path, files })
+    }
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        if let Err(error) = self.files.remove_if_exists(&self.path) {
+            tracing::warn!(%error, "node.json stays behind");
+        }
+    }
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The node refused.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// The daemon went away: the request may have been carried out or not.
+    #[error("the daemon went away before it answered")]
+    Lost(#[source] HttpError),
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Problem(problem) => problem,
+            CallError::Lost(_) => Self::new(Code::Internal, crate::problem::chain(&error)),
+        }
+    }
+}
+
 /// A way to the node of a data directory.
 pub enum LocalClient {
     /// No daemon runs: the node is open in this process.
@@ -97,7 +166,7 @@ pub enum LocalClient {
         /// Keeps others out.
         lock: DirectoryLock,
     },
-    /// The daemon's API.
+    /// The API of whoever has the node open.
     Daemon {
         /// Its base URL.
         url: String,
@@ -126,8 +195,11 @@ impl LocalClient {
                     lock,
                 });
             }
-            if let Some(url) = daemon_url(data, &env).await {
-                return Ok(Self::Daemon { url, env });
+            if let Some(address) = address(data, &env).await {
+                return Ok(Self::Daemon {
+                    url: address.url,
+                    env,
+                });
             }
             if waited >= LOCK_WAIT {
                 return Err(ReachError::Held(data.to_owned()));
@@ -137,16 +209,46 @@ impl LocalClient {
         }
     }
 
+    /// For a command that takes its time: lets others in through a socket meanwhile, so that a sale
+    /// does not wait for it. Nothing to do when a daemon runs.
+    ///
+    /// # Errors
+    /// From the socket or the address file.
+    pub async fn share(&self, data: &Path) -> std::io::Result<Option<Shared>> {
+        let Self::Embedded { router, node, .. } = self else {
+            return Ok(None);
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address = Address {
+            url: format!("http://{}", listener.local_addr()?),
+            instance: node.inner.instance.clone(),
+            daemon: false,
+        };
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = axum::serve(listener, router.clone()).with_graceful_shutdown(async move {
+            // Both a message and a dropped sender mean the end.
+            stopped.await.ok();
+        });
+        let server = tokio::spawn(async move { served.await });
+        let files = Arc::clone(&node.inner.env.files);
+        let announcement = Announcement::write(data, files, &address)?;
+        Ok(Some(Shared {
+            announcement,
+            stop,
+            server,
+        }))
+    }
+
     /// One request of the API.
     ///
     /// # Errors
-    /// The problem that the API answered, or that the daemon cannot be reached.
+    /// The problem that the API answered, or that the daemon went away.
     pub async fn call<B: Serialize, A: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&B>,
-    ) -> Result<A, Problem> {
+    ) -> Result<A, CallError> {
         let unreadable = |error: serde_json::Error| Problem::new(Code::Internal, error.to_string());
         let body = match body {
             Some(body) => serde_json::to_vec(body).map_err(unreadable)?,
@@ -154,17 +256,36 @@ impl LocalClient {
         };
         let (ok, answer) = match self {
             Self::Embedded { router, .. } => in_process(router, method, path, body).await?,
-            Self::Daemon { url, env } => {
-                over_socket(env, method, format!("{url}{path}"), body).await?
-            }
+            Self::Daemon { url, env } => over_socket(env, method, format!("{url}{path}"), body)
+                .await
+                .map_err(CallError::Lost)?,
         };
         if ok {
-            return serde_json::from_slice(&answer).map_err(unreadable);
+            return Ok(serde_json::from_slice(&answer).map_err(unreadable)?);
         }
-        Err(serde_json::from_slice(&answer).unwrap_or_else(|_| {
+        let problem: Problem = serde_json::from_slice(&answer).unwrap_or_else(|_| {
             let text = String::from_utf8_lossy(&answer).into_owned();
             Problem::new(Code::Internal, format!("the node answered: {text}"))
-        }))
+        });
+        Err(problem.into())
+    }
+}
+
+/// A node that this process has open and lets others use.
+pub struct Shared {
+    announcement: Announcement,
+    stop: tokio::sync::oneshot::Sender<()>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Shared {
+    /// Lets nobody in any more, and waits until those who are in have their answers.
+    pub async fn end(self) {
+        drop(self.announcement);
+        drop(self.stop);
+        if let Ok(Err(error)) = self.server.await {
+            tracing::warn!(%error, "the socket of this command failed");
+        }
     }
 }
 
@@ -199,7 +320,7 @@ async fn over_socket(
     method: Method,
     url: String,
     body: Vec<u8>,
-) -> Result<(bool, Vec<u8>), Problem> {
+) -> Result<(bool, Vec<u8>), HttpError> {
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
@@ -213,32 +334,23 @@ async fn over_socket(
         timeout: REQUEST_TIMEOUT,
         response_bytes_max: ANSWER_BYTES_MAX,
     };
-    let response = env.http().send(request).await.map_err(|error| {
-        Problem::new(
-            Code::Internal,
-            format!("the daemon does not answer: {error}"),
-        )
-        .hint("repeat the command; with the same --id nothing is recorded twice")
-    })?;
+    let response = env.http().send(request).await?;
     Ok((response.status.is_success(), response.body.to_vec()))
 }
 
-/// Address of the daemon, if one answers.
-async fn daemon_url(data: &Path, env: &Env) -> Option<String> {
+/// Where the node's API is, if it is this node that answers there.
+async fn address(data: &Path, env: &Env) -> Option<Address> {
     let text = std::fs::read_to_string(data.join(ADDRESS_FILE)).ok()?;
-    let url = serde_json::from_str::<serde_json::Value>(&text)
-        .ok()?
-        .get("url")?
-        .as_str()?
-        .to_owned();
+    let address: Address = serde_json::from_str(&text).ok()?;
     let request = HttpRequest {
         method: Method::GET,
-        url: format!("{url}/healthz"),
+        url: format!("{}/healthz", address.url),
         headers: HeaderMap::new(),
         body: Vec::new().into(),
         timeout: Duration::from_secs(2),
         response_bytes_max: 1024,
     };
     let response = env.http().send(request).await.ok()?;
-    response.status.is_success().then_some(url)
+    let health: Health = serde_json::from_slice(&response.body).ok()?;
+    (health.instance == address.instance).then_some(address)
 }

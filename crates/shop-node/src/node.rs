@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::sync::SyncState;
+use counterfoil_domain::env::uuid_v7;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
 use counterfoil_replica::env::{BoxFuture, Env, Worker};
@@ -36,6 +37,9 @@ pub struct Node {
 }
 
 pub(crate) struct Inner {
+    /// Names this opening of the node, so that a caller can tell it from whatever else listens on an
+    /// address that was its own.
+    pub(crate) instance: String,
     pub(crate) env: Env,
     pub(crate) config: Config,
     pub(crate) schemas: Schemas,
@@ -51,6 +55,8 @@ pub(crate) struct Inner {
     /// Somebody wants a sync now.
     pub(crate) nudge: Notify,
     pub(crate) state: Mutex<SyncState>,
+    /// Held while an activation runs: one at a time.
+    pub(crate) activating: tokio::sync::Mutex<()>,
     /// Held while a sync runs: one at a time.
     pub(crate) syncing: tokio::sync::Mutex<()>,
 }
@@ -106,7 +112,9 @@ impl Node {
             .unwrap_or_default();
         let store =
             Worker::start(env.execution, "store", store).map_err(OpenNodeError::Directory)?;
+        let instance = uuid_v7(env.clock.now_ms(), env.random.as_ref()).to_string();
         let inner = Inner {
+            instance,
             schemas: options.schemas,
             credentials,
             store,
@@ -116,6 +124,7 @@ impl Node {
             written: Notify::new(),
             nudge: Notify::new(),
             state: Mutex::new(state),
+            activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),
             config,
             env,

@@ -76,6 +76,8 @@ pub fn store_problem(error: &StoreError) -> Problem {
         StoreError::UnknownColumn { .. } | StoreError::ColumnType { .. } => {
             Problem::new(Code::Invalid, detail)
         }
+        StoreError::FutureInvoice(_) => Problem::new(Code::Invalid, detail)
+            .hint("correct the date in the file, or the clock of this till, and import again"),
         StoreError::IdTaken { .. } | StoreError::AlreadyActivated(_) => {
             Problem::new(Code::Conflict, detail)
         }

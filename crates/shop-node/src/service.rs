@@ -21,12 +21,22 @@ where
     L::Addr: std::fmt::Debug,
 {
     let router = api::router(node.clone());
-    let background = tokio::spawn(sync::run(node));
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown)
-        .await;
-    background.abort();
-    // Aborted on purpose: the task has nothing to say any more, only to let go of the node.
-    let _aborted = background.await;
-    served
+    let mut background = tokio::spawn(sync::run(node));
+    let ended = background.abort_handle();
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
+    let served = async move { server.await };
+    tokio::select! {
+        biased;
+        served = served => {
+            ended.abort();
+            // Aborted on purpose: the task has nothing to say any more, only to let go of the node.
+            let _aborted = background.await;
+            served
+        }
+        // It never ends by itself: without it the daemon would look alive and deliver nothing.
+        stopped = &mut background => {
+            let text = format!("the background sync has stopped: {stopped:?}");
+            Err(io::Error::other(text))
+        }
+    }
 }

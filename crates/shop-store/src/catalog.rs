@@ -24,22 +24,16 @@ pub struct Product {
     pub price: Option<UnitPrice>,
 }
 
-/// The columns of a [`Product`]; `?2` is the time, `?3` the shop.
-macro_rules! product_sql {
-    ($condition:literal) => {
-        concat!(
-            "SELECT p.id, coalesce(p.name, p.id), coalesce((SELECT d.price_mills FROM temp.prices d \
-             WHERE d.product = p.id AND d.deleted = 0 AND d.price_mills IS NOT NULL \
-             AND coalesce(d.valid_from_ms, 0) <= ?2 AND (d.shop IS NULL OR d.shop = ?3) \
-             ORDER BY d.shop IS NULL, coalesce(d.valid_from_ms, 0) DESC, d.id LIMIT 1), p.price_mills) \
-             FROM temp.products p WHERE p.deleted = 0 AND ",
-            $condition
-        )
-    };
-}
+const PRODUCT_BY_CODE: &str = "SELECT id, coalesce(name, id), price_mills FROM temp.products \
+                               WHERE deleted = 0 AND id = ?1";
+const PRODUCT_BY_BARCODE: &str = "SELECT id, coalesce(name, id), price_mills FROM temp.products \
+                                  WHERE deleted = 0 AND barcode = ?1 ORDER BY id LIMIT 1";
 
-const PRODUCT_BY_CODE: &str = product_sql!("p.id = ?1");
-const PRODUCT_BY_BARCODE: &str = product_sql!("p.barcode = ?1 ORDER BY p.id LIMIT 1");
+/// The product is a parameter: only so does SQLite look into the index of each arm of the overlay.
+const DATED_PRICE: &str = "SELECT price_mills FROM temp.prices WHERE product = ?1 AND deleted = 0 \
+                           AND price_mills IS NOT NULL AND coalesce(valid_from_ms, 0) <= ?2 \
+                           AND (shop IS NULL OR shop = ?3) \
+                           ORDER BY shop IS NULL, coalesce(valid_from_ms, 0) DESC, id LIMIT 1";
 
 /// The bookkeeping columns that a row shows apart.
 const SHOWN_APART: [&str; 6] = [
@@ -135,25 +129,32 @@ impl ShopStore {
     /// [`StoreError::UnknownProduct`].
     pub fn product(&self, code: &str, now_ms: i64) -> Result<Product, StoreError> {
         let sku = normalize_code(code);
-        let shop = self
-            .binding
-            .as_ref()
-            .map(|binding| binding.shop.to_string());
         let find = |sql, key: &str| {
-            self.conn
-                .query_optional(sql, params![key, now_ms, shop.as_deref()], |row| {
-                    Ok(Product {
-                        sku: row.get(0)?,
-                        name: row.get(1)?,
-                        price: row.get::<Option<i64>>(2)?.map(UnitPrice::from_mills),
-                    })
+            self.conn.query_optional(sql, [key], |row| {
+                Ok(Product {
+                    sku: row.get(0)?,
+                    name: row.get(1)?,
+                    price: row.get::<Option<i64>>(2)?.map(UnitPrice::from_mills),
                 })
+            })
         };
         let found = match find(PRODUCT_BY_CODE, &sku)? {
             Some(found) => Some(found),
             None => find(PRODUCT_BY_BARCODE, code.trim())?,
         };
-        found.ok_or(StoreError::UnknownProduct(sku))
+        let mut product = found.ok_or(StoreError::UnknownProduct(sku))?;
+        if self.has_dated_prices {
+            let shop = self
+                .binding
+                .as_ref()
+                .map(|binding| binding.shop.to_string());
+            let parameters = params![product.sku.as_str(), now_ms, shop];
+            let dated = self
+                .conn
+                .query_optional(DATED_PRICE, parameters, |row| row.get(0))?;
+            product.price = dated.map(UnitPrice::from_mills).or(product.price);
+        }
+        Ok(product)
     }
 
     /// A digest over the catalog as it came from the hub, without this node's pending edits.
@@ -272,5 +273,56 @@ impl Writer<'_> {
             now_ms,
         })
         .map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::Paths;
+    use counterfoil_testkit::{SeededRandom, TempDir};
+    use std::sync::Arc;
+
+    #[test]
+    fn look_ups_at_the_till_use_the_indexes_of_both_arms_of_the_overlay() {
+        let dir = TempDir::new("plan");
+        let paths = Paths::of(dir.path());
+        let store = ShopStore::open(&paths, 0, Arc::new(SeededRandom::new(1))).expect("opens");
+        let check = |sql: &str, indexes: [&str; 2]| {
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            let steps: Vec<String> = store
+                .conn
+                .query_map(&sql, params!["x", 0, "y"], |row| row.get(3))
+                .or_else(|_| store.conn.query_map(&sql, params!["x"], |row| row.get(3)))
+                .expect("a plan");
+            for index in indexes {
+                assert!(
+                    steps.iter().any(|step| step.contains(index)),
+                    "{index}: {steps:?}"
+                );
+            }
+            assert!(
+                !steps.iter().any(|step| step.starts_with("SCAN c")),
+                "{steps:?}"
+            );
+        };
+        check(
+            DATED_PRICE,
+            ["INDEX prices_by_product", "INDEX pending_prices_by_product"],
+        );
+        check(
+            PRODUCT_BY_BARCODE,
+            [
+                "INDEX products_by_barcode",
+                "INDEX pending_products_by_barcode",
+            ],
+        );
+        check(
+            PRODUCT_BY_CODE,
+            [
+                "SEARCH c USING PRIMARY KEY",
+                "SEARCH local.pending_products",
+            ],
+        );
     }
 }

@@ -57,15 +57,15 @@ impl ShopStore {
         Ok(seq.unwrap_or(0))
     }
 
-    /// Moves a watermark forward; it never goes back.
+    /// Takes note of how far a reader has got; backwards too, for a hub that was restored.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn advance(&mut self, reader: Reader, seq: i64, now_ms: i64) -> Result<(), StoreError> {
+    pub fn note(&mut self, reader: Reader, seq: i64, now_ms: i64) -> Result<(), StoreError> {
         self.conn.execute(
             "INSERT INTO local.watermark (reader, seq, at_ms) VALUES (?1, ?2, ?3) \
              ON CONFLICT (reader) DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms \
-             WHERE excluded.seq > seq",
+             WHERE excluded.seq <> seq",
             params![reader.name(), seq, now_ms],
         )?;
         Ok(())

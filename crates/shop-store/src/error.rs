@@ -46,7 +46,7 @@ pub enum StoreError {
         /// The id.
         id: String,
         /// What it names.
-        topic: &'static str,
+        topic: String,
     },
     /// No product of that code or barcode.
     #[error("there is no product {0}")]
@@ -92,6 +92,9 @@ pub enum StoreError {
         /// The row.
         row: String,
     },
+    /// An imported invoice is dated after tomorrow.
+    #[error("invoice {0} is dated more than a day ahead of this till's clock")]
+    FutureInvoice(String),
     /// The node belongs to another shop.
     #[error("this till belongs to shop {0} already")]
     AlreadyActivated(String),

@@ -6,10 +6,16 @@ use crate::open::ShopStore;
 use crate::record::{Entry, Writer};
 use counterfoil_domain::document::{Line, Payment, Receipt, StockMovement, Tender};
 use counterfoil_domain::edit::Scalar;
-use counterfoil_domain::{Document, Quantity, UnitPrice};
+use counterfoil_domain::money::MoneyError;
+use counterfoil_domain::{Document, Quantity, UnitPrice, line_amount};
 use counterfoil_migrate::params;
 use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportLine, ImportResult};
 use std::collections::BTreeMap;
+
+/// How far an invoice may be ahead of this till's clock, in milliseconds: a day, for time zones. Its
+/// time drives the logical clock, which never goes back: a date in a far future would win every
+/// conflict of the chain for ever.
+const AHEAD_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 
 impl ShopStore {
     /// Records a batch: all of it or nothing. An invoice that is there already is counted and left
@@ -17,7 +23,11 @@ impl ShopStore {
     ///
     /// # Errors
     /// [`StoreError`]; nothing of the batch was recorded.
-    pub fn import(&mut self, batch: &ImportBatch) -> Result<ImportResult, StoreError> {
+    pub fn import(&mut self, batch: &ImportBatch, now_ms: i64) -> Result<ImportResult, StoreError> {
+        let latest = now_ms.saturating_add(AHEAD_MS_MAX);
+        if let Some(invoice) = batch.invoices.iter().find(|invoice| invoice.at_ms > latest) {
+            return Err(StoreError::FutureInvoice(invoice.number.clone()));
+        }
         self.write(|writer| {
             let mut result = ImportResult::default();
             for invoice in &batch.invoices {
@@ -34,14 +44,22 @@ impl Writer<'_> {
         invoice: &ImportInvoice,
         result: &mut ImportResult,
     ) -> Result<(), StoreError> {
-        if self.is_imported(invoice)? {
-            result.repeated += 1;
-            return Ok(());
+        match self.imported(invoice)? {
+            Imported::Not => {}
+            Imported::Same => {
+                result.repeated += 1;
+                return Ok(());
+            }
+            Imported::Otherwise => {
+                result.repeated += 1;
+                result.different.push(invoice.number.clone());
+                return Ok(());
+            }
         }
         for line in invoice.lines.iter().chain(&invoice.adjustments) {
             self.import_product(line, invoice.at_ms, result)?;
         }
-        for line in &invoice.adjustments {
+        for (position, line) in (1_usize..).zip(&invoice.adjustments) {
             let document = Document::StockMovement(StockMovement {
                 sku: line.sku.clone(),
                 quantity: Quantity::from_milli(line.quantity_milli),
@@ -50,7 +68,7 @@ impl Writer<'_> {
                     text => text.to_owned(),
                 },
                 at_ms: invoice.at_ms,
-                external_ref: Some(movement_ref(invoice, line)),
+                external_ref: Some(format!("{}/{position}", invoice.number)),
             });
             self.append(Entry {
                 id: None,
@@ -65,17 +83,35 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn is_imported(&self, invoice: &ImportInvoice) -> Result<bool, StoreError> {
+    /// Whether the invoice is in the book, and with the same lines.
+    fn imported(&self, invoice: &ImportInvoice) -> Result<Imported, StoreError> {
         let conn = &self.store.conn;
-        let sql = "SELECT count(*) FROM receipt WHERE external_ref = ?1";
-        if conn.query_value::<i64>(sql, params![invoice.number.as_str()])? > 0 {
-            return Ok(true);
+        let number = invoice.number.as_str();
+        let receipt = conn.query_optional(
+            "SELECT total_minor, (SELECT count(*) FROM receipt_line l WHERE l.seq = r.seq) \
+             FROM receipt r WHERE external_ref = ?1",
+            params![number],
+            |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)),
+        )?;
+        let movements: i64 = conn.query_value(
+            "SELECT count(*) FROM stock_movement WHERE external_ref >= ?1 || '/' \
+             AND external_ref < ?1 || '0'",
+            params![number],
+        )?;
+        let mut total_minor = 0_i64;
+        for line in &invoice.lines {
+            let quantity = Quantity::from_milli(line.quantity_milli);
+            let amount = line_amount(quantity, UnitPrice::from_mills(line.unit_price_mills))?;
+            total_minor = total_minor
+                .checked_add(amount)
+                .ok_or(MoneyError::Overflow)?;
         }
-        let Some(line) = invoice.adjustments.first() else {
-            return Ok(false);
-        };
-        let sql = "SELECT count(*) FROM stock_movement WHERE external_ref = ?1";
-        Ok(conn.query_value::<i64>(sql, params![movement_ref(invoice, line)])? > 0)
+        let asked = (!invoice.lines.is_empty()).then_some((total_minor, count(&invoice.lines)));
+        Ok(match (receipt, movements) {
+            (None, 0) => Imported::Not,
+            found if found == (asked, count(&invoice.adjustments)) => Imported::Same,
+            _ => Imported::Otherwise,
+        })
     }
 
     fn import_receipt(
@@ -91,11 +127,14 @@ impl Writer<'_> {
             let line = Line::new(&line.sku, &line.description, quantity, price)?;
             total_minor = total_minor
                 .checked_add(line.amount_minor)
-                .ok_or(counterfoil_domain::money::MoneyError::Overflow)?;
+                .ok_or(MoneyError::Overflow)?;
             lines.push(line);
         }
         result.lines += lines.len() as u64;
-        result.total_minor += total_minor;
+        result.total_minor = result
+            .total_minor
+            .checked_add(total_minor)
+            .ok_or(MoneyError::Overflow)?;
         let receipt = Receipt {
             trial: false,
             series: String::new(),
@@ -160,6 +199,14 @@ impl Writer<'_> {
     }
 }
 
-fn movement_ref(invoice: &ImportInvoice, line: &ImportLine) -> String {
-    format!("{}/{}", invoice.number, line.file_line)
+/// Whether an invoice is in the book already.
+enum Imported {
+    Not,
+    Same,
+    /// With other lines: it was changed in the other system, or imported in part.
+    Otherwise,
+}
+
+fn count(lines: &[ImportLine]) -> i64 {
+    i64::try_from(lines.len()).unwrap_or(i64::MAX)
 }

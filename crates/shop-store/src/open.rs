@@ -56,6 +56,8 @@ pub struct ShopStore {
     pub(crate) binding: Option<Binding>,
     pub(crate) head: Head,
     pub(crate) tables: BTreeMap<String, Table>,
+    /// Whether there is any dated price to look for.
+    pub(crate) has_dated_prices: bool,
 }
 
 impl ShopStore {
@@ -95,6 +97,7 @@ impl ShopStore {
                 numbers: BTreeMap::new(),
             },
             tables: BTreeMap::new(),
+            has_dated_prices: false,
         };
         store.conn.attach(&store.paths.local, "local")?;
         store.attach_catalog()?;
@@ -155,7 +158,14 @@ impl ShopStore {
         self.conn.attach(&self.paths.catalog, "catalog")?;
         self.tables = tables::describe(&self.conn)?;
         overlay::lay(&self.conn, &self.tables)?;
-        self.catalog_changed()
+        match self.catalog_changed() {
+            // What is pending stays as it was: a till whose disk is full still opens and delivers.
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "the disk is full: pending edits are shown as they were");
+                Ok(())
+            }
+            replayed => replayed,
+        }
     }
 
     /// Lets go of the catalog so that its file can be swapped; [`Self::attach_catalog`] follows.

@@ -96,15 +96,22 @@ pub(crate) fn lay(conn: &Connection, tables: &BTreeMap<String, Table>) -> Result
                 name => format!("{name} {}", if column.integer { "INTEGER" } else { "TEXT" }),
             })
             .collect();
-        let mut script = format!(
-            "DROP TABLE IF EXISTS local.pending_{name};\n\
-             CREATE TABLE local.pending_{name} ({}) STRICT, WITHOUT ROWID;\n",
+        let definition = format!(
+            "CREATE TABLE pending_{name} ({}) STRICT, WITHOUT ROWID",
             typed.join(", ")
         );
-        for index in &table.indexes {
-            script += &format!(
-                "CREATE INDEX local.pending_{name}_by_{index} ON pending_{name} ({index});\n"
-            );
+        let sql = "SELECT sql FROM local.sqlite_schema WHERE name = ?1";
+        let known = conn.query_optional(sql, [format!("pending_{name}")], |row| row.get(0))?;
+        let mut script = String::new();
+        // Made anew only when the catalog has changed its shape: opening a till writes nothing.
+        if known.as_ref() != Some(&definition) {
+            let local = definition.replacen("pending_", "local.pending_", 1);
+            script += &format!("DROP TABLE IF EXISTS local.pending_{name};\n{local};\n");
+            for index in &table.indexes {
+                script += &format!(
+                    "CREATE INDEX local.pending_{name}_by_{index} ON pending_{name} ({index});\n"
+                );
+            }
         }
         script += &format!(
             "CREATE TEMP VIEW {name} AS SELECT {columns} FROM catalog.{name} c WHERE NOT EXISTS \
@@ -192,6 +199,9 @@ impl ShopStore {
             .query_value("SELECT hlc FROM catalog.catalog_state", ())?;
         self.head.clock.observe(Hlc::from_raw(hlc));
         let merged = self.merged_seq()?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM temp.prices)";
+        self.has_dated_prices =
+            self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
         self.conn.transaction(|tx| -> Result<(), StoreError> {
             for name in self.tables.keys() {
                 tx.execute(&format!("DELETE FROM local.pending_{name}"), ())?;

@@ -56,15 +56,19 @@ impl ShopStore {
         work: impl FnOnce(&mut Writer<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut head = self.head.clone();
-        let done = self.conn.transaction(|_| -> Result<T, StoreError> {
-            work(&mut Writer {
+        let done = self.conn.transaction(|_| -> Result<(T, bool), StoreError> {
+            let mut writer = Writer {
                 store: self,
                 head: &mut head,
-            })
+                dated_price: false,
+            };
+            let value = work(&mut writer)?;
+            Ok((value, writer.dated_price))
         });
         match done {
-            Ok(value) => {
+            Ok((value, dated_price)) => {
                 self.head = head;
+                self.has_dated_prices |= dated_price;
                 Ok(value)
             }
             Err(error) => {
@@ -80,6 +84,8 @@ impl ShopStore {
 pub(crate) struct Writer<'s> {
     pub(crate) store: &'s ShopStore,
     head: &'s mut Head,
+    /// A dated price was set: from now on sales look for one.
+    dated_price: bool,
 }
 
 impl Writer<'_> {
@@ -92,16 +98,8 @@ impl Writer<'_> {
         } = entry;
         let store = self.store;
         let trial = store.binding.is_none();
-        if let Some(id) = id
-            && let Some(known) = store.recorded(id)?
-        {
-            return match known.topic == document.topic().name() {
-                true => Ok(known),
-                false => Err(StoreError::IdTaken {
-                    id: id.to_string(),
-                    topic: topic_by_name(&known.topic),
-                }),
-            };
+        if let Some(known) = store.known(id, document.topic())? {
+            return Ok(known);
         }
         if let Document::Sale(receipt) | Document::Refund(receipt) = &mut document {
             receipt.trial = trial;
@@ -137,20 +135,13 @@ impl Writer<'_> {
         )?;
         insert(&store.conn, entry.seq, &document)?;
         if let Document::CatalogEdit(edit) = &document {
+            self.dated_price |= edit.table == "prices";
             store.keep_pending(edit, Stamp::new(entry.hlc, store.node))?;
         }
         self.head.seq = entry.seq;
         self.head.chain = chain;
         Ok(recorded(&entry, &document, trial))
     }
-}
-
-fn topic_by_name(name: &str) -> &'static str {
-    Topic::ALL
-        .into_iter()
-        .map(Topic::name)
-        .find(|known| *known == name)
-        .unwrap_or("document")
 }
 
 fn recorded(entry: &EntryHead, document: &Document, trial: bool) -> Recorded {
@@ -171,6 +162,25 @@ fn recorded(entry: &EntryHead, document: &Document, trial: bool) -> Recorded {
 }
 
 impl ShopStore {
+    /// What was recorded under the id of a request that may have been made before.
+    ///
+    /// # Errors
+    /// [`StoreError::IdTaken`] when the id names a document of another kind.
+    pub fn known(
+        &self,
+        id: Option<DocumentId>,
+        topic: Topic,
+    ) -> Result<Option<Recorded>, StoreError> {
+        let Some(id) = id else { return Ok(None) };
+        match self.recorded(id)? {
+            Some(known) if known.topic != topic.name() => Err(StoreError::IdTaken {
+                id: id.to_string(),
+                topic: known.topic,
+            }),
+            known => Ok(known),
+        }
+    }
+
     /// What was recorded under an id.
     ///
     /// # Errors

@@ -69,7 +69,23 @@ impl Table {
             return self.convert_amount(column, value);
         };
         let value = self.convert_typed(described, value)?;
+        self.check_price(&described.name, &value)?;
         Ok((described.name.clone(), value))
+    }
+
+    /// A price is never below zero: nothing could be sold at it.
+    fn check_price(&self, column: &str, value: &Scalar) -> Result<(), StoreError> {
+        match value {
+            Scalar::Integer(price) if column.starts_with("price") && *price < 0 => {
+                Err(StoreError::ColumnType {
+                    table: self.name.clone(),
+                    column: column.to_owned(),
+                    expected: "a price of zero or more",
+                    value: price.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn convert_amount(
@@ -99,6 +115,7 @@ impl Table {
             serde_json::Value::String(text) => Scalar::Integer(parse_fixed(text, decimals)?),
             other => Scalar::Integer(parse_fixed(&other.to_string(), decimals)?),
         };
+        self.check_price(&described.name, &amount)?;
         Ok((described.name.clone(), amount))
     }
 

@@ -105,6 +105,13 @@ fn refused(refusal: &Refusal) -> (&'static str, ApiError) {
                 error.hint("start the till with a new data folder"),
             )
         }
+        Refusal::TokenRevoked => {
+            let error = ApiError::new(Code::Unauthorized, "the token of this till was revoked");
+            (
+                "token_revoked",
+                error.hint("the till makes a new one when it is activated again"),
+            )
+        }
         Refusal::TokenTaken => {
             let error = ApiError::new(Code::Conflict, "another till has this token");
             let hint = "a data folder was copied; start this till with a new one";

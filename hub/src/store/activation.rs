@@ -65,6 +65,8 @@ pub(crate) enum Refusal {
     OtherShop { shop_name: String },
     /// Two nodes with one token.
     TokenTaken,
+    /// The token was revoked: the node needs a new one before its code is used up.
+    TokenRevoked,
 }
 
 struct Binding {
@@ -178,6 +180,9 @@ fn by_code(
     }
     if token_is_anothers(tx, request)? {
         return Ok(Err(Refusal::TokenTaken));
+    }
+    if binding.is_some_and(|held| held.revoked && held.token_hash == request.token_hash) {
+        return Ok(Err(Refusal::TokenRevoked));
     }
     tx.execute(
         "UPDATE join_code SET used_by = ?2, used_ms = ?3 WHERE secret_hash = ?1",

@@ -35,7 +35,12 @@ pub(crate) struct Victim {
 
 impl Victim {
     pub(crate) fn new(host: &'static str, data: PathBuf, machine: Machine) -> Self {
-        Self { host, data, machine, down_until: None }
+        Self {
+            host,
+            data,
+            machine,
+            down_until: None,
+        }
     }
 }
 
@@ -67,8 +72,17 @@ impl Chaos {
         victims: Vec<Victim>,
         tills: Vec<Arc<Line>>,
     ) -> Self {
-        let luck = SeededRandom::new(plan.seed ^ 0x6368_616f_73);
-        Self { plan, luck, board, events, victims, tills, broken: Vec::new(), step: 0 }
+        let luck = SeededRandom::new(plan.seed ^ 0x0063_6861_6f73);
+        Self {
+            plan,
+            luck,
+            board,
+            events,
+            victims,
+            tills,
+            broken: Vec::new(),
+            step: 0,
+        }
     }
 
     /// Lets a step's faults happen.
@@ -110,7 +124,11 @@ impl Chaos {
 
     /// Whether machines may go dark at an operation on a file.
     pub(crate) fn arm(&self, armed: bool) {
-        for disk in self.victims.iter().filter_map(|victim| victim.machine.disk.as_ref()) {
+        for disk in self
+            .victims
+            .iter()
+            .filter_map(|victim| victim.machine.disk.as_ref())
+        {
             disk.arm(armed);
         }
     }
@@ -119,13 +137,16 @@ impl Chaos {
     fn finish_the_doomed(&mut self, sim: &mut Sim<'_>) -> io::Result<()> {
         for index in 0..self.victims.len() {
             let disk = self.victims[index].machine.disk.as_ref();
-            let Some(image) = disk.and_then(|disk| disk.take_doom()) else { continue };
+            let Some(image) = disk.and_then(|disk| disk.take_doom()) else {
+                continue;
+            };
             let pause = self.luck.below(5) * self.luck.below(300) + 1;
             self.board.saw("power cut at a file operation");
             self.note_crash(index);
             let victim = &mut self.victims[index];
             victim.down_until = Some(self.step + pause);
-            self.events.note(&format!("{} went dark at a file operation", victim.host));
+            self.events
+                .note(&format!("{} went dark at a file operation", victim.host));
             sim.crash(victim.host);
             image.put_back()?;
             self.lose_what_is_on_its_way(sim, index);
@@ -139,7 +160,10 @@ impl Chaos {
 
     fn recover(&mut self, sim: &mut Sim<'_>) {
         for index in 0..self.victims.len() {
-            if self.victims[index].down_until.is_some_and(|until| until <= self.step) {
+            if self.victims[index]
+                .down_until
+                .is_some_and(|until| until <= self.step)
+            {
                 self.start(sim, index);
             }
         }
@@ -149,7 +173,8 @@ impl Chaos {
             .partition::<Vec<_>, _>(|link| link.until <= step);
         self.broken = broken;
         for link in mended {
-            self.events.note(&format!("link {}-{} is mended", link.ends.0, link.ends.1));
+            self.events
+                .note(&format!("link {}-{} is mended", link.ends.0, link.ends.1));
             sim.release(link.ends.0, link.ends.1);
         }
     }
@@ -161,7 +186,10 @@ impl Chaos {
         if let (Some(jump), Some(node)) = (jump, index.checked_sub(1)) {
             // A dead battery: the clock comes back up to an hour off, also backwards.
             let jump = i64::try_from(jump).unwrap_or_default() - 3_600_000;
-            victim.machine.clock.set_skew(self.plan.skew_ms[node] + jump);
+            victim
+                .machine
+                .clock
+                .set_skew(self.plan.skew_ms[node] + jump);
             self.board.saw("clock jumped at a start");
         }
         self.events.note(&format!("{} starts", victim.host));
@@ -205,13 +233,39 @@ impl Chaos {
         let victim = &mut self.victims[index];
         victim.down_until = Some(self.step + pause);
         self.events.note(&format!("{} is killed", victim.host));
-        let image = Image::take(&victim.data)?;
+        let mut image = Image::take(&victim.data)?;
         sim.crash(victim.host);
+        self.lose_a_database(&mut image, index);
         image.put_back()?;
         if power_cut {
             self.lose_what_is_on_its_way(sim, index);
         }
         Ok(())
+    }
+
+    /// A file that was damaged and thrown away: the hub's copy of a book, or what a node can have
+    /// again. The book itself and the hub's tables are what must not be lost.
+    fn lose_a_database(&self, image: &mut Image, index: usize) {
+        if !self.plan.losses || self.luck.below(6) > 0 {
+            return;
+        }
+        let folder = &self.victims[index].data;
+        let (lost, what) = if index == 0 {
+            let books = image.databases_below(&folder.join("books"));
+            let pick = self.luck.below(books.len().max(1) as u64);
+            let pick = usize::try_from(pick).unwrap_or_default();
+            (books.get(pick).cloned(), "hub lost its copy of a book")
+        } else if self.luck.below(2) == 0 {
+            (Some(folder.join("catalog.db")), "node lost its catalog")
+        } else {
+            (Some(folder.join("local.db")), "node lost its local state")
+        };
+        if let Some(lost) = lost
+            && image.lose(&lost)
+        {
+            self.events.note(&format!("{} is lost", lost.display()));
+            self.board.saw(what);
+        }
     }
 
     /// What a machine without power had sent or was about to get is gone, and nobody is told. A
@@ -240,7 +294,8 @@ impl Chaos {
             Some(node) => vec![self.stage(node)],
         };
         let hub = index == 0;
-        self.board.saw(if hub { "hub killed" } else { "node killed" });
+        self.board
+            .saw(if hub { "hub killed" } else { "node killed" });
         for stage in stages {
             let what = match (stage, hub) {
                 (Stage::Activate, true) => "hub killed during activation",
@@ -276,9 +331,17 @@ impl Chaos {
                 "is cut"
             }
         };
-        self.events.note(&format!("link {}-{} {way}", ends.0, ends.1));
-        self.broken.push(Broken { ends, until: self.step + duration });
-        self.board.saw(if ends.0 == HUB { "link to the hub cut" } else { "link to a till cut" });
+        self.events
+            .note(&format!("link {}-{} {way}", ends.0, ends.1));
+        self.broken.push(Broken {
+            ends,
+            until: self.step + duration,
+        });
+        self.board.saw(if ends.0 == HUB {
+            "link to the hub cut"
+        } else {
+            "link to a till cut"
+        });
         if let Some(node) = NODE.iter().position(|name| *name == ends.1)
             && ends.0 == HUB
         {

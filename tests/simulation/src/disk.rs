@@ -34,7 +34,14 @@ impl Disk {
         seed: u64,
     ) -> Self {
         let (luck, armed) = (SeededRandom::new(seed), AtomicBool::new(false));
-        Self { host, peers, folder, luck, armed, doom: Mutex::new(None) }
+        Self {
+            host,
+            peers,
+            folder,
+            luck,
+            armed,
+            doom: Mutex::new(None),
+        }
     }
 
     /// Whether operations may be the last one from now on.
@@ -44,13 +51,20 @@ impl Disk {
 
     /// What is left of the folder, when the lights went out.
     pub(crate) fn take_doom(&self) -> Option<Image> {
-        self.doom.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.doom
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Whether the lights go out during the operation that begins now.
     fn ends_here(&self) -> bool {
         let drawn = self.luck.below(LAST_EVERY) == 0;
-        let lit = self.doom.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        let lit = self
+            .doom
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none();
         drawn && lit && self.armed.load(Ordering::SeqCst)
     }
 

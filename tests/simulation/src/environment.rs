@@ -42,7 +42,10 @@ pub(crate) struct SkewedClock {
 
 impl SkewedClock {
     pub(crate) fn new(time: Arc<WorldTime>, skew_ms: i64) -> Self {
-        Self { time, skew_ms: AtomicI64::new(skew_ms) }
+        Self {
+            time,
+            skew_ms: AtomicI64::new(skew_ms),
+        }
     }
 
     pub(crate) fn set_skew(&self, skew_ms: i64) {
@@ -103,7 +106,9 @@ impl Machine {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             random,
             files,
-            dial: Arc::new(SimulatedDial { line: Arc::clone(&self.line) }),
+            dial: Arc::new(SimulatedDial {
+                line: Arc::clone(&self.line),
+            }),
             execution: Execution::Inline,
         }
     }

@@ -14,7 +14,10 @@ const LINES_MAX: usize = 200_000;
 
 /// Lines of the programs that tell that something rare was reached.
 const REACHED: [(&str, &str); 10] = [
-    ("an activation was cut off", "activation resumed after a crash"),
+    (
+        "an activation was cut off",
+        "activation resumed after a crash",
+    ),
     ("the whole book goes up", "base uploaded"),
     ("the book began a generation", "hub folded a book"),
     ("the catalog began a generation", "hub folded the catalog"),
@@ -56,7 +59,9 @@ impl Events {
             entered: Vec::new(),
             next_span: 1,
         };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

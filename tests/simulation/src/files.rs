@@ -17,8 +17,15 @@ impl Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::SeqCst);
         let memory = PathBuf::from("/dev/shm");
-        let below = if memory.is_dir() { memory } else { std::env::temp_dir() };
-        let name = format!("counterfoil-simulation-{seed}-{}-{number}", std::process::id());
+        let below = if memory.is_dir() {
+            memory
+        } else {
+            std::env::temp_dir()
+        };
+        let name = format!(
+            "counterfoil-simulation-{seed}-{}-{number}",
+            std::process::id()
+        );
         let path = below.join(name);
         fs::create_dir_all(&path)?;
         Ok(Self { path, kept: false })
@@ -83,7 +90,26 @@ impl Image {
                 }
             }
         }
-        Ok(Self { folder: folder.to_owned(), files })
+        Ok(Self {
+            folder: folder.to_owned(),
+            files,
+        })
+    }
+
+    /// Loses a database with everything that stands beside it; false when it is not there.
+    pub(crate) fn lose(&mut self, database: &Path) -> bool {
+        let name = database.as_os_str().to_string_lossy().into_owned();
+        let before = self.files.len();
+        self.files.retain(|(path, _)| !path.to_string_lossy().starts_with(&name));
+        self.files.len() < before
+    }
+
+    /// Databases of the image below a folder.
+    pub(crate) fn databases_below(&self, folder: &Path) -> Vec<PathBuf> {
+        let of = |path: &Path| {
+            path.starts_with(folder) && path.extension().is_some_and(|extension| extension == "db")
+        };
+        self.files.iter().map(|(path, _)| path.clone()).filter(|path| of(path)).collect()
     }
 
     /// Puts the folder back to the image. Nobody may have a file of it open.
@@ -97,8 +123,12 @@ impl Image {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
-            let private = path.parent().is_some_and(|parent| parent.ends_with("credentials"))
-                || path.extension().is_some_and(|extension| extension == "token");
+            let private = path
+                .parent()
+                .is_some_and(|parent| parent.ends_with("credentials"))
+                || path
+                    .extension()
+                    .is_some_and(|extension| extension == "token");
             fs::write(&path, content)?;
             if private {
                 only_for_owner(&path)?;

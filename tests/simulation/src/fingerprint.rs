@@ -10,7 +10,11 @@ pub(crate) fn of_databases(folder: &Path) -> io::Result<(String, usize)> {
     let mut hasher = blake3::Hasher::new();
     let mut count = 0;
     for path in files_below(folder)? {
-        let relative = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+        let relative = path
+            .strip_prefix(folder)
+            .unwrap_or(&path)
+            .to_string_lossy()
+            .into_owned();
         if relative.ends_with(".db") || relative.ends_with(".db-wal") {
             // Ids that stand in names of files are part of what must repeat.
             hasher.update(relative.as_bytes());

@@ -31,7 +31,10 @@ pub(crate) async fn hub(data: PathBuf, plan: Plan, machine: Machine) -> turmoil:
 
 /// Runs a node until it is crashed.
 pub(crate) async fn node(data: PathBuf, plan: Plan, machine: Machine) -> turmoil::Result {
-    let options = NodeOptions { credentials_in_files: true, ..NodeOptions::default() };
+    let options = NodeOptions {
+        credentials_in_files: true,
+        ..NodeOptions::default()
+    };
     let node = Node::open(&data, plan.node_config(), machine.env(), &options)?;
     let listener = SimulatedListener::bind(NODE_PORT).await?;
     service::run(node, listener, std::future::pending()).await?;

@@ -37,13 +37,16 @@ impl Office {
             if self.board.trading.get() && self.luck.below(6) == 0 {
                 self.read_reports().await;
             }
+            let round = self.board.round.get();
             if let Some(status) = self.call::<(), HubStatus>("/v1/admin/status", None).await {
                 let report = HubReport {
                     revision: status.catalog_revision,
                     digest: status.catalog_digest,
                     quarantined: status.quarantined,
                 };
-                self.board.record.borrow_mut().hub = Some(report);
+                if round == self.board.round.get() {
+                    self.board.record.borrow_mut().hub = Some(report);
+                }
             }
         }
     }
@@ -87,7 +90,11 @@ impl Office {
     }
 
     async fn read_reports(&self) {
-        for path in ["/v1/admin/conflicts", "/v1/admin/reports/sales?by=day", "/v1/admin/nodes"] {
+        for path in [
+            "/v1/admin/conflicts",
+            "/v1/admin/reports/sales?by=day",
+            "/v1/admin/nodes",
+        ] {
             // What it says is checked at the end; here it must only not disturb.
             self.call::<(), serde_json::Value>(path, None).await;
         }
@@ -101,11 +108,20 @@ impl Office {
     ) -> Option<A> {
         let token = std::fs::read_to_string(self.hub_data.join("admin.token")).ok()?;
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         let bearer = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok()?;
         headers.insert(header::AUTHORIZATION, bearer);
-        let method = if body.is_some() { Method::POST } else { Method::GET };
-        let body = body.and_then(|body| serde_json::to_vec(body).ok()).unwrap_or_default();
+        let method = if body.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        let body = body
+            .and_then(|body| serde_json::to_vec(body).ok())
+            .unwrap_or_default();
         let request = HttpRequest {
             method,
             url: format!("{HUB_URL}{path}"),
@@ -119,7 +135,8 @@ impl Office {
             StatusCode::OK => serde_json::from_slice(&response.body).ok(),
             _ => {
                 let text = String::from_utf8_lossy(&response.body).into_owned();
-                self.board.contradiction(format!("the hub answered {path} with {text}"));
+                self.board
+                    .contradiction(format!("the hub answered {path} with {text}"));
                 None
             }
         }

@@ -26,6 +26,8 @@ pub struct Plan {
     pub(crate) settle: Duration,
     /// Programs are killed and started again.
     pub(crate) crashes: bool,
+    /// A crash may take a database with it that can be had again.
+    pub(crate) losses: bool,
     /// Links to the hub are cut, or stall.
     pub(crate) cuts: bool,
     /// A clock that is wrong jumps at each start of its node.
@@ -74,6 +76,7 @@ impl Plan {
             trade: Duration::from_millis(between(9_000, 16_000)),
             settle: Duration::from_secs(240),
             crashes,
+            losses: chance(),
             cuts,
             clock_jumps: chance(),
             registers: chance(),

@@ -116,6 +116,8 @@ pub(crate) struct Board {
     pub(crate) active: RefCell<[bool; NODES]>,
     /// New customers come in.
     pub(crate) trading: Cell<bool>,
+    /// Reports that were asked for in an earlier round do not count.
+    pub(crate) round: Cell<u32>,
     /// People at a till who still wait for an answer.
     pub(crate) waiting: RefCell<BTreeSet<String>>,
 }

@@ -44,7 +44,9 @@ impl Sabotage {
     #[must_use]
     pub fn name(self) -> String {
         let value = clap::ValueEnum::to_possible_value(&self);
-        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+        value
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
     }
 
     /// The guarantee whose check must notice.
@@ -62,11 +64,7 @@ impl Sabotage {
 }
 
 /// Breaks it.
-pub(crate) fn commit(
-    sabotage: Sabotage,
-    folder: &Path,
-    record: &mut Record,
-) -> anyhow::Result<()> {
+pub(crate) fn commit(sabotage: Sabotage, folder: &Path, record: &mut Record) -> anyhow::Result<()> {
     let script: &[&str] = match sabotage {
         Sabotage::LoseAck => {
             claim_a_sale(record);

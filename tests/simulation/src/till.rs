@@ -104,8 +104,13 @@ impl Till {
     async fn watch(&self) {
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
-            let status = self.once::<(), NodeStatus>(Method::GET, "/v1/status", None).await;
-            let digest = self.once::<(), _>(Method::GET, "/v1/catalog-digest", None).await;
+            let round = self.board.round.get();
+            let status = self
+                .once::<(), NodeStatus>(Method::GET, "/v1/status", None)
+                .await;
+            let digest = self
+                .once::<(), _>(Method::GET, "/v1/catalog-digest", None)
+                .await;
             let (Some(Answer::Done(status)), Some(Answer::Done(digest))) = (status, digest) else {
                 continue;
             };
@@ -115,7 +120,10 @@ impl Till {
                 self.board.contradiction(text);
             }
             active[self.index] |= status.tier == "active";
-            self.board.record.borrow_mut().reports[self.index] = Some(Report { status, digest });
+            if round == self.board.round.get() {
+                let mut record = self.board.record.borrow_mut();
+                record.reports[self.index] = Some(Report { status, digest });
+            }
         }
     }
 
@@ -138,7 +146,9 @@ impl Till {
             Draft::Stock(stock) => self.until_answered("/v1/stock", stock).await,
             Draft::Expense(expense) => self.until_answered("/v1/expenses", expense).await,
         };
-        let Some((recorded, attempts)) = recorded else { return };
+        let Some((recorded, attempts)) = recorded else {
+            return;
+        };
         if matches!(draft, Draft::Sale(_)) {
             sold.push(id);
         }
@@ -153,10 +163,12 @@ impl Till {
             self.board.saw("in-doubt document was recorded");
         }
         if recorded.repeated && attempts == 1 {
-            self.board.contradiction(format!("{id} is called repeated and was sent once"));
+            self.board
+                .contradiction(format!("{id} is called repeated and was sent once"));
         }
         if recorded.id != id {
-            self.board.contradiction(format!("{id} was answered with {}", recorded.id));
+            self.board
+                .contradiction(format!("{id} was answered with {}", recorded.id));
         }
         let receipt = match (&recorded.series, recorded.number, recorded.total_minor) {
             (Some(series), Some(number), Some(total)) => Some((series.clone(), number, total)),
@@ -169,7 +181,11 @@ impl Till {
             receipt,
             trial: recorded.trial,
         };
-        self.board.record.borrow_mut().acknowledged.insert(id, acknowledged);
+        self.board
+            .record
+            .borrow_mut()
+            .acknowledged
+            .insert(id, acknowledged);
     }
 
     fn draft(&self, id: DocumentId, sold: &[DocumentId]) -> Draft {
@@ -198,7 +214,10 @@ impl Till {
 
     fn one_of(&self, ids: &[DocumentId]) -> Option<DocumentId> {
         let index = self.luck.below(ids.len() as u64);
-        usize::try_from(index).ok().and_then(|index| ids.get(index)).copied()
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| ids.get(index))
+            .copied()
     }
 
     fn receipt(&self, id: DocumentId, lines: u64) -> ReceiptRequest {
@@ -229,24 +248,37 @@ impl Till {
     }
 
     async fn import(&self) {
-        let invoices: Vec<ImportInvoice> =
-            (0..1 + self.luck.below(3)).map(|_| self.invoice()).collect();
+        let invoices: Vec<ImportInvoice> = (0..1 + self.luck.below(3))
+            .map(|_| self.invoice())
+            .collect();
         {
             let mut record = self.board.record.borrow_mut();
-            record.invoices_attempted.extend(invoices.iter().map(|one| one.number.clone()));
+            record
+                .invoices_attempted
+                .extend(invoices.iter().map(|one| one.number.clone()));
         }
         let batch = ImportBatch { invoices };
         let answered: Option<(ImportResult, u32)> = self.until_answered("/v1/import", &batch).await;
-        let Some((result, attempts)) = answered else { return };
+        let Some((result, attempts)) = answered else {
+            return;
+        };
         if attempts > 1 && result.repeated > 0 {
             self.board.saw("in-doubt import was recorded");
         }
         let mut record = self.board.record.borrow_mut();
-        record.invoices.extend(batch.invoices.into_iter().map(|invoice| Invoice {
-            node: self.index,
-            total_minor: invoice.lines.iter().map(|line| line.unit_price_mills.div_euclid(10)).sum(),
-            number: invoice.number,
-        }));
+        record
+            .invoices
+            .extend(batch.invoices.into_iter().map(|invoice| {
+                Invoice {
+                    node: self.index,
+                    total_minor: invoice
+                        .lines
+                        .iter()
+                        .map(|line| line.unit_price_mills.div_euclid(10))
+                        .sum(),
+                    number: invoice.number,
+                }
+            }));
     }
 
     fn invoice(&self) -> ImportInvoice {
@@ -271,10 +303,16 @@ impl Till {
         let (table, row, column, value) = self.proposal();
         let columns = BTreeMap::from([(column.to_owned(), value.clone())]);
         let path = format!("/v1/catalog/{table}/{row}");
-        let answered: Option<(serde_json::Value, u32)> =
-            self.put_until_answered(&path, &CatalogSetRequest { columns }).await;
+        let answered: Option<(serde_json::Value, u32)> = self
+            .put_until_answered(&path, &CatalogSetRequest { columns })
+            .await;
         if answered.is_some() {
-            let edit = Edit { table, row, column, value: value.to_string() };
+            let edit = Edit {
+                table,
+                row,
+                column,
+                value: value.to_string(),
+            };
             self.board.record.borrow_mut().edits.insert(edit);
         }
     }
@@ -282,10 +320,22 @@ impl Till {
     fn proposal(&self) -> (&'static str, String, &'static str, serde_json::Value) {
         let number = self.luck.next() % 100_000;
         let (table, column, value) = match self.luck.below(7) {
-            0 => ("products", "name", serde_json::json!(format!("Tea {number}"))),
-            1 => ("products", "tax", serde_json::json!(format!("T{}", number % 3))),
+            0 => (
+                "products",
+                "name",
+                serde_json::json!(format!("Tea {number}")),
+            ),
+            1 => (
+                "products",
+                "tax",
+                serde_json::json!(format!("T{}", number % 3)),
+            ),
             2 => ("customers", "credit_limit_minor", serde_json::json!(number)),
-            3 => ("customers", "phone", serde_json::json!(format!("+{number}"))),
+            3 => (
+                "customers",
+                "phone",
+                serde_json::json!(format!("+{number}")),
+            ),
             4 => ("products", "deleted", serde_json::json!(number % 2)),
             _ => ("products", "price_mills", serde_json::json!(number)),
         };
@@ -298,7 +348,8 @@ impl Till {
 
     async fn nudge(&self) {
         // A sync that fails is no concern of the person who asked for it.
-        self.once::<_, serde_json::Value>(Method::POST, "/v1/sync", Some(&())).await;
+        self.once::<_, serde_json::Value>(Method::POST, "/v1/sync", Some(&()))
+            .await;
     }
 
     /// Tries once to activate; true when the node belongs to its shop.
@@ -315,16 +366,23 @@ impl Till {
                 ..ActivateCommand::default()
             }
         } else if let Some(code) = code {
-            ActivateCommand { join: Some(code), ..ActivateCommand::default() }
+            ActivateCommand {
+                join: Some(code),
+                ..ActivateCommand::default()
+            }
         } else {
             return false;
         };
-        let answer =
-            self.once::<_, serde_json::Value>(Method::POST, "/v1/activate", Some(&command)).await;
+        let answer = self
+            .once::<_, serde_json::Value>(Method::POST, "/v1/activate", Some(&command))
+            .await;
         match answer {
             Some(Answer::Done(_)) => true,
             Some(Answer::Refused(problem)) if problem.status < 500 => {
-                let text = format!("the activation of node {} was refused: {problem}", self.index + 1);
+                let text = format!(
+                    "the activation of node {} was refused: {problem}",
+                    self.index + 1
+                );
                 self.board.contradiction(text);
                 false
             }
@@ -367,7 +425,8 @@ impl Till {
                     break None;
                 }
                 Some(Answer::Refused(problem)) => {
-                    self.board.contradiction(format!("{path} failed inside: {problem}"));
+                    self.board
+                        .contradiction(format!("{path} failed inside: {problem}"));
                 }
                 None => {}
             }
@@ -385,19 +444,30 @@ impl Till {
         body: Option<&B>,
     ) -> Option<Answer<A>> {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = body.and_then(|body| serde_json::to_vec(body).ok()).unwrap_or_default();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        let body = body
+            .and_then(|body| serde_json::to_vec(body).ok())
+            .unwrap_or_default();
         let request = HttpRequest {
             method,
             url: format!("http://{}:{NODE_PORT}{path}", self.address),
             headers,
             body: Bytes::from(body),
-            timeout: if path == "/v1/activate" { PATIENCE * 4 } else { PATIENCE },
+            timeout: if path == "/v1/activate" {
+                PATIENCE * 4
+            } else {
+                PATIENCE
+            },
             response_bytes_max: ANSWER_BYTES_MAX,
         };
         let response = self.http.send(request).await.ok()?;
         if response.status == StatusCode::OK {
-            return serde_json::from_slice(&response.body).ok().map(Answer::Done);
+            return serde_json::from_slice(&response.body)
+                .ok()
+                .map(Answer::Done);
         }
         let problem = serde_json::from_slice(&response.body).ok()?;
         Some(Answer::Refused(problem))

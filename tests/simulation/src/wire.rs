@@ -25,17 +25,27 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 5] = [Self::Idle, Self::Other, Self::Activate, Self::Push, Self::Pull];
+    const ALL: [Self; 5] = [
+        Self::Idle,
+        Self::Other,
+        Self::Activate,
+        Self::Push,
+        Self::Pull,
+    ];
 
     /// What the first bytes of a request say.
     fn of_request(head: &[u8]) -> Option<Self> {
         let has = |needle: &[u8]| {
-            head.windows(needle.len()).take(160).any(|window| window == needle)
+            head.windows(needle.len())
+                .take(160)
+                .any(|window| window == needle)
         };
         match () {
             () if head.starts_with(b"POST /v1/activate") => Some(Self::Activate),
             () if head.starts_with(b"POST /v1/db/book/") => Some(Self::Push),
-            () if head.starts_with(b"GET /v1/db/catalog/") && (has(b"/sync/") || has(b"/export/")) => {
+            () if head.starts_with(b"GET /v1/db/catalog/")
+                && (has(b"/sync/") || has(b"/export/")) =>
+            {
                 Some(Self::Pull)
             }
             () if head.starts_with(b"POST ") || head.starts_with(b"GET ") => Some(Self::Other),
@@ -51,7 +61,10 @@ pub(crate) struct Line(AtomicU8);
 impl Line {
     pub(crate) fn stage(&self) -> Stage {
         let code = self.0.load(Ordering::SeqCst);
-        Stage::ALL.into_iter().find(|stage| *stage as u8 == code).unwrap_or(Stage::Idle)
+        Stage::ALL
+            .into_iter()
+            .find(|stage| *stage as u8 == code)
+            .unwrap_or(Stage::Idle)
     }
 
     pub(crate) fn set(&self, stage: Stage) {
@@ -69,7 +82,11 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(stream: TcpStream, line: Arc<Line>) -> Self {
-        Self { stream, line, waits: false }
+        Self {
+            stream,
+            line,
+            waits: false,
+        }
     }
 
     /// The request is answered or given up. Connections that idle in a pool say nothing.

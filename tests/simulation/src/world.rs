@@ -69,11 +69,17 @@ fn collect_panics() {
     HOOKED.call_once(|| {
         let default = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
+            PANICS
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(panic.to_string());
             default(panic);
         }));
     });
-    PANICS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    PANICS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
 }
 
 /// Runs a seed. SQLite's entropy and time are the process's, so one run at a time.
@@ -93,12 +99,15 @@ pub fn run(options: &Options) -> anyhow::Result<Outcome> {
     let events = Events::new(Arc::clone(&time), scratch.path().display().to_string());
     let board: SharedBoard = Rc::new(Board::default());
     let plan = Plan::of(options.seed);
-    let (simulated, mut violations) =
-        tracing::subscriber::with_default(events.clone(), || {
-            World::new(&plan, &board, &events, &time, scratch.path()).live()
-        })?;
+    let (simulated, mut violations) = tracing::subscriber::with_default(events.clone(), || {
+        World::new(&plan, &board, &events, &time, scratch.path()).live()
+    })?;
     let panics = std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner));
-    violations.extend(panics.into_iter().map(|text| Violation::new(Guarantee::Alive, text)));
+    violations.extend(
+        panics
+            .into_iter()
+            .map(|text| Violation::new(Guarantee::Alive, text)),
+    );
     let (databases, files) = fingerprint::of_databases(scratch.path())?;
     if let Some(sabotage) = options.sabotage {
         sabotage::commit(sabotage, scratch.path(), &mut board.record.borrow_mut())?;
@@ -108,8 +117,15 @@ pub fn run(options: &Options) -> anyhow::Result<Outcome> {
     violations.extend(judged.violations);
     let mut sometimes = board.sometimes.borrow().clone();
     events.reached(&mut sometimes);
-    sometimes.add("conflict recorded", u64::try_from(judged.conflicts).unwrap_or_default());
-    let receipts = record.acknowledged.values().filter(|one| one.receipt.is_some()).count();
+    sometimes.add(
+        "conflict recorded",
+        u64::try_from(judged.conflicts).unwrap_or_default(),
+    );
+    let receipts = record
+        .acknowledged
+        .values()
+        .filter(|one| one.receipt.is_some())
+        .count();
     Ok(Outcome {
         seed: options.seed,
         violations,
@@ -153,27 +169,53 @@ impl<'w> World<'w> {
             .build();
         let mut victims = Vec::new();
         let seed = plan.seed ^ 0x0068_7562;
-        let disk = Disk::new(HUB, [&NODE[..], &["office"]].concat(), folder.join(HUB), seed ^ 1);
-        let machine = Machine { disk: Some(Arc::new(disk)), ..Machine::new(time, 0, seed) };
+        let disk = Disk::new(
+            HUB,
+            [&NODE[..], &["office"]].concat(),
+            folder.join(HUB),
+            seed ^ 1,
+        );
+        let machine = Machine {
+            disk: Some(Arc::new(disk)),
+            ..Machine::new(time, 0, seed)
+        };
         let victim = Victim::new(HUB, folder.join(HUB), machine);
-        let (data, machine, hub_plan) =
-            (victim.data.clone(), victim.machine.clone(), plan.clone());
-        sim.host(HUB, move || hosts::hub(data.clone(), hub_plan.clone(), machine.clone()));
+        let (data, machine, hub_plan) = (victim.data.clone(), victim.machine.clone(), plan.clone());
+        sim.host(HUB, move || {
+            hosts::hub(data.clone(), hub_plan.clone(), machine.clone())
+        });
         victims.push(victim);
         for (index, host) in NODE.into_iter().enumerate() {
             let seed = plan.seed ^ 0x6e6f_6465 ^ ((index as u64 + 1) << 40);
             let disk = Disk::new(host, vec![HUB, TILL[index]], folder.join(host), seed ^ 1);
             let machine = Machine::new(time, plan.skew_ms[index], seed);
-            let machine = Machine { disk: Some(Arc::new(disk)), ..machine };
+            let machine = Machine {
+                disk: Some(Arc::new(disk)),
+                ..machine
+            };
             let victim = Victim::new(host, folder.join(host), machine);
-            let (data, machine, plan) =
-                (victim.data.clone(), victim.machine.clone(), plan.clone());
-            sim.host(host, move || hosts::node(data.clone(), plan.clone(), machine.clone()));
+            let (data, machine, plan) = (victim.data.clone(), victim.machine.clone(), plan.clone());
+            sim.host(host, move || {
+                hosts::node(data.clone(), plan.clone(), machine.clone())
+            });
             victims.push(victim);
         }
         let tills = people(&mut sim, plan, board, time, &folder.join(HUB));
-        let chaos = Chaos::new(plan.clone(), Rc::clone(board), events.clone(), victims, tills);
-        Self { plan, board, events, time, sim, chaos }
+        let chaos = Chaos::new(
+            plan.clone(),
+            Rc::clone(board),
+            events.clone(),
+            victims,
+            tills,
+        );
+        Self {
+            plan,
+            board,
+            events,
+            time,
+            sim,
+            chaos,
+        }
     }
 
     /// Lives from the first step to the last; returns how long and what went wrong.
@@ -196,13 +238,17 @@ impl<'w> World<'w> {
         self.board.trading.set(true);
         self.chaos.arm(self.plan.crashes);
         while self.sim.elapsed() < self.plan.trade {
-            self.chaos.strike(&mut self.sim).context("a crash cannot be simulated")?;
+            self.chaos
+                .strike(&mut self.sim)
+                .context("a crash cannot be simulated")?;
             if let Err(text) = self.step() {
                 return Ok(Err(text));
             }
         }
         self.board.trading.set(false);
-        self.chaos.heal(&mut self.sim).context("a crash cannot be simulated")?;
+        self.chaos
+            .heal(&mut self.sim)
+            .context("a crash cannot be simulated")?;
         // The first agreement may rest on what was said before the last answer; the second cannot.
         for _ in 0..2 {
             self.forget_reports();
@@ -224,13 +270,17 @@ impl<'w> World<'w> {
 
     fn step(&mut self) -> Result<(), String> {
         self.time.set(self.sim.elapsed());
-        self.sim.step().map(drop).map_err(|error| format!("a program failed: {error}"))
+        self.sim
+            .step()
+            .map(drop)
+            .map_err(|error| format!("a program failed: {error}"))
     }
 
     fn forget_reports(&self) {
         let mut record = self.board.record.borrow_mut();
         record.reports = Default::default();
         record.hub = None;
+        self.board.round.set(self.board.round.get() + 1);
     }
 
     /// Whether everything has arrived everywhere; the error says what is missing.
@@ -240,7 +290,10 @@ impl<'w> World<'w> {
             return Err(format!("after healing, till {who} is still not answered"));
         }
         let record = self.board.record.borrow();
-        let hub = record.hub.as_ref().ok_or("after healing, the hub does not answer")?;
+        let hub = record
+            .hub
+            .as_ref()
+            .ok_or("after healing, the hub does not answer")?;
         for (index, report) in record.reports.iter().enumerate() {
             let name = NODE[index];
             let report = report.as_ref();
@@ -256,7 +309,9 @@ impl<'w> World<'w> {
             }
             if report.digest.revision != hub.revision || report.digest.digest != hub.digest {
                 let digest = &report.digest;
-                return Err(format!("after healing, {name} has {digest:?}, the hub has {hub:?}"));
+                return Err(format!(
+                    "after healing, {name} has {digest:?}, the hub has {hub:?}"
+                ));
             }
         }
         Ok(())

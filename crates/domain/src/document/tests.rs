@@ -89,3 +89,14 @@ fn the_canonical_form_is_pinned() {
         expected
     );
 }
+
+#[test]
+fn a_slip_of_the_keyboard_is_refused_before_it_breaks_a_sum() {
+    let huge = Document::Sale(receipt(vec![line("10", "9000000000000000")])).check();
+    assert_eq!(huge, Err(InvalidDocument::TooLarge("the amount of a line")));
+    let many = Document::Sale(receipt(vec![
+        line("1", "90000000000"),
+        line("1", "90000000000"),
+    ]));
+    assert_eq!(many.check(), Err(InvalidDocument::TooLarge("the total")));
+}

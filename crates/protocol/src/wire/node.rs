@@ -65,7 +65,27 @@ pub struct Recorded {
     pub repeated: bool,
 }
 
-/// `POST /v1/stock`: a movement, or a count when `count` is set.
+/// `POST /v1/stock`: one movement or count, or a list that is recorded whole or not at all.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StockBody {
+    /// One.
+    One(StockRequest),
+    /// A list.
+    Many(Vec<StockRequest>),
+}
+
+/// What was recorded, in the shape of the request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StockAnswer {
+    /// One.
+    One(Recorded),
+    /// A list.
+    Many(Vec<Recorded>),
+}
+
+/// A stock movement, or a count when `count` is set.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StockRequest {
     /// See [`ReceiptRequest::id`].
@@ -191,6 +211,26 @@ pub struct ActivateCommand {
     /// Optional address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+}
+
+/// `GET /healthz`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+    /// Names this run of the node.
+    pub instance: String,
+}
+
+/// The file beside the databases that says where the node's API is, while somebody serves it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Address {
+    /// Base URL.
+    pub url: String,
+    /// As in [`Health::instance`]; another one on that URL is another node.
+    pub instance: String,
+    /// Whether it is the daemon, or a command that takes its time.
+    pub daemon: bool,
 }
 
 /// `PUT /v1/hub`: the hub has moved to another address.
@@ -386,7 +426,7 @@ pub struct ImportLine {
 }
 
 /// What an import batch did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ImportResult {
     /// Sales recorded.
     pub sales: u64,
@@ -398,6 +438,9 @@ pub struct ImportResult {
     pub adjustments: u64,
     /// Invoices that were there already.
     pub repeated: u64,
+    /// The numbers of those that are there with other lines; they were left as they are.
+    #[serde(default)]
+    pub different: Vec<String>,
     /// Products created.
     pub products: u64,
     /// Descriptions changed.

@@ -161,3 +161,31 @@ impl<T> Drop for Inner<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells the child process of the test below what it is.
+    const CHILD: &str = "COUNTERFOIL_TEST_PANICKING_WORKER";
+
+    #[tokio::test]
+    async fn a_panic_on_a_workers_thread_stops_the_process() {
+        if std::env::var_os(CHILD).is_some() {
+            let worker = Worker::start(Execution::Threads, "child", ()).unwrap();
+            worker.call(|()| panic!("an assertion of a job")).await;
+            return;
+        }
+        let test = "env::execution::tests::a_panic_on_a_workers_thread_stops_the_process";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert!(said.contains("an assertion of a job"), "{said}");
+        // 101 is a test that failed: a process that lived on.
+        assert!(!child.status.success(), "{:?}", child.status);
+        assert_ne!(child.status.code(), Some(101));
+    }
+}

@@ -1,17 +1,21 @@
 //! The catalog over HTTP: written at the hub, pulled by a node.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 use counterfoil_replica::{
-    CatalogReplica, Copy, CopyKind, LocalCheckpoint, OpenGate, PullReport, env::Execution,
+    CatalogReplica, Copy, CopyInfo, CopyKind, LocalCheckpoint, OpenGate, PullError, PullReport,
+    env::Execution,
 };
 use tempfile::TempDir;
 
 use crate::{
     server::Hub,
     support::{
-        assert_same_content, connect, connect_foreign, create_sales, files, folder, pragma, sell,
-        sell_at_once,
+        assert_same_content, connect, connect_foreign, content, create_sales, files, folder,
+        pragma, sell, sell_at_once,
     },
 };
 
@@ -57,7 +61,7 @@ impl Chain {
     async fn pull(&self) -> PullReport {
         let report = self.node.pull(&self.hub.remote(), &OpenGate).await.unwrap();
         assert_same_content(&self.hub_path(), &self.node_path(), self.rows).await;
-        let info = self.hub.on_copy(Copy::info).unwrap();
+        let info = self.info();
         assert_eq!(
             (info.generation, info.max_frame_no),
             (report.generation, report.frame)
@@ -67,6 +71,34 @@ impl Chain {
 
     fn rotate(&self) {
         self.hub.on_copy(|copy| copy.checkpoint_if_over(0)).unwrap();
+    }
+
+    fn info(&self) -> CopyInfo {
+        self.hub.on_copy(Copy::info).unwrap()
+    }
+
+    /// Publishes more frames than one pull brings, in two transactions.
+    async fn publish_much(&mut self) {
+        for _ in 0..2 {
+            sell_at_once(&self.publisher, 12_000).await;
+            self.rows += 12_000;
+        }
+    }
+
+    /// Another program folds the node's WAL: the numbers are lost and the file is downloaded anew.
+    async fn lose_the_numbers(&mut self) {
+        self.publish(1).await;
+        assert_eq!(self.pull().await.frames, 1);
+        let meddler = connect_foreign(&self.node_path()).await;
+        pragma(&meddler, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+    }
+
+    /// Pulls on a line that drops after that many answers with frames.
+    async fn pull_cut(&self, answers: u32) {
+        self.hub.pulls_to_answer.store(answers, Ordering::SeqCst);
+        let cut = self.node.pull(&self.hub.remote(), &OpenGate).await;
+        assert!(matches!(cut, Err(PullError::Remote(_))), "{cut:?}");
+        self.hub.pulls_to_answer.store(u32::MAX, Ordering::SeqCst);
     }
 
     fn reopen(self) -> Self {
@@ -181,4 +213,102 @@ async fn a_foreign_checkpoint_at_the_hub_starts_a_generation() {
     chain.publish(5).await;
     let report = chain.pull().await;
     assert!(report.bootstrapped && report.generation == 2, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_line_that_drops_in_a_bootstrap_leaves_the_catalog_as_it_was() {
+    let mut chain = Chain::open().await;
+    chain.publish(5).await;
+    chain.pull().await;
+    // The base of this generation is an empty database: everything else is in its frames.
+    chain.lose_the_numbers().await;
+    let reader = connect(&chain.node_path()).await;
+    let before = content(&chain.node_path()).await;
+    assert_eq!(before.0.len(), 6);
+    chain.publish_much().await;
+    let exports = chain.hub.exports.load(Ordering::SeqCst);
+    for answers in [0, 1, 0, 0] {
+        chain.pull_cut(answers).await;
+        let now = content(&chain.node_path()).await;
+        assert!(now == before, "{} sales, after {answers}", now.0.len());
+        pragma(&reader, "SELECT count(*) FROM sale").await;
+    }
+    drop(reader);
+    assert!(chain.pull().await.bootstrapped);
+    let exports = chain.hub.exports.load(Ordering::SeqCst) - exports;
+    assert_eq!(exports, 1, "what had arrived is not downloaded again");
+}
+
+#[tokio::test]
+async fn a_node_without_a_catalog_gets_one_only_when_it_is_whole() {
+    let mut chain = Chain::open().await;
+    chain.publish_much().await;
+    chain.rotate();
+    chain.publish_much().await;
+    chain.pull_cut(1).await;
+    // The process ends: what had arrived of the frames is gone.
+    chain = chain.reopen();
+    chain.pull_cut(0).await;
+    let empty = connect(&chain.node_path()).await;
+    let mut tables = empty
+        .query("SELECT * FROM sqlite_schema", ())
+        .await
+        .unwrap();
+    assert!(tables.next().await.unwrap().is_none());
+    drop((tables, empty));
+    assert!(chain.pull().await.bootstrapped);
+}
+
+#[tokio::test]
+async fn a_bootstrap_that_was_cut_begins_anew_when_the_hub_has_a_new_generation() {
+    let mut chain = Chain::open().await;
+    chain.publish_much().await;
+    chain.pull_cut(1).await;
+    chain.rotate();
+    chain.publish(3).await;
+    let report = chain.pull().await;
+    assert_eq!(
+        (report.bootstrapped, report.generation, report.frames),
+        (true, 2, chain.info().max_frame_no)
+    );
+}
+
+#[tokio::test]
+async fn the_numbers_after_a_bootstrap_are_the_hubs() {
+    let mut chain = Chain::open().await;
+    chain.publish_much().await;
+    let report = chain.pull().await;
+    assert_eq!(report.frames, chain.info().max_frame_no);
+    for round in 0..4 {
+        assert_eq!(chain.pull().await.frames, 0);
+        let before = chain.info().max_frame_no;
+        chain.publish(3).await;
+        let report = chain.pull().await;
+        assert!(!report.bootstrapped);
+        assert_eq!(report.frames, chain.info().max_frame_no - before);
+        chain = chain.reopen();
+        if round == 2 {
+            let done = chain.node.checkpoint_if_over(&OpenGate, 0).await.unwrap();
+            assert_eq!(done, LocalCheckpoint::Done);
+        }
+        if round > 0 {
+            chain.rotate();
+            chain.publish(3).await;
+            assert!(!chain.pull().await.bootstrapped);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_generation_right_after_a_bootstrap_needs_no_other() {
+    let mut chain = Chain::open().await;
+    chain.publish(5).await;
+    chain.pull().await;
+    chain.rotate();
+    chain.publish(5).await;
+    let report = chain.pull().await;
+    assert_eq!(
+        (report.bootstrapped, report.frames),
+        (false, chain.info().max_frame_no)
+    );
 }

@@ -224,3 +224,52 @@ async fn a_catalog_survives_a_crash_of_the_node_at_every_step() {
         }
     }
 }
+
+/// A node that had everything and lost its numbers, so that it downloads the file again.
+async fn bootstrap_life(folder: &Path, hub: &Hub, node_files: Arc<dyn Files>) -> Option<()> {
+    let node = CatalogReplica::open(&folder.join("node.db"), node_files, Execution::Inline).ok()?;
+    node.pull(&hub.remote(), &OpenGate).await.ok()?;
+    Some(())
+}
+
+#[tokio::test]
+async fn a_crash_in_a_bootstrap_leaves_the_old_catalog_or_the_new_one() {
+    for takes_effect in [false, true] {
+        for changes in 1.. {
+            let folder = folder();
+            let (hub_path, path) = (
+                folder.path().join("catalog.db"),
+                folder.path().join("node.db"),
+            );
+            let hub = Hub::start(&hub_path, CopyKind::Written).await;
+            let publisher = connect(&hub_path).await;
+            create_sales(&publisher).await;
+            sell(&publisher, 3).await;
+            bootstrap_life(folder.path(), &hub, files()).await.unwrap();
+            OsFiles
+                .remove_if_exists(&folder.path().join("node.db-sync"))
+                .unwrap();
+            let old = content(&path).await;
+            sell(&publisher, 3).await;
+            let new = content(&hub_path).await;
+            let crashing = CrashingFiles::new(changes, takes_effect);
+            let life = bootstrap_life(folder.path(), &hub, crashing.clone()).await;
+            assert_eq!(life.is_none(), crashing.crashed());
+            let node = CatalogReplica::open(&path, files(), Execution::Inline).unwrap();
+            let found = content(&path).await;
+            let at = format!("crash at change {changes}, effect {takes_effect}");
+            assert!(
+                found == old || found == new,
+                "{at}: {} sales",
+                found.0.len()
+            );
+            sell(&publisher, 2).await;
+            node.pull(&hub.remote(), &OpenGate).await.unwrap();
+            assert_same_content(&hub_path, &path, 8).await;
+            if life.is_some() {
+                assert!(changes > 8, "the life has many steps, it had {changes}");
+                break;
+            }
+        }
+    }
+}

@@ -30,6 +30,10 @@ pub(crate) struct Hub {
     pub(crate) answers_to_drop: AtomicU32,
     /// Rotate after that many pushes; 0 never.
     pub(crate) rotate_every: AtomicU32,
+    /// Pulls of frames that are answered; the line drops in all after them.
+    pub(crate) pulls_to_answer: AtomicU32,
+    /// Whole files given out.
+    pub(crate) exports: AtomicU32,
     pushes: AtomicU32,
     pub(crate) pushed_bytes: AtomicU32,
     url: String,
@@ -47,6 +51,8 @@ impl Hub {
             copy: Mutex::new(Some(copy)),
             answers_to_drop: AtomicU32::new(0),
             rotate_every: AtomicU32::new(0),
+            pulls_to_answer: AtomicU32::new(u32::MAX),
+            exports: AtomicU32::new(0),
             pushes: AtomicU32::new(0),
             pushed_bytes: AtomicU32::new(0),
             url,
@@ -103,13 +109,18 @@ async fn faults(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Re
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
             .is_ok()
         {
-            // An answer that breaks off: the client cannot know whether the push was applied.
-            let broken =
-                futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
-            return Response::new(Body::from_stream(broken));
+            // The client cannot know whether the push was applied.
+            return broken_off();
         }
     }
     response
+}
+
+/// An answer that breaks off.
+fn broken_off() -> Response {
+    let broken =
+        futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
+    Response::new(Body::from_stream(broken))
 }
 
 async fn info(State(hub): State<Arc<Hub>>) -> Response {
@@ -125,6 +136,7 @@ async fn export(State(hub): State<Arc<Hub>>, UrlPath(generation): UrlPath<u64>) 
     };
     match outcome {
         ExportOutcome::File { bytes, digest } => {
+            hub.exports.fetch_add(1, Ordering::SeqCst);
             ([(DIGEST_HEADER, digest.to_string())], bytes).into_response()
         }
         ExportOutcome::Gone { generation } => gone(generation),
@@ -136,6 +148,14 @@ async fn pull(
     UrlPath((generation, start, end)): UrlPath<(u64, u64, u64)>,
     headers: HeaderMap,
 ) -> Response {
+    let take = |left: u32| left.checked_sub(1);
+    if hub
+        .pulls_to_answer
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+        .is_err()
+    {
+        return broken_off();
+    }
     let Ok(outcome) = hub.on_copy(|copy| copy.pull(generation, start, end)) else {
         return unavailable();
     };

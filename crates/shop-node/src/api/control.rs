@@ -10,12 +10,11 @@ use axum::extract::{Query, State};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
-    ActivateCommand, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
+    ActivateCommand, Health, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
 };
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{ShopStore, StoreError};
 use serde::Deserialize;
-use serde_json::json;
 
 /// Rows in a list when the caller does not say.
 const ROWS_DEFAULT: i64 = 100;
@@ -42,8 +41,13 @@ fn page(query: Result<Query<Page>, QueryRejection>) -> Result<Page, Refusal> {
     }
 }
 
-pub(super) async fn health() -> axum::Json<serde_json::Value> {
-    axum::Json(json!({"status": "ok"}))
+/// Answers when the store does.
+pub(super) async fn health(State(node): State<Node>) -> axum::Json<Health> {
+    node.store(|_| ()).await;
+    axum::Json(Health {
+        status: "ok".to_owned(),
+        instance: node.inner.instance.clone(),
+    })
 }
 
 pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeStatus>, Refusal> {
@@ -57,7 +61,7 @@ pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeSt
         };
         let given_up = phase == Phase::Failed && state.retry_count < node.inner.config.attempts_max;
         status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
-        status.notice = notice(phase);
+        status.notice = notice(phase, state.quarantined);
     }
     status.quarantined = state.quarantined;
     status.retry_count = state.retry_count;

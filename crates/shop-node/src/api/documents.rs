@@ -5,10 +5,10 @@ use crate::api::Json;
 use crate::node::Node;
 use crate::problem::Refusal;
 use axum::extract::State;
-use counterfoil_domain::{Document, DocumentId, Priority};
+use counterfoil_domain::{Document, DocumentId, Priority, Topic};
 use counterfoil_protocol::wire::node::{
     CashRequest, ExpenseRequest, ImportBatch, ImportResult, LedgerRequest, OrderRequest,
-    ReceiptRequest, Recorded, StockRequest,
+    ReceiptRequest, Recorded, StockAnswer, StockBody,
 };
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{ShopStore, StoreError};
@@ -18,41 +18,44 @@ type Answer = Result<axum::Json<Recorded>, Refusal>;
 /// Drafts and records on the store's thread, then wakes the sync loop.
 async fn record(
     node: &Node,
+    topic: Topic,
     id: Option<DocumentId>,
     draft: impl FnOnce(&ShopStore, i64) -> Result<Document, StoreError> + Send + 'static,
 ) -> Answer {
     let now_ms = node.now_ms();
-    let work = move |store: &mut ShopStore| -> Result<(Recorded, Priority), StoreError> {
+    let work = move |store: &mut ShopStore| -> Result<Recorded, StoreError> {
         // A repeated request is answered with what was recorded, whatever has changed since.
-        if let Some(id) = id
-            && let Some(known) = store.recorded(id)?
-        {
-            return Ok((known, Priority::Low));
+        if let Some(known) = store.known(id, topic)? {
+            return Ok(known);
         }
         let document = draft(store, now_ms)?;
-        let priority = document.topic().priority();
-        Ok((
-            store.record(Entry {
-                id,
-                document,
-                now_ms,
-            })?,
-            priority,
-        ))
+        store.record(Entry {
+            id,
+            document,
+            now_ms,
+        })
     };
-    let (recorded, priority) = node.store(work).await?;
-    tracing::info!(
-        id = %recorded.id, topic = %recorded.topic, seq = recorded.seq, number = recorded.number,
-        total_minor = recorded.total_minor, trial = recorded.trial, repeated = recorded.repeated,
-        "recorded"
-    );
-    node.recorded(priority);
+    let recorded = node.store(work).await?;
+    announce(node, topic, &recorded);
     Ok(axum::Json(recorded))
 }
 
+fn announce(node: &Node, topic: Topic, recorded: &Recorded) {
+    tracing::info!(
+        id = %recorded.id,
+        topic = %recorded.topic,
+        seq = recorded.seq,
+        number = recorded.number,
+        total_minor = recorded.total_minor,
+        trial = recorded.trial,
+        repeated = recorded.repeated,
+        "recorded"
+    );
+    node.recorded(topic.priority());
+}
+
 pub(super) async fn sale(State(node): State<Node>, Json(request): Json<ReceiptRequest>) -> Answer {
-    let id = request.id;
-    record(&node, id, move |store, now_ms| {
+    record(&node, Topic::Sale, request.id, move |store, now_ms| {
         store.draft_receipt(&request, false, now_ms)
     })
     .await
@@ -62,52 +65,81 @@ pub(super) async fn refund(
     State(node): State<Node>,
     Json(request): Json<ReceiptRequest>,
 ) -> Answer {
-    let id = request.id;
-    record(&node, id, move |store, now_ms| {
+    record(&node, Topic::Refund, request.id, move |store, now_ms| {
         store.draft_receipt(&request, true, now_ms)
     })
     .await
 }
 
-pub(super) async fn stock(State(node): State<Node>, Json(request): Json<StockRequest>) -> Answer {
-    record(&node, request.id, move |_, now_ms| {
-        ShopStore::draft_stock(&request, now_ms)
-    })
-    .await
+/// One movement or count, or a list of them, which is recorded whole or not at all.
+pub(super) async fn stock(
+    State(node): State<Node>,
+    Json(body): Json<StockBody>,
+) -> Result<axum::Json<StockAnswer>, Refusal> {
+    let now_ms = node.now_ms();
+    let (requests, listed) = match body {
+        StockBody::One(request) => (vec![request], false),
+        StockBody::Many(requests) => (requests, true),
+    };
+    let work = move |store: &mut ShopStore| -> Result<Vec<Recorded>, StoreError> {
+        let mut entries = Vec::with_capacity(requests.len());
+        for request in &requests {
+            let document = ShopStore::draft_stock(request, now_ms)?;
+            entries.push(Entry {
+                id: request.id,
+                document,
+                now_ms,
+            });
+        }
+        store.record_all(entries)
+    };
+    let recorded = node.store(work).await?;
+    for recorded in &recorded {
+        announce(&node, Topic::StockMovement, recorded);
+    }
+    Ok(axum::Json(match recorded.as_slice() {
+        [only] if !listed => StockAnswer::One(only.clone()),
+        _ => StockAnswer::Many(recorded),
+    }))
 }
 
 pub(super) async fn expense(
     State(node): State<Node>,
     Json(request): Json<ExpenseRequest>,
 ) -> Answer {
-    let id = request.id;
-    record(&node, id, move |store, now_ms| {
+    record(&node, Topic::Expense, request.id, move |store, now_ms| {
         store.draft_expense(&request, now_ms)
     })
     .await
 }
 
 pub(super) async fn ledger(State(node): State<Node>, Json(request): Json<LedgerRequest>) -> Answer {
-    let id = request.id;
-    record(&node, id, move |store, now_ms| {
-        store.draft_ledger(&request, now_ms)
-    })
+    record(
+        &node,
+        Topic::LedgerEntry,
+        request.id,
+        move |store, now_ms| store.draft_ledger(&request, now_ms),
+    )
     .await
 }
 
 pub(super) async fn order(State(node): State<Node>, Json(request): Json<OrderRequest>) -> Answer {
-    let id = request.id;
-    record(&node, id, move |store, now_ms| {
-        store.draft_order(&request, now_ms)
-    })
+    record(
+        &node,
+        Topic::AdvanceOrder,
+        request.id,
+        move |store, now_ms| store.draft_order(&request, now_ms),
+    )
     .await
 }
 
 pub(super) async fn cash(State(node): State<Node>, Json(request): Json<CashRequest>) -> Answer {
-    let id = request.id;
-    record(&node, id, move |store, now_ms| {
-        store.draft_cash(&request, now_ms)
-    })
+    record(
+        &node,
+        Topic::CashSession,
+        request.id,
+        move |store, now_ms| store.draft_cash(&request, now_ms),
+    )
     .await
 }
 
@@ -115,7 +147,10 @@ pub(super) async fn import(
     State(node): State<Node>,
     Json(batch): Json<ImportBatch>,
 ) -> Result<axum::Json<ImportResult>, Refusal> {
-    let result = node.store(move |store| store.import(&batch)).await?;
+    let now_ms = node.now_ms();
+    let result = node
+        .store(move |store| store.import(&batch, now_ms))
+        .await?;
     tracing::info!(?result, "imported");
     // An import is no customer at the counter: it goes with the next batch.
     node.recorded(Priority::Normal);

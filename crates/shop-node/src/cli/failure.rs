@@ -1,7 +1,7 @@
 //! How a command ends when it did not work: what happened, what to do next, and the exit code.
 
 use crate::config::ConfigError;
-use crate::local_client::ReachError;
+use crate::local_client::{CallError, ReachError};
 use crate::node::OpenNodeError;
 use crate::problem::chain;
 use counterfoil_migrate::ApplyError;
@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+const EXIT_CHECKS: u8 = 3;
 const EXIT_SCHEMA: u8 = 6;
 const EXIT_CONFIGURATION: u8 = 7;
 
@@ -40,6 +41,15 @@ impl Failure {
             exit_code: EXIT_USAGE,
             text,
             hint: Some(hint.to_owned()),
+        }
+    }
+
+    /// Something that was done and left a question to a person.
+    pub(crate) fn checks(text: String) -> Self {
+        Self {
+            exit_code: EXIT_CHECKS,
+            text,
+            hint: None,
         }
     }
 
@@ -79,6 +89,16 @@ impl From<Problem> for Failure {
     }
 }
 
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Problem(problem) => problem.into(),
+            CallError::Lost(_) => Self::failed(&error)
+                .hint("repeat the command with the same --id: nothing is recorded twice then"),
+        }
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::configuration(&error)
@@ -94,6 +114,15 @@ fn schema_refusal(error: &OpenNodeError) -> Option<&ApplyError> {
 
 impl From<OpenNodeError> for Failure {
     fn from(error: OpenNodeError) -> Self {
+        if chain(&error).contains("database or disk is full") {
+            return Self {
+                exit_code: EXIT_FAILED,
+                text: chain(&error),
+                hint: None,
+            }
+            .hint("the disk is full: free some space and repeat; what was sold is safe");
+        }
+
         match schema_refusal(&error) {
             Some(apply) => {
                 let exit_code = if apply.is_schema_conflict() {
@@ -118,9 +147,9 @@ impl From<ReachError> for Failure {
             ReachError::Open(error) => error.into(),
             ReachError::NoNode(ref data) => Self::configuration(&error)
                 .hint(&format!("counterfoil-node init --data {}", data.display())),
-            ReachError::Lock { .. } | ReachError::Held(_) | ReachError::Config(_) => {
-                Self::configuration(&error)
-            }
+            ReachError::Held(_) => Self::configuration(&error)
+                .hint("a till has one daemon; the running one's address is in node.json"),
+            ReachError::Lock { .. } | ReachError::Config(_) => Self::configuration(&error),
         }
     }
 }

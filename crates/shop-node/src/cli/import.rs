@@ -6,6 +6,7 @@ use crate::import::Filter;
 use crate::import::command::{ImportError, ImportReport, progress_bar, run};
 use crate::local_client::LocalClient;
 use clap::Args;
+use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::node::ImportBatch;
 use counterfoil_replica::env::Env;
 use http::Method;
@@ -41,11 +42,20 @@ pub(crate) async fn import(args: ImportArgs, env: Env) -> Result<(), Failure> {
         Failure::failed(&std::io::Error::new(error.kind(), text))
     })?;
     let client = LocalClient::reach(&args.common.data, env).await?;
-    let post =
-        async |batch: ImportBatch| client.call(Method::POST, "/v1/import", Some(&batch)).await;
+    let shared = client
+        .share(&args.common.data)
+        .await
+        .map_err(|error| Failure::failed(&error))?;
+    let post = async |batch: ImportBatch| {
+        let answer = client.call(Method::POST, "/v1/import", Some(&batch)).await;
+        answer.map_err(Problem::from)
+    };
     let progress = progress_bar();
     let outcome = run(file, filter.as_ref(), args.dry_run, post, &progress).await;
     progress.finish_and_clear();
+    if let Some(shared) = shared {
+        shared.end().await;
+    }
     let report = outcome.map_err(|error| {
         let hint = "run the same import again: what is recorded already is not recorded twice";
         match &error {
@@ -53,7 +63,18 @@ pub(crate) async fn import(args: ImportArgs, env: Env) -> Result<(), Failure> {
             ImportError::Post { .. } => Failure::failed(&error).hint(hint),
         }
     })?;
-    output::show(args.common.json, &report, text)
+    output::show(args.common.json, &report, text)?;
+    match report.different.as_slice() {
+        [] => Ok(()),
+        [first, ..] => {
+            let count = report.different.len();
+            let detail = format!(
+                "{count} invoices are in the book with other lines and were left alone, first {first}"
+            );
+            Err(Failure::checks(detail)
+                .hint("they were imported in part before, or changed since: correct them by hand"))
+        }
+    }
 }
 
 fn text(report: &ImportReport) -> String {

@@ -2,29 +2,24 @@
 
 use crate::cli::{Common, Failure, output};
 use crate::config::Config;
-use crate::local_client::{ADDRESS_FILE, lock};
+use crate::local_client::{Announcement, wait_for_lock};
 use crate::node::{Node, NodeOptions};
 use crate::service;
+use counterfoil_protocol::wire::node::Address;
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) async fn run(common: &Common, listen: Option<String>, env: Env) -> Result<(), Failure> {
     let data = &common.data;
     let config = Config::load(data)?;
-    let Some(_lock) = lock(data)? else {
-        let text = format!("another process holds {}", data.display());
-        return Err(
-            Failure::configuration(&io::Error::new(io::ErrorKind::ResourceBusy, text))
-                .hint("a till has one daemon; the running one's address is in node.json"),
-        );
-    };
+    let _lock = wait_for_lock(data, &env).await?;
     let listen = listen.unwrap_or_else(|| config.listen.clone());
-    let files = env.files.clone();
+    let files = Arc::clone(&env.files);
     let node = Node::open(data, config, env, &NodeOptions::default())?;
-    let address_file = data.join(ADDRESS_FILE);
     let listener = TcpListener::bind(&listen).await.map_err(|error| {
         let text = format!("cannot listen on {listen}: {error}");
         Failure::configuration(&io::Error::new(error.kind(), text))
@@ -33,17 +28,19 @@ pub(crate) async fn run(common: &Common, listen: Option<String>, env: Env) -> Re
         .local_addr()
         .map_err(|error| Failure::configuration(&error))?;
     let url = format!("http://{address}");
-    let document = serde_json::json!({ "url": url }).to_string();
-    files
-        .write_atomic(&address_file, document.as_bytes())
+    let instance = node.inner.instance.clone();
+    let address = Address {
+        url: url.clone(),
+        instance,
+        daemon: true,
+    };
+    let announcement = Announcement::write(data, files, &address)
         .map_err(|error| Failure::configuration(&error))?;
     let shutdown = shutdown().map_err(|error| Failure::configuration(&error))?;
     output::print(&format!("listening on {url}"))?;
     tracing::info!(%url, data = %data.display(), "the node runs");
     let served = service::run(node, listener, shutdown).await;
-    if let Err(error) = files.remove_if_exists(&address_file) {
-        tracing::warn!(%error, "node.json stays behind");
-    }
+    drop(announcement);
     tracing::info!("the node has stopped");
     served.map_err(|error| Failure::failed(&error))
 }

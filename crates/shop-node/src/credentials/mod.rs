@@ -31,6 +31,8 @@ pub enum CredentialError {
 pub struct Credentials {
     stores: Vec<Arc<CredentialStore>>,
     user: String,
+    /// Whether a token of the environment comes first.
+    from_environment: bool,
 }
 
 impl Credentials {
@@ -53,6 +55,7 @@ impl Credentials {
         Self {
             stores,
             user: format!("node-{node}"),
+            from_environment: true,
         }
     }
 
@@ -67,7 +70,9 @@ impl Credentials {
     /// # Errors
     /// [`CredentialError`].
     pub fn token(&self) -> Result<Option<String>, CredentialError> {
-        if let Some(token) = token_from_environment() {
+        if self.from_environment
+            && let Some(token) = token_from_environment()
+        {
             return Ok(Some(token?));
         }
         for entry in self.entries() {
@@ -80,7 +85,35 @@ impl Credentials {
         Ok(None)
     }
 
-    /// Forgets a token that the hub does not take any more.
+    /// The place beside the token, for one that the hub has not accepted yet.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self {
+            stores: self.stores.clone(),
+            user: format!("{}-next", self.user),
+            from_environment: false,
+        }
+    }
+
+    /// Puts another token in the place of the one that is kept.
+    ///
+    /// # Errors
+    /// [`CredentialError::Store`].
+    pub fn replace(&self, token: &str) -> Result<(), CredentialError> {
+        for entry in self.entries().take(1) {
+            entry?.set_password(token)?;
+        }
+        // A token in a later store would be found when the first one is away: it is refused.
+        for entry in self.entries().skip(1) {
+            match entry?.delete_credential() {
+                Ok(()) | Err(KeyringError::NoEntry) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the token.
     ///
     /// # Errors
     /// [`CredentialError::Store`].

@@ -44,6 +44,8 @@ pub struct ImportReport {
     pub adjustments_recorded: u64,
     /// Invoices that the node had already.
     pub repeated: u64,
+    /// The numbers of those that are there with other lines; they were left as they are.
+    pub different: Vec<String>,
     /// Products that the node created.
     pub products: u64,
     /// Descriptions that the node changed.
@@ -77,6 +79,7 @@ impl ImportReport {
         self.lines_recorded += result.lines;
         self.adjustments_recorded += result.adjustments;
         self.repeated += result.repeated;
+        self.different.extend(result.different.iter().cloned());
         self.products += result.products;
         self.renames += result.renames;
         self.total_minor_recorded += result.total_minor;

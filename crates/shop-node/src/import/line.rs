@@ -1,14 +1,10 @@
 //! One line of the file: from text to numbers, or the reason why not.
 
-use counterfoil_domain::document::normalize_code;
+use counterfoil_domain::document::{AMOUNT_MINOR_MAX, normalize_code};
 use counterfoil_domain::{Quantity, UnitPrice, line_amount};
 use counterfoil_protocol::wire::node::ImportLine;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-
-/// Largest amount of a line either way, in minor units: a hundred thousand million pounds.
-/// Above it a number is a slip of the keyboard; below it 900,000 such lines still add up in 64 bits.
-pub const LINE_AMOUNT_MINOR_MAX: i64 = 10_000_000_000_000;
 
 const DATE_FORMAT: &str = "%Y-%m-%d %H:%M:%S";
 const DATE_SIZE: usize = "2010-12-01 08:26:00".len();
@@ -48,7 +44,7 @@ pub enum LineProblem {
     /// The date cannot be read.
     #[error("the date `{0}` is not of the form 2010-12-01 08:26:00, from 1970 on")]
     Date(String),
-    /// Quantity times price is beyond [`LINE_AMOUNT_MINOR_MAX`].
+    /// Quantity times price is beyond [`AMOUNT_MINOR_MAX`].
     #[error("quantity times price is too large")]
     Amount,
     /// The invoice has as many lines as a receipt can have.
@@ -119,7 +115,7 @@ pub(super) fn check(file_line: u64, fields: &Fields<'_>) -> Result<Checked, Line
         (false, _) => Kind::Adjustment,
     };
     let amount_minor = line_amount(quantity, price).map_err(|_| LineProblem::Amount)?;
-    if amount_minor.abs() > LINE_AMOUNT_MINOR_MAX {
+    if amount_minor.abs() > AMOUNT_MINOR_MAX {
         return Err(LineProblem::Amount);
     }
     Ok(Checked {

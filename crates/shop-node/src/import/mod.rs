@@ -16,7 +16,7 @@ mod rows;
 
 pub use self::{
     collect::{Collector, ImportFile, RejectedLine, Totals},
-    line::{LINE_AMOUNT_MINOR_MAX, LineProblem},
+    line::LineProblem,
     rows::{Filter, ParseFilterError, ReadImportError, Row, Rows},
 };
 

@@ -1,5 +1,6 @@
 use super::command::{BATCH_INVOICES_MAX, BATCH_LINES_MAX, ImportError, batches, run};
-use super::{Filter, ImportFile, LINE_AMOUNT_MINOR_MAX, ReadImportError, Totals, read};
+use super::{Filter, ImportFile, ReadImportError, Totals, read};
+use counterfoil_domain::document::AMOUNT_MINOR_MAX;
 use counterfoil_domain::document::RECEIPT_LINES_MAX;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportResult};
@@ -306,7 +307,7 @@ fn an_invoice_holds_as_many_lines_as_a_receipt() {
 fn the_largest_line_amount_adds_up_without_overflow() {
     let largest = row("1", "1", "100000000000");
     let read = read_rows(&[&largest, &row("2", "1", "100000000000.01")]);
-    assert_eq!(read.totals.total_minor, LINE_AMOUNT_MINOR_MAX);
+    assert_eq!(read.totals.total_minor, AMOUNT_MINOR_MAX);
     assert_eq!(read.totals.rejected, 1);
 }
 

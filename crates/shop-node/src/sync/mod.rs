@@ -128,15 +128,22 @@ fn remote_phase(error: &RemoteError) -> Phase {
 /// The background: syncs when something happened, when it is time, and after a pause when it
 /// failed. Ends only with the task.
 pub async fn run(node: Node) {
-    crate::activation::resume(&node).await;
     let mut pace = Pace::new(&node.inner.config);
     loop {
+        let random = node.inner.env.random.as_ref();
         if node.is_bound().await {
             let outcome = sync_once(&node).await;
             let settled = node.is_settled().await;
-            pace.after(&outcome, settled, node.inner.env.random.as_ref());
-        } else if let Err(error) = fold(&node).await {
-            tracing::warn!(error = %chain(&error), "a write-ahead log cannot be folded");
+            pace.after(&outcome, settled, random);
+        } else {
+            match crate::activation::resume(&node).await {
+                Some(Ok(_)) => continue,
+                Some(Err(_)) => pace.failed(random),
+                None => pace.rest(),
+            }
+            if let Err(error) = fold(&node).await {
+                tracing::warn!(error = %chain(&error), "a write-ahead log cannot be folded");
+            }
         }
         wait(&node, &pace).await;
     }
@@ -216,8 +223,8 @@ async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
     let now_ms = node.now_ms();
     let consolidated = hello.consolidated_seq;
     node.store(move |store| -> Result<(), StoreError> {
-        store.advance(Reader::HubReceived, journal_seq, now_ms)?;
-        store.advance(Reader::HubConsolidated, consolidated, now_ms)
+        store.note(Reader::HubReceived, journal_seq, now_ms)?;
+        store.note(Reader::HubConsolidated, consolidated, now_ms)
     })
     .await?;
 

@@ -78,6 +78,18 @@ impl SyncState {
         self.phase = Phase::Syncing;
     }
 
+    /// The hub has taken this till in: what it refused before does not count any more.
+    pub(crate) fn forgive(&mut self) {
+        self.retry_count = 0;
+        self.last_error = None;
+        if matches!(
+            self.phase,
+            Phase::AuthRefused | Phase::Failed | Phase::Trial
+        ) {
+            self.phase = Phase::Offline;
+        }
+    }
+
     /// Takes note of the hub's greeting.
     pub(crate) fn heard(&mut self, hello: &HelloAnswer, now_ms: i64) {
         self.clock_offset_ms = Some(now_ms.saturating_sub(hello.now_ms));
@@ -145,14 +157,23 @@ impl SyncState {
 }
 
 /// What a person should do, when there is something to do.
-pub(crate) fn notice(phase: Phase) -> Option<String> {
+pub(crate) fn notice(phase: Phase, quarantined: i64) -> Option<String> {
     let text = match phase {
         Phase::UpdateRequired => {
-            "schema version mismatch, update required: sales still go to the hub, the catalog waits until \
-             a newer Counterfoil is installed on this till"
+            "schema version mismatch, update required: sales still go to the hub, the catalog waits \
+             until a newer Counterfoil is installed on this till"
         }
         Phase::AuthRefused => {
-            "the hub does not accept this till any more: ask the operator for a join code; selling goes on"
+            "the hub does not accept this till any more: ask the operator for a join code; selling \
+             goes on"
+        }
+        Phase::Trial | Phase::Online | Phase::Offline | Phase::Syncing | Phase::Failed
+            if quarantined > 0 =>
+        {
+            return Some(format!(
+                "{quarantined} records of this till broke a rule and stand in the hub's quarantine: \
+                 the operator sees why with `counterfoil-hub quarantine list`"
+            ));
         }
         Phase::Trial | Phase::Online | Phase::Offline | Phase::Syncing | Phase::Failed => {
             return None;

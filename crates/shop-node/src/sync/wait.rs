@@ -45,10 +45,7 @@ impl Pace {
         random: &dyn Random,
     ) {
         match outcome {
-            Ok(report) if settled || report.update_required => {
-                (self.failures, self.unsettled) = (0, 0);
-                self.pause = self.config.sync_interval();
-            }
+            Ok(report) if settled || report.update_required => self.rest(),
             Ok(report) => {
                 self.failures = 0;
                 let moved = report.frames_up + report.frames_down > 0;
@@ -60,14 +57,23 @@ impl Pace {
                 let first = self.config.settle_delay_ms;
                 self.pause = doubled(first, self.config.settle_max_ms, self.unsettled);
             }
-            Err(_) => {
-                self.unsettled = 0;
-                self.failures = self.failures.saturating_add(1);
-                let first = self.config.backoff_first_ms;
-                let longest = doubled(first, self.config.backoff_last_ms, self.failures);
-                self.pause = jittered(longest, random);
-            }
+            Err(_) => self.failed(random),
         }
+    }
+
+    /// There is nothing to wait for but time.
+    pub(crate) fn rest(&mut self) {
+        (self.failures, self.unsettled) = (0, 0);
+        self.pause = self.config.sync_interval();
+    }
+
+    /// A run failed.
+    pub(crate) fn failed(&mut self, random: &dyn Random) {
+        self.unsettled = 0;
+        self.failures = self.failures.saturating_add(1);
+        let first = self.config.backoff_first_ms;
+        let longest = doubled(first, self.config.backoff_last_ms, self.failures);
+        self.pause = jittered(longest, random);
     }
 }
 

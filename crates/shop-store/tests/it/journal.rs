@@ -85,10 +85,8 @@ fn an_id_of_another_kind_of_document_is_refused() {
         document: Document::Refund(receipt),
         now_ms: NOW_MS,
     };
-    assert!(matches!(
-        till.store().record(entry),
-        Err(StoreError::IdTaken { topic: "sale", .. })
-    ));
+    let refused = till.store().record(entry);
+    assert!(matches!(refused, Err(StoreError::IdTaken { topic, .. }) if topic == "sale"));
 }
 
 #[test]
@@ -159,7 +157,7 @@ fn an_import_that_is_run_again_records_nothing_twice() {
     let batch = ImportBatch {
         invoices: vec![invoice("1", false, 6000), invoice("C2", true, -1000)],
     };
-    let first = till.store().import(&batch).expect("imported");
+    let first = till.store().import(&batch, NOW_MS).expect("imported");
     assert_eq!(
         (
             first.sales,
@@ -171,7 +169,7 @@ fn an_import_that_is_run_again_records_nothing_twice() {
     );
     assert_eq!(first.total_minor, 1530 - 255);
     till.open();
-    let again = till.store().import(&batch).expect("imported");
+    let again = till.store().import(&batch, NOW_MS).expect("imported");
     assert_eq!((again.repeated, again.sales, again.adjustments), (2, 0, 0));
 }
 
@@ -182,10 +180,37 @@ fn a_batch_is_recorded_whole_or_not_at_all() {
         invoices: vec![invoice("1", false, 6000), invoice("2", false, -1)],
     };
     assert!(matches!(
-        till.store().import(&batch),
+        till.store().import(&batch, NOW_MS),
         Err(StoreError::Invalid(_))
     ));
     assert_eq!(till.store().journal_seq(), 0);
     let totals = till.store().totals().expect("totals");
     assert_eq!(totals.receipts, 0);
+}
+
+#[test]
+fn an_invoice_that_is_there_with_other_lines_is_left_alone_and_named() {
+    let mut till = Till::new("different");
+    let part = ImportBatch {
+        invoices: vec![invoice("1", false, 6000)],
+    };
+    till.store().import(&part, NOW_MS).expect("imported");
+    let mut whole = part;
+    let line = whole.invoices[0].lines[0].clone();
+    whole.invoices[0].lines.push(line);
+    let again = till.store().import(&whole, NOW_MS).expect("read");
+    assert_eq!((again.repeated, again.sales), (1, 0));
+    assert_eq!(again.different, ["1"]);
+}
+
+#[test]
+fn an_invoice_from_the_far_future_does_not_reach_the_clock() {
+    let mut till = Till::new("future");
+    let mut batch = ImportBatch {
+        invoices: vec![invoice("1", false, 6000)],
+    };
+    batch.invoices[0].at_ms = NOW_MS + 2 * 86_400_000;
+    let refused = till.store().import(&batch, NOW_MS);
+    assert!(matches!(refused, Err(StoreError::FutureInvoice(number)) if number == "1"));
+    assert_eq!(till.store().journal_seq(), 0);
 }

@@ -43,19 +43,24 @@ pub(super) fn check_files(folder: &Path, judgement: &mut Judgement) -> anyhow::R
         if path.extension().is_none_or(|extension| extension != "db") {
             continue;
         }
-        let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+        let name = path
+            .strip_prefix(folder)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
         let database = Connection::open_read_only(&path)?;
-        let integrity = database.query_map("PRAGMA integrity_check", (), |row| {
-            row.get::<String>(0)
-        })?;
+        let integrity =
+            database.query_map("PRAGMA integrity_check", (), |row| row.get::<String>(0))?;
         judgement.require(Guarantee::Sound, integrity == ["ok"], || {
             format!("{name} is damaged: {}", integrity.join("; "))
         });
-        let foreign = database.query_map("PRAGMA foreign_key_check", (), |row| {
-            row.get::<String>(0)
-        })?;
+        let foreign =
+            database.query_map("PRAGMA foreign_key_check", (), |row| row.get::<String>(0))?;
         judgement.require(Guarantee::Sound, foreign.is_empty(), || {
-            format!("{name} has rows without their parent: {}", foreign.join(", "))
+            format!(
+                "{name} has rows without their parent: {}",
+                foreign.join(", ")
+            )
         });
     }
     Ok(())
@@ -63,21 +68,17 @@ pub(super) fn check_files(folder: &Path, judgement: &mut Judgement) -> anyhow::R
 
 impl Evidence {
     /// Opens everything; `None`, with a violation, when something is not there.
-    pub(super) fn open(
-        folder: &Path,
-        judgement: &mut Judgement,
-    ) -> anyhow::Result<Option<Self>> {
+    pub(super) fn open(folder: &Path, judgement: &mut Judgement) -> anyhow::Result<Option<Self>> {
         let hub_folder = folder.join(HUB);
         let hub = Connection::open_read_only(hub_folder.join("hub.db"))?;
         let hub_catalog = Connection::open_read_only(hub_folder.join("catalog.db"))?;
         let mut nodes = Vec::new();
         for name in NODE {
             let book = Connection::open_read_only(folder.join(name).join("book.db"))?;
-            let id: NodeId = book.query_row(
-                "SELECT value FROM meta WHERE key = 'node_id'",
-                (),
-                |row| row.get_with(0, |text: String| text.parse()),
-            )?;
+            let id: NodeId =
+                book.query_row("SELECT value FROM meta WHERE key = 'node_id'", (), |row| {
+                    row.get_with(0, |text: String| text.parse())
+                })?;
             let sql = "SELECT number FROM node WHERE id = ?1";
             let number = hub.query_optional(sql, [id.to_bytes()], |row| row.get(0))?;
             let copy = hub_folder.join("books").join(format!("{id}.db"));
@@ -87,9 +88,19 @@ impl Evidence {
             };
             let copy = Connection::open_read_only(copy)?;
             let catalog = Connection::open_read_only(folder.join(name).join("catalog.db"))?;
-            nodes.push(NodeEvidence { name, number, book, copy, catalog });
+            nodes.push(NodeEvidence {
+                name,
+                number,
+                book,
+                copy,
+                catalog,
+            });
         }
-        Ok(Some(Self { hub, hub_catalog, nodes }))
+        Ok(Some(Self {
+            hub,
+            hub_catalog,
+            nodes,
+        }))
     }
 
     /// The hub's receipts of a node by id, and ids that stand there twice.
@@ -170,7 +181,13 @@ pub(super) fn difference(left: &[String], right: &[String]) -> Option<String> {
     }
     let (left, right): (BTreeSet<_>, BTreeSet<_>) = (left.iter().collect(), right.iter().collect());
     let first = |a: &BTreeSet<&String>, b: &BTreeSet<&String>| {
-        a.difference(b).next().map_or_else(|| "nothing".to_owned(), |row| (*row).clone())
+        a.difference(b)
+            .next()
+            .map_or_else(|| "nothing".to_owned(), |row| (*row).clone())
     };
-    Some(format!("{} against {}", first(&left, &right), first(&right, &left)))
+    Some(format!(
+        "{} against {}",
+        first(&left, &right),
+        first(&right, &left)
+    ))
 }

@@ -18,8 +18,15 @@ pub(super) fn check(
     for (index, node) in evidence.nodes.iter().enumerate() {
         let book = node.receipts()?;
         let (hub, twice) = evidence.hub_receipts(node.number)?;
-        for id in hub.keys().filter(|id| !everywhere.insert(**id)).chain(&twice) {
-            judgement.breaks(Guarantee::G2, format!("receipt {id} stands at the hub twice"));
+        for id in hub
+            .keys()
+            .filter(|id| !everywhere.insert(**id))
+            .chain(&twice)
+        {
+            judgement.breaks(
+                Guarantee::G2,
+                format!("receipt {id} stands at the hub twice"),
+            );
         }
         acknowledged_receipts(node, index, record, (&book, &hub), judgement);
         acknowledged_imports(node, index, record, (&book, &hub), judgement);
@@ -43,7 +50,11 @@ fn acknowledged_receipts(
     (book, hub): (&Receipts, &Receipts),
     judgement: &mut Judgement,
 ) {
-    for (id, told) in record.acknowledged.iter().filter(|(_, told)| told.node == index) {
+    for (id, told) in record
+        .acknowledged
+        .iter()
+        .filter(|(_, told)| told.node == index)
+    {
         if told.receipt.is_none() {
             continue;
         }
@@ -54,7 +65,10 @@ fn acknowledged_receipts(
                     format!("{} {id} was acknowledged and is not in {place}", node.name),
                 ),
                 Some(row) => judgement.require(Guarantee::G1, is_as_told(row, told), || {
-                    format!("{} {id} was acknowledged as {told:?}, {place} has {row:?}", node.name)
+                    format!(
+                        "{} {id} was acknowledged as {told:?}, {place} has {row:?}",
+                        node.name
+                    )
                 }),
             }
         }
@@ -84,9 +98,19 @@ fn acknowledged_imports(
                 by_number.entry(number).or_default().push(row.total_minor);
             }
         }
-        for invoice in record.invoices.iter().filter(|invoice| invoice.node == index) {
-            let found = by_number.get(invoice.number.as_str()).map_or(&[][..], Vec::as_slice);
-            let guarantee = if found.len() > 1 { Guarantee::G2 } else { Guarantee::G1 };
+        for invoice in record
+            .invoices
+            .iter()
+            .filter(|invoice| invoice.node == index)
+        {
+            let found = by_number
+                .get(invoice.number.as_str())
+                .map_or(&[][..], Vec::as_slice);
+            let guarantee = if found.len() > 1 {
+                Guarantee::G2
+            } else {
+                Guarantee::G1
+            };
             judgement.require(guarantee, found == [invoice.total_minor], || {
                 let (name, number) = (node.name, &invoice.number);
                 format!("{name} imported {number}, {place} has totals {found:?}")
@@ -126,7 +150,10 @@ fn exactly_once(
                 format!("{} receipt {id} of the book is not at the hub", node.name),
             ),
             Some(found) => judgement.require(Guarantee::G3, found == row, || {
-                format!("{} receipt {id} is {row:?} in the book, {found:?} at the hub", node.name)
+                format!(
+                    "{} receipt {id} is {row:?} in the book, {found:?} at the hub",
+                    node.name
+                )
             }),
         }
     }
@@ -162,10 +189,21 @@ fn other_documents(
         format!("{name} has {book} other documents, the hub has {hub} of it, or not the same ones")
     });
     let hub: BTreeSet<DocumentId> = hub.into_iter().map(|(id, _)| id).collect();
-    for (id, told) in record.acknowledged.iter().filter(|(_, told)| told.node == index) {
-        judgement.require(Guarantee::G1, told.receipt.is_some() || hub.contains(id), || {
-            format!("{} {} {id} was acknowledged and is not at the hub", node.name, told.topic)
-        });
+    for (id, told) in record
+        .acknowledged
+        .iter()
+        .filter(|(_, told)| told.node == index)
+    {
+        judgement.require(
+            Guarantee::G1,
+            told.receipt.is_some() || hub.contains(id),
+            || {
+                format!(
+                    "{} {} {id} was acknowledged and is not at the hub",
+                    node.name, told.topic
+                )
+            },
+        );
     }
     for (id, _) in book {
         judgement.require(Guarantee::G2, record.attempted.contains(&id), || {
@@ -176,14 +214,12 @@ fn other_documents(
 }
 
 /// G3: to the minor unit, in receipts, lines and payments, and within every receipt.
-fn sums(
-    evidence: &Evidence,
-    node: &NodeEvidence,
-    judgement: &mut Judgement,
-) -> anyhow::Result<()> {
-    for (table, column) in
-        [("receipt", "total_minor"), ("receipt_line", "amount_minor"), ("payment", "amount_minor")]
-    {
+fn sums(evidence: &Evidence, node: &NodeEvidence, judgement: &mut Judgement) -> anyhow::Result<()> {
+    for (table, column) in [
+        ("receipt", "total_minor"),
+        ("receipt_line", "amount_minor"),
+        ("payment", "amount_minor"),
+    ] {
         let read = |database: &Connection, condition: &str| -> anyhow::Result<(i64, i64)> {
             let sql = format!(
                 "SELECT count(*), coalesce(sum({column}), 0) FROM {table} WHERE {condition}"
@@ -193,7 +229,10 @@ fn sums(
         let book = read(&node.book, "1")?;
         let hub = read(&evidence.hub, &format!("node = {}", node.number))?;
         judgement.require(Guarantee::G3, book == hub, || {
-            format!("{} {table}: count and sum are {book:?}, at the hub {hub:?}", node.name)
+            format!(
+                "{} {table}: count and sum are {book:?}, at the hub {hub:?}",
+                node.name
+            )
         });
     }
     let sql = "SELECT count(*) FROM receipt r WHERE
@@ -214,7 +253,9 @@ fn numbers(node: &NodeEvidence, rows: &Receipts, judgement: &mut Judgement) {
     }
     for (name, mut numbers) in series {
         numbers.sort_unstable();
-        let dense = (1..).zip(&numbers).all(|(wanted, number)| wanted == *number);
+        let dense = (1..)
+            .zip(&numbers)
+            .all(|(wanted, number)| wanted == *number);
         judgement.require(Guarantee::G4, dense, || {
             format!("{} series {name} has the numbers {numbers:?}", node.name)
         });
@@ -228,18 +269,23 @@ fn journal(
     judgement: &mut Judgement,
 ) -> anyhow::Result<()> {
     let sql = "SELECT count(*), coalesce(max(seq), 0) FROM journal";
-    let (count, newest): (i64, i64) =
-        node.book.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (count, newest): (i64, i64) = node
+        .book
+        .query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
     judgement.require(Guarantee::Sound, count == newest, || {
         format!("{} has {count} entries up to {newest}", node.name)
     });
     let sql = "SELECT min(seq) FROM watermark WHERE node = ?1";
     let reached: Option<i64> = evidence.hub.query_value(sql, [node.number])?;
     judgement.require(Guarantee::G2, reached == Some(newest), || {
-        format!("{} is consolidated up to {reached:?} of {newest}", node.name)
+        format!(
+            "{} is consolidated up to {reached:?} of {newest}",
+            node.name
+        )
     });
-    let chain: Vec<u8> =
-        node.book.query_value("SELECT chain FROM journal ORDER BY seq DESC LIMIT 1", ())?;
+    let chain: Vec<u8> = node
+        .book
+        .query_value("SELECT chain FROM journal ORDER BY seq DESC LIMIT 1", ())?;
     let sql = "SELECT count(*) FROM watermark WHERE node = ?1 AND chain <> ?2";
     let params = counterfoil_migrate::params![node.number, chain];
     let other: i64 = evidence.hub.query_value(sql, params)?;
@@ -266,9 +312,14 @@ fn nothing_in_quarantine(evidence: &Evidence, judgement: &mut Judgement) -> anyh
     let sql = "SELECT reason FROM quarantine
                UNION ALL SELECT halted FROM node WHERE halted IS NOT NULL
                UNION ALL SELECT kind || ': ' || detail FROM alert";
-    let reasons = evidence.hub.query_map(sql, (), |row| row.get::<String>(0))?;
+    let reasons = evidence
+        .hub
+        .query_map(sql, (), |row| row.get::<String>(0))?;
     judgement.require(Guarantee::Alive, reasons.is_empty(), || {
-        format!("the hub put aside, stopped or raised an alarm: {}", reasons.join("; "))
+        format!(
+            "the hub put aside, stopped or raised an alarm: {}",
+            reasons.join("; ")
+        )
     });
     Ok(())
 }

@@ -47,7 +47,10 @@ pub struct Violation {
 
 impl Violation {
     pub(crate) fn new(guarantee: Guarantee, text: impl Into<String>) -> Self {
-        Self { guarantee, text: text.into() }
+        Self {
+            guarantee,
+            text: text.into(),
+        }
     }
 }
 
@@ -84,7 +87,9 @@ pub(crate) fn judge(folder: &Path, record: &Record) -> anyhow::Result<Judgement>
         judgement.breaks(Guarantee::Alive, text);
     }
     evidence::check_files(folder, &mut judgement)?;
-    let Some(evidence) = Evidence::open(folder, &mut judgement)? else { return Ok(judgement) };
+    let Some(evidence) = Evidence::open(folder, &mut judgement)? else {
+        return Ok(judgement);
+    };
     ledger::check(&evidence, record, &mut judgement)?;
     catalog::check(&evidence, record, &mut judgement)?;
     Ok(judgement)

@@ -46,7 +46,9 @@ impl Line {
         let fields = fields.split(' ').filter_map(|field| field.split_once('='));
         let reached = reached.split(", ").filter_map(|one| one.split_once(": "));
         Self {
-            fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            fields: fields
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             reached: reached
                 .filter_map(|(what, times)| Some((what.to_owned(), times.parse().ok()?)))
                 .collect(),
@@ -54,7 +56,10 @@ impl Line {
     }
 
     fn number(&self, field: &str) -> u64 {
-        self.fields.get(field).and_then(|value| value.parse().ok()).unwrap_or_default()
+        self.fields
+            .get(field)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -81,7 +86,10 @@ fn good(output: &Output) -> Vec<Line> {
 
 fn failed_seeds() -> Vec<&'static str> {
     let lines = include_str!("../../seeds/failed.txt").lines();
-    lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split(' ').next()).collect()
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(' ').next())
+        .collect()
 }
 
 #[test]
@@ -90,7 +98,11 @@ fn a_seed_runs_twice_to_the_same_bytes() {
         let runs = [start(&["--seed", seed]), start(&["--seed", seed])];
         let [first, second] = runs.map(|run| good(&finish(run)).remove(0));
         for field in ["events", "databases", "files"] {
-            assert_eq!(first.fields.get(field), second.fields.get(field), "{field} of seed {seed}");
+            assert_eq!(
+                first.fields.get(field),
+                second.fields.get(field),
+                "{field} of seed {seed}"
+            );
         }
         assert!(first.number("files") > 10, "{first:?}");
     }
@@ -120,6 +132,10 @@ fn fresh_and_once_failed_seeds_keep_every_guarantee() {
 }
 
 /// Prints what was reached, and fails when something was not.
+#[expect(
+    clippy::print_stdout,
+    reason = "counts belong to the result of a simulation"
+)]
 fn report(lines: &[Line]) {
     let mut reached: BTreeMap<&str, u64> = BTreeMap::new();
     for line in lines {
@@ -129,11 +145,17 @@ fn report(lines: &[Line]) {
     }
     let receipts: u64 = lines.iter().map(|line| line.number("receipts")).sum();
     let others: u64 = lines.iter().map(|line| line.number("others")).sum();
-    println!("{} seeds, {receipts} receipts and {others} others acknowledged", lines.len());
+    println!(
+        "{} seeds, {receipts} receipts and {others} others acknowledged",
+        lines.len()
+    );
     for (what, times) in &reached {
         println!("{times:>6} {what}");
     }
-    let missed: Vec<_> = MUST_REACH.iter().filter(|what| !reached.contains_key(**what)).collect();
+    let missed: Vec<_> = MUST_REACH
+        .iter()
+        .filter(|what| !reached.contains_key(**what))
+        .collect();
     assert!(missed.is_empty(), "never reached: {missed:?}");
     assert!(receipts > 1_000, "too little was sold: {receipts}");
 }
@@ -150,8 +172,14 @@ fn each_check_notices_the_fault_it_is_there_for() {
             let text = String::from_utf8_lossy(&output.stderr);
             let guarantee = format!("{}: ", sabotage.breaks());
             assert!(!output.status.success(), "{sabotage:?} was not noticed");
-            assert!(text.lines().any(|line| line.starts_with(&guarantee)), "{sabotage:?}: {text}");
-            assert!(text.contains("replay: cargo run -p simulation -- --seed 2"), "{text}");
+            assert!(
+                text.lines().any(|line| line.starts_with(&guarantee)),
+                "{sabotage:?}: {text}"
+            );
+            assert!(
+                text.contains("replay: cargo run -p simulation -- --seed 2"),
+                "{text}"
+            );
         }
     }
 }

@@ -104,6 +104,35 @@ fn a_daemon_completes_an_activation_that_was_cut_off() {
 }
 
 #[test]
+fn a_running_daemon_activates_once_the_hub_is_there_and_takes_a_better_code_meanwhile() {
+    let dir = TempDir::new("later");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let code = join_code(&hub_data, "Spain");
+    till(&data);
+    let till = Daemon::node(&data);
+    node(
+        &data,
+        &[
+            "activate",
+            "--hub",
+            "http://127.0.0.1:9",
+            "--name",
+            "x",
+            "--phone",
+            "1",
+        ],
+    )
+    .fails(4, "cannot be reached");
+    let hub = Daemon::hub(&hub_data);
+    node(&data, &["activate", "--join", &code, "--hub", &hub.url]).succeeds();
+    node(&data, &["sell", "--line", "TEA:2@2.55"]).succeeds();
+    eventually("the sale is delivered", || {
+        let status = till.get("/v1/status");
+        status["sync"] == "online" && status["hub_consolidated_seq"] == status["journal_seq"]
+    });
+}
+
+#[test]
 fn a_till_in_trial_sells_and_never_opens_a_connection() {
     let dir = TempDir::new("trial");
     till(dir.path());

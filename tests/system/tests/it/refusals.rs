@@ -86,6 +86,29 @@ fn a_revoked_till_goes_on_selling_and_delivers_after_a_new_join_code() {
 }
 
 #[test]
+fn a_new_join_code_helps_a_revoked_till_that_has_not_noticed_yet() {
+    let dir = TempDir::new("unnoticed");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let _hub = Daemon::hub(&hub_data);
+    activated(&hub_data, &data);
+    let id = node(&data, &["status", "--json"]).json()["node_id"]
+        .as_str()
+        .expect("id")
+        .to_owned();
+    hub(&hub_data, &["node", "revoke", &id]).succeeds();
+    // A wrong code costs nothing.
+    node(&data, &["activate", "--join", "CF1-nonsense"]).fails(1, "join code");
+    let code = join_code(&hub_data, "France");
+    node(&data, &["activate", "--join", &code]).succeeds();
+    node(&data, &["sync", "now"]).succeeds();
+    // The same command again, as after a lost answer.
+    node(&data, &["activate", "--join", &code]).succeeds();
+    let other = join_code(&hub_data, "Spain");
+    node(&data, &["activate", "--join", &other]).fails(1, "belongs to the shop");
+    node(&data, &["sync", "now"]).succeeds();
+}
+
+#[test]
 fn a_token_opens_the_book_of_its_own_till_only() {
     let dir = TempDir::new("tokens");
     let (hub_data, first, second) = (dir.join("hub"), dir.join("first"), dir.join("second"));

@@ -1,6 +1,6 @@
 //! Making, activating, steering and watching a till.
 
-use super::{ask, get};
+use super::{ask, ask_long, get};
 use crate::cli::output::{self, money, table, time};
 use crate::cli::{Common, Failure};
 use crate::config::Config;
@@ -80,17 +80,23 @@ pub(crate) async fn activate(args: ActivateArgs, env: Env) -> Result<(), Failure
         email: args.email,
     };
     let client = LocalClient::reach(&args.common.data, env).await?;
-    let answer: ActivateAnswer = client
+    let shared = client
+        .share(&args.common.data)
+        .await
+        .map_err(|error| Failure::failed(&error))?;
+    let answer = client
         .call(Method::POST, "/v1/activate", Some(&command))
-        .await?;
+        .await;
     // Without a daemon nobody else would send what trial has left behind.
-    if let LocalClient::Embedded { .. } = client {
+    if let (Some(shared), Ok(_)) = (shared, &answer) {
         let synced: Result<SyncReport, _> =
             client.call::<(), _>(Method::POST, "/v1/sync", None).await;
-        if let Err(problem) = synced {
-            output::note(&format!("activated, but not synced yet: {problem}"));
+        if let Err(error) = synced {
+            output::note(&format!("activated, but not synced yet: {error}"));
         }
+        shared.end().await;
     }
+    let answer: ActivateAnswer = answer?;
     output::show(args.common.json, &answer, |answer| {
         format!(
             "activated: lane {} of {} ({})",
@@ -107,7 +113,7 @@ pub(crate) async fn hub(common: &Common, url: String, env: Env) -> Result<(), Fa
 }
 
 pub(crate) async fn sync(common: &Common, env: Env) -> Result<(), Failure> {
-    let report: SyncReport = ask::<(), _>(common, env, Method::POST, "/v1/sync", None).await?;
+    let report: SyncReport = ask_long::<(), _>(common, env, "/v1/sync", None).await?;
     output::show(common.json, &report, |report| {
         let gate = if report.update_required {
             "; the catalog waits: update required"

@@ -1,14 +1,13 @@
 //! Recording: sales, refunds, stock, expenses, credit, orders, the drawer.
 
-use super::ask;
+use super::{ask, mint};
 use crate::cli::output::{self, money};
 use crate::cli::{Common, Failure};
-use crate::local_client::LocalClient;
 use clap::Args;
 use counterfoil_domain::DocumentId;
 use counterfoil_protocol::wire::node::{
     CashRequest, ExpenseRequest, LedgerRequest, LineRequest, OrderRequest, ReceiptRequest,
-    Recorded, StockRequest,
+    Recorded, StockAnswer, StockBody, StockRequest,
 };
 use counterfoil_replica::env::Env;
 use http::Method;
@@ -84,6 +83,9 @@ pub(crate) struct LedgerArgs {
     /// Free text.
     #[arg(long, default_value = "")]
     note: String,
+    /// Id of the document, to repeat a command without recording twice.
+    #[arg(long)]
+    id: Option<DocumentId>,
 }
 
 #[derive(Args)]
@@ -102,6 +104,9 @@ pub(crate) struct OrderArgs {
     /// Decimal amount paid in advance.
     #[arg(long)]
     deposit: Option<String>,
+    /// Id of the document, to repeat a command without recording twice.
+    #[arg(long)]
+    id: Option<DocumentId>,
 }
 
 #[derive(Args)]
@@ -116,6 +121,9 @@ pub(crate) struct CashArgs {
     /// Who did it: a catalog id.
     #[arg(long)]
     employee: Option<String>,
+    /// Id of the document, to repeat a command without recording twice.
+    #[arg(long)]
+    id: Option<DocumentId>,
 }
 
 /// `SKU:QTY` or `SKU:QTY@PRICE`; a code may hold colons itself.
@@ -164,7 +172,7 @@ fn recorded(recorded: &Recorded) -> String {
 
 pub(crate) async fn receipt(args: ReceiptArgs, path: &str, env: Env) -> Result<(), Failure> {
     let request = ReceiptRequest {
-        id: args.id,
+        id: Some(args.id.unwrap_or_else(|| mint(&env))),
         lines: args
             .lines
             .iter()
@@ -180,38 +188,32 @@ pub(crate) async fn receipt(args: ReceiptArgs, path: &str, env: Env) -> Result<(
 }
 
 pub(crate) async fn stock(args: StockArgs, env: Env) -> Result<(), Failure> {
-    let lines: Vec<LineRequest> = args
-        .lines
-        .iter()
-        .map(|text| line(text))
-        .collect::<Result<_, _>>()?;
-    let client = LocalClient::reach(&args.common.data, env).await?;
-    let mut answers: Vec<Recorded> = Vec::with_capacity(lines.len());
-    for line in lines {
-        let request = StockRequest {
-            id: None,
+    let request = |text: &String| -> Result<StockRequest, Failure> {
+        let line = line(text)?;
+        Ok(StockRequest {
+            id: Some(mint(&env)),
             sku: line.sku,
             quantity: line.quantity,
             count: args.count,
             reason: args.reason.clone(),
-        };
-        answers.push(
-            client
-                .call(Method::POST, "/v1/stock", Some(&request))
-                .await?,
-        );
-    }
-    match answers.as_slice() {
-        [answer] => output::show(args.common.json, answer, recorded),
-        answers => output::show(args.common.json, &answers, |answers| {
-            answers.iter().map(recorded).collect::<Vec<_>>().join("\n")
-        }),
-    }
+        })
+    };
+    let requests: Vec<StockRequest> = args.lines.iter().map(request).collect::<Result<_, _>>()?;
+    let body = match requests.as_slice() {
+        [only] => StockBody::One(only.clone()),
+        _ => StockBody::Many(requests),
+    };
+    let answer: StockAnswer =
+        ask(&args.common, env, Method::POST, "/v1/stock", Some(&body)).await?;
+    output::show(args.common.json, &answer, |answer| match answer {
+        StockAnswer::One(answer) => recorded(answer),
+        StockAnswer::Many(answers) => answers.iter().map(recorded).collect::<Vec<_>>().join("\n"),
+    })
 }
 
 pub(crate) async fn expense(args: ExpenseArgs, env: Env) -> Result<(), Failure> {
     let request = ExpenseRequest {
-        id: args.id,
+        id: Some(args.id.unwrap_or_else(|| mint(&env))),
         category: args.category,
         amount: args.amount,
         note: args.note,
@@ -229,7 +231,7 @@ pub(crate) async fn expense(args: ExpenseArgs, env: Env) -> Result<(), Failure> 
 
 pub(crate) async fn ledger(args: LedgerArgs, env: Env) -> Result<(), Failure> {
     let request = LedgerRequest {
-        id: None,
+        id: Some(args.id.unwrap_or_else(|| mint(&env))),
         customer: args.customer,
         amount: args.amount,
         note: args.note,
@@ -251,7 +253,7 @@ pub(crate) async fn order(args: OrderArgs, env: Env) -> Result<(), Failure> {
         .to_zoned(jiff::tz::TimeZone::UTC)
         .map_err(|error| Failure::failed(&error))?;
     let request = OrderRequest {
-        id: None,
+        id: Some(args.id.unwrap_or_else(|| mint(&env))),
         customer: args.customer,
         due_ms: due.timestamp().as_millisecond(),
         lines: args
@@ -274,7 +276,7 @@ pub(crate) async fn order(args: OrderArgs, env: Env) -> Result<(), Failure> {
 
 pub(crate) async fn cash(args: CashArgs, env: Env) -> Result<(), Failure> {
     let request = CashRequest {
-        id: None,
+        id: Some(args.id.unwrap_or_else(|| mint(&env))),
         event: args.event,
         counted: args.counted,
         employee: args.employee,

@@ -1,0 +1,249 @@
+//! The blocking half of a pull: compares, inserts, folds and swaps, each step one call.
+
+use super::staged::Staged;
+use crate::{
+    local::{Local, LocalCheckpoint, LocalError},
+    numbering::{Mapping, Swap},
+    remote::HubInfo,
+    swap,
+    wal::Checkpoint,
+};
+
+/// The catalog's files.
+pub(super) struct Catalog {
+    pub(super) local: Local,
+    /// A download that is not swapped in yet; it outlives a pull that the line cut short.
+    staged: Option<Staged>,
+}
+
+impl Catalog {
+    pub(super) fn new(local: Local) -> Self {
+        let staged = None;
+        Self { local, staged }
+    }
+}
+
+/// What to do about the hub's state.
+pub(super) enum Plan {
+    /// Pull from the frame after this one.
+    From {
+        mapping: Mapping,
+        frame: u64,
+    },
+    Bootstrap,
+}
+
+/// Compares the catalog with what the hub says.
+pub(super) fn plan(catalog: &mut Catalog, info: &HubInfo) -> Result<Plan, LocalError> {
+    let local = &mut catalog.local;
+    let frames = local.observe()?.frames;
+    let Some(mut mapping) = local.record.mapping else {
+        return Ok(Plan::Bootstrap);
+    };
+    let at = |mapping: &Mapping| u64::try_from(mapping.hub_frame(frames)).ok();
+    while mapping.generation < info.generation {
+        // Frames of an ended generation are not to be had: only who has all of them goes on.
+        match info.end_of(mapping.generation) {
+            Some(end_frame) if at(&mapping) == Some(end_frame) => {
+                mapping = mapping.after_close(end_frame);
+            }
+            _ => return Ok(Plan::Bootstrap),
+        }
+    }
+    let Some(frame) = at(&mapping) else {
+        return Ok(Plan::Bootstrap);
+    };
+    if mapping.generation > info.generation || frame > info.max_frame_no {
+        return Ok(Plan::Bootstrap);
+    }
+    let expected = match frame {
+        0 => info.chain_start,
+        frame if frame == info.max_frame_no => info.chain,
+        _ => None,
+    };
+    if let Some(expected) = expected
+        && local.chain_at(&mapping, frames)? != expected
+    {
+        tracing::warn!("the catalog is not the hub's: it is downloaded again");
+        return Ok(Plan::Bootstrap);
+    }
+    local.change_record(|record| record.mapping = Some(mapping))?;
+    // The catalog goes on by itself, whatever was on its way.
+    catalog.staged = None;
+    Ok(Plan::From { mapping, frame })
+}
+
+/// Generation and frame of the catalog, when it holds at least what the hub described and that with
+/// the same content.
+pub(super) fn state_at(
+    local: &mut Local,
+    info: &HubInfo,
+) -> Result<Option<(u64, u64)>, LocalError> {
+    let frames = local.observe()?.frames;
+    let Some(mapping) = local.record.mapping else {
+        return Ok(None);
+    };
+    let Ok(frame) = u64::try_from(mapping.hub_frame(frames)) else {
+        return Ok(None);
+    };
+    if mapping.generation != info.generation || frame < info.max_frame_no {
+        return Ok(None);
+    }
+    if let (Some(expected), Ok(at)) = (
+        info.chain,
+        u64::try_from(mapping.local_frame(info.max_frame_no)),
+    ) && local.chain_at(&mapping, at)? != expected
+    {
+        tracing::warn!("the catalog is not the hub's: it is downloaded again");
+        local.change_record(|record| record.mapping = None)?;
+        return Ok(None);
+    }
+    Ok(Some((mapping.generation, frame)))
+}
+
+/// Inserts whole transactions into the catalog; false when the WAL is another one by now.
+pub(super) fn insert(
+    catalog: &mut Catalog,
+    mapping: &Mapping,
+    first: u64,
+    body: &[u8],
+) -> Result<bool, LocalError> {
+    let local = &mut catalog.local;
+    let next = local.observe()?.frames + 1;
+    // Work of a pull that was dropped may run late, after the same frames came by another.
+    if local.record.mapping != Some(*mapping) || u64::try_from(mapping.hub_frame(next)) != Ok(first)
+    {
+        return Ok(false);
+    }
+    local.wal()?.insert(next, body)?;
+    local.wal()?.sync()?;
+    // Binds the salt of a WAL that was empty.
+    local.observe()?;
+    Ok(true)
+}
+
+/// Inserts whole transactions into the download; false when that is another one by now.
+pub(super) fn insert_staged(
+    catalog: &mut Catalog,
+    mapping: &Mapping,
+    first: u64,
+    body: &[u8],
+) -> Result<bool, LocalError> {
+    with_staged(catalog, |_, staged| {
+        if staged.mapping() == *mapping {
+            staged.insert(first, body)
+        } else {
+            Ok(false)
+        }
+    })
+    .map(Option::unwrap_or_default)
+}
+
+/// Mapping and last frame of a download that an earlier pull began and the hub still continues.
+pub(super) fn staged_at(
+    catalog: &mut Catalog,
+    info: &HubInfo,
+) -> Result<Option<(Mapping, u64)>, LocalError> {
+    let at = with_staged(catalog, |_, staged| {
+        let frame = staged.continues(info)?;
+        Ok(frame.map(|frame| (staged.mapping(), frame)))
+    })?;
+    Ok(at.flatten())
+}
+
+/// Puts a new download beside the catalog; `None` while a swap takes what stands there.
+pub(super) fn stage(
+    catalog: &mut Catalog,
+    bytes: &[u8],
+    info: &HubInfo,
+) -> Result<Option<(Mapping, u64)>, LocalError> {
+    if catalog.local.record.swap.is_some() {
+        return Ok(None);
+    }
+    // An intent that could not be stored may stand on disk all the same; it named the old one.
+    catalog.local.store_record()?;
+    // Closes the old one's handle first.
+    catalog.staged = None;
+    let staged = Staged::begin(catalog.local.files(), catalog.local.path(), bytes, info)?;
+    let mapping = staged.mapping();
+    catalog.staged = Some(staged);
+    Ok(Some((mapping, 0)))
+}
+
+/// Makes the download one file when it holds all that the hub described.
+pub(super) fn fold(catalog: &mut Catalog, info: &HubInfo) -> Result<Option<Mapping>, LocalError> {
+    let mut agrees = true;
+    let folded = with_staged(catalog, |local, staged| {
+        if staged.mapping().generation != info.generation || staged.frame()? < info.max_frame_no {
+            return Ok(None);
+        }
+        agrees = staged.agrees(info)?;
+        if !agrees {
+            return Ok(None);
+        }
+        staged.fold(local.files(), local.path()).map(Some)
+    })?;
+    if !agrees {
+        tracing::warn!("what was downloaded is not the hub's catalog: it is downloaded again");
+        catalog.staged = None;
+    }
+    Ok(folded.flatten())
+}
+
+/// Works on the download, if there is one; after an error there is none any more.
+fn with_staged<R>(
+    catalog: &mut Catalog,
+    work: impl FnOnce(&Local, &mut Staged) -> Result<R, LocalError>,
+) -> Result<Option<R>, LocalError> {
+    let Some(mut staged) = catalog.staged.take() else {
+        return Ok(None);
+    };
+    let result = work(&catalog.local, &mut staged);
+    if result.is_ok() {
+        catalog.staged = Some(staged);
+    } else {
+        drop(staged);
+        // It may be the disk that is full, and sales need it; what stays is removed by the next one.
+        swap::discard(catalog.local.files(), catalog.local.path()).ok();
+    }
+    result.map(Some)
+}
+
+/// Records the intent and carries it out; false when the folded download is another one by now.
+pub(super) fn begin_swap(catalog: &mut Catalog, mapping: Mapping) -> Result<bool, LocalError> {
+    let is_it = |staged: &Staged| staged.is_folded() && staged.mapping() == mapping;
+    if !catalog.staged.as_ref().is_some_and(is_it) {
+        return Ok(false);
+    }
+    let change = Swap {
+        mapping,
+        keep_suffix: None,
+    };
+    // From now on it belongs to the swap, also when storing the intent fails: it may stand on disk.
+    catalog.staged = None;
+    let local = &mut catalog.local;
+    local.change_record(|record| record.swap = Some(change))?;
+    complete_swap(local)?;
+    Ok(true)
+}
+
+pub(super) fn complete_swap(local: &mut Local) -> Result<(), LocalError> {
+    local.close_wal();
+    let (path, mut record) = (local.path().to_owned(), local.record.clone());
+    swap::finish(local.files(), &path, &mut record)?;
+    local.record = record;
+    local.observe()?;
+    Ok(())
+}
+
+pub(super) fn checkpoint(local: &mut Local) -> Result<LocalCheckpoint, LocalError> {
+    let frames = local.observe()?.frames;
+    let next = match local.record.mapping {
+        Some(mapping) => Some(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
+        None => None,
+    };
+    match local.checkpoint(next, || Ok(()))? {
+        Checkpoint::Done => Ok(LocalCheckpoint::Done),
+        Checkpoint::Busy => Ok(LocalCheckpoint::Busy),
+    }
+}
