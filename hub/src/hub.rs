@@ -4,6 +4,7 @@ use crate::config::HubConfig;
 use crate::consolidator::Inbox;
 use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
+use crate::limits::BASES_AT_ONCE_MAX;
 use crate::store::{self, Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
 use counterfoil_protocol::wire::hub::AlertRow;
@@ -20,6 +21,8 @@ pub struct Hub {
     pub(crate) writer: Worker<Store>,
     pub(crate) copies: Copies,
     pub(crate) inbox: Inbox,
+    /// Turns for whole books on their way in.
+    pub(crate) bases: tokio::sync::Semaphore,
     pub(crate) config: HubConfig,
     pub(crate) env: Env,
     pub(crate) id: HubId,
@@ -94,6 +97,7 @@ impl Hub {
             reports: start("hub-reports", reports).map_err(OpenHubError::Thread)?,
             copies,
             inbox: Inbox::default(),
+            bases: tokio::sync::Semaphore::new(BASES_AT_ONCE_MAX),
             config,
             env,
             id,

@@ -81,3 +81,10 @@ pub const COMPRESS_BYTES_MIN: usize = 256;
 
 /// First pause after a consolidation that failed; it doubles up to the time between two sweeps.
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
+
+/// How far an edit's logical time may be ahead of the hub's clock, in milliseconds: a year. Clocks that are
+/// wrong by less still win conflicts; beyond it the edit goes to quarantine.
+pub const EDIT_AHEAD_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1000;
+
+/// Whole books that are taken in at a time; each is held in memory. Others wait for their turn.
+pub const BASES_AT_ONCE_MAX: usize = 2;

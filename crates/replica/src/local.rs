@@ -102,6 +102,11 @@ impl Local {
             acknowledged: 0,
         };
         local.observe()?;
+        if writer == Writer::Node {
+            // A commit that was killed between its write and its sync is whole again, out of the
+            // page cache. Before anybody is told that it exists it must be on the disk.
+            local.wal()?.sync()?;
+        }
         Ok(local)
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::replication::{
     CHAIN_HEADER, ClosedGeneration, DIGEST_HEADER, EXTENSION_BASE, EXTENSION_ZSTD,
     GenerationAnswer, Info, PushAnswer,
@@ -44,7 +45,7 @@ pub enum RemoteError {
     /// The hub cannot answer now.
     #[error("the hub cannot answer now (status {status})")]
     Unavailable {
-        /// 408, 429 or 5xx.
+        /// 408, 429 or 5xx; also 401 and 403 from something that is no hub.
         status: StatusCode,
     },
     /// A status that the protocol does not have.
@@ -333,7 +334,12 @@ impl Remote {
             | HttpError::TooLarge { .. } => RemoteError::Request(error),
         })?;
         let status = response.status;
+        // A captive portal refuses too: only our hub says why in a problem document.
+        let is_hub = serde_json::from_slice::<Problem>(&response.body).is_ok();
         match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !is_hub => {
+                Err(RemoteError::Unavailable { status })
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(RemoteError::Unauthorized { status })
             }

@@ -30,10 +30,15 @@ impl<S: Send + Sync> FromRequestParts<S> for FromHere {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        // Through a proxy on this machine everybody comes from here.
+        let is_forwarded = ["forwarded", "x-forwarded-for", "x-real-ip", "via"]
+            .iter()
+            .any(|name| parts.headers.contains_key(*name));
         let peer = ConnectInfo::<Peer>::from_request_parts(parts, state).await;
-        Ok(Self(peer.map_or(true, |ConnectInfo(Peer(address))| {
+        let is_near = peer.map_or(true, |ConnectInfo(Peer(address))| {
             address.ip().is_loopback()
-        })))
+        });
+        Ok(Self(is_near && !is_forwarded))
     }
 }
 
@@ -194,6 +199,7 @@ pub(crate) async fn hello(
         schemas: hub.config.schemas,
         now_ms,
         consolidated_seq: standing.consolidated_seq,
+        halted: standing.halted,
         quarantined: standing.quarantined,
         catalog_revision: standing.catalog_revision,
     }))

@@ -234,6 +234,12 @@ pub(crate) async fn book_base(
             format!("a base needs the header {DIGEST_HEADER}"),
         )
     })?;
+    // Before the body is read: it is held in memory.
+    let _turn = hub
+        .bases
+        .acquire()
+        .await
+        .map_err(|_| ApiError::new(Code::Internal, "the hub is stopping"))?;
     let body = bodies::read(&headers, body, BASE_WIRE_BYTES_MAX, BASE_BODY_TIMEOUT).await?;
     let held = hub.copies.book(id).await?;
     let work = move |copy: &mut counterfoil_replica::Copy| {

@@ -9,6 +9,7 @@ use crate::limits::{CONSOLIDATE_ENTRIES_MAX, HISTORY_ROWS_MAX};
 use counterfoil_domain::{Chain, NodeId, Priority, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::hub::AlertRow;
+use std::error::Error as _;
 use std::path::PathBuf;
 
 /// A node's book that the caller holds.
@@ -133,6 +134,15 @@ impl Store {
         });
         self.hub.detach("book")?;
         match done {
+            Err(StoreError::Sql(error)) if is_about_the_schema(&error) => {
+                tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "book");
+                self.halt(
+                    &node,
+                    "the book's tables are of another version",
+                    book.now_ms,
+                )?;
+                Ok(None)
+            }
             Err(StoreError::Sql(error)) if error.is_corrupt() => {
                 tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "book");
                 self.halt(&node, "the book is damaged", book.now_ms)?;
@@ -227,15 +237,33 @@ impl Store {
     }
 }
 
-/// Whether the failure is about what a record holds, not about the database.
+/// Whether the failure is about what a record holds, not about the database or its schema.
 fn is_about_a_record(error: &SqlError) -> bool {
-    /// SQLite's generic error, such as an overflowing sum or a malformed JSON text.
+    /// SQLite's generic error: a missing column is one, but so is what a single record can cause.
     const SQLITE_ERROR: i32 = 1;
     /// A value of a type that the column cannot take.
     const SQLITE_MISMATCH: i32 = 20;
+    /// The generic errors that a record can cause.
+    const BY_A_RECORD: [&str; 2] = ["integer overflow", "malformed JSON"];
     error.is_constraint()
-        || matches!(error.primary_code(), Some(SQLITE_ERROR | SQLITE_MISMATCH))
         || matches!(error, SqlError::Column { .. } | SqlError::Decode { .. })
+        || match error.primary_code() {
+            Some(SQLITE_MISMATCH) => true,
+            Some(SQLITE_ERROR) => {
+                let text = error.source().map_or_else(String::new, ToString::to_string);
+                BY_A_RECORD.iter().any(|known| text.contains(known))
+            }
+            _ => false,
+        }
+}
+
+/// Whether the failure is a book whose tables are not those that this hub reads.
+fn is_about_the_schema(error: &SqlError) -> bool {
+    const SQLITE_ERROR: i32 = 1;
+    error.primary_code() == Some(SQLITE_ERROR)
+        && error
+            .source()
+            .is_some_and(|cause| cause.to_string().contains("no such column"))
 }
 
 /// Which priorities have entries that wait, in a book that is sound as a whole.

@@ -38,10 +38,12 @@ pub(crate) struct Contact {
 }
 
 /// Where a node stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Standing {
     pub(crate) consolidated_seq: i64,
     pub(crate) quarantined: i64,
+    /// Why its book is not consolidated.
+    pub(crate) halted: Option<String>,
     pub(crate) catalog_revision: i64,
     /// Whether what it said is on record already and fresh.
     pub(crate) contact_known: bool,
@@ -81,7 +83,8 @@ impl Reader {
                           (SELECT EXISTS (SELECT 1 FROM node WHERE number = ?1
                            AND book_schema = ?2 AND catalog_schema = ?3 AND catalog_revision = ?4
                            AND seen_ms BETWEEN ?5 AND ?6
-                           AND abs(clock_offset_ms - ?7) < 1000))";
+                           AND abs(clock_offset_ms - ?7) < 1000)),
+            (SELECT halted FROM node WHERE number = ?1)";
         let since = now_ms.saturating_sub(crate::limits::SEEN_INTERVAL_MS);
         let params = params![
             node.number,
@@ -99,6 +102,7 @@ impl Reader {
                 quarantined: row.get(1)?,
                 catalog_revision,
                 contact_known: row.get(2)?,
+                halted: row.get(3)?,
             })
         })?)
     }

@@ -4,6 +4,7 @@ use super::catalog::{CatalogShape, TableShape};
 use super::consolidation::{NodeKey, condition};
 use super::movement::Batch;
 use super::{Store, StoreError, node_id, shop_id_optional};
+use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::merge::{Field, Origin, Policy, Stamp, Version};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, HlcClock, NodeId, Scalar, Topic};
@@ -77,7 +78,7 @@ pub(super) fn merge_batch(
     })?;
     let mut touched = Touched::new();
     for entry in &entries {
-        match accept(shape, entry) {
+        match accept(tx, shape, batch, entry)? {
             Ok((edit, id)) => {
                 let origin = Origin {
                     edit: id,
@@ -114,16 +115,80 @@ pub(super) fn note_progress(tx: &Connection, batch: &Batch) -> Result<(), StoreE
     Ok(())
 }
 
-fn accept(shape: &CatalogShape, entry: &Entry) -> Result<(CatalogEdit, DocumentId), String> {
-    let id = DocumentId::from_slice(&entry.id).map_err(|_| "its id is damaged".to_owned())?;
-    let payload = entry
-        .payload
-        .as_deref()
-        .ok_or("the change itself is missing")?;
-    let edit: CatalogEdit = serde_json::from_str(payload)
-        .map_err(|error| format!("the change cannot be read: {error}"))?;
-    check_edit(shape, &edit)?;
-    Ok((edit, id))
+type Accepted = Result<(CatalogEdit, DocumentId), String>;
+
+fn accept(
+    tx: &Connection,
+    shape: &CatalogShape,
+    batch: &Batch,
+    entry: &Entry,
+) -> Result<Accepted, StoreError> {
+    let read = || -> Accepted {
+        let id = DocumentId::from_slice(&entry.id).map_err(|_| "its id is damaged".to_owned())?;
+        check_time(entry.hlc, batch.now_ms)?;
+        let payload = entry
+            .payload
+            .as_deref()
+            .ok_or("the change itself is missing")?;
+        let edit: CatalogEdit = serde_json::from_str(payload)
+            .map_err(|error| format!("the change cannot be read: {error}"))?;
+        check_edit(shape, &edit)?;
+        Ok((edit, id))
+    };
+    let accepted = read();
+    if let Ok((edit, _)) = &accepted
+        && let Some(reason) = is_anothers(tx, shape, batch, edit)?
+    {
+        return Ok(Err(reason));
+    }
+    Ok(accepted)
+}
+
+/// A time far ahead would win every conflict, and drive every clock of the chain, for ever.
+fn check_time(hlc: Hlc, now_ms: i64) -> Result<(), String> {
+    let latest = now_ms.saturating_add(EDIT_AHEAD_MS_MAX);
+    if hlc < Hlc::ZERO || hlc.millis() > latest {
+        return Err(format!(
+            "it is dated {} ms after 1970, far from the hub's clock: set the clock of the till and \
+             make the change again",
+            hlc.millis()
+        ));
+    }
+    Ok(())
+}
+
+/// A row that holds for one shop is that shop's: why another one may not change it.
+fn is_anothers(
+    tx: &Connection,
+    shape: &CatalogShape,
+    batch: &Batch,
+    edit: &CatalogEdit,
+) -> Result<Option<String>, StoreError> {
+    const OWNER: &str = "shop";
+    let has_owner = shape
+        .table(&edit.table)
+        .is_some_and(|table| table.is_integer(OWNER).is_some());
+    if !has_owner {
+        return Ok(None);
+    }
+    let own = batch.node.shop.to_string();
+    let claimed = match edit.columns.get(OWNER) {
+        Some(Scalar::Text(shop)) => Some(shop.clone()),
+        _ => None,
+    };
+    let fields = load_fields(tx, &edit.table, &edit.row)?;
+    let held = fields.get(OWNER).and_then(|field| {
+        let decision = field.decide(shape.policy(&edit.table, OWNER))?;
+        match &field.version(&decision.current)?.value {
+            Scalar::Text(shop) => Some(shop.clone()),
+            Scalar::Null | Scalar::Integer(_) => None,
+        }
+    });
+    let foreign = [claimed, held]
+        .into_iter()
+        .flatten()
+        .any(|shop| shop != own);
+    Ok(foreign.then(|| "the row belongs to another shop".to_owned()))
 }
 
 fn check_edit(shape: &CatalogShape, edit: &CatalogEdit) -> Result<(), String> {

@@ -87,12 +87,14 @@ impl Store {
         let catalog = Connection::open_existing(catalog, Durability::Full)?;
         apply(&catalog, Kind::Catalog, now_ms)?;
         let shape = catalog::CatalogShape::load(&catalog)?;
-        Ok(Self {
+        let store = Self {
             hub,
             catalog,
             shape,
             transactions: 0,
-        })
+        };
+        store.republish_when_lost()?;
+        Ok(store)
     }
 
     /// The hub's own id, minted at the first start.

@@ -46,8 +46,16 @@ impl Store {
             let fields = load_fields(&self.hub, table, row)?;
             rows.push((shape, self.content(shape, row, &fields)?));
         }
-        self.catalog.transaction(|tx| write(tx, &rows, &merged))?;
+        let floor = self.published_revision()?;
+        let revision = self
+            .catalog
+            .transaction(|tx| write(tx, &rows, &merged, floor))?;
         self.hub.transaction(|tx| -> Result<(), StoreError> {
+            tx.execute(
+                "INSERT INTO meta VALUES ('published_revision', ?1)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                params![revision.to_string()],
+            )?;
             for (table, row) in &queue {
                 tx.execute(
                     "DELETE FROM publish_queue WHERE table_name = ?1 AND row_id = ?2",
@@ -58,6 +66,38 @@ impl Store {
         })?;
         self.count_transaction()?;
         Ok(more)
+    }
+
+    /// The newest revision that was ever published from this `hub.db`.
+    fn published_revision(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'published_revision'";
+        Ok(self
+            .hub
+            .query_optional(sql, (), |row| row.get(0))?
+            .unwrap_or(0))
+    }
+
+    /// A catalog that is older than what was published was lost or restored: everything is written
+    /// again, under revisions that no till has seen.
+    pub(super) fn republish_when_lost(&self) -> Result<(), StoreError> {
+        let held: i64 = self
+            .catalog
+            .query_value("SELECT revision FROM catalog_state", ())?;
+        let published = self.published_revision()?;
+        if held >= published {
+            return Ok(());
+        }
+        tracing::warn!(
+            held,
+            published,
+            "the catalog is older than what was published: writing it again"
+        );
+        self.hub.execute(
+            "INSERT OR IGNORE INTO publish_queue (table_name, row_id)
+             SELECT DISTINCT table_name, row_id FROM field_version",
+            (),
+        )?;
+        Ok(())
     }
 
     /// Nodes whose merged edits the catalog does not state yet.
@@ -139,8 +179,10 @@ fn write(
     tx: &Connection,
     rows: &[(&TableShape, Content)],
     merged: &[(String, i64)],
-) -> Result<(), StoreError> {
-    let revision = tx.query_value::<i64>("SELECT revision FROM catalog_state", ())? + 1;
+    floor: i64,
+) -> Result<i64, StoreError> {
+    let held: i64 = tx.query_value("SELECT revision FROM catalog_state", ())?;
+    let revision = held.max(floor) + 1;
     let mut changed = false;
     for (table, content) in rows {
         changed |= write_row(tx, table, content, revision)?;
@@ -163,7 +205,7 @@ fn write(
          WHERE ?1 OR hlc < ?3",
         params![i64::from(changed), revision, newest.raw()],
     )?;
-    Ok(())
+    Ok(if changed { revision } else { held.max(floor) })
 }
 
 /// Writes the row unless it is there with the same content; whether it did.

@@ -1,9 +1,10 @@
-use crate::hub::{TestHub, parse, problem};
+use crate::hub::{Ask, TestHub, parse, problem};
 use crate::till::Till;
 use counterfoil_hub::Registration;
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{ActivateAnswer, HubStatus, NodeRow, ShopAdded};
+use http::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -100,6 +101,53 @@ async fn a_shop_registers_itself_once() {
     let refused = problem(&client.post("/v1/activate", None, &request(&other)).await);
     assert_eq!(refused.code, Code::Conflict);
     assert!(refused.hint.unwrap().contains("join code"));
+}
+
+#[tokio::test]
+async fn who_comes_through_a_proxy_does_not_come_from_here() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let till = Till::new(1);
+    let request = json!({
+        "node": till.id,
+        "token_hash": till.token_hash(),
+        "admission": {"registration": {"name": "Crail", "phone": "1", "email": null}},
+        "schemas": {"book": 1, "catalog": 1},
+    });
+    let ask = Ask {
+        method: Method::POST,
+        path: "/v1/activate",
+        token: None,
+        headers: &[
+            ("content-type", "application/json"),
+            ("x-forwarded-for", "203.0.113.9"),
+        ],
+        body: request.to_string().into(),
+    };
+    assert_eq!(
+        problem(&client.send(ask).await).code,
+        Code::RegistrationClosed
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_token_does_not_come_back_with_a_new_code() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    let path = format!("nodes/{}/revoke", till.id);
+    client.admin_post::<NodeRow>(&path, &json!({})).await;
+    let code = client.code("Leith").await;
+    let refused = problem(&till.activate(&client, &code.join_code).await);
+    assert_eq!(refused.code, Code::Unauthorized);
+    // The code was not used up: it works with a new token.
+    till.token.push('x');
+    assert!(
+        till.activate(&client, &code.join_code)
+            .await
+            .status
+            .is_success()
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use crate::hub::{Client, TestHub};
 use crate::till::Till;
 use counterfoil_domain::Scalar;
 use counterfoil_migrate::{Connection, params};
-use counterfoil_protocol::wire::hub::{CatalogExport, ConflictRow, QuarantineRow};
+use counterfoil_protocol::wire::hub::{CatalogExport, ConflictRow, QuarantineRow, ShopRow};
 use serde_json::{Map, Value, json};
 
 fn text(text: &str) -> Scalar {
@@ -122,6 +122,79 @@ async fn an_edit_that_makes_no_sense_goes_to_quarantine_and_counts_as_merged() {
         "{}",
         rows[1].reason
     );
+    assert_eq!(merged(&hub, &till), Some(till.seq));
+}
+
+#[tokio::test]
+async fn an_edit_from_the_far_future_reaches_neither_the_catalog_nor_the_clocks() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "A", 1).await;
+    till.edit("TEA", ("name", text("Tea")), &[]);
+    till.tamper("UPDATE journal SET hlc = 9223372036854775807 WHERE seq = 1");
+    till.edit("TEA", ("name", text("Chai")), &[]);
+    till.push(&client).await.unwrap();
+    let status = client.settle().await;
+    assert_eq!(status.quarantined, 1);
+    let catalog = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
+    let hlc: i64 = catalog
+        .query_value("SELECT hlc FROM catalog_state", ())
+        .unwrap();
+    assert!(hlc < 1 << 60, "{hlc}");
+    let name: String = catalog
+        .query_value("SELECT name FROM products", ())
+        .unwrap();
+    assert_eq!(name, "Chai");
+}
+
+#[tokio::test]
+async fn a_row_that_holds_for_one_shop_is_changed_by_that_shop_alone() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut owner = Till::of(&client, "A", 1).await;
+    let mut other = Till::of(&client, "B", 2).await;
+    let shops: Vec<ShopRow> = client.admin_get("shops").await;
+    let a = shops
+        .iter()
+        .find(|shop| shop.name == "A")
+        .unwrap()
+        .shop_id
+        .to_string();
+    owner.edit_in("prices", "p1", ("shop", text(&a)), &[]);
+    owner.edit_in("prices", "p1", ("price_mills", Scalar::Integer(900)), &[]);
+    owner.push(&client).await.unwrap();
+    client.settle().await;
+    other.edit_in("prices", "p1", ("price_mills", Scalar::Integer(1)), &[]);
+    other.edit_in("prices", "p2", ("shop", text(&a)), &[]);
+    other.push(&client).await.unwrap();
+    let status = client.settle().await;
+    assert_eq!(status.quarantined, 2);
+    let catalog = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
+    let sql = "SELECT price_mills FROM prices WHERE id = 'p1'";
+    assert_eq!(catalog.query_value::<i64>(sql, ()).unwrap(), 900);
+}
+
+#[tokio::test]
+async fn a_catalog_that_the_hub_has_lost_is_written_again_from_what_was_merged() {
+    let mut hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "A", 1).await;
+    till.edit("TEA", ("name", text("Tea")), &[]);
+    till.push(&client).await.unwrap();
+    let before = client.settle().await;
+    hub.stop().await;
+    for file in [
+        "catalog.db",
+        "catalog.db-wal",
+        "catalog.db-shm",
+        "catalog.db-sync",
+    ] {
+        std::fs::remove_file(hub.dir.join(file)).ok();
+    }
+    let hub = hub.restart().await;
+    let after = hub.client().settle().await;
+    assert_eq!(after.catalog_digest, before.catalog_digest);
+    assert!(after.catalog_revision > before.catalog_revision);
     assert_eq!(merged(&hub, &till), Some(till.seq));
 }
 

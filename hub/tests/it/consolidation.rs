@@ -237,6 +237,24 @@ async fn a_book_that_is_no_book_stops_its_node_alone() {
 }
 
 #[tokio::test]
+async fn a_book_of_another_schema_stops_its_node_and_loses_no_record_to_quarantine() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "A", 1).await;
+    till.sell(2);
+    till.tamper("ALTER TABLE receipt RENAME COLUMN employee TO clerk");
+    till.push(&client).await.unwrap();
+    let status = client.settle().await;
+    assert_eq!((status.receipts, status.quarantined), (0, 0));
+    let standing = till.hello(&client).await;
+    assert!(standing.halted.unwrap().contains("another version"));
+    till.tamper("ALTER TABLE receipt RENAME COLUMN clerk TO employee");
+    till.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.receipts, 1);
+    assert_eq!(till.hello(&client).await.halted, None);
+}
+
+#[tokio::test]
 async fn wals_stay_below_their_limit_while_tills_push() {
     let hub = TestHub::start_with(|config| config.wal_limit_bytes = 256 * 1024).await;
     let client = hub.client();

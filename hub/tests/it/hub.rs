@@ -21,7 +21,8 @@ pub(crate) struct TestHub {
     pub(crate) url: String,
     pub(crate) admin: String,
     pub(crate) dir: TempDir,
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
+    server: tokio::task::JoinHandle<()>,
 }
 
 impl TestHub {
@@ -30,7 +31,21 @@ impl TestHub {
     }
 
     pub(crate) async fn start_with(adjust: impl FnOnce(&mut HubConfig)) -> Self {
-        let dir = TempDir::new("hub");
+        Self::start_in(TempDir::new("hub"), adjust).await
+    }
+
+    /// Ends the hub and waits until its databases are closed.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        (&mut self.server).await.unwrap();
+    }
+
+    /// A hub that was stopped runs again.
+    pub(crate) async fn restart(self) -> Self {
+        Self::start_in(self.dir, |_| {}).await
+    }
+
+    async fn start_in(dir: TempDir, adjust: impl FnOnce(&mut HubConfig)) -> Self {
         let mut config = HubConfig::new(dir.path());
         adjust(&mut config);
         let hub = Hub::open(config, Env::system()).await.unwrap();
@@ -40,7 +55,7 @@ impl TestHub {
         let stopping = async move {
             stopped.await.ok();
         };
-        tokio::spawn(async move {
+        let server = tokio::spawn(async move {
             serve(hub, Tcp(listener), stopping).await.unwrap();
         });
         let admin = DataDir::new(dir.path()).existing_token().unwrap().unwrap();
@@ -48,7 +63,8 @@ impl TestHub {
             url,
             admin,
             dir,
-            _stop: stop,
+            stop: Some(stop),
+            server,
         }
     }
 

@@ -195,9 +195,20 @@ impl Till {
 
     /// An edit of one column of a product; its stamp.
     pub(crate) fn edit(&mut self, row: &str, set: (&str, Scalar), base: &[Stamp]) -> Stamp {
+        self.edit_in("products", row, set, base)
+    }
+
+    /// An edit of one column of any table; its stamp.
+    pub(crate) fn edit_in(
+        &mut self,
+        table: &str,
+        row: &str,
+        set: (&str, Scalar),
+        base: &[Stamp],
+    ) -> Stamp {
         let (column, value) = set;
         let edit = CatalogEdit {
-            table: "products".to_owned(),
+            table: table.to_owned(),
             row: row.to_owned(),
             columns: [(column.to_owned(), value)].into(),
             base: [(column.to_owned(), base.to_vec())].into(),

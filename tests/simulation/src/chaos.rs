@@ -61,6 +61,8 @@ pub(crate) struct Chaos {
     /// The tills' lines to their nodes.
     tills: Vec<Arc<Line>>,
     broken: Vec<Broken>,
+    /// The hub's folder, a while ago.
+    backup: Option<Image>,
     step: u64,
 }
 
@@ -81,6 +83,7 @@ impl Chaos {
             victims,
             tills,
             broken: Vec::new(),
+            backup: None,
             step: 0,
         }
     }
@@ -90,6 +93,7 @@ impl Chaos {
         self.step += 1;
         self.finish_the_doomed(sim)?;
         self.recover(sim);
+        self.back_up()?;
         if self.luck.below(self.plan.fault_every) == 0 {
             self.random_fault(sim)?;
         }
@@ -236,11 +240,37 @@ impl Chaos {
         let mut image = Image::take(&victim.data)?;
         sim.crash(victim.host);
         self.lose_a_database(&mut image, index);
+        if index == 0 {
+            self.restore(&mut image);
+        }
         image.put_back()?;
         if power_cut {
             self.lose_what_is_on_its_way(sim, index);
         }
         Ok(())
+    }
+
+    /// Makes a backup of the hub now and then, once it knows all nodes: one that a hub forgot needs a
+    /// new join code, which is an operator's work.
+    fn back_up(&mut self) -> io::Result<()> {
+        let all = self.board.active.borrow().iter().all(|active| *active);
+        if all && self.luck.below(400) == 0 {
+            self.backup = Some(Image::take(&self.victims[0].data)?);
+            self.events.note("a backup of the hub is made");
+        }
+        Ok(())
+    }
+
+    /// The hub's disk is gone; what comes back is the backup.
+    fn restore(&mut self, image: &mut Image) {
+        if self.luck.below(4) == 0
+            && self.plan.restores
+            && let Some(backup) = self.backup.take()
+        {
+            *image = backup;
+            self.events.note("the hub is restored from its backup");
+            self.board.saw("hub restored from a backup");
+        }
     }
 
     /// A file that was damaged and thrown away: the hub's copy of a book, or what a node can have

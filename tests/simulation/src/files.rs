@@ -73,6 +73,7 @@ pub(crate) fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
 ///
 /// A simulated crash drops the program, which closes its databases in an orderly way. A killed
 /// process does no such thing, so the folder is put back to what it was when the crash struck.
+#[derive(Clone)]
 pub(crate) struct Image {
     folder: PathBuf,
     files: Vec<(PathBuf, Vec<u8>)>,
@@ -100,7 +101,8 @@ impl Image {
     pub(crate) fn lose(&mut self, database: &Path) -> bool {
         let name = database.as_os_str().to_string_lossy().into_owned();
         let before = self.files.len();
-        self.files.retain(|(path, _)| !path.to_string_lossy().starts_with(&name));
+        self.files
+            .retain(|(path, _)| !path.to_string_lossy().starts_with(&name));
         self.files.len() < before
     }
 
@@ -109,7 +111,11 @@ impl Image {
         let of = |path: &Path| {
             path.starts_with(folder) && path.extension().is_some_and(|extension| extension == "db")
         };
-        self.files.iter().map(|(path, _)| path.clone()).filter(|path| of(path)).collect()
+        self.files
+            .iter()
+            .map(|(path, _)| path.clone())
+            .filter(|path| of(path))
+            .collect()
     }
 
     /// Puts the folder back to the image. Nobody may have a file of it open.

@@ -43,18 +43,30 @@ fn main() -> anyhow::Result<ExitCode> {
         child.args(["--seed", &seed.to_string()]);
         failed |= !child.status()?.success();
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn one(args: &Args) -> anyhow::Result<ExitCode> {
-    let options = Options { seed: args.seed, sabotage: args.sabotage, keep: args.keep.clone() };
+    let options = Options {
+        seed: args.seed,
+        sabotage: args.sabotage,
+        keep: args.keep.clone(),
+    };
     let outcome = run(&options)?;
     println!("{}", summary(&outcome));
     if let Some(path) = &args.log {
         std::fs::write(path, outcome.log.join("\n"))?;
     }
     complain(&outcome);
-    Ok(if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if outcome.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// One line: what the tests read, and a person as well.

@@ -28,6 +28,8 @@ pub struct Plan {
     pub(crate) crashes: bool,
     /// A crash may take a database with it that can be had again.
     pub(crate) losses: bool,
+    /// The hub may come back as it was in a backup.
+    pub(crate) restores: bool,
     /// Links to the hub are cut, or stall.
     pub(crate) cuts: bool,
     /// A clock that is wrong jumps at each start of its node.
@@ -77,6 +79,7 @@ impl Plan {
             settle: Duration::from_secs(240),
             crashes,
             losses: chance(),
+            restores: chance(),
             cuts,
             clock_jumps: chance(),
             registers: chance(),

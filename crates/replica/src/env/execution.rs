@@ -4,7 +4,10 @@
 //! [`Worker`].
 
 use std::{
+    any::Any,
     io,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, channel},
@@ -46,9 +49,14 @@ impl Execution {
     }
 }
 
-type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
+/// Work on the value; the second argument stops the process, and `Break` says that it was called.
+type Job<T> = Box<dyn FnOnce(&mut T, &dyn Fn()) -> ControlFlow<()> + Send>;
 
 /// Owns a value that blocking calls are made on, one after another.
+///
+/// A panic that leaves a piece of work is a failed assertion: on a thread it is logged and stops the
+/// process, before the value is dropped, so that the files stay as they are; a daemon without its
+/// worker would answer health checks and do nothing else. Inline the panic goes to the caller.
 pub struct Worker<T> {
     inner: Arc<Inner<T>>,
 }
@@ -81,13 +89,27 @@ impl<T: Send + 'static> Worker<T> {
     /// # Errors
     /// When the operating system has no thread to give.
     pub fn start(execution: Execution, name: &str, value: T) -> io::Result<Self> {
+        Self::start_with_stop(execution, name, value, || std::process::abort())
+    }
+
+    /// Like [`Worker::start`], with something else than the end of the process after a panic on the
+    /// thread: for tests that panic on purpose. When `stop` returns, the thread ends.
+    ///
+    /// # Errors
+    /// When the operating system has no thread to give.
+    pub fn start_with_stop(
+        execution: Execution,
+        name: &str,
+        value: T,
+        stop: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
         let inner = match execution {
             Execution::Inline => Inner::Inline(Mutex::new(value)),
             Execution::Threads => {
                 let (jobs, queue) = channel();
                 let thread = thread::Builder::new()
                     .name(name.to_owned())
-                    .spawn(move || run_jobs(value, &queue))?;
+                    .spawn(move || run_jobs(value, &queue, &stop))?;
                 Inner::Thread {
                     jobs: Mutex::new(Some(jobs)),
                     thread: Mutex::new(Some(thread)),
@@ -104,7 +126,8 @@ impl<T: Send + 'static> Worker<T> {
     /// Dropping the returned future does not take back work already handed in.
     ///
     /// # Panics
-    /// When this or an earlier piece of work panicked: the value cannot be trusted any more.
+    /// When this or an earlier piece of work panicked and the process goes on all the same: the
+    /// value cannot be trusted any more.
     pub async fn call<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut T) -> R + Send + 'static,
@@ -118,9 +141,20 @@ impl<T: Send + 'static> Worker<T> {
             }
             Inner::Thread { jobs, .. } => {
                 let (reply, answer) = oneshot::channel();
-                let job: Job<T> = Box::new(move |value| {
-                    // The caller may have stopped waiting; the work is done all the same.
-                    reply.send(work(value)).ok();
+                let job: Job<T> = Box::new(move |value, stop| {
+                    // Nobody uses the value after a panic.
+                    match catch_unwind(AssertUnwindSafe(|| work(value))) {
+                        Ok(result) => {
+                            // The caller may have stopped waiting; the work is done all the same.
+                            reply.send(result).ok();
+                            ControlFlow::Continue(())
+                        }
+                        Err(panic) => {
+                            report(&*panic);
+                            stop();
+                            ControlFlow::Break(())
+                        }
+                    }
                 });
                 if let Some(jobs) = &*jobs.lock().unwrap_or_else(PoisonError::into_inner) {
                     // A dead thread has dropped the queue: the answer below then reports it.
@@ -132,10 +166,23 @@ impl<T: Send + 'static> Worker<T> {
     }
 }
 
-fn run_jobs<T>(mut value: T, queue: &Receiver<Job<T>>) {
+fn run_jobs<T>(mut value: T, queue: &Receiver<Job<T>>, stop: &dyn Fn()) {
     while let Ok(job) = queue.recv() {
-        job(&mut value);
+        if job(&mut value, stop).is_break() {
+            return;
+        }
     }
+}
+
+fn report(panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let thread = thread::current();
+    tracing::error!(
+        worker = thread.name().unwrap_or_default(),
+        panic = text.unwrap_or("not a text"),
+        "an assertion failed; the process stops and its files stay as they are"
+    );
 }
 
 impl<T> Drop for Inner<T> {
@@ -156,7 +203,7 @@ impl<T> Drop for Inner<T> {
             // A job may hold the last handle: a thread cannot wait for itself.
             && thread.thread().id() != thread::current().id()
         {
-            // A panic was reported to the callers already.
+            // A panic was logged already.
             thread.join().ok();
         }
     }
@@ -187,5 +234,50 @@ mod tests {
         // 101 is a test that failed: a process that lived on.
         assert!(!child.status.success(), "{:?}", child.status);
         assert_ne!(child.status.code(), Some(101));
+    }
+
+    type Fallen = Result<u32, Box<dyn Any + Send>>;
+
+    /// Runs the work in a task of its own, which takes a panic that reaches the caller.
+    async fn call(
+        worker: &Worker<u32>,
+        work: impl FnOnce(&mut u32) -> u32 + Send + 'static,
+    ) -> Fallen {
+        let worker = worker.clone();
+        let task = tokio::spawn(async move { worker.call(work).await });
+        task.await.map_err(tokio::task::JoinError::into_panic)
+    }
+
+    #[tokio::test]
+    async fn the_stop_comes_before_anybody_is_told_of_the_panic() {
+        let (stop, stopped) = channel();
+        let worker = Worker::start_with_stop(Execution::Threads, "worker", 7, move || {
+            stop.send(()).unwrap();
+        })
+        .unwrap();
+        let caught = call(&worker, |value| {
+            catch_unwind(|| panic!("on purpose")).unwrap_err();
+            *value
+        });
+        assert_eq!(caught.await.unwrap(), 7);
+        stopped.try_recv().unwrap_err();
+        call(&worker, |_| panic!("on purpose")).await.unwrap_err();
+        stopped.try_recv().unwrap();
+        call(&worker, |value| *value).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn inline_and_in_other_blocking_work_a_panic_goes_to_the_caller() {
+        let inline = Worker::start(Execution::Inline, "worker", 7).unwrap();
+        let panic = call(&inline, |_| panic!("inline")).await.unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"inline"));
+        for execution in [Execution::Inline, Execution::Threads] {
+            let task = tokio::spawn(async move { execution.blocking(|| panic!("blocking")).await });
+            let panic: Box<dyn Any + Send> = match task.await {
+                Ok(()) => unreachable!("the work panics"),
+                Err(error) => error.into_panic(),
+            };
+            assert_eq!(panic.downcast_ref(), Some(&"blocking"));
+        }
     }
 }

@@ -59,9 +59,11 @@ pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeSt
         } else {
             state.phase
         };
-        let given_up = phase == Phase::Failed && state.retry_count < node.inner.config.attempts_max;
+        let given_up = phase == Phase::Failed
+            && state.halted.is_none()
+            && state.retry_count < node.inner.config.attempts_max;
         status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
-        status.notice = notice(phase, state.quarantined);
+        status.notice = notice(phase, state.quarantined, state.halted.as_deref());
     }
     status.quarantined = state.quarantined;
     status.retry_count = state.retry_count;

@@ -62,6 +62,8 @@ pub struct SyncState {
     pub clock_offset_ms: Option<i64>,
     /// Entries of this node in the hub's quarantine.
     pub quarantined: i64,
+    /// Why the hub does not consolidate this till's book, when it does not.
+    pub halted: Option<String>,
     /// Bytes sent by this process.
     #[serde(skip)]
     pub bytes_up: u64,
@@ -94,6 +96,7 @@ impl SyncState {
     pub(crate) fn heard(&mut self, hello: &HelloAnswer, now_ms: i64) {
         self.clock_offset_ms = Some(now_ms.saturating_sub(hello.now_ms));
         self.quarantined = hello.quarantined;
+        self.halted.clone_from(&hello.halted);
     }
 
     /// Takes note of how a run ended; returns a log line when that is news.
@@ -111,12 +114,13 @@ impl SyncState {
                 self.last_synced_ms = Some(now_ms);
                 self.bytes_up += report.bytes_up;
                 self.bytes_down += report.bytes_down;
-                self.phase = if report.update_required {
-                    Phase::UpdateRequired
-                } else {
-                    Phase::Online
+                self.phase = match (&self.halted, report.update_required) {
+                    (Some(_), _) => Phase::Failed,
+                    (None, true) => Phase::UpdateRequired,
+                    (None, false) => Phase::Online,
                 };
                 let event = match (before, self.phase) {
+                    (_, Phase::Failed) => "diverged",
                     (_, Phase::UpdateRequired) => "update_required",
                     (Phase::Offline, _) => "reconnect",
                     _ => "sync",
@@ -157,7 +161,13 @@ impl SyncState {
 }
 
 /// What a person should do, when there is something to do.
-pub(crate) fn notice(phase: Phase, quarantined: i64) -> Option<String> {
+pub(crate) fn notice(phase: Phase, quarantined: i64, halted: Option<&str>) -> Option<String> {
+    if let Some(reason) = halted {
+        return Some(format!(
+            "the hub has this till's sales but does not count them: {reason}; call the operator, \
+             selling goes on"
+        ));
+    }
     let text = match phase {
         Phase::UpdateRequired => {
             "schema version mismatch, update required: sales still go to the hub, the catalog waits \

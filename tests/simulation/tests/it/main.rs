@@ -13,7 +13,7 @@ const FRESH_SEEDS: u64 = 20;
 const PROCESSES: u64 = 2;
 
 /// What the seeds must reach together: a run that never met a fault proves nothing.
-const MUST_REACH: [&str; 17] = [
+const MUST_REACH: [&str; 22] = [
     "activation resumed after a crash",
     "base uploaded",
     "clock jumped at a start",
@@ -23,6 +23,8 @@ const MUST_REACH: [&str; 17] = [
     "hub folded the catalog",
     "hub killed",
     "hub killed during push",
+    "hub lost its copy of a book",
+    "hub restored from a backup",
     "in-doubt document was recorded",
     "link cut during push",
     "link to the hub cut",
@@ -30,6 +32,9 @@ const MUST_REACH: [&str; 17] = [
     "node killed",
     "node killed during pull",
     "node killed during push",
+    "node lost its catalog",
+    "node lost its local state",
+    "power cut at a file operation",
     "request repeated",
 ];
 
