@@ -254,7 +254,7 @@ impl Chaos {
     /// new join code, which is an operator's work.
     fn back_up(&mut self) -> io::Result<()> {
         let all = self.board.active.borrow().iter().all(|active| *active);
-        if all && self.luck.below(400) == 0 {
+        if all && self.luck.below(250) == 0 {
             self.backup = Some(Image::take(&self.victims[0].data)?);
             self.events.note("a backup of the hub is made");
         }
@@ -263,7 +263,7 @@ impl Chaos {
 
     /// The hub's disk is gone; what comes back is the backup.
     fn restore(&mut self, image: &mut Image) {
-        if self.luck.below(4) == 0
+        if self.luck.below(2) == 0
             && self.plan.restores
             && let Some(backup) = self.backup.take()
         {
@@ -321,7 +321,13 @@ impl Chaos {
     fn note_crash(&self, index: usize) {
         let stages: Vec<Stage> = match index.checked_sub(1) {
             None => (0..NODES).map(|node| self.stage(node)).collect(),
-            Some(node) => vec![self.stage(node)],
+            Some(node) => {
+                let (asked, active) = (self.board.activating.borrow(), self.board.active.borrow());
+                if asked[node] && !active[node] {
+                    self.board.saw("node killed before its activation was seen");
+                }
+                vec![self.stage(node)]
+            }
         };
         let hub = index == 0;
         self.board

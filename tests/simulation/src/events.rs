@@ -13,11 +13,7 @@ use tracing::{Event, Metadata, Subscriber};
 const LINES_MAX: usize = 200_000;
 
 /// Lines of the programs that tell that something rare was reached.
-const REACHED: [(&str, &str); 10] = [
-    (
-        "an activation was cut off",
-        "activation resumed after a crash",
-    ),
+const REACHED: [(&str, &str); 9] = [
     ("the whole book goes up", "base uploaded"),
     ("the book began a generation", "hub folded a book"),
     ("the catalog began a generation", "hub folded the catalog"),

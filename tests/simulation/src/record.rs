@@ -112,6 +112,8 @@ pub(crate) struct Board {
     pub(crate) sometimes: RefCell<Sometimes>,
     /// Join codes by node, once the office has made them.
     pub(crate) join_codes: RefCell<[Option<String>; NODES]>,
+    /// Which nodes were asked to activate.
+    pub(crate) activating: RefCell<[bool; NODES]>,
     /// Which nodes were seen active.
     pub(crate) active: RefCell<[bool; NODES]>,
     /// New customers come in.

@@ -373,6 +373,7 @@ impl Till {
         } else {
             return false;
         };
+        self.board.activating.borrow_mut()[self.index] = true;
         let answer = self
             .once::<_, serde_json::Value>(Method::POST, "/v1/activate", Some(&command))
             .await;

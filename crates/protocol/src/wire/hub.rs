@@ -83,7 +83,7 @@ pub struct HelloAnswer {
     pub now_ms: i64,
     /// Journal entries of this node up to here are consolidated or in quarantine.
     pub consolidated_seq: i64,
-        /// Entries of this node that wait in quarantine.
+    /// Entries of this node that wait in quarantine.
     pub quarantined: i64,
     /// Why the hub does not consolidate this node's book, when it does not.
     #[serde(default)]

@@ -14,7 +14,6 @@ const PROCESSES: u64 = 2;
 
 /// What the seeds must reach together: a run that never met a fault proves nothing.
 const MUST_REACH: [&str; 22] = [
-    "activation resumed after a crash",
     "base uploaded",
     "clock jumped at a start",
     "conflict recorded",
@@ -30,6 +29,7 @@ const MUST_REACH: [&str; 22] = [
     "link to the hub cut",
     "node folded its book",
     "node killed",
+    "node killed before its activation was seen",
     "node killed during pull",
     "node killed during push",
     "node lost its catalog",
