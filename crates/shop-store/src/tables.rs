@@ -4,7 +4,7 @@
 use crate::error::StoreError;
 use counterfoil_domain::Scalar;
 use counterfoil_domain::edit::DELETED;
-use counterfoil_domain::money::parse_fixed;
+use counterfoil_domain::money::{MoneyError, parse_fixed};
 use counterfoil_migrate::{Connection, Row, SqlError, Value};
 use std::collections::BTreeMap;
 
@@ -98,6 +98,19 @@ impl Table {
             let known = self.editable.iter().find(|known| known.name == name)?;
             Some((known, *decimals))
         });
+        // Minor units where the column counts mills: `price_minor=255` is exact as well.
+        let in_minor = column.strip_suffix("_minor").and_then(|name| {
+            let name = format!("{name}_mills");
+            self.editable.iter().find(|known| known.name == name)
+        });
+        if let Some(described) = in_minor {
+            let Scalar::Integer(minor) = self.convert_typed(described, value)? else {
+                return Ok((described.name.clone(), Scalar::Null));
+            };
+            let mills = minor.checked_mul(10).ok_or(MoneyError::Overflow)?;
+            self.check_price(&described.name, &Scalar::Integer(mills))?;
+            return Ok((described.name.clone(), Scalar::Integer(mills)));
+        }
         let Some((described, decimals)) = meant else {
             let known: Vec<&str> = self
                 .editable

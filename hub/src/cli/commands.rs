@@ -90,7 +90,7 @@ pub(super) async fn execute(
 
 async fn shop(command: ShopCommand, session: Session) -> Result<(), Failure> {
     match command {
-        ShopCommand::Add { code, existing } => {
+        ShopCommand::Add { code } => {
             let CodeArgs {
                 name,
                 hub_url,
@@ -100,7 +100,8 @@ async fn shop(command: ShopCommand, session: Session) -> Result<(), Failure> {
                 name,
                 hub_url,
                 valid_minutes,
-                existing,
+                // A script that provisions may be run again.
+                existing: true,
             };
             let (added, out) = session.post::<ShopAdded>("shops", &request, true).await?;
             out.print(&added, print::added)

@@ -102,15 +102,12 @@ struct CodeArgs {
 
 #[derive(Debug, Subcommand)]
 enum ShopCommand {
-    /// Makes a shop and a join code for its first till.
+    /// Makes a shop, unless there is one of that name, and a join code for one till of it.
     Add {
         #[command(flatten)]
         code: CodeArgs,
-        /// The shop may exist: then only a further join code is made.
-        #[arg(long)]
-        existing: bool,
     },
-    /// Makes a join code for a further till of a shop.
+    /// Makes a join code for a further till of a shop; an unknown name is an error.
     Join {
         #[command(flatten)]
         code: CodeArgs,

@@ -170,7 +170,7 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
         ShopAddOutcome::Exists => {
             let detail = format!("there is a shop `{name}` already");
             Err(ApiError::new(Code::Conflict, detail).hint(format!(
-                "for one more till of it: `counterfoil-hub shop join \"{name}\"`, or add --existing"
+                "for one more till of it: `counterfoil-hub shop join \"{name}\"`"
             )))
         }
         ShopAddOutcome::Missing => {

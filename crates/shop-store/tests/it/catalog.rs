@@ -125,6 +125,12 @@ fn an_amount_may_be_typed_as_people_write_it() {
         .expect("set");
     let row = till.store().catalog_get("products", "TEA").expect("there");
     assert_eq!(row.columns["price_mills"], json!(2555));
+    let minor = columns(&[("price_minor", json!(255))]);
+    till.store()
+        .catalog_set("products", "tea", &minor, NOW_MS)
+        .expect("set");
+    let row = till.store().catalog_get("products", "TEA").expect("there");
+    assert_eq!(row.columns["price_mills"], json!(2550));
     let limit = columns(&[("credit_limit", json!(20))]);
     till.store()
         .catalog_set("customers", "ann", &limit, NOW_MS)

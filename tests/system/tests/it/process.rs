@@ -84,7 +84,7 @@ pub(crate) fn till(data: &Path) {
 }
 
 pub(crate) fn join_code(hub_data: &Path, shop: &str) -> String {
-    let added = hub(hub_data, &["shop", "add", shop, "--existing", "--json"]).json();
+    let added = hub(hub_data, &["shop", "add", shop, "--json"]).json();
     added["join_code"].as_str().expect("a join code").to_owned()
 }
 
