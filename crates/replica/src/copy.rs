@@ -223,7 +223,14 @@ impl Copy {
             if self.tail.body().len() + fresh.len() > TAIL_BYTES_MAX {
                 return Ok(PushOutcome::BadRequest(PushRefusal::TransactionTooLarge));
             }
+            // Noted before frames of a stock client are taken, forgotten after frames of ours are.
+            if push.chain.is_none() && !self.record.stock_writer {
+                self.change_record(|record| record.stock_writer = true)?;
+            }
             self.append(now, fresh)?;
+            if push.chain.is_some() && self.record.stock_writer {
+                self.change_record(|record| record.stock_writer = false)?;
+            }
         }
         Ok(PushOutcome::Accepted {
             generation,
@@ -406,9 +413,24 @@ impl Copy {
     /// # Errors
     /// [`CopyError`]; the next call finds out whether the generation began.
     pub fn checkpoint_if_over(&mut self, limit_bytes: u64) -> Result<Rotation, CopyError> {
+        let frames = self.observe()?.committed();
+        // A stock client that has frames to send cannot be led over: it would report a conflict at
+        // every sync, for ever. Its WAL grows instead.
+        if wal_bytes(frames) <= limit_bytes || self.record.stock_writer {
+            return Ok(Rotation::NotNeeded);
+        }
+        self.begin_generation()
+    }
+
+    /// Begins a generation, whatever the size of the WAL and whoever writes. A stock client must be in
+    /// sync to be led over.
+    ///
+    /// # Errors
+    /// As [`Self::checkpoint_if_over`].
+    pub fn begin_generation(&mut self) -> Result<Rotation, CopyError> {
         let now = self.observe()?;
         let frames = now.committed();
-        if frames == 0 || wal_bytes(frames) <= limit_bytes || self.tail.count() > 0 {
+        if frames == 0 || self.tail.count() > 0 {
             return Ok(Rotation::NotNeeded);
         }
         let chain = self.chain_at(frames)?;

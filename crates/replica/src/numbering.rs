@@ -103,6 +103,9 @@ pub struct Record {
     /// Generations that can be renumbered, ascending (hub only).
     #[serde(default)]
     pub closed: Vec<ClosedGeneration>,
+    /// The frames come from a client that cannot renumber (hub only).
+    #[serde(default)]
+    pub stock_writer: bool,
     /// Digest of a base that was sent and perhaps taken (node only).
     #[serde(default)]
     pub pending_base: Option<Chain>,
@@ -171,6 +174,7 @@ impl Record {
             mapping,
             next: None,
             closed: Vec::new(),
+            stock_writer: false,
             pending_base: None,
             swap: None,
         }

@@ -112,7 +112,7 @@ async fn an_uncommitted_tail_is_counted_and_not_seen() {
     assert_eq!(info.max_frame_no, middle - 1);
     assert!(info.committed_frame_no < middle - 1);
     assert_eq!(content(&pair.target()).await.0.len(), 5);
-    assert_eq!(copy.checkpoint_if_over(0).unwrap(), Rotation::NotNeeded);
+    assert_eq!(copy.begin_generation().unwrap(), Rotation::NotNeeded);
     let chain_before = copy.info().unwrap().chain;
     drop(copy);
     let mut copy = pair.copy();
@@ -194,7 +194,7 @@ async fn a_closed_generation_says_where_it_ended() {
     let middle = 6;
     copy.push(&pair.part(1, 1, middle)).unwrap();
     let chain = copy.info().unwrap().chain;
-    let rotation = copy.checkpoint_if_over(0).unwrap();
+    let rotation = copy.begin_generation().unwrap();
     assert!(
         matches!(rotation, Rotation::Rotated { generation: 2, .. }),
         "{rotation:?}"
@@ -263,7 +263,7 @@ async fn a_crash_at_any_step_of_a_rotation_leaves_a_true_record() {
         let mut copy = pair.copy();
         copy.push(&pair.part(1, 1, end)).unwrap();
         let before = std::fs::read(&record).unwrap();
-        copy.checkpoint_if_over(0).unwrap();
+        copy.begin_generation().unwrap();
         let after = copy.info().unwrap();
         drop(copy);
         // The intent is what a crash between its write and the end of the checkpoint leaves.

@@ -132,10 +132,7 @@ async fn a_second_replica_follows_into_the_next_generation() {
     let (two, connection) = stock(&path, &scene.hub).await;
     two.sync().await.unwrap();
     // Both are in sync: the pull path leads them over.
-    scene
-        .hub
-        .on_copy(|copy| copy.checkpoint_if_over(0))
-        .unwrap();
+    scene.hub.on_copy(Copy::begin_generation).unwrap();
     scene.sync().await;
     two.sync().await.unwrap();
     sell(&scene.connection, 20).await;
@@ -144,6 +141,23 @@ async fn a_second_replica_follows_into_the_next_generation() {
     assert_eq!(scene.hub.on_copy(Copy::info).unwrap().generation, 2);
     assert_same_content(&scene.folder.path().join("one.db"), &path, 40).await;
     drop(connection);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_writer_is_not_left_behind_by_a_generation_that_the_hub_begins_by_itself() {
+    let scene = Scene::new().await;
+    for round in 1..=5 {
+        // Written before the hub looks at the size, so they are not in sync then.
+        sell(&scene.connection, 10).await;
+        let limit = 0;
+        scene
+            .hub
+            .on_copy(|copy| copy.checkpoint_if_over(limit))
+            .unwrap();
+        scene.sync().await;
+        scene.check(round * 10).await;
+    }
+    assert_eq!(scene.hub.on_copy(Copy::info).unwrap().generation, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,10 +170,7 @@ async fn a_replica_that_missed_a_generation_fails_and_keeps_no_hole() {
     two.sync().await.unwrap();
     sell(&scene.connection, 20).await;
     scene.sync().await;
-    scene
-        .hub
-        .on_copy(|copy| copy.checkpoint_if_over(0))
-        .unwrap();
+    scene.hub.on_copy(Copy::begin_generation).unwrap();
     // The frames it lacks are not to be had any more: an error, not a database with a hole.
     two.sync().await.unwrap_err();
     let (sales, sound) = support::content(&path).await;
