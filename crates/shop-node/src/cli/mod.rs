@@ -18,7 +18,7 @@ use std::process::ExitCode;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed; nothing was recorded
+  1  failed; standard error says why
   2  wrong usage
   3  checks found problems
   4  the hub cannot be reached now, try later
