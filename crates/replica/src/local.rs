@@ -88,7 +88,15 @@ impl Local {
         files: Arc<dyn Files>,
         writer: Writer,
     ) -> Result<Self, LocalError> {
-        let mut record = Record::load(&*files, &swap::record_path(path))?.unwrap_or_default();
+        let mut record = match Record::load(&*files, &swap::record_path(path)) {
+            Ok(record) => record.unwrap_or_default(),
+            // Numbers can be had again, for one upload or download of the file.
+            Err(error @ RecordError::Content { .. }) => {
+                tracing::warn!(%error, "the frame numbers are lost");
+                Record::default()
+            }
+            Err(error) => return Err(error.into()),
+        };
         swap::finish(&*files, path, &mut record)?;
         let chain = ChainIndex::new(None, Chain([0; 32]));
         let path = path.to_owned();

@@ -12,5 +12,6 @@ pub mod import;
 pub mod local_client;
 pub mod node;
 pub mod problem;
+mod repair;
 pub mod service;
 pub mod sync;

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::repair;
 use crate::sync::SyncState;
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_migrate::Kind;
@@ -97,9 +98,16 @@ impl Node {
     ) -> Result<Self, OpenNodeError> {
         std::fs::create_dir_all(data).map_err(OpenNodeError::Directory)?;
         let paths = Paths::of(data);
-        let book = BookReplica::open(&paths.book, Arc::clone(&env.files), env.execution)?;
-        let catalog = CatalogReplica::open(&paths.catalog, Arc::clone(&env.files), env.execution)?;
-        let store = ShopStore::open(&paths, env.clock.now_ms(), Arc::clone(&env.random))?;
+        let (book, catalog, store) = match open_databases(&paths, &env) {
+            Ok(open) => open,
+            // The catalog comes from the hub and local.db can be rebuilt: damage to them must not
+            // keep a till from selling. The book is never touched.
+            Err(error) if repair::put_damaged_aside(&paths, &env)? => {
+                tracing::warn!(error = %crate::problem::chain(&error), "opening again");
+                open_databases(&paths, &env)?
+            }
+            Err(error) => return Err(error),
+        };
         let credentials = if options.credentials_in_files {
             Credentials::in_files(data, store.node())
         } else {
@@ -153,6 +161,17 @@ impl Node {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The replicas first: they pin the WALs.
+fn open_databases(
+    paths: &Paths,
+    env: &Env,
+) -> Result<(BookReplica, CatalogReplica, ShopStore), OpenNodeError> {
+    let book = BookReplica::open(&paths.book, Arc::clone(&env.files), env.execution)?;
+    let catalog = CatalogReplica::open(&paths.catalog, Arc::clone(&env.files), env.execution)?;
+    let store = ShopStore::open(paths, env.clock.now_ms(), Arc::clone(&env.random))?;
+    Ok((book, catalog, store))
 }
 
 /// The writer gate: a job runs on the store's thread, so no sale is being written meanwhile.

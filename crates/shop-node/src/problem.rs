@@ -50,7 +50,8 @@ pub fn chain(error: &dyn Error) -> String {
 pub fn internal(error: &dyn Error) -> Problem {
     let detail = chain(error);
     tracing::error!(error = %detail, "a request failed inside");
-    Problem::new(Code::Internal, detail).hint("the node's log says more; nothing was recorded")
+    Problem::new(Code::Internal, detail)
+        .hint("the node's log says more; repeat the request under the same id")
 }
 
 /// What a caller is told when the store refuses.

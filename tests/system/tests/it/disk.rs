@@ -69,3 +69,48 @@ fn a_full_disk_refuses_the_sale_and_keeps_what_was_sold() {
     assert_eq!(receipt_ids(&dir.join("book.db")), acknowledged);
     assert_whole(&dir.join("book.db"));
 }
+
+#[test]
+fn damage_to_a_file_that_can_be_had_again_does_not_keep_a_till_from_selling() {
+    use crate::process::{eventually, join_code, node};
+    let dir = TempDir::new("damage");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let _hub = Daemon::hub(&hub_data);
+    till(&data);
+    node(
+        &data,
+        &[
+            "catalog",
+            "set",
+            "products",
+            "tea",
+            "name=Tea",
+            "price=2.55",
+        ],
+    )
+    .succeeds();
+    node(
+        &data,
+        &["activate", "--join", &join_code(&hub_data, "France")],
+    )
+    .succeeds();
+    for file in ["book.db-sync", "catalog.db-sync", "local.db", "catalog.db"] {
+        std::fs::write(
+            data.join(file),
+            b"garbage, not a database and no record either",
+        )
+        .expect("written");
+        node(&data, &["sell", "--line", "MILK:1@0.99"]).succeeds();
+        node(&data, &["sync", "now"]).succeeds();
+        // What the hub holds is back, prices too.
+        eventually("the catalog is back", || {
+            node(&data, &["sync", "now"]).succeeds();
+            node(&data, &["sell", "--line", "TEA:1"]).code == Some(0)
+        });
+    }
+    eventually("all sales are consolidated", || {
+        node(&data, &["sync", "now"]).succeeds();
+        crate::store::hub_receipt_ids(&hub_data) == receipt_ids(&data.join("book.db"))
+    });
+    assert_whole(&data.join("book.db"));
+}
