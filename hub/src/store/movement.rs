@@ -32,7 +32,8 @@ struct Plain {
     content: &'static str,
 }
 
-const PLAIN: [Plain; 8] = [
+/// Sales and refunds have tables of their own, edits become versions of catalog fields (`edits`).
+const PLAIN: [Plain; 7] = [
     Plain {
         topic: Topic::Activation,
         table: "activation",
@@ -73,12 +74,6 @@ const PLAIN: [Plain; 8] = [
         topic: Topic::StockCount,
         table: "stock_count",
         content: "'sku', sku, 'quantity_milli', quantity_milli, 'at_ms', at_ms",
-    },
-    // Kept as versions of catalog fields, see `edits`; listed so that every topic stands here.
-    Plain {
-        topic: Topic::CatalogEdit,
-        table: "",
-        content: "",
     },
 ];
 
@@ -124,10 +119,7 @@ pub(super) fn move_batch(tx: &Connection, batch: &Batch) -> Result<Moved, StoreE
         moved.quarantined += run(tx, batch, &judge_receipts(batch))?;
         move_receipts(tx, batch)?;
     }
-    for plain in PLAIN
-        .iter()
-        .filter(|plain| !plain.table.is_empty() && has(plain.topic))
-    {
+    for plain in PLAIN.iter().filter(|plain| has(plain.topic)) {
         let topic = plain.topic.code();
         moved.quarantined += run(tx, batch, &judge_plain(batch, plain))?;
         let sql = format!(
