@@ -112,6 +112,14 @@ impl Files for Disk {
         self.whole(|| OsFiles.write_atomic(path, content))
     }
 
+    fn read_range(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        OsFiles.read_range(path, offset, length)
+    }
+
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.whole(|| OsFiles.append(path, content))
+    }
+
     fn append_sync(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         if !self.ends_here() {
             return OsFiles.append_sync(path, content);

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -22,6 +22,19 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// What the operating system reports; the old content is then still in place.
     fn write_atomic(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+
+    /// Bytes from `offset` on, at most `length`; fewer where the file ends, none where there is no
+    /// file.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    fn read_range(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+
+    /// Appends, creating the file when needed. A power cut may take the bytes away again.
+    ///
+    /// # Errors
+    /// What the operating system reports; a part of the bytes may then have been written.
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()>;
 
     /// Appends, creating the file when needed, and returns once the bytes are durable.
     ///
@@ -74,6 +87,24 @@ impl Files for OsFiles {
         file.sync_all()?;
         drop(file);
         self.rename_durable(&temporary, path)
+    }
+
+    fn read_range(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.take(u64::try_from(length).unwrap_or(u64::MAX))
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+        file.write_all(content)
     }
 
     fn append_sync(&self, path: &Path, content: &[u8]) -> io::Result<()> {
