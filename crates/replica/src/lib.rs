@@ -30,7 +30,7 @@ pub use self::{
     gate::{Gate, GateClosed, GateJob, GateUse, OpenGate},
     local::{LocalCheckpoint, LocalError},
     pull::{CatalogReplica, PullError, PullReport},
-    push::{BookReplica, BookStatus, Progress, PushError, PushReport},
+    push::{BookReplica, BookStatus, Divergence, Progress, PushError, PushReport, Supersede},
     remote::{Remote, RemoteError},
     swap::BaseRefusal,
     wal::{Checkpoint, Durability, Position, Reading, SqliteError, Wal, WalError, initialize},

@@ -13,7 +13,7 @@ use std::{
 
 use counterfoil_protocol::wire::replication::PushStatus;
 
-use self::book::{BaseReason, BaseUpload, Plan, Sending};
+use self::book::{BaseUpload, Plan, Sending};
 use crate::{
     Retry,
     copy::wal_bytes,
@@ -30,17 +30,20 @@ pub enum PushError {
     /// The hub, or the way there.
     #[error("the push did not reach the hub")]
     Remote(#[from] RemoteError),
-    /// The hub has frames that this book does not have: two books under one name. Nothing is
-    /// overwritten.
+    /// Hub and book do not continue each other, and nothing is overwritten without leave:
+    /// [`Supersede::Allowed`] gives it.
     #[error(
-        "the hub has {hub_frames} frames of generation {generation}, this book has {local_frames}"
+        "{divergence}: the hub has {hub_frames} frames of generation {generation}, this book has \
+         {local_frames}"
     )]
     Diverged {
-        /// The generation.
+        /// What does not fit.
+        divergence: Divergence,
+        /// The hub's generation.
         generation: u64,
-        /// Frames at the hub.
+        /// Frames of it at the hub.
         hub_frames: u64,
-        /// Frames here.
+        /// Frames of it here; those in the WAL when they have no numbers there.
         local_frames: u64,
     },
     /// The whole book would have to go up, and this hub does not take it.
@@ -64,10 +67,41 @@ impl PushError {
         match self {
             Self::Remote(error) => error.retry(),
             Self::Local(error) => error.retry(),
-            Self::Unsettled | Self::BaseNotTaken => Retry::Later,
-            Self::Diverged { .. } | Self::GateClosed(_) => Retry::Never,
+            Self::Unsettled | Self::BaseNotTaken | Self::Diverged { .. } => Retry::Later,
+            Self::GateClosed(_) => Retry::Never,
         }
     }
+}
+
+/// Whether a push may put this book in the place of other content at the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supersede {
+    /// What the hub has is continued, or the push ends as [`PushError::Diverged`]. An empty copy at
+    /// the hub is always filled.
+    Never,
+    /// The book is the truth: what the hub has is replaced by it.
+    Allowed,
+}
+
+/// Why frames are not enough to bring the hub up to the book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Divergence {
+    /// The book's frames have no numbers at the hub: the first contact, or another program's
+    /// checkpoint.
+    #[error("the book's frames have no numbers at the hub")]
+    NoNumbers,
+    /// The hub does not know where the book's generation ended, or has not come to it.
+    #[error("the hub does not know the book's generation")]
+    GenerationLost,
+    /// The hub lacks frames that are not in the WAL any more.
+    #[error("the hub has less than was sent")]
+    HubBehind,
+    /// The hub has frames that this book does not have: two books under one name, or an old one.
+    #[error("the hub has more than this book")]
+    HubAhead,
+    /// The hub's frames are other frames.
+    #[error("the hub has other content")]
+    OtherContent,
 }
 
 /// What a push did.
@@ -154,6 +188,7 @@ impl BookReplica {
         remote: &Remote,
         gate: &dyn Gate,
         progress: &(dyn Fn(Progress) + Send + Sync),
+        supersede: Supersede,
     ) -> Result<PushReport, PushError> {
         let _operation = self.operation.lock().await;
         let mut report = PushReport::default();
@@ -161,23 +196,23 @@ impl BookReplica {
             let info = remote.info().await?;
             let hub = info.clone();
             match self.on_local(move |local| book::plan(local, &hub)).await? {
-                Plan::Base(reason) => {
+                Plan::Other {
+                    divergence,
+                    local_frames,
+                } => {
+                    if supersede == Supersede::Never && !info.is_empty() {
+                        return Err(PushError::Diverged {
+                            divergence,
+                            generation: info.generation,
+                            hub_frames: info.max_frame_no,
+                            local_frames,
+                        });
+                    }
                     if report.base_uploaded {
                         return Err(PushError::Unsettled);
                     }
-                    self.upload_base(remote, gate, &info, reason, &mut report)
+                    self.upload_base(remote, gate, &info, divergence, &mut report)
                         .await?;
-                }
-                Plan::Diverged {
-                    generation,
-                    hub_frames,
-                    local_frames,
-                } => {
-                    return Err(PushError::Diverged {
-                        generation,
-                        hub_frames,
-                        local_frames,
-                    });
                 }
                 Plan::Send(sending) => {
                     let zstd = info.takes_zstd;
@@ -246,13 +281,13 @@ impl BookReplica {
         remote: &Remote,
         gate: &dyn Gate,
         info: &HubInfo,
-        reason: BaseReason,
+        divergence: Divergence,
         report: &mut PushReport,
     ) -> Result<(), PushError> {
         if !info.takes_base {
             return Err(PushError::BaseNotTaken);
         }
-        tracing::info!(?reason, "the whole book goes up");
+        tracing::info!(%divergence, "the whole book goes up");
         let upload = self.on_local(BaseUpload::prepare).await?;
         let local = Arc::clone(&self.local);
         let upload = in_gate(gate, GateUse::Checkpoint, move || {

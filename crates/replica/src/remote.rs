@@ -92,6 +92,11 @@ pub(crate) struct HubInfo {
 }
 
 impl HubInfo {
+    /// Whether the hub's copy holds nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.max_frame_no == 0 && self.chain_start == Some(Chain::of_base(&[]))
+    }
+
     pub(crate) fn end_of(&self, generation: u64) -> Option<u64> {
         self.closed
             .iter()

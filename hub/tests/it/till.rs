@@ -13,7 +13,7 @@ use counterfoil_migrate::{Connection, Kind, open_and_migrate, params};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::wire::hub::{ActivateAnswer, HelloAnswer, book_path};
 use counterfoil_replica::env::{Env, HttpResponse};
-use counterfoil_replica::{BookReplica, OpenGate, PushError, PushReport, Remote};
+use counterfoil_replica::{BookReplica, OpenGate, PushError, PushReport, Remote, Supersede};
 use counterfoil_testkit::{SeededRandom, TempDir};
 use serde_json::json;
 use std::sync::Arc;
@@ -95,7 +95,9 @@ impl Till {
     pub(crate) async fn push(&self, client: &Client) -> Result<PushReport, PushError> {
         let base = format!("{}{}", client.url, book_path(self.id));
         let remote = Remote::new(&self.env.http(), &base, Some(self.token.clone()));
-        self.replica.push(&remote, &OpenGate, &|_| {}).await
+        self.replica
+            .push(&remote, &OpenGate, &|_| {}, Supersede::Allowed)
+            .await
     }
 
     pub(crate) fn next_id(&self) -> DocumentId {

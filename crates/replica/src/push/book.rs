@@ -1,5 +1,6 @@
 //! The blocking steps of a push: decide, read, upload a base, checkpoint.
 
+use super::Divergence;
 use crate::{
     copy::wal_bytes,
     frame::Chain,
@@ -15,27 +16,11 @@ use crate::{
 pub(super) enum Plan {
     /// Send frames; perhaps none.
     Send(Sending),
-    /// Send the whole book.
-    Base(BaseReason),
-    /// The hub has more than the book.
-    Diverged {
-        generation: u64,
-        hub_frames: u64,
+    /// Hub and book do not continue each other.
+    Other {
+        divergence: Divergence,
         local_frames: u64,
     },
-}
-
-/// Why frames are not enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BaseReason {
-    /// The first contact, or somebody else's checkpoint.
-    NoNumbers,
-    /// The hub does not know where our generation ended, or has not come to it.
-    GenerationLost,
-    /// The hub lacks frames that are not in the WAL any more.
-    HubBehind,
-    /// The hub's frames are other frames.
-    OtherContent,
 }
 
 /// Frames to send, in numbers of the local WAL.
@@ -66,35 +51,42 @@ pub(super) fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError
             shift: 0,
             chain: digest,
         },
-        (None, _) => return Ok(Plan::Base(BaseReason::NoNumbers)),
+        (None, _) => {
+            return Ok(Plan::Other {
+                divergence: Divergence::NoNumbers,
+                local_frames: position.frames,
+            });
+        }
     };
-    let diverged = |mapping: &Mapping, hub_frames| Plan::Diverged {
-        generation: mapping.generation,
-        hub_frames,
-        local_frames: u64::try_from(mapping.hub_frame(position.frames)).unwrap_or_default(),
+    let other = |mapping: &Mapping, divergence| {
+        let local_frames = u64::try_from(mapping.hub_frame(position.frames)).unwrap_or_default();
+        Ok(Plan::Other {
+            divergence,
+            local_frames,
+        })
     };
     while mapping.generation < info.generation {
         let Some(end_frame) = info.end_of(mapping.generation) else {
-            return Ok(Plan::Base(BaseReason::GenerationLost));
+            return other(&mapping, Divergence::GenerationLost);
         };
         if i64::try_from(end_frame).is_ok_and(|end| end > mapping.hub_frame(position.frames)) {
-            return Ok(diverged(&mapping, end_frame));
+            return other(&mapping, Divergence::HubAhead);
         }
         mapping = mapping.after_close(end_frame);
     }
     if mapping.generation > info.generation {
-        return Ok(Plan::Base(BaseReason::GenerationLost));
+        return other(&mapping, Divergence::GenerationLost);
     }
     let Ok(acknowledged) = u64::try_from(mapping.local_frame(info.max_frame_no)) else {
-        return Ok(Plan::Base(BaseReason::HubBehind));
+        return other(&mapping, Divergence::HubBehind);
     };
     if acknowledged > position.frames {
-        return Ok(diverged(&mapping, info.max_frame_no));
+        return other(&mapping, Divergence::HubAhead);
     }
     if let Some(chain) = info.chain
         && local.chain_at(&mapping, acknowledged)? != chain
     {
-        return Ok(Plan::Base(BaseReason::OtherContent));
+        return other(&mapping, Divergence::OtherContent);
     }
     local.change_record(|record| {
         record.mapping = Some(mapping);

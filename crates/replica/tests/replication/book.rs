@@ -6,8 +6,8 @@ use std::{
 };
 
 use counterfoil_replica::{
-    BookReplica, CopyKind, LocalCheckpoint, OpenGate, PushError, PushReport, Remote, Retry,
-    env::Execution,
+    BookReplica, CopyKind, Divergence, LocalCheckpoint, OpenGate, PushError, PushReport, Remote,
+    Retry, Supersede, env::Execution,
 };
 use tempfile::TempDir;
 
@@ -70,7 +70,13 @@ impl Shop {
     }
 
     async fn try_push(&self) -> Result<PushReport, PushError> {
-        self.book.push(&self.remote, &OpenGate, &|_| {}).await
+        self.push_with(Supersede::Allowed).await
+    }
+
+    async fn push_with(&self, supersede: Supersede) -> Result<PushReport, PushError> {
+        self.book
+            .push(&self.remote, &OpenGate, &|_| {}, supersede)
+            .await
     }
 
     async fn push(&self) -> PushReport {
@@ -139,7 +145,7 @@ async fn a_backlog_goes_in_batches_and_reports_progress() {
     let note = |progress| seen.lock().unwrap().push(progress);
     let report = shop
         .book
-        .push(&shop.remote, &OpenGate, &note)
+        .push(&shop.remote, &OpenGate, &note, Supersede::Allowed)
         .await
         .unwrap();
     let seen = seen.into_inner().unwrap();
@@ -230,6 +236,17 @@ async fn a_foreign_checkpoint_is_healed_by_a_base() {
     pragma(&other, "PRAGMA wal_checkpoint(TRUNCATE)").await;
     drop(other);
     shop.sell(10).await;
+    let refused = shop.push_with(Supersede::Never).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            PushError::Diverged {
+                divergence: Divergence::NoNumbers,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
     assert!(shop.push().await.base_uploaded);
     shop.sell(1).await;
     assert!(!shop.push().await.base_uploaded);
@@ -335,10 +352,26 @@ async fn a_hub_with_more_than_the_book_is_not_overwritten() {
             std::fs::remove_file(file("-shm")).ok();
         })
         .await;
-    let error = shop.try_push().await.unwrap_err();
-    assert!(matches!(error, PushError::Diverged { .. }), "{error:?}");
-    assert_eq!(error.retry(), Retry::Never);
-    assert_eq!(crate::support::content(&shop.copy_path()).await.0.len(), 10);
+    // Twice: what was not asked for is not remembered as asked for.
+    for _ in 0..2 {
+        let error = shop.push_with(Supersede::Never).await.unwrap_err();
+        let ahead = |error: &PushError| {
+            matches!(
+                error,
+                PushError::Diverged {
+                    divergence: Divergence::HubAhead,
+                    ..
+                }
+            )
+        };
+        assert!(ahead(&error), "{error:?}");
+        assert_eq!(error.retry(), Retry::Later);
+        assert_eq!(crate::support::content(&shop.copy_path()).await.0.len(), 10);
+    }
+    shop.sold = 5;
+    shop.push().await;
+    shop.sell(1).await;
+    shop.push_with(Supersede::Never).await.unwrap();
 }
 
 #[tokio::test]
@@ -373,7 +406,7 @@ async fn no_hub_is_offline_and_not_success() {
     let remote = Remote::new(&env().http(), url, None);
     let error = shop
         .book
-        .push(&remote, &OpenGate, &|_| {})
+        .push(&remote, &OpenGate, &|_| {}, Supersede::Allowed)
         .await
         .unwrap_err();
     let offline = |error: &PushError| {

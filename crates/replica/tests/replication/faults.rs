@@ -10,7 +10,7 @@ use std::{
 };
 
 use counterfoil_replica::{
-    BookReplica, CatalogReplica, Copy, CopyKind, LocalCheckpoint, OpenGate,
+    BookReplica, CatalogReplica, Copy, CopyKind, LocalCheckpoint, OpenGate, Supersede,
     env::{Execution, Files, OsFiles},
 };
 
@@ -128,7 +128,9 @@ async fn book_rounds(
         let large = if round == 1 { 30_000 } else { 1 };
         sell_at_once(&store, large).await;
         done.sold += 3 + large;
-        book.push(&remote, &OpenGate, &|_| {}).await.ok()?;
+        book.push(&remote, &OpenGate, &|_| {}, Supersede::Allowed)
+            .await
+            .ok()?;
         done.met = true;
         hub.on_copy(|copy| copy.checkpoint_if_over(0)).ok()?;
         let checkpoint = book.checkpoint_if_over(&OpenGate, 0).await.ok()?;
@@ -174,7 +176,10 @@ async fn book_crashes(at_hub: bool) {
             let store = connect(&book_path).await;
             create_sales(&store).await;
             sell(&store, 2).await;
-            let report = book.push(&hub.remote(), &OpenGate, &|_| {}).await.unwrap();
+            let report = book
+                .push(&hub.remote(), &OpenGate, &|_| {}, Supersede::Allowed)
+                .await
+                .unwrap();
             let at = format!("crash at change {changes}, effect {takes_effect}, hub {at_hub}");
             assert!(
                 !(done.met && report.base_uploaded),

@@ -21,7 +21,9 @@ use counterfoil_protocol::wire::hub::{
 };
 use counterfoil_protocol::wire::node::{LogRow, SyncReport};
 use counterfoil_replica::env::HttpRequest;
-use counterfoil_replica::{LocalError, PullError, PushError, Remote, RemoteError};
+use counterfoil_replica::{
+    Divergence, LocalError, PullError, PushError, PushReport, Remote, RemoteError, Supersede,
+};
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{Binding, StoreError};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -215,11 +217,7 @@ async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
     let gate = StoreGate {
         store: node.inner.store.clone(),
     };
-    let push = node
-        .inner
-        .book
-        .push(&hub.remote(&book_path(hub.node_id)), &gate, &|_| {})
-        .await?;
+    let push = push(node, &hub, &gate).await?;
     let now_ms = node.now_ms();
     let consolidated = hello.consolidated_seq;
     node.store(move |store| -> Result<(), StoreError> {
@@ -244,6 +242,18 @@ async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
     }
     fold(node).await?;
     Ok(report)
+}
+
+/// Nothing at the hub is replaced when the hub has more than this book: then one of them is old.
+async fn push(node: &Node, hub: &HubLink<'_>, gate: &StoreGate) -> Result<PushReport, PushError> {
+    let remote = hub.remote(&book_path(hub.node_id));
+    let book = &node.inner.book;
+    match book.push(&remote, gate, &|_| {}, Supersede::Never).await {
+        Err(PushError::Diverged { divergence, .. }) if divergence != Divergence::HubAhead => {
+            book.push(&remote, gate, &|_| {}, Supersede::Allowed).await
+        }
+        result => result,
+    }
 }
 
 async fn pull(
