@@ -5,6 +5,7 @@
 //! generation.
 
 mod outcome;
+mod past;
 mod state;
 mod tail;
 
@@ -18,12 +19,14 @@ use counterfoil_protocol::wire::replication::ClosedGeneration;
 pub use self::outcome::{
     BaseOutcome, CopyInfo, ExportOutcome, PullOutcome, Push, PushOutcome, PushRefusal, Rotation,
 };
+pub use self::past::RestoreError;
 use self::{outcome::is_range, tail::Tail};
 use crate::{
     Retry,
     chain::ChainIndex,
     env::Files,
     frame::{Chain, frames, whole_transactions_bytes},
+    history::History,
     limits::{FRAME_BYTES, REQUEST_FRAMES_MAX, TAIL_BYTES_MAX},
     numbering::{Mapping, Next, Record, RecordError, Swap},
     swap,
@@ -89,6 +92,7 @@ pub struct Copy {
     chain: ChainIndex,
     tail: Tail,
     unsynced: bool,
+    history: Option<History>,
 }
 
 /// The copy's state at the beginning of a call.
@@ -138,6 +142,7 @@ impl Copy {
             chain,
             tail,
             unsynced,
+            history: None,
         };
         copy.observe()?;
         // A crash may have left frames that were inserted and not synced; from now on they count.
@@ -434,6 +439,7 @@ impl Copy {
             return Ok(Rotation::NotNeeded);
         }
         let chain = self.chain_at(frames)?;
+        let history_kept = self.keep_generation(now, chain);
         let ended = ClosedGeneration {
             generation: now.mapping.generation,
             end_frame: frames,
@@ -454,6 +460,7 @@ impl Copy {
                 Ok(Rotation::Rotated {
                     ended,
                     generation: now.mapping.generation,
+                    history_kept,
                 })
             }
             Ok(Checkpoint::Busy) => {

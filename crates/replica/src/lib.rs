@@ -10,6 +10,7 @@ pub mod copy;
 pub mod env;
 pub mod frame;
 mod gate;
+pub mod history;
 pub mod limits;
 mod local;
 pub mod numbering;
@@ -24,7 +25,7 @@ mod wal;
 pub use self::{
     copy::{
         BaseOutcome, Copy, CopyError, CopyInfo, CopyKind, ExportOutcome, PullOutcome, Push,
-        PushOutcome, PushRefusal, Rotation,
+        PushOutcome, PushRefusal, RestoreError, Rotation,
     },
     frame::{Chain, Salt},
     gate::{Gate, GateClosed, GateJob, GateUse, OpenGate},

@@ -73,3 +73,6 @@ pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Idle connections kept per host.
 pub const HTTP_IDLE_CONNECTIONS_MAX: usize = 2;
+
+/// Bytes of a block in a file of the history, before compression: what is in memory at a time.
+pub const HISTORY_BLOCK_BYTES: usize = 4_000 * FRAME_BYTES;

@@ -296,6 +296,31 @@ impl Wal {
         Ok(content)
     }
 
+    /// Gives the main file as it is on disk, without the WAL, in parts of `part_bytes`.
+    ///
+    /// # Errors
+    /// [`WalError`], or what `each` returns.
+    pub(crate) fn each_main_part<E: From<WalError>>(
+        &self,
+        part_bytes: usize,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = || self.failed("read the main file of");
+        let mut left = self.handle.size(File::Main).map_err(failed())?;
+        let (mut offset, mut part) = (0, Vec::new());
+        while left > 0 {
+            let size = usize::try_from(left).unwrap_or(usize::MAX).min(part_bytes);
+            part.resize(size, 0);
+            self.handle
+                .read_at(File::Main, offset, &mut part)
+                .map_err(failed())?;
+            each(&part)?;
+            let read = u64::try_from(size).unwrap_or(left);
+            (offset, left) = (offset + read, left - read);
+        }
+        Ok(())
+    }
+
     /// Appends whole transactions; `first` is the number the first frame gets.
     ///
     /// # Errors

@@ -197,6 +197,8 @@ pub enum Rotation {
         ended: ClosedGeneration,
         /// The new one.
         generation: u64,
+        /// False when a history should have been kept and could not be.
+        history_kept: bool,
     },
 }
 

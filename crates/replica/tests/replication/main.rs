@@ -8,6 +8,7 @@ mod book;
 mod catalog;
 mod copy;
 mod faults;
+mod history;
 mod server;
 mod support;
 mod wal;
