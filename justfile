@@ -34,6 +34,16 @@ foreign-clients:
 demo *options:
     cargo demo {{ if options == "" { "" } else { "-- " + options } }}
 
+# Real processes under SIGKILL at random instants; `just stress-kills 10000 7` is seed 7.
+stress-kills kills="2000" seed="1":
+    cargo build --release --package stress --locked
+    target/release/stress kills --kills {{ kills }} --seed {{ seed }}
+
+# Real processes behind networks that break in every way.
+stress-network minutes="5" seed="1":
+    cargo build --release --package stress --locked
+    target/release/stress network --minutes {{ minutes }} --seed {{ seed }}
+
 # The measurements behind docs/performance.md.
 bench:
     cargo bench --package counterfoil-shop-store --locked

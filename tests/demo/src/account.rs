@@ -32,38 +32,38 @@ pub fn shop_of(country: &str, invoice: &str) -> String {
 
 /// A document that a till acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Acknowledged {
-    pub(crate) topic: Topic,
+pub struct Acknowledged {
+    pub topic: Topic,
     /// Of a receipt; 0 for other documents. Minor units.
-    pub(crate) total_minor: i64,
+    pub total_minor: i64,
     /// Lines of a receipt.
-    pub(crate) lines: u64,
+    pub lines: u64,
 }
 
 /// What one shop's tills acknowledged, and what they were given.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ShopAccount {
-    pub(crate) name: String,
+pub struct ShopAccount {
+    pub name: String,
     /// What was put in: the file, or the made-up trade.
-    pub(crate) input: Totals,
+    pub input: Totals,
     /// Documents by the id that the driver gave them.
-    pub(crate) documents: BTreeMap<DocumentId, Acknowledged>,
+    pub documents: BTreeMap<DocumentId, Acknowledged>,
     /// Imported receipts by invoice number.
-    pub(crate) references: BTreeMap<String, Acknowledged>,
+    pub references: BTreeMap<String, Acknowledged>,
     /// Imported stock movements, which have no id that the driver knows.
-    pub(crate) adjustments: u64,
+    pub adjustments: u64,
 }
 
 /// The whole account.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Account {
-    pub(crate) shops: Vec<ShopAccount>,
+pub struct Account {
+    pub shops: Vec<ShopAccount>,
     /// Answers of tills that contradict the driver's own arithmetic or an earlier answer.
-    pub(crate) contradictions: Vec<String>,
+    pub contradictions: Vec<String>,
 }
 
 impl Account {
-    pub(crate) fn new(names: &[String]) -> Self {
+    pub fn new(names: &[String]) -> Self {
         let shop = |name: &String| ShopAccount {
             name: name.clone(),
             ..ShopAccount::default()
@@ -75,7 +75,7 @@ impl Account {
     }
 
     /// A till acknowledged a document of the made-up trade; it counts as input too.
-    pub(crate) fn acknowledge(&mut self, shop: usize, id: DocumentId, document: Acknowledged) {
+    pub fn acknowledge(&mut self, shop: usize, id: DocumentId, document: Acknowledged) {
         let shop = &mut self.shops[shop];
         if shop.documents.insert(id, document).is_some() {
             let name = &shop.name;
@@ -95,7 +95,7 @@ impl Account {
     }
 
     /// A till acknowledged an invoice of the file; the input was counted when the file was read.
-    pub(crate) fn acknowledge_invoice(&mut self, shop: usize, invoice: &ImportInvoice) {
+    pub fn acknowledge_invoice(&mut self, shop: usize, invoice: &ImportInvoice) {
         let shop = &mut self.shops[shop];
         shop.adjustments += invoice.adjustments.len() as u64;
         if invoice.lines.is_empty() {
@@ -119,7 +119,7 @@ impl Account {
     }
 
     /// Receipts that tills acknowledged.
-    pub(crate) fn receipts(&self) -> u64 {
+    pub fn receipts(&self) -> u64 {
         let is_receipt = |document: &&Acknowledged| document.lines > 0;
         let count = |shop: &ShopAccount| {
             shop.references.len() + shop.documents.values().filter(is_receipt).count()
@@ -128,7 +128,7 @@ impl Account {
     }
 
     /// Everything that tills acknowledged.
-    pub(crate) fn documents(&self) -> u64 {
+    pub fn documents(&self) -> u64 {
         let count = |shop: &ShopAccount| {
             (shop.references.len() + shop.documents.len()) as u64 + shop.adjustments
         };

@@ -8,14 +8,14 @@ use tokio::process::Command;
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
-pub(crate) struct Binaries {
-    pub(crate) hub: PathBuf,
-    pub(crate) node: PathBuf,
+pub struct Binaries {
+    pub hub: PathBuf,
+    pub node: PathBuf,
 }
 
 /// Builds the programs in the profile and target directory of this one, unless a directory is
 /// given.
-pub(crate) async fn find(config: &Config, timeline: &Timeline) -> anyhow::Result<Binaries> {
+pub async fn find(config: &Config, timeline: &Timeline) -> anyhow::Result<Binaries> {
     let folder = match &config.bin_dir {
         Some(folder) => folder.clone(),
         None => {

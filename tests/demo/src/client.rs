@@ -16,7 +16,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why a call brought no result.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// No answer: the till may or may not have acted.
     #[error("no answer from {url}: {reason}")]
     NoAnswer {
@@ -48,21 +48,23 @@ pub(crate) enum CallError {
 
 /// Calls JSON over HTTP; clones share their connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Api {
+pub struct Api {
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-impl Api {
-    pub(crate) fn new() -> Self {
+impl Default for Api {
+    fn default() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Self {
             client: Client::builder(TokioExecutor::new()).build(connector),
         }
     }
+}
 
+impl Api {
     /// Sends a body as JSON and reads the answer as JSON.
-    pub(crate) async fn send<A: DeserializeOwned>(
+    pub async fn send<A: DeserializeOwned>(
         &self,
         method: Method,
         url: String,
@@ -73,7 +75,7 @@ impl Api {
     }
 
     /// Reads JSON.
-    pub(crate) async fn get<A: DeserializeOwned>(&self, url: String) -> Result<A, CallError> {
+    pub async fn get<A: DeserializeOwned>(&self, url: String) -> Result<A, CallError> {
         self.exchange(Method::GET, url, Bytes::new()).await
     }
 

@@ -3,7 +3,6 @@
 use crate::directory::Directory;
 use anyhow::{Context as _, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,17 +25,17 @@ const LOG_LINES_SHOWN: usize = 12;
 
 /// A running process; it is killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub struct Daemon {
     child: Child,
     log: PathBuf,
     /// Base URL of what it serves.
-    pub(crate) url: String,
+    pub url: String,
     /// Stays as long as the process may write to it.
     _directory: Arc<Directory>,
 }
 
 /// A command of one of the programs under test, cut off from the desktop's keyring.
-pub(crate) fn command(program: &Path) -> Command {
+pub fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
@@ -47,23 +46,13 @@ pub(crate) fn command(program: &Path) -> Command {
 
 impl Daemon {
     /// Starts a program and waits until it says where it listens.
-    pub(crate) async fn start(
-        program: &Path,
-        arguments: Vec<OsString>,
+    pub async fn start(
+        program: Command,
         log: &Path,
         directory: &Arc<Directory>,
     ) -> anyhow::Result<Self> {
-        let stderr = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("cannot write {}", log.display()))?;
-        let mut child = command(program)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+        let name = PathBuf::from(program.as_std().get_program());
+        let mut child = spawn(program, log)?;
         let stdout = child.stdout.take().context("the process has no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
         let first = timeout(START_LIMIT, lines.next_line()).await;
@@ -72,10 +61,10 @@ impl Daemon {
                 .strip_prefix(READY_PREFIX)
                 .map(|url| url.trim().to_owned()),
             Ok(_) => None,
-            Err(_) => bail!("{} did not start within {START_LIMIT:?}", program.display()),
+            Err(_) => bail!("{} did not start within {START_LIMIT:?}", name.display()),
         };
         let url = url.ok_or_else(|| {
-            let name = program.display();
+            let name = name.display();
             anyhow!(
                 "{name} did not say where it listens; its log ends with\n{}",
                 tail(log)
@@ -90,8 +79,20 @@ impl Daemon {
         })
     }
 
+    /// Starts a program and sends SIGKILL a moment later, whatever it is doing then.
+    pub async fn cut_short(program: Command, log: &Path, after: Duration) -> anyhow::Result<()> {
+        let mut child = spawn(program, log)?;
+        tokio::time::sleep(after).await;
+        child.kill().await.context("cannot kill a process")
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Most memory that it ever held, in bytes; absent where the system does not say.
-    pub(crate) fn peak_memory(&self) -> Option<u64> {
+    pub fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
         let line = status
             .lines()
@@ -101,12 +102,12 @@ impl Daemon {
     }
 
     /// SIGKILL; returns when the process is gone.
-    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+    pub async fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("cannot kill a process")
     }
 
     /// SIGTERM; returns when the process has ended by itself and said that all is well.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         let id = self
             .child
             .id()
@@ -145,6 +146,19 @@ impl Drop for Daemon {
             std::thread::yield_now();
         }
     }
+}
+
+/// What it writes to stderr is added to the log.
+fn spawn(mut program: Command, log: &Path) -> anyhow::Result<Child> {
+    let stderr = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("cannot write {}", log.display()))?;
+    program.stdout(Stdio::piped()).stderr(stderr);
+    let name = PathBuf::from(program.as_std().get_program());
+    let child = program.spawn();
+    child.with_context(|| format!("cannot start {}", name.display()))
 }
 
 /// A process whose stdout nobody reads would stop at a full pipe.

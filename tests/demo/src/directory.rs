@@ -9,20 +9,20 @@ const REMOVE_ATTEMPTS_MAX: usize = 100;
 
 /// The directory of a run; removed at the end unless it is to be kept.
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub struct Directory {
     path: PathBuf,
     keep: bool,
 }
 
 impl Directory {
-    /// Makes it, or takes the one to keep; that one must not hold an earlier run.
-    pub(crate) fn create(keep: Option<&Path>) -> anyhow::Result<Self> {
+    /// Makes it, named for whose it is, or takes the one to keep; that one must not hold an earlier run.
+    pub fn create(name: &str, keep: Option<&Path>) -> anyhow::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let path = match keep {
             Some(path) => std::path::absolute(path)?,
             None => {
                 let number = NEXT.fetch_add(1, Ordering::Relaxed);
-                let name = format!("counterfoil-demo-{}-{number}", std::process::id());
+                let name = format!("counterfoil-{name}-{}-{number}", std::process::id());
                 std::env::temp_dir().join(name)
             }
         };
@@ -44,26 +44,26 @@ impl Directory {
     }
 
     /// Data of the hub.
-    pub(crate) fn hub(&self) -> PathBuf {
+    pub fn hub(&self) -> PathBuf {
         self.path.join("hub")
     }
 
     /// Data of a till.
-    pub(crate) fn node(&self, shop: &str, lane: usize) -> PathBuf {
+    pub fn node(&self, shop: &str, lane: usize) -> PathBuf {
         self.path
             .join("nodes")
             .join(format!("{shop}-{lane}").replace(['/', '\\'], "_"))
     }
 
     /// What a process wrote to stderr, and to stdout after its first line.
-    pub(crate) fn log(&self, name: &str) -> PathBuf {
+    pub fn log(&self, name: &str) -> PathBuf {
         self.path
             .join("logs")
             .join(format!("{}.log", name.replace(['/', '\\'], "-")))
     }
 
     /// The directory itself, when it stays.
-    pub(crate) fn kept(&self) -> Option<&Path> {
+    pub fn kept(&self) -> Option<&Path> {
         self.keep.then_some(self.path.as_path())
     }
 }

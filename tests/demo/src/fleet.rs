@@ -7,25 +7,16 @@ use crate::directory::Directory;
 use crate::format::{plural, seconds};
 use crate::hub::Hub;
 use crate::network::Network;
+use crate::settle::{in_parallel, settle, statuses};
 use crate::till::Till;
 use crate::timeline::Timeline;
 use anyhow::{Context as _, bail};
 use counterfoil_protocol::wire::node::NodeStatus;
-use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Processes that are started or fed at once: enough to keep two cores and a disk busy.
-pub(crate) const PARALLEL_MAX: usize = 6;
-
-const POLL_PAUSE: Duration = Duration::from_millis(100);
-/// A till that lags behind is asked to sync this often; its own timer may be slower than a demo.
-const NUDGE_EVERY: Duration = Duration::from_secs(1);
 /// How long a killed hub stays away.
 const HUB_ABSENCE: Duration = Duration::from_millis(400);
 /// Bytes that tills must have sent before the hub is killed "while tills push".
@@ -62,14 +53,14 @@ impl Fleet {
         names: Vec<String>,
         lanes: usize,
     ) -> anyhow::Result<Arc<Self>> {
-        let hub = Hub::create(binaries, directory).await?;
+        let hub = Hub::create(binaries, directory, &[]).await?;
         timeline.say("hub", format!("listening on http://{}", hub.address()));
         let network = Network::to(hub.address()).await?;
         timeline.say(
             "network",
             format!("{} leads to the hub and can be cut", network.url()),
         );
-        let api = Api::new();
+        let api = Api::default();
         let (binaries, directory) = (Arc::new(binaries.clone()), Arc::clone(directory));
         let places = names
             .iter()
@@ -128,11 +119,7 @@ impl Fleet {
 
     /// Statuses of all tills, in their order.
     pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<NodeStatus>> {
-        in_parallel(
-            self.tills.clone(),
-            |till| async move { till.status().await },
-        )
-        .await
+        statuses(&self.tills).await
     }
 
     /// Makes sure that a till in trial is really alone.
@@ -184,62 +171,7 @@ impl Fleet {
 
     /// Waits until every till has everything consolidated and holds the newest catalog.
     pub(crate) async fn settle(&self, limit: Duration) -> anyhow::Result<Duration> {
-        let start = Instant::now();
-        let mut nudged = start;
-        loop {
-            let lagging = self.lagging().await?;
-            if lagging.is_empty() {
-                return Ok(start.elapsed());
-            }
-            if start.elapsed() > limit {
-                let reasons: Vec<&str> = lagging.values().map(String::as_str).collect();
-                bail!("not all agree after {limit:?}:\n  {}", reasons.join("\n  "));
-            }
-            if nudged.elapsed() > NUDGE_EVERY {
-                let tills = lagging
-                    .keys()
-                    .map(|index| Arc::clone(&self.tills[*index]))
-                    .collect();
-                in_parallel(tills, |till: Arc<Till>| async move {
-                    till.nudge().await;
-                    Ok(())
-                })
-                .await?;
-                nudged = Instant::now();
-            }
-            tokio::time::sleep(POLL_PAUSE).await;
-        }
-    }
-
-    /// Tills that are behind, by index, and why.
-    async fn lagging(&self) -> anyhow::Result<BTreeMap<usize, String>> {
-        let statuses = self.statuses().await?;
-        let newest = statuses
-            .iter()
-            .map(|status| status.catalog_revision)
-            .max()
-            .unwrap_or(0);
-        let mut lagging = BTreeMap::new();
-        for (index, status) in statuses.iter().enumerate() {
-            let behind = status.pending > 0
-                || status.hub_consolidated_seq != status.journal_seq
-                || status.pending_edits > 0
-                || status.catalog_revision != newest;
-            if behind {
-                lagging.insert(index, describe(&self.tills[index].name, status, newest));
-            }
-        }
-        if lagging.is_empty() {
-            let hub = self.hub.status().await?.catalog_revision;
-            if hub != newest {
-                let all = statuses.iter().enumerate();
-                let name = |index: usize| &self.tills[index].name;
-                lagging = all
-                    .map(|(i, status)| (i, describe(name(i), status, hub)))
-                    .collect();
-            }
-        }
-        Ok(lagging)
+        settle(&self.tills, &self.hub, limit).await
     }
 
     /// Kills the hub as soon as tills have pushed something, and starts it again on its port.
@@ -294,48 +226,4 @@ impl Fleet {
         }
         peak
     }
-}
-
-fn describe(name: &str, status: &NodeStatus, newest: i64) -> String {
-    let NodeStatus {
-        pending,
-        pending_edits,
-        journal_seq,
-        hub_consolidated_seq,
-        ..
-    } = status;
-    let (revision, sync) = (status.catalog_revision, &status.sync);
-    let error = status.last_error.as_deref().unwrap_or("no error");
-    format!(
-        "{name}: {sync}, {pending} pending, {hub_consolidated_seq} of {journal_seq} consolidated, \
-         {pending_edits} edits pending, catalog revision {revision} of {newest}, {error}"
-    )
-}
-
-/// Runs a task for each item, a few at once, and returns the results in the order of the items.
-/// The first error ends it all.
-pub(crate) async fn in_parallel<T, R, F>(
-    items: Vec<T>,
-    task: impl Fn(T) -> F,
-) -> anyhow::Result<Vec<R>>
-where
-    R: Send + 'static,
-    F: Future<Output = anyhow::Result<R>> + Send + 'static,
-{
-    let slots = Arc::new(Semaphore::new(PARALLEL_MAX));
-    let mut tasks = JoinSet::new();
-    let count = items.len();
-    for (index, item) in items.into_iter().enumerate() {
-        let (slots, future) = (Arc::clone(&slots), task(item));
-        drop(tasks.spawn(async move {
-            let _slot = slots.acquire().await?;
-            anyhow::Ok((index, future.await?))
-        }));
-    }
-    let mut results: Vec<Option<R>> = std::iter::repeat_with(|| None).take(count).collect();
-    while let Some(joined) = tasks.join_next().await {
-        let (index, result) = joined.context("a task of the driver failed")??;
-        results[index] = Some(result);
-    }
-    Ok(results.into_iter().flatten().collect())
 }

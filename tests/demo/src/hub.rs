@@ -6,11 +6,11 @@ use crate::directory::Directory;
 use anyhow::{Context as _, bail};
 use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
 use serde::de::DeserializeOwned;
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard as StdMutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::process::Command;
 use tokio::sync::Mutex;
 
 /// The port of a killed hub may be in use for a moment, by chance as the near end of somebody's
@@ -20,12 +20,14 @@ const START_PAUSE: Duration = Duration::from_millis(250);
 
 /// The hub.
 #[derive(Debug)]
-pub(crate) struct Hub {
+pub struct Hub {
     program: PathBuf,
     data: PathBuf,
     log: PathBuf,
     directory: Arc<Directory>,
     address: SocketAddr,
+    settings: Vec<String>,
+    environment: StdMutex<Vec<(String, String)>>,
     running: Mutex<Running>,
 }
 
@@ -36,20 +38,19 @@ struct Running {
 }
 
 impl Hub {
-    /// Starts a new hub on a free port, which it keeps over restarts.
-    pub(crate) async fn create(
+    /// Starts a new hub on a free port, which it keeps over restarts. The settings are further
+    /// arguments of each start.
+    pub async fn create(
         binaries: &Binaries,
         directory: &Arc<Directory>,
+        settings: &[&str],
     ) -> anyhow::Result<Self> {
         let (data, log) = (directory.hub(), directory.log("hub"));
-        let daemon = Daemon::start(
-            &binaries.hub,
-            run_arguments(&data, "127.0.0.1:0"),
-            &log,
-            directory,
-        )
-        .await
-        .context("the hub")?;
+        let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
+        let first = run_command(&binaries.hub, &data, "127.0.0.1:0", &settings);
+        let daemon = Daemon::start(first, &log, directory)
+            .await
+            .context("the hub")?;
         let address = daemon
             .url
             .strip_prefix("http://")
@@ -66,27 +67,28 @@ impl Hub {
             log,
             directory,
             address,
+            settings,
+            environment: StdMutex::default(),
             running,
         })
     }
 
     /// Where it listens.
-    pub(crate) const fn address(&self) -> SocketAddr {
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Its directory.
-    pub(crate) fn data(&self) -> &Path {
+    pub fn data(&self) -> &Path {
         &self.data
     }
 
     /// Starts it again on the same port.
-    pub(crate) async fn start(&self) -> anyhow::Result<()> {
+    pub async fn start(&self) -> anyhow::Result<()> {
         let listen = self.address.to_string();
         let mut attempt = 1;
         let daemon = loop {
-            let arguments = run_arguments(&self.data, &listen);
-            match Daemon::start(&self.program, arguments, &self.log, &self.directory).await {
+            match Daemon::start(self.run_command(&listen), &self.log, &self.directory).await {
                 Ok(daemon) => break daemon,
                 Err(error) if attempt == START_ATTEMPTS_MAX => return Err(error.context("the hub")),
                 Err(_) => tokio::time::sleep(START_PAUSE).await,
@@ -97,13 +99,40 @@ impl Hub {
         Ok(())
     }
 
+    /// Starts it and sends SIGKILL a moment later.
+    pub async fn cut_short(&self, after: Duration) -> anyhow::Result<()> {
+        let command = self.run_command(&self.address.to_string());
+        let cut = Daemon::cut_short(command, &self.log, after).await;
+        cut.context("the hub")
+    }
+
+    /// Environment variables of the starts that follow.
+    pub fn set_environment(&self, variables: Vec<(String, String)>) {
+        *lock(&self.environment) = variables;
+    }
+
+    /// Whether it runs.
+    pub async fn is_running(&self) -> bool {
+        let mut running = self.running.lock().await;
+        running
+            .daemon
+            .as_mut()
+            .is_some_and(|daemon| !daemon.has_ended())
+    }
+
+    fn run_command(&self, listen: &str) -> Command {
+        let mut command = run_command(&self.program, &self.data, listen, &self.settings);
+        command.envs(lock(&self.environment).iter().cloned());
+        command
+    }
+
     /// SIGKILL.
-    pub(crate) async fn kill(&self) -> anyhow::Result<()> {
+    pub async fn kill(&self) -> anyhow::Result<()> {
         self.take().await?.kill().await.context("the hub")
     }
 
     /// SIGTERM.
-    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+    pub async fn stop(&self) -> anyhow::Result<()> {
         self.take().await?.stop().await.context("the hub")
     }
 
@@ -117,23 +146,23 @@ impl Hub {
     }
 
     /// Most memory that any of its processes ever held, in bytes.
-    pub(crate) async fn peak_memory(&self) -> u64 {
+    pub async fn peak_memory(&self) -> u64 {
         self.running.lock().await.peak_memory
     }
 
     /// Makes a shop and a join code for its first lane.
-    pub(crate) async fn add_shop(&self, name: &str, url: &str) -> anyhow::Result<ShopAdded> {
+    pub async fn add_shop(&self, name: &str, url: &str) -> anyhow::Result<ShopAdded> {
         self.command(&["shop", "add", name, "--hub-url", url]).await
     }
 
     /// Makes a join code for a further lane.
-    pub(crate) async fn join_shop(&self, name: &str, url: &str) -> anyhow::Result<ShopAdded> {
+    pub async fn join_shop(&self, name: &str, url: &str) -> anyhow::Result<ShopAdded> {
         self.command(&["shop", "join", name, "--hub-url", url])
             .await
     }
 
     /// The hub at a glance.
-    pub(crate) async fn status(&self) -> anyhow::Result<HubStatus> {
+    pub async fn status(&self) -> anyhow::Result<HubStatus> {
         self.command(&["status"]).await
     }
 
@@ -158,13 +187,15 @@ impl Hub {
     }
 }
 
-fn run_arguments(data: &Path, listen: &str) -> Vec<OsString> {
-    [
-        "run".into(),
-        "--data".into(),
-        data.into(),
-        "--listen".into(),
-        listen.into(),
-    ]
-    .to_vec()
+/// The daemon's command line.
+fn run_command(program: &Path, data: &Path, listen: &str, settings: &[String]) -> Command {
+    let mut run = command(program);
+    run.arg("run").arg("--data").arg(data);
+    run.args(["--listen", listen]).args(settings);
+    run
+}
+
+/// What a panicking holder left is as good as any.
+pub(crate) fn lock<T>(mutex: &StdMutex<T>) -> StdMutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

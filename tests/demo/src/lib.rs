@@ -5,26 +5,34 @@
 //! acknowledged. At the end it stops all processes and compares that account with the hub's
 //! tables: the verdict is computed there and nowhere else.
 //!
+//! The processes, their driver and the comparison are also for other tests on real processes.
 //! Start with [`run`]. `scenario` tells the two stories, `fleet` holds the processes, `verdict`
 //! compares.
 
-mod account;
-mod binaries;
-mod client;
+#![expect(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "a library for tests alone: fields are what they are called, and every error is a program that did not do as told"
+)]
+
+pub mod account;
+pub mod binaries;
+pub mod client;
 mod config;
-mod daemon;
-mod directory;
+pub mod daemon;
+pub mod directory;
 mod fleet;
 mod format;
-mod hub;
+pub mod hub;
 mod network;
 mod page;
 mod report;
 mod scenario;
-mod till;
+pub mod settle;
+pub mod till;
 mod timeline;
-mod trade;
-mod verdict;
+pub mod trade;
+pub mod verdict;
 
 use crate::directory::Directory;
 use std::sync::Arc;
@@ -43,7 +51,7 @@ pub use self::{
 /// till that refuses a correct sale, or tills that never agree with the hub.
 pub async fn run(config: &Config, timeline: &Timeline) -> anyhow::Result<Report> {
     let binaries = binaries::find(config, timeline).await?;
-    let directory = Arc::new(Directory::create(config.keep.as_deref())?);
+    let directory = Arc::new(Directory::create("demo", config.keep.as_deref())?);
     match &config.data {
         Some(file) => {
             let story = scenario::replay::run(config, file, &binaries, &directory, timeline);

@@ -4,6 +4,7 @@ use crate::binaries::Binaries;
 use crate::client::{Api, CallError};
 use crate::daemon::{Daemon, command};
 use crate::directory::Directory;
+use crate::hub::lock;
 use anyhow::{Context as _, bail};
 use counterfoil_protocol::wire::node::{
     ActivateCommand, CatalogDigest, CatalogSetRequest, NodeStatus, SyncReport,
@@ -12,9 +13,10 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
+use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -24,18 +26,19 @@ const INSIST_PAUSE: Duration = Duration::from_millis(20);
 
 /// A till.
 #[derive(Debug)]
-pub(crate) struct Till {
+pub struct Till {
     /// `shop/lane`.
-    pub(crate) name: String,
+    pub name: String,
     /// Index of its shop.
-    pub(crate) shop: usize,
+    pub shop: usize,
     /// Number of the lane, from 1.
-    pub(crate) lane: usize,
+    pub lane: usize,
     program: PathBuf,
     data: PathBuf,
     log: PathBuf,
     directory: Arc<Directory>,
     api: Api,
+    environment: StdMutex<Vec<(String, String)>>,
     running: Mutex<Running>,
 }
 
@@ -47,18 +50,18 @@ struct Running {
 
 /// A request that was in flight when the till was killed.
 #[derive(Debug)]
-pub(crate) struct InFlight<A> {
+pub struct InFlight<A> {
     /// The answer, if it came before the kill.
-    pub(crate) before: Option<A>,
+    pub before: Option<A>,
     /// The answer to the same request after the restart.
-    pub(crate) after: A,
+    pub after: A,
     /// From the restart's beginning to that answer.
-    pub(crate) back_after: Duration,
+    pub back_after: Duration,
 }
 
 impl Till {
     /// A new till with an empty directory, running in trial.
-    pub(crate) async fn create(
+    pub async fn create(
         binaries: &Binaries,
         directory: &Arc<Directory>,
         api: Api,
@@ -74,6 +77,7 @@ impl Till {
             log: directory.log(&name),
             directory: Arc::clone(directory),
             api,
+            environment: StdMutex::default(),
             running: Mutex::default(),
             name,
         };
@@ -93,26 +97,55 @@ impl Till {
     }
 
     /// Starts its process.
-    pub(crate) async fn start(&self) -> anyhow::Result<()> {
-        let arguments = vec![
-            "run".into(),
-            "--data".into(),
-            self.data.clone().into(),
-            "--listen".into(),
-        ];
-        let arguments = arguments
-            .into_iter()
-            .chain(["127.0.0.1:0".into()])
-            .collect();
-        let daemon = Daemon::start(&self.program, arguments, &self.log, &self.directory)
+    pub async fn start(&self) -> anyhow::Result<()> {
+        let daemon = Daemon::start(self.run_command(), &self.log, &self.directory)
             .await
             .with_context(|| self.name.clone())?;
         self.running.lock().await.daemon = Some(daemon);
         Ok(())
     }
 
+    /// Starts its process and sends SIGKILL a moment later.
+    pub async fn cut_short(&self, after: Duration) -> anyhow::Result<()> {
+        let cut = Daemon::cut_short(self.run_command(), &self.log, after).await;
+        cut.with_context(|| self.name.clone())
+    }
+
+    /// Environment variables of the starts that follow.
+    pub fn set_environment(&self, variables: Vec<(String, String)>) {
+        *lock(&self.environment) = variables;
+    }
+
+    /// Writes its settings file; it holds from the next start on.
+    pub fn configure(&self, text: &str) -> anyhow::Result<()> {
+        let path = self.data.join("node.toml");
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Whether its process runs.
+    pub async fn is_running(&self) -> bool {
+        let mut running = self.running.lock().await;
+        running
+            .daemon
+            .as_mut()
+            .is_some_and(|daemon| !daemon.has_ended())
+    }
+
+    fn run_command(&self) -> Command {
+        let mut run = command(&self.program);
+        run.arg("run").arg("--data").arg(&self.data);
+        run.args(["--listen", "127.0.0.1:0"]);
+        run.envs(lock(&self.environment).iter().cloned());
+        run
+    }
+
     /// SIGKILL.
-    pub(crate) async fn kill(&self) -> anyhow::Result<()> {
+    pub async fn kill(&self) -> anyhow::Result<()> {
         self.take()
             .await?
             .kill()
@@ -121,7 +154,7 @@ impl Till {
     }
 
     /// SIGTERM.
-    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+    pub async fn stop(&self) -> anyhow::Result<()> {
         self.take()
             .await?
             .stop()
@@ -140,7 +173,7 @@ impl Till {
     }
 
     /// Most memory that any of its processes ever held, in bytes.
-    pub(crate) async fn peak_memory(&self) -> u64 {
+    pub async fn peak_memory(&self) -> u64 {
         self.running.lock().await.peak_memory
     }
 
@@ -159,7 +192,7 @@ impl Till {
     }
 
     /// One attempt.
-    pub(crate) async fn post<A: DeserializeOwned>(
+    pub async fn post<A: DeserializeOwned>(
         &self,
         path: &str,
         body: &(impl Serialize + Sync),
@@ -170,7 +203,7 @@ impl Till {
     }
 
     /// The same request again until the till answers, as a cash register program does it.
-    pub(crate) async fn insist<A: DeserializeOwned>(
+    pub async fn insist<A: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -192,7 +225,7 @@ impl Till {
     }
 
     /// Kills the till while it works on a request, starts it again and repeats the request.
-    pub(crate) async fn kill_in_flight<A: DeserializeOwned>(
+    pub async fn kill_in_flight<A: DeserializeOwned>(
         &self,
         path: &str,
         body: &(impl Serialize + Sync),
@@ -224,19 +257,19 @@ impl Till {
     }
 
     /// Where it stands.
-    pub(crate) async fn status(&self) -> anyhow::Result<NodeStatus> {
+    pub async fn status(&self) -> anyhow::Result<NodeStatus> {
         let url = self.url("/v1/status").await?;
         self.api.get(url).await.with_context(|| self.name.clone())
     }
 
     /// Digest of the catalog that it holds.
-    pub(crate) async fn catalog_digest(&self) -> anyhow::Result<CatalogDigest> {
+    pub async fn catalog_digest(&self) -> anyhow::Result<CatalogDigest> {
         let url = self.url("/v1/catalog-digest").await?;
         self.api.get(url).await.with_context(|| self.name.clone())
     }
 
     /// Sets columns of a product.
-    pub(crate) async fn set_product(
+    pub async fn set_product(
         &self,
         id: &str,
         columns: impl IntoIterator<Item = (&str, Value)>,
@@ -252,7 +285,7 @@ impl Till {
     }
 
     /// Hands the join code over and waits until the till is bound to its shop.
-    pub(crate) async fn activate(&self, join: String) -> anyhow::Result<()> {
+    pub async fn activate(&self, join: String) -> anyhow::Result<()> {
         let request = ActivateCommand {
             join: Some(join),
             ..ActivateCommand::default()
@@ -276,7 +309,7 @@ impl Till {
     }
 
     /// Asks for a sync now. What comes of it shows in the status, also when it fails.
-    pub(crate) async fn nudge(&self) {
+    pub async fn nudge(&self) {
         let nothing = serde_json::Map::new();
         drop(self.post::<SyncReport>("/v1/sync", &nothing).await);
     }

@@ -48,13 +48,13 @@ const CATEGORIES: [&str; 4] = [
 
 /// SplitMix64: small, and the same numbers for ever.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice {
+pub struct Dice {
     state: u64,
 }
 
 impl Dice {
     /// Dice that depend on every part of the seed.
-    pub(crate) fn new(seed: &[u64]) -> Self {
+    pub fn new(seed: &[u64]) -> Self {
         let mut dice = Self { state: 0 };
         for part in seed {
             dice.state = dice.next() ^ part;
@@ -71,7 +71,7 @@ impl Dice {
     }
 
     /// A number from `low` to `high`, both included.
-    pub(crate) fn roll(&mut self, low: u64, high: u64) -> u64 {
+    pub fn roll(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
@@ -83,24 +83,24 @@ impl Dice {
 
 /// A product that a lane puts into the catalog.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct OwnProduct {
-    pub(crate) code: String,
-    pub(crate) name: String,
-    pub(crate) price_mills: i64,
+pub struct OwnProduct {
+    pub code: String,
+    pub name: String,
+    pub price_mills: i64,
 }
 
 /// A document to record: the request, and what must come of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
-    pub(crate) path: &'static str,
-    pub(crate) id: DocumentId,
-    pub(crate) body: Value,
-    pub(crate) expected: Acknowledged,
+pub struct Order {
+    pub path: &'static str,
+    pub id: DocumentId,
+    pub body: Value,
+    pub expected: Acknowledged,
 }
 
 /// The customers of one lane.
 #[derive(Clone, Debug)]
-pub(crate) struct Trade {
+pub struct Trade {
     dice: Dice,
     own: Vec<OwnProduct>,
     sales: VecDeque<(DocumentId, LineRequest)>,
@@ -108,7 +108,7 @@ pub(crate) struct Trade {
 }
 
 impl Trade {
-    pub(crate) fn new(seed: u64, shop: usize, lane: usize) -> Self {
+    pub fn new(seed: u64, shop: usize, lane: usize) -> Self {
         let mut dice = Dice::new(&[seed, shop as u64, lane as u64]);
         let own = (1..=OWN_PRODUCTS)
             .map(|number| OwnProduct {
@@ -126,12 +126,12 @@ impl Trade {
     }
 
     /// Products that must be in the catalog before the first sale.
-    pub(crate) fn own_products(&self) -> &[OwnProduct] {
+    pub fn own_products(&self) -> &[OwnProduct] {
         &self.own
     }
 
     /// The next customer, delivery or expense.
-    pub(crate) fn next(&mut self) -> Order {
+    pub fn next_order(&mut self) -> Order {
         match self.dice.roll(1, 100) {
             1..=80 => self.sale(),
             81..=88 => self.refund(),
@@ -141,7 +141,7 @@ impl Trade {
     }
 
     /// The next customer, who buys something.
-    pub(crate) fn sale(&mut self) -> Order {
+    pub fn sale(&mut self) -> Order {
         let lines = match self.dice.roll(1, 100) {
             1..=35 => 1,
             36..=80 => self.dice.roll(2, 6),
@@ -324,7 +324,7 @@ mod tests {
 
     fn day(seed: u64, lane: usize) -> Vec<Order> {
         let mut trade = Trade::new(seed, 2, lane);
-        (0..1_000).map(|_| trade.next()).collect()
+        (0..1_000).map(|_| trade.next_order()).collect()
     }
 
     #[test]

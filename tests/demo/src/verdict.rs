@@ -21,41 +21,41 @@ const TOPICS: [Topic; 6] = [
 
 /// A document as the hub has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Found {
-    pub(crate) shop: String,
-    pub(crate) id: DocumentId,
-    pub(crate) topic: Topic,
+pub struct Found {
+    pub shop: String,
+    pub id: DocumentId,
+    pub topic: Topic,
     /// Number in the imported system.
-    pub(crate) reference: Option<String>,
+    pub reference: Option<String>,
     /// Of a receipt; 0 for other documents.
-    pub(crate) total_minor: i64,
+    pub total_minor: i64,
 }
 
 /// A number series of a till.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Series {
-    pub(crate) name: String,
-    pub(crate) count: i64,
-    pub(crate) first: i64,
-    pub(crate) last: i64,
+pub struct Series {
+    pub name: String,
+    pub count: i64,
+    pub first: i64,
+    pub last: i64,
 }
 
 /// The consolidated tables of the hub.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Books {
-    pub(crate) found: Vec<Found>,
+pub struct Books {
+    pub found: Vec<Found>,
     /// Lines of receipts by shop.
-    pub(crate) lines: BTreeMap<String, u64>,
-    pub(crate) series: Vec<Series>,
+    pub lines: BTreeMap<String, u64>,
+    pub series: Vec<Series>,
     /// Receipts whose lines do not add up to their total.
-    pub(crate) unbalanced: u64,
-    pub(crate) conflicts: Vec<ConflictShown>,
-    pub(crate) quarantined: u64,
+    pub unbalanced: u64,
+    pub conflicts: Vec<ConflictShown>,
+    pub quarantined: u64,
 }
 
 impl Books {
     /// Reads `hub.db` of a hub that was stopped.
-    pub(crate) fn read(hub: &Path) -> anyhow::Result<Self> {
+    pub fn read(hub: &Path) -> anyhow::Result<Self> {
         let path = hub.join("hub.db");
         let db = Connection::open_read_only(&path).context("cannot open the hub's database")?;
         Self::query(&db).context("cannot read the hub's tables")
@@ -165,28 +165,24 @@ impl ConflictShown {
 
 /// What the comparison found; everything agrees when `differences` is empty.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct Comparison {
-    pub(crate) shops: Vec<ShopReport>,
+pub struct Comparison {
+    pub shops: Vec<ShopReport>,
     /// Acknowledged, and not at the hub.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// More than once at the hub.
-    pub(crate) duplicated: u64,
+    pub duplicated: u64,
     /// At the hub, and never acknowledged.
-    pub(crate) unexpected: u64,
+    pub unexpected: u64,
     /// At the hub with another shop, kind or total.
-    pub(crate) altered: u64,
-    pub(crate) differences: Vec<String>,
+    pub altered: u64,
+    pub differences: Vec<String>,
 }
 
 /// Names in one difference, so that a total loss does not fill the screen.
 const EXAMPLES_MAX: usize = 5;
 
 /// Compares the driver's account with the hub's tables and the catalogs with each other.
-pub(crate) fn compare(
-    account: &Account,
-    books: &Books,
-    digests: &BTreeMap<String, String>,
-) -> Comparison {
+pub fn compare(account: &Account, books: &Books, digests: &BTreeMap<String, String>) -> Comparison {
     let mut comparison = Comparison::default();
     let mut judge = Judge::default();
     for shop in &account.shops {

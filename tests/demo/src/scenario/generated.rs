@@ -7,9 +7,10 @@ use crate::account::Acknowledged;
 use crate::binaries::Binaries;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::fleet::{Fleet, in_parallel};
+use crate::fleet::Fleet;
 use crate::format::{money, plural, seconds};
 use crate::report::Report;
+use crate::settle::in_parallel;
 use crate::till::{InFlight, Till};
 use crate::timeline::Timeline;
 use crate::trade::{Dice, Order, Trade};
@@ -270,7 +271,7 @@ fn money_in(fleet: &Fleet) -> i64 {
 
 impl Trader {
     async fn record(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
-        let order = self.trade.next();
+        let order = self.trade.next_order();
         let start = Instant::now();
         let recorded: Recorded = self
             .till

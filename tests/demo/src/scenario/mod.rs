@@ -8,11 +8,10 @@ use crate::directory::Directory;
 use crate::fleet::Fleet;
 use crate::format::{count, plural, seconds};
 use crate::report::{Kills, Memory, Report};
+use crate::settle::catalog_digests;
 use crate::timeline::Timeline;
 use crate::trade::Dice;
 use crate::verdict;
-use counterfoil_protocol::wire::hub::HubStatus;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +47,7 @@ async fn judge(
     measured: Measured,
 ) -> anyhow::Result<Report> {
     let status = fleet.hub.status().await?;
-    let digests = digests(fleet, &status).await?;
+    let digests = catalog_digests(&fleet.tills, &status).await?;
     fleet.stop().await?;
     let account = fleet.account().clone();
     let books = verdict::Books::read(fleet.hub.data())?;
@@ -115,14 +114,6 @@ async fn judge(
 }
 
 /// Digest of the catalog by who holds it.
-async fn digests(fleet: &Fleet, hub: &HubStatus) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut digests = BTreeMap::from([("hub".to_owned(), hub.catalog_digest.clone())]);
-    for till in &fleet.tills {
-        digests.insert(till.name.clone(), till.catalog_digest().await?.digest);
-    }
-    Ok(digests)
-}
-
 async fn told_waiting(fleet: &Fleet) -> anyhow::Result<()> {
     let waiting = count(fleet.pending().await?);
     fleet.say(

@@ -205,7 +205,7 @@ const HUB_ROWS: &str = "
 
 #[test]
 fn the_books_are_read_from_the_tables_that_the_hub_writes() {
-    let directory = Directory::create(None).unwrap();
+    let directory = Directory::create("demo", None).unwrap();
     let path = directory.hub();
     std::fs::create_dir(&path).unwrap();
     let db = open_and_migrate(path.join("hub.db"), Kind::Hub, 0).unwrap();

@@ -1,0 +1,138 @@
+//! The driver's own account, and the people who sell.
+
+use crate::chain::{SHARED_PRODUCTS, shared_product};
+use anyhow::bail;
+use counterfoil_demo::account::Account;
+use counterfoil_demo::client::CallError;
+use counterfoil_demo::till::Till;
+use counterfoil_demo::trade::{Dice, Order, Trade};
+use counterfoil_protocol::wire::node::Recorded;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a request is repeated while the till does not answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+const REPEAT_PAUSE: Duration = Duration::from_millis(5);
+/// Longest pause between two customers of a till, in milliseconds; one in ten comes at once.
+const CUSTOMER_PAUSE_MS_MAX: u64 = 20;
+/// Of this many customers one is followed by an edit of the catalog.
+const EDIT_EVERY: u64 = 15;
+
+/// What tills acknowledged, by all customers of a run.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    account: Mutex<Account>,
+    /// The document of each receipt number, by till and series.
+    numbers: Mutex<BTreeMap<(String, String, i64), counterfoil_domain::DocumentId>>,
+    closing: AtomicBool,
+    /// Requests that got no answer.
+    pub(crate) unanswered: AtomicU64,
+    /// Of those, requests that had been recorded all the same.
+    pub(crate) recorded_unheard: AtomicU64,
+    pub(crate) edits: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Plain values: what a panicking holder left is as good as any.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ledger {
+    pub(crate) fn new(shops: &[String]) -> Self {
+        Self {
+            account: Mutex::new(Account::new(shops)),
+            numbers: Mutex::default(),
+            closing: AtomicBool::new(false),
+            unanswered: AtomicU64::new(0),
+            recorded_unheard: AtomicU64::new(0),
+            edits: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn account(&self) -> Account {
+        lock(&self.account).clone()
+    }
+
+    /// The customers go home when their last request is answered.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+
+    /// The customers of one till, until [`Self::close`].
+    pub(crate) async fn trade(&self, till: &Till, seed: u64) -> anyhow::Result<()> {
+        let mut trade = Trade::new(seed, till.shop, till.lane);
+        let mut dice = Dice::new(&[seed, till.shop as u64, till.lane as u64, 2]);
+        for product in trade.own_products().to_vec() {
+            let columns = [
+                ("name", json!(product.name)),
+                ("price_mills", json!(product.price_mills)),
+            ];
+            till.set_product(&product.code, columns).await?;
+        }
+        while !self.closing.load(Ordering::SeqCst) {
+            self.serve(till, &trade.next_order()).await?;
+            if dice.roll(1, EDIT_EVERY) == 1 {
+                let id = shared_product(dice.roll(0, SHARED_PRODUCTS - 1));
+                let name = format!("tea no. {} of {}", dice.roll(1, 1_000_000), till.name);
+                till.set_product(&id, [("name", json!(name))]).await?;
+                self.edits.fetch_add(1, Ordering::Relaxed);
+            }
+            if dice.roll(1, 10) > 1 {
+                let pause = Duration::from_millis(dice.roll(0, CUSTOMER_PAUSE_MS_MAX));
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Repeats one request under its id until it is answered, and writes the answer down.
+    async fn serve(&self, till: &Till, order: &Order) -> anyhow::Result<()> {
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        let mut heard = true;
+        let recorded: Recorded = loop {
+            match till.post(order.path, &order.body).await {
+                Ok(recorded) => break recorded,
+                Err(CallError::NoAnswer { .. }) if Instant::now() < deadline => {
+                    heard = false;
+                    tokio::time::sleep(REPEAT_PAUSE).await;
+                }
+                Err(error) => bail!("{}: {}: {error}", till.name, order.id),
+            }
+        };
+        if !heard {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            if recorded.repeated {
+                self.recorded_unheard.fetch_add(1, Ordering::Relaxed);
+            }
+        } else if recorded.repeated {
+            bail!("{}: {} was new and is called repeated", till.name, order.id);
+        }
+        self.write_down(till, order, &recorded);
+        Ok(())
+    }
+
+    fn write_down(&self, till: &Till, order: &Order, recorded: &Recorded) {
+        let mut account = lock(&self.account);
+        let mut contradict = |text: String| account.contradictions.push(text);
+        if order.expected.lines > 0 && recorded.total_minor != Some(order.expected.total_minor) {
+            contradict(format!(
+                "{}: {} should total {}, the till says {:?}",
+                till.name, order.id, order.expected.total_minor, recorded.total_minor
+            ));
+        }
+        if let (Some(series), Some(number)) = (&recorded.series, recorded.number) {
+            let key = (till.name.clone(), series.clone(), number);
+            if let Some(other) = lock(&self.numbers).insert(key, order.id) {
+                contradict(format!(
+                    "{}: {} and {other} both have number {number} of {series}",
+                    till.name, order.id
+                ));
+            }
+        }
+        account.acknowledge(till.shop, order.id, order.expected);
+    }
+}

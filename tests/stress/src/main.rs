@@ -1,0 +1,81 @@
+//! `stress`: real processes under kills and a breaking network.
+
+use clap::{Parser, Subcommand};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use stress::{Options, Programs, run};
+
+/// Hub and tills as real processes, broken on purpose; the verdict is computed.
+///
+/// Exit codes: 0 everything agrees, 1 the run could not be completed, 2 usage, 3 something was lost
+/// or doubled or differs, or a fault was asked for and never met anything.
+#[derive(Debug, Parser)]
+#[command(name = "stress", version, verbatim_doc_comment)]
+struct Cli {
+    /// Seed of trade, kills and faults
+    #[arg(long, value_name = "N", default_value_t = 1, global = true)]
+    seed: u64,
+    /// Keep databases and logs in this directory
+    #[arg(long, value_name = "DIR", global = true)]
+    keep: Option<PathBuf>,
+    /// Number of tills
+    #[arg(long, value_name = "N", default_value_t = 4, global = true,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    tills: u16,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Break the network in every way, and kill now and then.
+    Network {
+        /// Minutes of trade
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        minutes: u64,
+    },
+    /// Kill hub and tills at random instants.
+    Kills {
+        /// How often
+        #[arg(long, value_name = "N", default_value_t = 2_000)]
+        kills: u64,
+    },
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_DIFFERENCE: u8 = 3;
+/// A run that was asked for a number of kills ends anyway, at the latest after a day.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match carry_out(Cli::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_DIFFERENCE),
+        Err(error) => {
+            // Nothing is left to do when stderr is gone too.
+            drop(writeln!(std::io::stderr(), "stress: {error:#}"));
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+async fn carry_out(cli: Cli) -> anyhow::Result<bool> {
+    let (kills, time, network) = match cli.command {
+        Command::Network { minutes } => (u64::MAX, Duration::from_secs(minutes * 60), true),
+        Command::Kills { kills } => (kills, DAY, false),
+    };
+    let options = Options {
+        seed: cli.seed,
+        tills: cli.tills.into(),
+        kills,
+        time,
+        network,
+        keep: cli.keep,
+    };
+    let outcome = Box::pin(run(&Programs::beside()?, &options)).await?;
+    write!(std::io::stdout(), "{outcome}")?;
+    Ok(outcome.failures().is_empty())
+}

@@ -1,0 +1,3 @@
+//! Short runs of what the `stress` program does at length.
+
+mod broken;
