@@ -1,5 +1,6 @@
 //! What the operator chooses.
 
+use crate::limits::HEARTBEAT;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub struct HubConfig {
     pub wal_limit_bytes: u64,
     /// Time between two sweeps, which catch what no push announced.
     pub sweep: Duration,
+    /// Longest silence on a stream of events, so that who listens knows whether it still does.
+    pub heartbeat: Duration,
     /// What this hub reads and writes; a node below is told to update.
     pub schemas: Schemas,
 }
@@ -44,6 +47,7 @@ impl HubConfig {
             registration: Registration::default(),
             wal_limit_bytes: 64 * 1024 * 1024,
             sweep: Duration::from_secs(60),
+            heartbeat: HEARTBEAT,
             schemas: Schemas {
                 book: Kind::Book.schema_version(),
                 catalog: Kind::Catalog.schema_version(),

@@ -6,11 +6,12 @@
 use crate::copies::{CopyFailure, Held};
 use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
+use crate::news::Place;
 use crate::store::{HubEditError, NodeBook, Step, Store, StoreError};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{NodeId, Priority};
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
-use counterfoil_replica::{Chain, Rotation};
+use counterfoil_replica::{Chain, Copy, Rotation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -197,11 +198,10 @@ impl Hub {
                 continue;
             }
             // The writer is idle on the catalog: only this task uses it, and it waits here.
-            match self
-                .copies
-                .work(held, move |copy| copy.checkpoint_if_over(limit))
-                .await?
-            {
+            let fold = move |copy: &mut Copy| Ok((copy.checkpoint_if_over(limit)?, copy.info()?));
+            let (rotation, info) = self.copies.work(held, fold).await?;
+            self.news.catalog_is_at(Place::of(&info));
+            match rotation {
                 Rotation::Rotated { generation, .. } => {
                     tracing::info!(generation, "the catalog began a generation");
                 }

@@ -5,6 +5,7 @@ use crate::consolidator::Inbox;
 use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
 use crate::limits::BASES_AT_ONCE_MAX;
+use crate::news::{News, Place};
 use crate::store::{self, Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
 use counterfoil_protocol::wire::hub::AlertRow;
@@ -21,6 +22,7 @@ pub struct Hub {
     pub(crate) writer: Worker<Store>,
     pub(crate) copies: Copies,
     pub(crate) inbox: Inbox,
+    pub(crate) news: News,
     /// Turns for whole books on their way in.
     pub(crate) bases: tokio::sync::Semaphore,
     pub(crate) config: HubConfig,
@@ -84,7 +86,8 @@ impl Hub {
         store::create_catalog(&catalog_db, &*env.files, now_ms)?;
         let copies = Copies::new(env.clone(), dir.books(), catalog_db.clone());
         // From here on the catalog's WAL is pinned, whichever connection closes.
-        drop(copies.catalog().await?);
+        let (held, catalog) = copies.info(copies.catalog().await?).await?;
+        drop(held);
         let store = Store::open(&hub_db, &catalog_db, now_ms)?;
         let id = store.hub_id(now_ms, &*env.random)?;
         let lookups = Reader::open(&hub_db, &catalog_db)?;
@@ -97,6 +100,7 @@ impl Hub {
             reports: start("hub-reports", reports).map_err(OpenHubError::Thread)?,
             copies,
             inbox: Inbox::default(),
+            news: News::new(Place::of(&catalog)),
             bases: tokio::sync::Semaphore::new(BASES_AT_ONCE_MAX),
             config,
             env,

@@ -12,6 +12,7 @@ mod datadir;
 mod http;
 mod hub;
 pub mod limits;
+mod news;
 mod secrets;
 pub mod service;
 mod store;

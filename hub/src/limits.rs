@@ -86,5 +86,13 @@ pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// wrong by less still win conflicts; beyond it the edit goes to quarantine.
 pub const EDIT_AHEAD_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1000;
 
+/// Tills that listen at once; a further one is told to ask instead. Each holds a connection and a slot
+/// of some bytes, and one file descriptor of the process.
+pub const LISTENERS_MAX: usize = 4_096;
+
+/// Silence on a stream of events after which a comment is sent: short enough that routers do not forget
+/// the connection, long enough to cost nothing.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
 /// Whole books that are taken in at a time; each is held in memory. Others wait for their turn.
 pub const BASES_AT_ONCE_MAX: usize = 2;

@@ -89,6 +89,8 @@ where
         () = &mut shutdown => {}
     }
     tracing::info!("stopping");
+    // Who listens would hold the hub open for ever.
+    hub.news.close();
     stop.send_replace(true);
     // Pushes that are under way are answered; who is cut off sends again.
     let finish = tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut serving);

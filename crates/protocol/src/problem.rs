@@ -34,6 +34,8 @@ pub enum Code {
     StorageFull,
     /// The hub cannot be reached now.
     HubUnreachable,
+    /// There is no room for this now: ask again later.
+    Busy,
     /// The node is in trial: activate it first.
     NotActivated,
     /// Two histories of one database contradict each other.
@@ -55,7 +57,7 @@ impl Code {
             Self::Invalid => 422,
             Self::UpdateRequired => 426,
             Self::Internal => 500,
-            Self::HubUnreachable => 503,
+            Self::HubUnreachable | Self::Busy => 503,
             Self::StorageFull => 507,
         }
     }
@@ -63,7 +65,7 @@ impl Code {
     /// Exit code of a command that ends with this problem; the list stands in the help text.
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::HubUnreachable => 4,
+            Self::HubUnreachable | Self::Busy => 4,
             Self::Unauthorized
             | Self::Forbidden
             | Self::JoinCodeRefused

@@ -180,6 +180,7 @@ async fn finish(
         detail,
     })
     .await;
+    node.inner.news.bound();
     node.nudge();
     Ok(answer)
 }

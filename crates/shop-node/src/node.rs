@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::repair;
-use crate::sync::SyncState;
+use crate::sync::{News, SyncState};
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
@@ -55,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) written: Notify,
     /// Somebody wants a sync now.
     pub(crate) nudge: Notify,
+    /// What the hub says by itself.
+    pub(crate) news: News,
     pub(crate) state: Mutex<SyncState>,
     /// Held while an activation runs: one at a time.
     pub(crate) activating: tokio::sync::Mutex<()>,
@@ -131,6 +133,7 @@ impl Node {
             urgent: Notify::new(),
             written: Notify::new(),
             nudge: Notify::new(),
+            news: News::default(),
             state: Mutex::new(state),
             activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),

@@ -86,6 +86,11 @@ struct RunArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u32).range(1..))]
     sweep_seconds: u32,
+    /// Longest silence on the line of a till that listens, in seconds; shorter than what routers on the
+    /// way forget a connection after.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u32).range(1..=60))]
+    heartbeat_seconds: u32,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
         registration: args.registration,
         wal_limit_bytes: u64::from(args.wal_limit_mib) * 1024 * 1024,
         sweep: Duration::from_secs(u64::from(args.sweep_seconds)),
+        heartbeat: Duration::from_secs(u64::from(args.heartbeat_seconds)),
         ..HubConfig::new(data)
     };
     let hub = Hub::open_owned(config, env, ownership).await?;

@@ -241,6 +241,7 @@ async fn revoke(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<Nod
     {
         return Err(missing());
     }
+    hub.news.end(node);
     tracing::info!(%node, "node revoked");
     let schemas = hub.config.schemas;
     let rows = hub

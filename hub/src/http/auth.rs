@@ -7,15 +7,16 @@ use crate::store::{AuthedNode, Credential};
 use axum::extract::FromRequestParts;
 use counterfoil_domain::NodeId;
 use counterfoil_protocol::problem::Code;
-use http::header;
 use http::request::Parts;
+use http::{HeaderMap, header};
 use std::sync::Arc;
 
 /// The caller is the operator.
 pub(crate) struct Operator;
 
-fn bearer(parts: &Parts) -> Option<&str> {
-    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+/// The token that came with a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     value.strip_prefix("Bearer ").map(str::trim)
 }
 
@@ -23,7 +24,7 @@ impl FromRequestParts<Arc<Hub>> for AuthedNode {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        let Some(token) = bearer(parts) else {
+        let Some(token) = bearer(&parts.headers) else {
             hub.alert("unauthorized", None, "a request came without a token")
                 .await;
             return Err(
@@ -94,7 +95,7 @@ impl FromRequestParts<Arc<Hub>> for Operator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        let token = bearer(parts).unwrap_or_default();
+        let token = bearer(&parts.headers).unwrap_or_default();
         if secrets::same(token.as_bytes(), hub.admin_token.as_bytes()) {
             return Ok(Self);
         }

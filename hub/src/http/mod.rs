@@ -4,6 +4,7 @@ mod admin;
 mod admission;
 mod auth;
 mod bodies;
+mod events;
 mod problems;
 mod sync;
 
@@ -15,6 +16,7 @@ use axum::extract::connect_info::Connected;
 use axum::routing::{get, post};
 use axum::serve::{IncomingStream, Listener};
 use counterfoil_protocol::problem::{Code, Problem};
+use counterfoil_protocol::wire::events::EVENTS_PATH;
 use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, CATALOG_PATH, HELLO_PATH};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,6 +77,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route("/healthz", get(admin::health))
         .route(ACTIVATE_PATH, post(admission::activate))
         .route(HELLO_PATH, post(admission::hello))
+        .route(EVENTS_PATH, get(events::events))
         .nest("/v1/db/book/{node}", book)
         .nest(CATALOG_PATH, catalog)
         .nest("/v1/admin", admin::router())

@@ -54,6 +54,7 @@ async fn wrong_and_missing_tokens_are_refused_everywhere() {
         "/v1/db/catalog/info".to_owned(),
         "/v1/db/catalog/export/1".to_owned(),
         "/v1/db/catalog/sync/1/1/2".to_owned(),
+        "/v1/events".to_owned(),
         "/v1/admin/status".to_owned(),
         "/v1/admin/shops".to_owned(),
         "/v1/admin/nodes".to_owned(),

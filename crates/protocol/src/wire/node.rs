@@ -251,6 +251,9 @@ pub struct NodeStatus {
     pub sync_enabled: bool,
     /// `trial`, `online`, `offline`, `syncing`, `failed`, `update_required` or `auth_refused`.
     pub sync: String,
+    /// Whether the hub can tell this node at once that the catalog has news; the poll is the fallback.
+    #[serde(default)]
+    pub listening: bool,
     /// In words, when there is something to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,

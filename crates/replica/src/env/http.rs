@@ -1,26 +1,21 @@
-//! A small HTTP client over [`Dial`]: whole bodies in memory, one deadline per request.
+//! A small HTTP client over [`Dial`]: whole bodies in memory under one deadline per request, or a body
+//! piece by piece, each piece in its time.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod connection;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connected, Connection},
-    },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
 };
 
-use super::{BoxFuture, Dial, Io};
+use self::connection::DialConnector;
+use super::Dial;
 use crate::limits::{HTTP_IDLE_CONNECTIONS_MAX, HTTP_IDLE_TIMEOUT};
 
 /// One request.
@@ -141,13 +136,29 @@ impl HttpClient {
     /// # Errors
     /// [`HttpError`]; `Connection` and `Timeout` leave open whether the other side acted.
     pub async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (timeout, limit_bytes) = (request.timeout, request.response_bytes_max);
+        let url = request.url.clone();
+        let exchange = async { self.exchange(request).await?.whole(limit_bytes).await };
+        within(timeout, &url, exchange).await
+    }
+
+    /// Sends one request and returns when the head of the answer is there: the request's deadline is for
+    /// that. Its largest answer is for a whole body, and does not count here.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn open(&self, request: HttpRequest) -> Result<HttpStream, HttpError> {
+        let (timeout, url) = (request.timeout, request.url.clone());
+        within(timeout, &url, self.exchange(request)).await
+    }
+
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpStream, HttpError> {
         let HttpRequest {
             method,
             url,
             headers,
             body,
-            timeout,
-            response_bytes_max,
+            ..
         } = request;
         let uri: Uri = url
             .parse()
@@ -163,145 +174,94 @@ impl HttpClient {
             .body(Full::new(body))
             .map_err(HttpError::Request)?;
         *request.headers_mut() = headers;
-        let exchange = self.exchange(request, &url, response_bytes_max);
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(HttpError::Timeout { url, timeout }),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        request: http::Request<Full<Bytes>>,
-        url: &str,
-        limit_bytes: usize,
-    ) -> Result<HttpResponse, HttpError> {
         let response =
             self.client
                 .request(request)
                 .await
                 .map_err(|error| HttpError::Connection {
-                    url: url.to_owned(),
+                    url: url.clone(),
                     source: Box::new(error),
                 })?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, limit_bytes)
-            .collect()
-            .await
-            .map_err(|source| {
-                if source.is::<LengthLimitError>() {
-                    HttpError::TooLarge {
-                        url: url.to_owned(),
-                        limit_bytes,
-                    }
-                } else {
-                    HttpError::Connection {
-                        url: url.to_owned(),
-                        source,
-                    }
-                }
-            })?;
-        Ok(HttpResponse {
+        Ok(HttpStream {
             status: parts.status,
             headers: parts.headers,
-            body: body.to_bytes(),
+            body,
+            url,
         })
     }
 }
 
-#[derive(Clone)]
-struct DialConnector {
-    dial: Arc<dyn Dial>,
-    stall: Option<Duration>,
+/// An answer whose body is still on its way. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct HttpStream {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+    url: String,
 }
 
-impl tower::Service<Uri> for DialConnector {
-    type Response = DialStream;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<DialStream>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let host = uri.host().unwrap_or_default();
-        // An IPv6 address stands in brackets in an address, and without them in a dial.
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let stream = self.dial.dial(host, uri.port_u16().unwrap_or(80));
-        let stall = self.stall;
-        Box::pin(async move {
-            let stream = match stall {
-                Some(limit) => tokio::time::timeout(limit, stream).await??,
-                None => stream.await?,
-            };
-            Ok(DialStream {
-                io: TokioIo::new(stream),
-                stall: stall.map(|limit| (limit, Box::pin(tokio::time::sleep(limit)))),
-            })
-        })
-    }
-}
-
-struct DialStream {
-    io: TokioIo<Box<dyn Io>>,
-    /// How long nothing may move, and when that time is over.
-    stall: Option<(Duration, Pin<Box<tokio::time::Sleep>>)>,
-}
-
-impl DialStream {
-    /// Passes the result on; one that is not there in time is an error.
-    fn watched<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        result: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        let Some((limit, over)) = &mut self.stall else {
-            return result;
+impl HttpStream {
+    /// The next bytes, at least one; `None` when the body has ended.
+    ///
+    /// # Errors
+    /// [`HttpError::Timeout`] when nothing comes in time, [`HttpError::Connection`] when the body breaks off.
+    pub async fn next(&mut self, timeout: Duration) -> Result<Option<Bytes>, HttpError> {
+        let Self { body, url, .. } = self;
+        let frame = async {
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|source| HttpError::Connection {
+                    url: url.clone(),
+                    source: Box::new(source),
+                })?;
+                match frame.into_data() {
+                    Ok(bytes) if !bytes.is_empty() => return Ok(Some(bytes)),
+                    // Trailers say nothing that anybody here reads.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            Ok(None)
         };
-        if result.is_ready() {
-            over.as_mut().reset(tokio::time::Instant::now() + *limit);
-            return result;
+        within(timeout, url, frame).await
+    }
+
+    /// The rest of the body in memory.
+    ///
+    /// # Errors
+    /// [`HttpError::TooLarge`], [`HttpError::Connection`].
+    pub async fn whole(self, limit_bytes: usize) -> Result<HttpResponse, HttpError> {
+        let Self {
+            status,
+            headers,
+            body,
+            url,
+        } = self;
+        match Limited::new(body, limit_bytes).collect().await {
+            Ok(body) => Ok(HttpResponse {
+                status,
+                headers,
+                body: body.to_bytes(),
+            }),
+            Err(source) if source.is::<LengthLimitError>() => {
+                Err(HttpError::TooLarge { url, limit_bytes })
+            }
+            Err(source) => Err(HttpError::Connection { url, source }),
         }
-        over.as_mut().poll(context).map(|()| {
-            let text = format!("nothing moved on the connection for {limit:?}");
-            Err(io::Error::new(io::ErrorKind::TimedOut, text))
-        })
     }
 }
 
-impl Connection for DialStream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for DialStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.io).poll_read(context, buffer);
-        self.watched(context, read)
-    }
-}
-
-impl Write for DialStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(context, bytes);
-        self.watched(context, written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+async fn within<T>(
+    timeout: Duration,
+    url: &str,
+    work: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(HttpError::Timeout {
+            url: url.to_owned(),
+            timeout,
+        }),
     }
 }

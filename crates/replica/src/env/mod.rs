@@ -16,7 +16,7 @@ pub use self::{
     dial::{Dial, Io, TcpDial},
     execution::{Execution, Worker},
     files::{Files, OsFiles},
-    http::{HttpClient, HttpError, HttpRequest, HttpResponse},
+    http::{HttpClient, HttpError, HttpRequest, HttpResponse, HttpStream},
 };
 
 /// A future on the heap, for traits that are used as objects.

@@ -65,6 +65,7 @@ pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeSt
         status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
         status.notice = notice(phase, state.quarantined, state.halted.as_deref());
     }
+    status.listening = state.listening;
     status.quarantined = state.quarantined;
     status.retry_count = state.retry_count;
     status.last_error = state.last_error;
@@ -90,6 +91,7 @@ fn stored_status(store: &ShopStore) -> Result<NodeStatus, StoreError> {
         tier: tier.to_owned(),
         sync_enabled: binding.is_some(),
         sync: Phase::Trial.name().to_owned(),
+        listening: false,
         notice: None,
         shop_id: binding.as_ref().map(|binding| binding.shop),
         shop_name: binding.as_ref().map(|binding| binding.shop_name.clone()),
@@ -187,6 +189,7 @@ pub(super) async fn hub(
     })
     .await?;
     tracing::info!(%url, "the hub has moved");
+    node.inner.news.bound();
     node.nudge();
     Ok(axum::Json(HubMoved { url }))
 }

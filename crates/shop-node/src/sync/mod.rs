@@ -4,9 +4,11 @@
 //! and folds WALs that have grown. It never stands between a customer and a sale: it uses the
 //! writer's thread only for milliseconds at a time.
 
+mod listen;
 mod state;
 mod wait;
 
+pub(crate) use listen::News;
 pub(crate) use state::notice;
 pub use state::{Phase, SyncState};
 
@@ -20,13 +22,14 @@ use counterfoil_protocol::wire::hub::{
     CATALOG_PATH, HELLO_PATH, HelloAnswer, HelloRequest, book_path,
 };
 use counterfoil_protocol::wire::node::{LogRow, SyncReport};
-use counterfoil_replica::env::HttpRequest;
+use counterfoil_replica::env::{HttpRequest, HttpResponse};
 use counterfoil_replica::{
     Divergence, LocalError, PullError, PushError, PushReport, Remote, RemoteError, Supersede,
 };
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{Binding, StoreError};
 use http::{HeaderMap, HeaderValue, Method, header};
+use listen::Place;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -127,38 +130,44 @@ fn remote_phase(error: &RemoteError) -> Phase {
     }
 }
 
-/// The background: syncs when something happened, when it is time, and after a pause when it
-/// failed. Ends only with the task.
+/// The background: syncs when something happened here or at the hub, when it is time, and after a
+/// pause when it failed. Ends only with the task.
 pub async fn run(node: Node) {
+    tokio::join!(sync_forever(&node), listen::run(&node));
+}
+
+async fn sync_forever(node: &Node) {
     let mut pace = Pace::new(&node.inner.config);
     loop {
         let random = node.inner.env.random.as_ref();
         if node.is_bound().await {
-            let outcome = sync_once(&node).await;
+            let outcome = sync_once(node).await;
             let settled = node.is_settled().await;
             pace.after(&outcome, settled, random);
         } else {
-            match crate::activation::resume(&node).await {
+            match crate::activation::resume(node).await {
                 Some(Ok(_)) => continue,
                 Some(Err(_)) => pace.failed(random),
                 None => pace.rest(),
             }
-            if let Err(error) = fold(&node).await {
+            if let Err(error) = fold(node).await {
                 tracing::warn!(error = %chain(&error), "a write-ahead log cannot be folded");
             }
         }
-        wait(&node, &pace).await;
+        wait(node, &pace).await;
     }
 }
 
 /// Waits for the next reason to sync. After a failure a sale is no reason: the pause is there to
-/// spare a hub that is down; a person, an activation or the end of the pause is.
+/// spare a hub that is down; a person, an activation, a hub that can be heard again or the end of the
+/// pause is.
 async fn wait(node: &Node, pace: &Pace) {
     let inner = &node.inner;
     if pace.is_failing() {
         tokio::select! {
             biased;
             () = inner.nudge.notified() => {}
+            () = inner.news.opened() => {}
             () = tokio::time::sleep(pace.pause()) => {}
         }
         return;
@@ -167,6 +176,7 @@ async fn wait(node: &Node, pace: &Pace) {
         biased;
         () = inner.nudge.notified() => {}
         () = inner.urgent.notified() => {}
+        () = inner.news.told() => {}
         () = inner.written.notified() => {
             // Edits and stock wait a moment for company; a sale does not.
             tokio::select! {
@@ -193,7 +203,10 @@ pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
         .state()
         .end(&outcome, now_ms, node.inner.config.attempts_max);
     match &outcome {
-        Ok(report) => tracing::debug!(?report, "sync complete"),
+        Ok(report) => {
+            node.inner.news.reached();
+            tracing::debug!(?report, "sync complete");
+        }
         Err(error) => tracing::info!(error = %chain(error), "sync incomplete"),
     }
     node.keep_state().await;
@@ -267,6 +280,8 @@ async fn pull(
         .catalog
         .pull(&hub.remote(CATALOG_PATH), gate)
         .await?;
+    let (generation, frame) = (pulled.generation, pulled.frame);
+    node.inner.news.pulled(Place { generation, frame });
     report.frames_down = pulled.frames;
     report.bytes_down = pulled.bytes_down;
     if pulled.frames == 0 && !pulled.bootstrapped {
@@ -332,6 +347,12 @@ impl<'n> HubLink<'n> {
         remote.with_header(SCHEMA_HEADER, &self.node.inner.schemas.to_header())
     }
 
+    fn headers(&self) -> Result<HeaderMap, SyncError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, bearer(&self.token)?);
+        Ok(headers)
+    }
+
     async fn hello(&self, node: &Node, catalog_revision: i64) -> Result<HelloAnswer, SyncError> {
         let request = HelloRequest {
             schemas: node.inner.schemas,
@@ -353,21 +374,13 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
     token: Option<&str>,
     body: &B,
 ) -> Result<A, SyncError> {
-    let offline = |reason: String| SyncError::Offline {
-        url: hub_url.to_owned(),
-        reason,
-    };
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
     if let Some(token) = token {
-        let value = HeaderValue::try_from(format!("Bearer {token}"));
-        headers.insert(
-            header::AUTHORIZATION,
-            value.map_err(|_| SyncError::NoToken)?,
-        );
+        headers.insert(header::AUTHORIZATION, bearer(token)?);
     }
     let body = serde_json::to_vec(body).map_err(StoreError::from)?;
     let request = HttpRequest {
@@ -384,18 +397,34 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
         .http()
         .send(request)
         .await
-        .map_err(|error| offline(chain(&error)))?;
+        .map_err(|error| offline(hub_url, chain(&error)))?;
     // A captive portal answers 200 with a page: anything that is not our document is no hub.
     if response.status.is_success() {
         return serde_json::from_slice(&response.body)
-            .map_err(|_| offline("something that is not a hub answered".to_owned()));
+            .map_err(|_| offline(hub_url, "something that is not a hub answered".to_owned()));
     }
+    Err(refusal(hub_url, &response))
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, SyncError> {
+    HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| SyncError::NoToken)
+}
+
+fn offline(hub_url: &str, reason: String) -> SyncError {
+    SyncError::Offline {
+        url: hub_url.to_owned(),
+        reason,
+    }
+}
+
+/// What an answer that is no success says.
+fn refusal(hub_url: &str, response: &HttpResponse) -> SyncError {
     match serde_json::from_slice(&response.body) {
-        Ok(problem) => Err(SyncError::Refused(problem)),
-        Err(_) => Err(offline(format!(
-            "something answered with status {}",
-            response.status
-        ))),
+        Ok(problem) => SyncError::Refused(problem),
+        Err(_) => offline(
+            hub_url,
+            format!("something answered with status {}", response.status),
+        ),
     }
 }
 

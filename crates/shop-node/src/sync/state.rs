@@ -64,6 +64,9 @@ pub struct SyncState {
     pub quarantined: i64,
     /// Why the hub does not consolidate this till's book, when it does not.
     pub halted: Option<String>,
+    /// Whether the hub can tell this node at once of news.
+    #[serde(skip)]
+    pub listening: bool,
     /// Bytes sent by this process.
     #[serde(skip)]
     pub bytes_up: u64,

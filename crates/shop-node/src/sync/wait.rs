@@ -33,6 +33,11 @@ impl Pace {
         self.failures > 0
     }
 
+    /// The shortest pause after a failure.
+    pub(crate) fn first(&self) -> Duration {
+        Duration::from_millis(self.config.backoff_first_ms)
+    }
+
     /// How long less urgent writes wait for company.
     pub(crate) fn gather(&self) -> Duration {
         Duration::from_millis(self.config.batch_delay_ms)
@@ -45,7 +50,9 @@ impl Pace {
         random: &dyn Random,
     ) {
         match outcome {
-            Ok(report) if settled || report.update_required => self.rest(),
+            Ok(report) if report.update_required => self.rest(),
+            // What was pulled is reported at the next hello, so that the operator sees who has it.
+            Ok(report) if settled && report.bytes_down == 0 => self.rest(),
             Ok(report) => {
                 self.failures = 0;
                 let moved = report.frames_up + report.frames_down > 0;

@@ -6,6 +6,7 @@ mod directory;
 mod disk;
 mod garbage;
 mod gate;
+mod notices;
 mod process;
 mod refusals;
 mod selling;

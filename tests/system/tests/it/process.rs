@@ -96,7 +96,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(program: &str, data: &Path, listen: &str) -> Self {
-        let mut command = command(program, data, &["run", "--listen", listen]);
+        Self::start_with(program, data, &["--listen", listen])
+    }
+
+    pub(crate) fn start_with(program: &str, data: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(program, data, &[&["run"], arguments].concat());
         let mut child = command
             .env("COUNTERFOIL_LOG", "warn")
             .stdout(Stdio::piped())

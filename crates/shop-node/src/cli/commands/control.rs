@@ -144,6 +144,10 @@ fn status_text(status: &NodeStatus) -> String {
         (Some(shop), Some(lane)) => format!("lane {lane} of {shop}"),
         _ => "no shop yet".to_owned(),
     };
+    let sync = match status.listening {
+        true => format!("{}, listening for news", status.sync),
+        false => status.sync.clone(),
+    };
     let mut rows = vec![
         ("node", status.node_id.to_string()),
         ("tier", status.tier.clone()),
@@ -152,7 +156,7 @@ fn status_text(status: &NodeStatus) -> String {
             "hub",
             status.hub_url.clone().unwrap_or_else(|| "none".to_owned()),
         ),
-        ("sync", status.sync.clone()),
+        ("sync", sync),
         (
             "receipts",
             format!("{}, {}", status.receipts, money(status.total_minor)),
