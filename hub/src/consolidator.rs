@@ -3,7 +3,7 @@
 //! A push wakes it; a sweep catches the rest. Passes go by priority across all nodes: nobody's
 //! stock is consolidated before everybody's sales. One pass at a time, whoever asks for it.
 
-use crate::copies::{CopyFailure, Held};
+use crate::copies::{CopyFailure, CopyKey, Held};
 use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
 use crate::news::Place;
@@ -134,7 +134,7 @@ impl Hub {
         }
         self.publish().await?;
         for node in nodes {
-            result = result.and(self.rotate(node).await);
+            result = result.and(self.rotate(&CopyKey::Book(node)).await);
         }
         result
     }
@@ -211,8 +211,19 @@ impl Hub {
         }
     }
 
-    async fn rotate(&self, node: NodeId) -> Result<(), ConsolidateError> {
-        let held = self.copies.book(node).await?;
+    /// Says that frames came in: a book is consolidated, a free-standing database has nobody else
+    /// who would look after the size of its WAL.
+    pub(crate) async fn arrived(&self, key: &CopyKey) {
+        if let CopyKey::Book(node) = key {
+            self.inbox.wake(*node);
+        } else if let Err(error) = self.rotate(key).await {
+            // The frames are durable all the same; the next push looks again.
+            log(&error);
+        }
+    }
+
+    async fn rotate(&self, key: &CopyKey) -> Result<(), ConsolidateError> {
+        let held = self.copies.pushed(key).await?;
         let limit = self.config.wal_limit_bytes;
         match self
             .copies
@@ -220,7 +231,7 @@ impl Hub {
             .await?
         {
             Rotation::Rotated { generation, .. } => {
-                tracing::info!(%node, generation, "the book began a generation");
+                tracing::info!(%key, generation, "the copy began a generation");
             }
             Rotation::NotNeeded | Rotation::Busy => {}
         }

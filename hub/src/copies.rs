@@ -3,14 +3,38 @@
 //! An open [`struct@Copy`] is also what keeps SQLite from folding a WAL away when another connection of
 //! the hub closes: whoever attaches a book holds its guard.
 
+use crate::datadir::DataDir;
 use crate::limits::COPIES_OPEN_MAX;
 use counterfoil_domain::NodeId;
 use counterfoil_replica::env::Env;
 use counterfoil_replica::{Copy, CopyError, CopyInfo, CopyKind, Retry};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
+
+/// Names a copy that others push to.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum CopyKey {
+    /// A node's book.
+    Book(NodeId),
+    /// A free-standing database, by the folder that is its own for ever: a later database of the same
+    /// name has another.
+    Database {
+        /// Name of the folder.
+        folder: String,
+    },
+}
+
+impl fmt::Display for CopyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Book(node) => write!(f, "book {node}"),
+            Self::Database { folder } => write!(f, "database {folder}"),
+        }
+    }
+}
 
 type Slot = Arc<tokio::sync::Mutex<Option<Copy>>>;
 
@@ -33,34 +57,40 @@ pub enum CopyFailure {
 /// See the module.
 pub struct Copies {
     env: Env,
-    books: PathBuf,
-    catalog_path: PathBuf,
+    dir: DataDir,
     catalog: Slot,
     open: Mutex<Open>,
 }
 
 #[derive(Default)]
 struct Open {
-    slots: BTreeMap<NodeId, (u64, Slot)>,
+    slots: BTreeMap<CopyKey, (u64, Slot)>,
     uses: u64,
 }
 
 impl Copies {
-    /// Names the folder of the books and the catalog; opens nothing.
-    pub fn new(env: Env, books: PathBuf, catalog_path: PathBuf) -> Self {
+    /// Names the hub's folder; opens nothing.
+    pub fn new(env: Env, dir: DataDir) -> Self {
         let open = Mutex::default();
         Self {
             env,
-            books,
-            catalog_path,
+            dir,
             catalog: Slot::default(),
             open,
         }
     }
 
+    /// Path of a copy.
+    pub fn path(&self, key: &CopyKey) -> PathBuf {
+        match key {
+            CopyKey::Book(node) => self.dir.books().join(format!("{node}.db")),
+            CopyKey::Database { folder } => self.dir.database(folder),
+        }
+    }
+
     /// Path of a node's book.
     pub fn book_path(&self, node: NodeId) -> PathBuf {
-        self.books.join(format!("{node}.db"))
+        self.path(&CopyKey::Book(node))
     }
 
     /// Whether the node ever pushed.
@@ -71,14 +101,34 @@ impl Copies {
         self.env.files.exists(&self.book_path(node))
     }
 
-    /// Takes a node's book, opening it when needed.
+    /// Takes a copy that others push to, opening it when needed.
+    ///
+    /// # Errors
+    /// [`CopyFailure::Copy`].
+    pub async fn pushed(&self, key: &CopyKey) -> Result<Held, CopyFailure> {
+        let slot = self.slot(key);
+        self.hold(slot, self.path(key), CopyKind::Pushed).await
+    }
+
+    /// Takes a node's book, see [`Self::pushed`].
     ///
     /// # Errors
     /// [`CopyFailure::Copy`].
     pub async fn book(&self, node: NodeId) -> Result<Held, CopyFailure> {
-        let slot = self.slot(node);
-        self.hold(slot, self.book_path(node), CopyKind::Pushed)
-            .await
+        self.pushed(&CopyKey::Book(node)).await
+    }
+
+    /// Closes a copy when nobody uses it any more; the next use opens it again.
+    pub async fn close(&self, key: &CopyKey) {
+        let known = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.slots.remove(key)
+        };
+        if let Some((_, slot)) = known {
+            let mut guard = slot.lock_owned().await;
+            let close = move || *guard = None;
+            self.env.execution.blocking(close).await;
+        }
     }
 
     /// Takes the catalog.
@@ -87,7 +137,7 @@ impl Copies {
     /// [`CopyFailure::Copy`].
     pub async fn catalog(&self) -> Result<Held, CopyFailure> {
         let slot = Arc::clone(&self.catalog);
-        self.hold(slot, self.catalog_path.clone(), CopyKind::Written)
+        self.hold(slot, self.dir.catalog_db(), CopyKind::Written)
             .await
     }
 
@@ -138,12 +188,12 @@ impl Copies {
         self.env.execution.blocking(task).await
     }
 
-    /// The slot of a book; closes the book used longest ago when too many are open.
-    fn slot(&self, node: NodeId) -> Slot {
+    /// The slot of a copy; closes the one used longest ago when too many are open.
+    fn slot(&self, key: &CopyKey) -> Slot {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.uses += 1;
         let now = open.uses;
-        if let Some((used, slot)) = open.slots.get_mut(&node) {
+        if let Some((used, slot)) = open.slots.get_mut(key) {
             *used = now;
             return Arc::clone(slot);
         }
@@ -154,12 +204,12 @@ impl Copies {
                 .filter(|(_, (_, slot))| Arc::strong_count(slot) == 1);
             let oldest = idle
                 .min_by_key(|(_, (used, _))| *used)
-                .map(|(node, _)| *node);
+                .map(|(key, _)| key.clone());
             let Some(oldest) = oldest else { break };
             open.slots.remove(&oldest);
         }
         let slot = Slot::default();
-        open.slots.insert(node, (now, Arc::clone(&slot)));
+        open.slots.insert(key.clone(), (now, Arc::clone(&slot)));
         slot
     }
 }

@@ -81,6 +81,30 @@ impl DataDir {
         self.root.join("books")
     }
 
+    /// Free-standing databases, a folder each.
+    #[must_use]
+    pub fn databases(&self) -> PathBuf {
+        self.root.join("databases")
+    }
+
+    /// The file of a free-standing database, by the name of its folder.
+    #[must_use]
+    pub fn database(&self, folder: &str) -> PathBuf {
+        self.databases().join(folder).join("database.db")
+    }
+
+    /// Makes the folder of a free-standing database.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn create_database(&self, env: &Env, folder: &str) -> Result<(), DataDirError> {
+        let path = self.databases().join(folder);
+        let made = std::fs::create_dir_all(&path);
+        // The new folder's own entry: without it a power cut could take a database away.
+        let made = made.and_then(|()| env.files.sync_dir_of(&path));
+        made.map_err(io_error("make", &path))
+    }
+
     fn token_file(&self) -> PathBuf {
         self.root.join("admin.token")
     }

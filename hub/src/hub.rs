@@ -84,7 +84,7 @@ impl Hub {
         let now_ms = env.clock.now_ms();
         let (hub_db, catalog_db) = (dir.hub_db(), dir.catalog_db());
         store::create_catalog(&catalog_db, &*env.files, now_ms)?;
-        let copies = Copies::new(env.clone(), dir.books(), catalog_db.clone());
+        let copies = Copies::new(env.clone(), dir.clone());
         // From here on the catalog's WAL is pinned, whichever connection closes.
         let (held, catalog) = copies.info(copies.catalog().await?).await?;
         drop(held);

@@ -18,7 +18,7 @@ pub mod service;
 mod store;
 
 pub use config::{HubConfig, Registration};
-pub use copies::{Copies, CopyFailure};
+pub use copies::{Copies, CopyFailure, CopyKey};
 pub use datadir::{DataDir, DataDirError, Ownership, Running};
 pub use http::{Peer, router};
 pub use hub::{Hub, OpenHubError};

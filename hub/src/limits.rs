@@ -34,9 +34,12 @@ pub const BASE_BODY_TIMEOUT: Duration = Duration::from_secs(1_800);
 /// repeated by its node.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Books that are held open at once; the one used longest ago is closed for another. Each holds
+/// Copies that are held open at once; the one used longest ago is closed for another. Each holds
 /// two file descriptors and a checksum index.
 pub const COPIES_OPEN_MAX: usize = 64;
+
+/// Free-standing databases of one hub; one more is refused. `database list` opens each of them.
+pub const DATABASES_MAX: i64 = 10_000;
 
 /// Journal entries that are consolidated in one transaction: some 40,000 rows of a busy shop, a
 /// fraction of a second, so that no other writer waits long. More go into the next transaction.
@@ -55,7 +58,7 @@ pub const ALERT_REPEAT_MS: i64 = 60_000;
 /// Alerts shown by `status`.
 pub const STATUS_ALERTS_MAX: i64 = 20;
 
-/// Contact of a node is written at most this often when nothing else changed, in milliseconds.
+/// Contact of a node or of a database's client is written at most this often when nothing else changed, in milliseconds.
 pub const SEEN_INTERVAL_MS: i64 = 10_000;
 
 /// Write transactions on `hub.db` between two checkpoints of it.

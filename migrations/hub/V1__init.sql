@@ -16,6 +16,15 @@ CREATE TABLE shop (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX shop_by_name ON shop (name);
 
+-- Databases of programs that have nothing to do with shops.
+CREATE TABLE free_database (
+    name       TEXT PRIMARY KEY,
+    folder     TEXT    NOT NULL UNIQUE,    -- below databases/; no other database ever has it
+    token_hash BLOB    NOT NULL UNIQUE,    -- SHA-256 of the token
+    created_ms INTEGER NOT NULL,
+    seen_ms    INTEGER                     -- last request with the token
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE join_code (
     secret_hash BLOB PRIMARY KEY,          -- SHA-256 of the one-time secret
     shop        BLOB    NOT NULL REFERENCES shop (id),

@@ -156,6 +156,13 @@ impl Copy {
         &self.path
     }
 
+    /// Whether the newest frames came from a client that sends no checksum: it cannot renumber what
+    /// it has not sent when a generation begins.
+    #[must_use]
+    pub fn has_stock_writer(&self) -> bool {
+        self.record.stock_writer
+    }
+
     /// What the copy holds.
     ///
     /// # Errors

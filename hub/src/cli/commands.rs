@@ -1,6 +1,7 @@
 //! Every command but `run`.
 
 use super::client::{Call, call, segment};
+use super::database;
 use super::print::{self, Output};
 use super::{CatalogCommand, CodeArgs, Command, Failure, ListCommand, NodeCommand, ReportCommand};
 use super::{RunArgs, ShopCommand};
@@ -16,14 +17,14 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-struct Session {
+pub(super) struct Session {
     data: PathBuf,
     env: Env,
     out: Output,
 }
 
 impl Session {
-    async fn get<T: DeserializeOwned>(self, path: &str) -> Result<(T, Output), Failure> {
+    pub(super) async fn get<T: DeserializeOwned>(self, path: &str) -> Result<(T, Output), Failure> {
         let (path, body) = (format!("/v1/admin/{path}"), Vec::new());
         let request = Call {
             method: Method::GET,
@@ -34,7 +35,7 @@ impl Session {
         Ok((call(self.data, &self.env, &request).await?, self.out))
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         self,
         path: &str,
         body: &impl Serialize,
@@ -67,6 +68,7 @@ pub(super) async fn execute(
         Command::Shop(command) => shop(command, session).await,
         Command::Node(command) => node(command, session).await,
         Command::Catalog(command) => catalog(command, session).await,
+        Command::Database(command) => database::execute(command, session).await,
         Command::Conflicts(ListCommand::List) => {
             let (rows, out) = session.get::<Vec<ConflictRow>>("conflicts").await?;
             out.print(&rows, |rows| print::conflicts(rows))

@@ -2,6 +2,7 @@
 
 mod client;
 mod commands;
+mod database;
 mod failure;
 mod print;
 mod run;
@@ -51,6 +52,9 @@ enum Command {
     /// Tills.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Databases for any program that uses libSQL offline writes.
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Concurrent edits of the catalog, with both values.
     #[command(subcommand)]
     Conflicts(ListCommand),
@@ -129,6 +133,44 @@ enum NodeCommand {
     Revoke {
         /// Id of the till, see `node list`.
         id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct AccessArgs {
+    /// Name: small letters, digits, `-` and `_`, a letter first.
+    name: String,
+    /// URL under which the clients reach the hub.
+    #[arg(long, value_name = "URL")]
+    hub_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum DatabaseCommand {
+    /// Makes a database and prints what a libSQL client needs to sync with it.
+    Add {
+        #[command(flatten)]
+        access: AccessArgs,
+    },
+    /// Lists the databases: size, generation, frames, last contact.
+    List,
+    /// Makes a new token; the old one is refused from now on.
+    Token {
+        #[command(flatten)]
+        access: AccessArgs,
+    },
+    /// Takes a database away from its clients; its files stay where the answer says.
+    Remove {
+        /// Name of the database.
+        name: String,
+    },
+    /// Folds the write-ahead log into the file, which begins a generation.
+    Fold {
+        /// Name of the database.
+        name: String,
+        /// Every client is in sync: others could not sync any more.
+        #[arg(long)]
+        in_sync: bool,
     },
 }
 

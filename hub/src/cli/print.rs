@@ -51,7 +51,7 @@ pub(super) fn write_out(text: &[u8]) -> Result<(), Failure> {
     }
 }
 
-fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
@@ -73,11 +73,11 @@ fn money(minor: i64) -> String {
     format!("{sign}{major}.{cents}")
 }
 
-fn optional<T: ToString>(value: Option<&T>) -> String {
+pub(super) fn optional<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-fn time(ms: i64) -> String {
+pub(super) fn time(ms: i64) -> String {
     // Days since the epoch to a date, by Howard Hinnant's civil_from_days.
     let seconds = ms.div_euclid(1000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));

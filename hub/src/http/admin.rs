@@ -107,6 +107,22 @@ fn no_table(table: &str) -> ApiError {
     .hint("`counterfoil-hub status` lists the tables")
 }
 
+/// The URL under which others reach the hub: the one that was given, or the hub's own idea.
+pub(super) async fn checked_url(hub: &Hub, given: Option<String>) -> Result<String, ApiError> {
+    let url = match given {
+        Some(url) => url,
+        None => hub.join_url().await?,
+    };
+    let url = url.trim_end_matches('/').to_owned();
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(ApiError::new(
+            Code::Invalid,
+            "the hub's URL begins with http://",
+        ));
+    }
+    Ok(url)
+}
+
 struct NewJoinCode {
     name: String,
     hub_url: Option<String>,
@@ -124,17 +140,7 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
             "a join code holds 0 minutes to one year",
         ));
     }
-    let hub_url = match wanted.hub_url {
-        Some(url) => url,
-        None => hub.join_url().await?,
-    };
-    let hub_url = hub_url.trim_end_matches('/').to_owned();
-    if !hub_url.starts_with("http://") && !hub_url.starts_with("https://") {
-        return Err(ApiError::new(
-            Code::Invalid,
-            "the hub's URL begins with http://",
-        ));
-    }
+    let hub_url = checked_url(hub, wanted.hub_url).await?;
     let now_ms = hub.now_ms();
     let expires_ms = now_ms.saturating_add(minutes * 60_000);
     let random = &*hub.env.random;

@@ -1,6 +1,10 @@
-//! Who may do what: a node its own book and the catalog, the operator everything of the admin API.
+//! Who may do what: a node its own book and the catalog, a client of a free-standing database that
+//! database, the operator everything of the admin API.
 
 use super::ApiError;
+use super::databases::own_database;
+use super::sync::Segments;
+use crate::copies::CopyKey;
 use crate::hub::Hub;
 use crate::secrets;
 use crate::store::{AuthedNode, Credential};
@@ -71,12 +75,25 @@ impl FromRequestParts<Arc<Hub>> for AuthedNode {
     }
 }
 
+/// The copy that the caller may read and push to.
+pub(crate) struct OwnCopy(pub(crate) CopyKey);
+
+impl FromRequestParts<Arc<Hub>> for OwnCopy {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        let segments = Segments::from_request_parts(parts, hub).await?;
+        if let Some(named) = segments.find("database") {
+            return own_database(hub, parts, named).await.map(Self);
+        }
+        let node = AuthedNode::from_request_parts(parts, hub).await?;
+        let book = own_book(hub, &node, segments.text("node")).await?;
+        Ok(Self(CopyKey::Book(book)))
+    }
+}
+
 /// Lets a node at its own book only.
-pub(crate) async fn own_book(
-    hub: &Hub,
-    caller: &AuthedNode,
-    named: &str,
-) -> Result<NodeId, ApiError> {
+async fn own_book(hub: &Hub, caller: &AuthedNode, named: &str) -> Result<NodeId, ApiError> {
     let wanted: NodeId = named
         .parse()
         .map_err(|_| ApiError::new(Code::BadRequest, format!("`{named}` is not a node id")))?;

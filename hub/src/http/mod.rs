@@ -4,6 +4,7 @@ mod admin;
 mod admission;
 mod auth;
 mod bodies;
+mod databases;
 mod events;
 mod problems;
 mod sync;
@@ -47,20 +48,24 @@ impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Listening<L>>>
     }
 }
 
-/// Everything the hub answers.
-pub fn router(hub: Arc<Hub>) -> Router {
-    let book = Router::new()
-        .route("/info", get(sync::book_info))
-        .route("/export/{generation}", get(sync::book_export))
+/// The calls on a copy that its owner may push to: a node's book, a free-standing database.
+fn own_copy() -> Router<Arc<Hub>> {
+    Router::new()
+        .route("/info", get(sync::own_info))
+        .route("/export/{generation}", get(sync::own_export))
         .route(
             "/sync/{generation}/{start}/{end}",
-            get(sync::book_pull).post(sync::book_push),
+            get(sync::own_pull).post(sync::own_push),
         )
         .route(
             "/sync/{generation}/{start}/{end}/{baton}",
-            get(sync::book_pull).post(sync::book_push),
+            get(sync::own_pull).post(sync::own_push),
         )
-        .route("/base", post(sync::book_base));
+        .route("/base", post(sync::own_base))
+}
+
+/// Everything the hub answers.
+pub fn router(hub: Arc<Hub>) -> Router {
     let catalog = Router::new()
         .route("/info", get(sync::catalog_info))
         .route("/export/{generation}", get(sync::catalog_export))
@@ -78,9 +83,10 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route(ACTIVATE_PATH, post(admission::activate))
         .route(HELLO_PATH, post(admission::hello))
         .route(EVENTS_PATH, get(events::events))
-        .nest("/v1/db/book/{node}", book)
+        .nest("/v1/db/book/{node}", own_copy())
+        .nest("/v1/db/database/{database}", own_copy())
         .nest(CATALOG_PATH, catalog)
-        .nest("/v1/admin", admin::router())
+        .nest("/v1/admin", admin::router().merge(databases::router()))
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_call)
         .with_state(hub)

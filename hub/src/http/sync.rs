@@ -1,6 +1,6 @@
 //! libSQL's sync protocol, per database (design 5).
 
-use super::auth::own_book;
+use super::auth::OwnCopy;
 use super::bodies::{self, accepts_zstd, binary};
 use super::{ApiError, bodies::encoding};
 use crate::copies::{CopyFailure, Held};
@@ -23,6 +23,7 @@ use counterfoil_protocol::wire::replication::{
 use counterfoil_replica::{BaseOutcome, Chain, ExportOutcome, PullOutcome, Push, PushOutcome};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,8 +44,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Segments {
 }
 
 impl Segments {
+    pub(crate) fn find(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     pub(crate) fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        self.find(name).unwrap_or_default()
     }
 }
 
@@ -62,12 +67,6 @@ fn chain_header(headers: &HeaderMap, name: &str) -> Result<Option<Chain>, ApiErr
     let bytes = value.to_str().ok().and_then(from_hex_32);
     let refused = || ApiError::new(Code::BadRequest, format!("{name} is 64 hexadecimal digits"));
     Ok(Some(Chain(bytes.ok_or_else(refused)?)))
-}
-
-async fn book(hub: &Hub, node: &AuthedNode, segments: &Segments) -> Result<Held, ApiError> {
-    let named = segments.text("node");
-    let id = own_book(hub, node, named).await?;
-    Ok(hub.copies.book(id).await?)
 }
 
 /// Holds the catalog back from a node that cannot read it (L4); a stock client does not say.
@@ -119,8 +118,14 @@ async fn export(hub: &Hub, held: Held, generation: u64, zstd: bool) -> Answer {
     })
 }
 
+/// A stock client shows the body, so it says what to do.
 fn gone(generation: u64) -> Response {
-    (StatusCode::GONE, Json(GenerationAnswer { generation })).into_response()
+    let body = json!({
+        "generation": generation,
+        "detail": "what was asked for is of a generation that has ended",
+        "hint": "this replica missed the end of its generation: begin a new one in an empty folder",
+    });
+    (StatusCode::GONE, Json(body)).into_response()
 }
 
 async fn pull(hub: &Hub, held: Held, segments: &Segments, zstd: bool) -> Answer {
@@ -149,51 +154,72 @@ async fn pull(hub: &Hub, held: Held, segments: &Segments, zstd: bool) -> Answer 
     })
 }
 
-pub(crate) async fn book_info(
+pub(crate) async fn own_info(
     State(hub): Hubs,
-    node: AuthedNode,
-    segments: Segments,
+    OwnCopy(key): OwnCopy,
 ) -> Result<Json<Info>, ApiError> {
-    let held = book(&hub, &node, &segments).await?;
+    let held = hub.copies.pushed(&key).await?;
     Ok(Json(info(&hub, held).await?))
 }
 
-pub(crate) async fn book_export(
+pub(crate) async fn own_export(
     State(hub): Hubs,
-    node: AuthedNode,
+    OwnCopy(key): OwnCopy,
     segments: Segments,
     headers: HeaderMap,
 ) -> Answer {
     let generation = number(&segments, "generation")?;
-    let held = book(&hub, &node, &segments).await?;
+    let held = hub.copies.pushed(&key).await?;
     export(&hub, held, generation, accepts_zstd(&headers)).await
 }
 
-pub(crate) async fn book_pull(
+pub(crate) async fn own_pull(
     State(hub): Hubs,
-    node: AuthedNode,
+    OwnCopy(key): OwnCopy,
     segments: Segments,
     headers: HeaderMap,
 ) -> Answer {
-    let held = book(&hub, &node, &segments).await?;
+    let held = hub.copies.pushed(&key).await?;
     pull(&hub, held, &segments, accepts_zstd(&headers)).await
 }
 
-pub(crate) async fn book_push(
+/// A refusal for a stock client. It shows the body of a 409, and of a `"status": "conflict"` only
+/// "server returned a conflict" with two numbers.
+fn in_words(outcome: &PushOutcome) -> Option<ApiError> {
+    let what = match outcome {
+        PushOutcome::Accepted { .. } | PushOutcome::BadRequest(_) => return None,
+        PushOutcome::Conflict { .. } => {
+            "another client wrote to this database first; nothing of this push was taken".to_owned()
+        }
+        PushOutcome::Closed { generation, .. } => format!(
+            "these frames are of a generation that has ended, generation {generation} is current; \
+             nothing of this push was taken"
+        ),
+        PushOutcome::Unknown { generation } => format!(
+            "these frames are of a generation that the hub never had or has lost, generation \
+             {generation} is current; nothing of this push was taken"
+        ),
+    };
+    Some(ApiError::new(Code::Conflict, what).hint(
+        "this replica cannot sync any more: begin a new one in an empty folder, then write to it \
+         again what this one alone has",
+    ))
+}
+
+pub(crate) async fn own_push(
     State(hub): Hubs,
-    node: AuthedNode,
+    OwnCopy(key): OwnCopy,
     segments: Segments,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let named = segments.text("node");
-    let id = own_book(&hub, &node, named).await?;
     let generation = number(&segments, "generation")?;
     let (start, end) = (number(&segments, "start")?, number(&segments, "end")?);
     let (chain, encoding) = (chain_header(&headers, CHAIN_HEADER)?, encoding(&headers)?);
+    let stock = chain.is_none();
     let body = bodies::read(&headers, body, PUSH_WIRE_BYTES_MAX, BODY_TIMEOUT).await?;
     // A slow body must not hold the copy, so it is taken only now.
-    let held = hub.copies.book(id).await?;
+    let held = hub.copies.pushed(&key).await?;
     let work = move |copy: &mut counterfoil_replica::Copy| {
         let plain = match bodies::decode(encoding, body, PUSH_PLAIN_BYTES_MAX) {
             Ok(plain) => plain,
@@ -212,21 +238,21 @@ pub(crate) async fn book_push(
     if let PushOutcome::BadRequest(refusal) = outcome {
         return Err(ApiError::new(Code::BadRequest, refusal.to_string()));
     }
+    if stock && let Some(refusal) = in_words(&outcome) {
+        return Err(refusal);
+    }
     if matches!(outcome, PushOutcome::Accepted { .. }) {
-        hub.inbox.wake(id);
+        hub.arrived(&key).await;
     }
     Ok(Json(outcome.to_wire()).into_response())
 }
 
-pub(crate) async fn book_base(
+pub(crate) async fn own_base(
     State(hub): Hubs,
-    node: AuthedNode,
-    segments: Segments,
+    OwnCopy(key): OwnCopy,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let named = segments.text("node");
-    let id = own_book(&hub, &node, named).await?;
     let encoding = encoding(&headers)?;
     let digest = chain_header(&headers, DIGEST_HEADER)?.ok_or_else(|| {
         ApiError::new(
@@ -241,7 +267,7 @@ pub(crate) async fn book_base(
         .await
         .map_err(|_| ApiError::new(Code::Internal, "the hub is stopping"))?;
     let body = bodies::read(&headers, body, BASE_WIRE_BYTES_MAX, BASE_BODY_TIMEOUT).await?;
-    let held = hub.copies.book(id).await?;
+    let held = hub.copies.pushed(&key).await?;
     let work = move |copy: &mut counterfoil_replica::Copy| {
         let plain = match bodies::decode(encoding, body, BASE_PLAIN_BYTES_MAX) {
             Ok(plain) => plain,
@@ -251,7 +277,7 @@ pub(crate) async fn book_base(
     };
     match hub.copies.work(held, work).await?? {
         BaseOutcome::Replaced { generation } => {
-            hub.inbox.wake(id);
+            hub.arrived(&key).await;
             Ok(Json(GenerationAnswer { generation }).into_response())
         }
         BaseOutcome::BadRequest(refusal) => {

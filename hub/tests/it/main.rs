@@ -10,6 +10,7 @@ mod catalog;
 mod commands;
 mod consolidation;
 mod crash;
+mod databases;
 mod events;
 mod garbage;
 mod hub;

@@ -7,7 +7,6 @@
 mod book;
 mod catalog;
 mod copy;
-mod delta;
 mod faults;
 mod history;
 mod server;
