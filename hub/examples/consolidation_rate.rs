@@ -10,6 +10,7 @@
 )]
 
 use counterfoil_domain::ids::NodeId;
+use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_hub::{Hub, HubConfig, router};
 use counterfoil_migrate::{Connection, Durability, Kind, SqlError, open_and_migrate, params};
 use counterfoil_protocol::join::JoinCode;
@@ -42,32 +43,31 @@ async fn post(hub: &Arc<Hub>, token: &str, path: &str, body: &Value) -> Value {
 fn write_book(path: &Path, receipts: i64, lines: i64, edits: i64) -> Result<(), SqlError> {
     let book = open_and_migrate(path, Kind::Book, NOW_MS).unwrap();
     book.transaction(|tx| -> Result<(), SqlError> {
-        let journal =
-            "INSERT INTO journal SELECT ?1, randomblob(16), ?2, ?3, ?4, ?5, randomblob(32)";
+        let journal = "INSERT INTO journal (seq, id, hlc, topic, priority, payload, chain)
+             SELECT ?1, randomblob(16), ?2, ?3, ?4, ?5, randomblob(32)";
         for seq in 1..=receipts {
             tx.execute(
                 journal,
                 params![seq, (NOW_MS + seq) << 16, 1, 1, None::<String>],
             )?;
             tx.execute(
-                "INSERT INTO receipt (seq, trial, series, number, at_ms, currency, total_minor)
-                 VALUES (?1, 0, 'L1', ?1, ?2, 'GBP', ?3)",
+                "UPDATE journal SET trial = 0, series = 'L1', number = ?1, at_ms = ?2,
+                 currency = 'GBP', total_minor = ?3 WHERE seq = ?1",
                 params![seq, NOW_MS + seq, lines * 255],
             )?;
             for line in 1..=lines {
                 tx.execute(
-                    "INSERT INTO receipt_line VALUES (?1, ?2, ?3, ?4, 1000, 2550, 255)",
+                    "INSERT INTO receipt_item VALUES (?1, ?2, ?3, 1000, 2550, NULL, 255)",
                     params![
-                        seq,
-                        line,
+                        line_key(seq, line),
                         format!("{}", 20_000 + line),
                         "WHITE HANGING HEART LIGHT"
                     ],
                 )?;
             }
             tx.execute(
-                "INSERT INTO payment VALUES (?1, 1, 'card', ?2)",
-                params![seq, lines * 255],
+                "INSERT INTO receipt_item (key, tender, amount_minor) VALUES (?1, 'card', ?2)",
+                params![payment_key(seq, 1), lines * 255],
             )?;
         }
         for edit in 1..=edits {
@@ -89,11 +89,15 @@ fn plain_copy(dir: &TempDir, book: &Path) -> f64 {
     target
         .transaction(|tx| -> Result<(), SqlError> {
             for sql in [
-                "INSERT INTO receipt SELECT 1, j.seq, j.id, j.topic, j.hlc, trial, series, number,
-                 at_ms, currency, total_minor, customer, employee, refund_of, external_ref
-                 FROM book.journal AS j JOIN book.receipt AS r ON r.seq = j.seq",
-                "INSERT INTO receipt_line SELECT 1, * FROM book.receipt_line",
-                "INSERT INTO payment SELECT 1, * FROM book.payment",
+                "INSERT INTO receipt SELECT 1, seq, id, topic, hlc, trial, series, number, at_ms,
+                 currency, total_minor, customer, employee, refund_of, external_ref
+                 FROM book.journal WHERE number IS NOT NULL",
+                // Keys of lines and payments tell them apart; no judgement, no order but the table's.
+                "INSERT INTO receipt_line SELECT 1, key >> 16, key & 32767, sku, description,
+                 quantity_milli, unit_price_mills, amount_minor FROM book.receipt_item
+                 WHERE key & 32768 = 0",
+                "INSERT INTO payment SELECT 1, key >> 16, key & 32767, tender, amount_minor
+                 FROM book.receipt_item WHERE key & 32768 <> 0",
             ] {
                 tx.execute(sql, ())?;
             }

@@ -7,53 +7,60 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- One dense list of everything the node did; `seq` is the key of every document table below.
+-- One dense list of everything the node did. A sale or refund stands in its entry's own row, so that it touches few pages;
+-- `seq` is the key of every document table below.
 CREATE TABLE journal (
-    seq      INTEGER PRIMARY KEY,
-    id       BLOB    NOT NULL,             -- UUIDv7 of the document, 16 bytes
-    hlc      INTEGER NOT NULL,             -- hybrid logical clock: milliseconds << 16 | counter
-    topic    INTEGER NOT NULL,             -- domain::Topic
-    priority INTEGER NOT NULL,             -- domain::Priority
-    payload  TEXT,                         -- JSON of a catalog edit; other topics stand in their table
-    chain    BLOB    NOT NULL              -- BLAKE3 over the previous chain value and this entry
-) STRICT;
-CREATE UNIQUE INDEX journal_by_id ON journal (id);
-
--- A sale or a refund.
-CREATE TABLE receipt (
-    seq          INTEGER PRIMARY KEY REFERENCES journal (seq),
-    trial        INTEGER NOT NULL,         -- 1 before activation
-    series       TEXT    NOT NULL,
-    number       INTEGER NOT NULL,         -- dense in its series, from 1
-    at_ms        INTEGER NOT NULL,         -- milliseconds since the Unix epoch, the till's clock
-    currency     TEXT    NOT NULL,
-    total_minor  INTEGER NOT NULL,
+    seq          INTEGER PRIMARY KEY,
+    id           BLOB    NOT NULL,         -- UUIDv7 of the document, 16 bytes
+    hlc          INTEGER NOT NULL,         -- hybrid logical clock: milliseconds << 16 | counter
+    topic        INTEGER NOT NULL,         -- domain::Topic
+    priority     INTEGER NOT NULL,         -- domain::Priority
+    chain        BLOB    NOT NULL,         -- BLAKE3 over the previous chain value and this entry
+    payload      TEXT,                     -- JSON of a catalog edit; other topics stand in columns
+    -- Of a sale or refund; empty for other topics.
+    trial        INTEGER,                  -- 1 before activation
+    series       TEXT,
+    number       INTEGER,                  -- dense in its series, from 1
+    at_ms        INTEGER,                  -- milliseconds since the Unix epoch, the till's clock
+    currency     TEXT,
+    total_minor  INTEGER,
     customer     TEXT,
     employee     TEXT,
     refund_of    BLOB,
     external_ref TEXT
 ) STRICT;
-CREATE UNIQUE INDEX receipt_by_number ON receipt (series, number);
-CREATE UNIQUE INDEX receipt_by_external_ref ON receipt (external_ref) WHERE external_ref IS NOT NULL;
+CREATE UNIQUE INDEX journal_by_id ON journal (id);
+CREATE UNIQUE INDEX receipt_by_number ON journal (series, number) WHERE number IS NOT NULL;
+CREATE UNIQUE INDEX receipt_by_external_ref ON journal (external_ref) WHERE external_ref IS NOT NULL;
 
-CREATE TABLE receipt_line (
-    seq              INTEGER NOT NULL REFERENCES receipt (seq),
-    line             INTEGER NOT NULL,     -- from 1
-    sku              TEXT    NOT NULL,
-    description      TEXT    NOT NULL,
-    quantity_milli   INTEGER NOT NULL,     -- thousandths of the selling unit
-    unit_price_mills INTEGER NOT NULL,     -- thousandths of the major currency unit
-    amount_minor     INTEGER NOT NULL,
-    PRIMARY KEY (seq, line)
-) STRICT, WITHOUT ROWID;
+-- Lines and payments of receipts, side by side: `key` is seq << 16 | line, or seq << 16 | 32768 | payment, both from 1. A rowid,
+-- because SQLite fills the pages of a table to the brim only when its rows arrive in the order of their rowid.
+CREATE TABLE receipt_item (
+    key              INTEGER PRIMARY KEY,
+    sku              TEXT,                 -- of a line, as the next three
+    description      TEXT,
+    quantity_milli   INTEGER,              -- thousandths of the selling unit
+    unit_price_mills INTEGER,              -- thousandths of the major currency unit
+    tender           TEXT,                 -- of a payment
+    amount_minor     INTEGER NOT NULL
+) STRICT;
 
-CREATE TABLE payment (
-    seq          INTEGER NOT NULL REFERENCES receipt (seq),
-    payment      INTEGER NOT NULL,         -- from 1
-    tender       TEXT    NOT NULL,
-    amount_minor INTEGER NOT NULL,
-    PRIMARY KEY (seq, payment)
-) STRICT, WITHOUT ROWID;
+-- For whoever reads: sales and refunds, their lines and their payments.
+CREATE VIEW receipt AS
+    SELECT seq, trial, series, number, at_ms, currency, total_minor, customer, employee, refund_of,
+        external_ref
+    FROM journal WHERE number IS NOT NULL;
+
+CREATE VIEW receipt_line AS
+    SELECT j.seq, i.key & 32767 AS line, i.sku, i.description, i.quantity_milli, i.unit_price_mills,
+        i.amount_minor
+    FROM journal AS j CROSS JOIN receipt_item AS i
+    WHERE i.key > j.seq << 16 AND i.key < j.seq << 16 | 32768;
+
+CREATE VIEW payment AS
+    SELECT j.seq, i.key & 32767 AS payment, i.tender, i.amount_minor
+    FROM journal AS j CROSS JOIN receipt_item AS i
+    WHERE i.key > j.seq << 16 | 32768 AND i.key < j.seq + 1 << 16;
 
 CREATE TABLE stock_movement (
     seq            INTEGER PRIMARY KEY REFERENCES journal (seq),

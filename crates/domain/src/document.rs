@@ -213,6 +213,9 @@ pub struct Receipt {
 /// Most lines on one receipt: far above any real one, low enough for one transaction.
 pub const RECEIPT_LINES_MAX: usize = 10_000;
 
+/// Most payments on one receipt: far above any real one; a receipt with more is refused.
+pub const RECEIPT_PAYMENTS_MAX: usize = 1_000;
+
 /// Largest amount of a line, an expense or any other sum that a person types, either way, in minor
 /// units: a hundred thousand million pounds. Above it a number is a slip of the keyboard; below it
 /// 900,000 of them still add up in 64 bits.
@@ -374,6 +377,12 @@ pub enum InvalidDocument {
         /// How many there were.
         found: usize,
     },
+    /// A receipt with too many payments.
+    #[error("{found} payments: a receipt has at most {RECEIPT_PAYMENTS_MAX}")]
+    PaymentCount {
+        /// How many there were.
+        found: usize,
+    },
     /// A line's amount is not quantity x price.
     #[error("line {line} of {sku} says {stated} minor units, quantity x price is {computed}")]
     LineAmount {
@@ -507,6 +516,10 @@ impl Receipt {
                     sku: line.sku.clone(),
                 });
             }
+        }
+        if self.payments.len() > RECEIPT_PAYMENTS_MAX {
+            let found = self.payments.len();
+            return Err(InvalidDocument::PaymentCount { found });
         }
         let payments = sum(self.payments.iter().map(|payment| payment.amount_minor))?;
         if payments != self.total_minor {

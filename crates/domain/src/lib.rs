@@ -10,6 +10,7 @@ pub mod edit;
 pub mod env;
 pub mod hlc;
 pub mod ids;
+pub mod item;
 pub mod journal;
 pub mod merge;
 pub mod money;

@@ -11,6 +11,7 @@
 #![expect(clippy::expect_used, reason = "a benchmark may stop")]
 #![expect(clippy::float_arithmetic, reason = "a ratio is for people")]
 
+use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_migrate::{Connection, Kind, open_and_migrate, params};
 use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest};
 use counterfoil_shop_store::record::Entry;
@@ -122,30 +123,24 @@ fn write_plain(conn: &Connection, seq: i64) {
         let mut id = [7_u8; 16];
         id[..8].copy_from_slice(&seq.to_be_bytes());
         tx.execute(
-            "INSERT INTO journal (seq, id, hlc, topic, priority, payload, chain) \
-             VALUES (?1, ?2, ?3, 1, 1, NULL, ?4)",
-            params![seq, id.to_vec(), seq, vec![9_u8; 32]],
-        )?;
-        tx.execute(
-            "INSERT INTO receipt (seq, trial, series, number, at_ms, currency, total_minor) \
-             VALUES (?1, 1, 'T1', ?1, ?2, 'GBP', 2040)",
-            params![seq, NOW_MS],
+            "INSERT INTO journal (seq, id, hlc, topic, priority, chain, trial, series, number, at_ms, \
+             currency, total_minor) VALUES (?1, ?2, ?1, 1, 1, ?3, 1, 'T1', ?1, ?4, 'GBP', 2040)",
+            params![seq, id.to_vec(), vec![9_u8; 32], NOW_MS],
         )?;
         for line in 1..=LINES {
             tx.execute(
-                "INSERT INTO receipt_line (seq, line, sku, description, quantity_milli, \
-                 unit_price_mills, amount_minor) VALUES (?1, ?2, ?3, ?4, 2000, 2550, 510)",
+                "INSERT INTO receipt_item (key, sku, description, quantity_milli, \
+                 unit_price_mills, amount_minor) VALUES (?1, ?2, ?3, 2000, 2550, 510)",
                 params![
-                    seq,
-                    line,
+                    line_key(seq, line),
                     format!("SKU{line}"),
                     "WHITE HANGING HEART T-LIGHT HOLDER"
                 ],
             )?;
         }
         tx.execute(
-            "INSERT INTO payment (seq, payment, tender, amount_minor) VALUES (?1, 1, 'cash', 2040)",
-            [seq],
+            "INSERT INTO receipt_item (key, tender, amount_minor) VALUES (?1, 'cash', 2040)",
+            [payment_key(seq, 1)],
         )?;
         Ok(())
     })

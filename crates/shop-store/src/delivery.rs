@@ -142,8 +142,8 @@ impl ShopStore {
     /// [`StoreError::Sql`].
     pub fn receipts(&self, limit: i64, offset: i64) -> Result<Vec<ReceiptRow>, StoreError> {
         Ok(self.conn.query_map(
-            "SELECT j.id, j.topic, r.seq, r.series, r.number, r.at_ms, r.total_minor, r.trial \
-             FROM receipt r JOIN journal j USING (seq) ORDER BY r.seq DESC LIMIT ?1 OFFSET ?2",
+            "SELECT id, topic, seq, series, number, at_ms, total_minor, trial \
+             FROM journal WHERE number IS NOT NULL ORDER BY seq DESC LIMIT ?1 OFFSET ?2",
             params![limit, offset],
             |row| {
                 Ok(ReceiptRow {

@@ -4,12 +4,13 @@
 use crate::error::StoreError;
 use crate::open::{Head, ShopStore};
 use counterfoil_domain::document::{
-    AdvanceOrder, CashSession, Expense, LedgerEntry, Receipt, StockCount, StockMovement,
+    Activation, AdvanceOrder, CashSession, Expense, LedgerEntry, Receipt, StockCount, StockMovement,
 };
 use counterfoil_domain::env::document_id;
+use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
-use counterfoil_domain::{Document, DocumentId, Topic};
+use counterfoil_domain::{Chain, Document, DocumentId, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::node::Recorded;
 
@@ -116,24 +117,7 @@ impl Writer<'_> {
             topic: document.topic(),
         };
         let chain = self.head.chain.next(&entry, &document.canonical());
-        let payload = match &document {
-            Document::CatalogEdit(edit) => Some(serde_json::to_string(edit)?),
-            _ => None,
-        };
-        store.conn.execute(
-            "INSERT INTO journal (seq, id, hlc, topic, priority, payload, chain) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                entry.seq,
-                entry.id.to_bytes(),
-                entry.hlc.raw(),
-                entry.topic.code(),
-                entry.topic.priority().code(),
-                payload,
-                chain.as_bytes().to_vec()
-            ],
-        )?;
-        insert(&store.conn, entry.seq, &document)?;
+        insert(&store.conn, &entry, &document, &chain)?;
         if let Document::CatalogEdit(edit) = &document {
             self.dated_price |= edit.table == "prices";
             store.keep_pending(edit, Stamp::new(entry.hlc, store.node))?;
@@ -187,9 +171,9 @@ impl ShopStore {
     /// [`StoreError::Sql`].
     pub fn recorded(&self, id: DocumentId) -> Result<Option<Recorded>, StoreError> {
         let found = self.conn.query_optional(
-            "SELECT j.seq, j.topic, r.series, r.number, r.total_minor, \
-             coalesce(r.trial, j.seq < coalesce((SELECT min(seq) FROM activation), 1 << 62)) \
-             FROM journal j LEFT JOIN receipt r ON r.seq = j.seq WHERE j.id = ?1",
+            "SELECT seq, topic, series, number, total_minor, \
+             coalesce(trial, seq < coalesce((SELECT min(seq) FROM activation), 1 << 62)) \
+             FROM journal WHERE id = ?1",
             [id.to_bytes()],
             |row| {
                 Ok(Recorded {
@@ -210,58 +194,83 @@ impl ShopStore {
     }
 }
 
-/// Writes the rows of a document under its journal number.
-fn insert(conn: &Connection, seq: i64, document: &Document) -> Result<(), StoreError> {
+/// Writes a document's entry and what it has in other tables.
+fn insert(
+    conn: &Connection,
+    entry: &EntryHead,
+    document: &Document,
+    chain: &Chain,
+) -> Result<(), StoreError> {
+    let seq = entry.seq;
+    if let Document::Sale(receipt) | Document::Refund(receipt) = document {
+        return Ok(insert_receipt(conn, entry, receipt, chain)?);
+    }
+    let payload = match document {
+        Document::CatalogEdit(edit) => Some(serde_json::to_string(edit)?),
+        _ => None,
+    };
+    conn.execute(
+        "INSERT INTO journal (seq, id, hlc, topic, priority, chain, payload) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            seq,
+            entry.id.to_bytes(),
+            entry.hlc.raw(),
+            entry.topic.code(),
+            entry.topic.priority().code(),
+            chain.as_bytes().to_vec(),
+            payload
+        ],
+    )?;
     match document {
-        Document::Sale(receipt) | Document::Refund(receipt) => insert_receipt(conn, seq, receipt)?,
         Document::StockMovement(movement) => insert_movement(conn, seq, movement)?,
         Document::StockCount(count) => insert_count(conn, seq, count)?,
         Document::Expense(expense) => insert_expense(conn, seq, expense)?,
         Document::LedgerEntry(entry) => insert_ledger_entry(conn, seq, entry)?,
         Document::AdvanceOrder(order) => insert_order(conn, seq, order)?,
         Document::CashSession(session) => insert_session(conn, seq, session)?,
-        Document::Activation(activation) => {
-            conn.execute(
-                "INSERT INTO activation (seq, shop, shop_name, at_ms) VALUES (?1, ?2, ?3, ?4)",
-                params![
-                    seq,
-                    activation.shop.to_bytes(),
-                    activation.shop_name.clone(),
-                    activation.at_ms
-                ],
-            )?;
-        }
-        // The journal's payload is all there is of an edit.
-        Document::CatalogEdit(_) => {}
+        Document::Activation(activation) => insert_activation(conn, seq, activation)?,
+        // The entry is all there is of a receipt's head and of an edit.
+        Document::Sale(_) | Document::Refund(_) | Document::CatalogEdit(_) => {}
     }
     Ok(())
 }
 
-fn insert_receipt(conn: &Connection, seq: i64, receipt: &Receipt) -> Result<(), SqlError> {
+fn insert_receipt(
+    conn: &Connection,
+    entry: &EntryHead,
+    receipt: &Receipt,
+    chain: &Chain,
+) -> Result<(), SqlError> {
     conn.execute(
-        "INSERT INTO receipt (seq, trial, series, number, at_ms, currency, total_minor, customer, \
-         employee, refund_of, external_ref) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO journal (seq, id, hlc, topic, priority, chain, trial, series, number, at_ms, \
+         currency, total_minor, customer, employee, refund_of, external_ref) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         params![
-            seq,
+            entry.seq,
+            entry.id.to_bytes(),
+            entry.hlc.raw(),
+            entry.topic.code(),
+            entry.topic.priority().code(),
+            chain.as_bytes().to_vec(),
             i64::from(receipt.trial),
-            receipt.series.clone(),
+            receipt.series.as_str(),
             receipt.number,
             receipt.at_ms,
             receipt.currency.as_str(),
             receipt.total_minor,
-            receipt.customer.clone(),
-            receipt.employee.clone(),
+            receipt.customer.as_deref(),
+            receipt.employee.as_deref(),
             receipt.refund_of.map(DocumentId::to_bytes),
-            receipt.external_ref.clone()
+            receipt.external_ref.as_deref()
         ],
     )?;
     for (number, line) in (1_i64..).zip(&receipt.lines) {
         conn.execute(
-            "INSERT INTO receipt_line (seq, line, sku, description, quantity_milli, \
-             unit_price_mills, amount_minor) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO receipt_item (key, sku, description, quantity_milli, unit_price_mills, \
+             amount_minor) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
-                seq,
-                number,
+                line_key(entry.seq, number),
                 line.sku.as_str(),
                 line.description.as_str(),
                 line.quantity.milli,
@@ -272,10 +281,27 @@ fn insert_receipt(conn: &Connection, seq: i64, receipt: &Receipt) -> Result<(), 
     }
     for (number, payment) in (1_i64..).zip(&receipt.payments) {
         conn.execute(
-            "INSERT INTO payment (seq, payment, tender, amount_minor) VALUES (?1, ?2, ?3, ?4)",
-            params![seq, number, payment.tender.name(), payment.amount_minor],
+            "INSERT INTO receipt_item (key, tender, amount_minor) VALUES (?1, ?2, ?3)",
+            params![
+                payment_key(entry.seq, number),
+                payment.tender.name(),
+                payment.amount_minor
+            ],
         )?;
     }
+    Ok(())
+}
+
+fn insert_activation(conn: &Connection, seq: i64, activation: &Activation) -> Result<(), SqlError> {
+    conn.execute(
+        "INSERT INTO activation (seq, shop, shop_name, at_ms) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            seq,
+            activation.shop.to_bytes(),
+            activation.shop_name.as_str(),
+            activation.at_ms
+        ],
+    )?;
     Ok(())
 }
 

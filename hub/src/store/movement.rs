@@ -4,6 +4,7 @@
 
 use super::StoreError;
 use super::consolidation::{NodeKey, condition};
+use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
 use counterfoil_domain::{Priority, Topic};
 use counterfoil_migrate::{Connection, params};
 
@@ -125,7 +126,8 @@ pub(super) fn move_batch(tx: &Connection, batch: &Batch) -> Result<Moved, StoreE
         let sql = format!(
             "INSERT INTO main.document (node, seq, id, topic, hlc, at_ms, content)
              SELECT ?1, j.seq, j.id, j.topic, j.hlc, at_ms, json_object({})
-             FROM book.journal AS j CROSS JOIN book.{} AS d ON d.seq = j.seq
+             FROM (SELECT seq, id, topic, hlc, priority FROM book.journal) AS j
+             CROSS JOIN book.{} AS d ON d.seq = j.seq
              WHERE j.topic = {topic} AND {}",
             plain.content,
             plain.table,
@@ -156,20 +158,33 @@ fn judge_entries(batch: &Batch) -> String {
     )
 }
 
+/// Lines of the receipt in the journal's row `j`: a range of the table's own keys.
+fn lines() -> String {
+    let head = format!("j.seq << {ITEM_BITS}");
+    format!("i.key > {head} AND i.key < {head} | {PAYMENTS_FROM}")
+}
+
+/// Payments of the receipt in the journal's row `j`.
+fn payments() -> String {
+    let next = format!("j.seq + 1 << {ITEM_BITS}");
+    format!("i.key > j.seq << {ITEM_BITS} | {PAYMENTS_FROM} AND i.key < {next}")
+}
+
 /// Puts aside receipts that do not add up.
 fn judge_receipts(batch: &Batch) -> String {
     format!(
         "INSERT OR IGNORE INTO main.quarantine (node, seq, id, topic, reason, found_ms)
          WITH checked AS MATERIALIZED (
-             SELECT j.seq, j.id, j.topic, r.total_minor AS total,
-                 (SELECT sum(amount_minor) FROM book.receipt_line AS l WHERE l.seq = j.seq) AS lines,
-                 (SELECT sum(amount_minor) FROM book.payment AS p WHERE p.seq = j.seq) AS payments
-             FROM book.journal AS j LEFT JOIN book.receipt AS r ON r.seq = j.seq
-             WHERE j.topic IN (1, 2) AND {}
+             SELECT j.seq, j.id, j.topic, j.total_minor AS total, j.trial IS NOT NULL
+                     AND j.series IS NOT NULL AND j.number IS NOT NULL AND j.at_ms IS NOT NULL
+                     AND j.currency IS NOT NULL AND j.total_minor IS NOT NULL AS whole,
+                 (SELECT sum(amount_minor) FROM book.receipt_item AS i WHERE {}) AS lines,
+                 (SELECT sum(amount_minor) FROM book.receipt_item AS i WHERE {}) AS payments
+             FROM book.journal AS j WHERE j.topic IN (1, 2) AND {}
          )
          SELECT ?1, seq, id, topic, reason, ?4 FROM (
              SELECT seq, id, topic, CASE
-                 WHEN total IS NULL THEN 'the receipt itself is missing'
+                 WHEN NOT whole THEN 'the receipt itself is missing'
                  WHEN lines IS NULL THEN 'the receipt has no lines'
                  WHEN lines <> total THEN 'the lines come to ' || lines
                      || ' minor units, but the total says ' || total
@@ -177,6 +192,8 @@ fn judge_receipts(batch: &Batch) -> String {
                      || coalesce(payments, 0) || ' minor units, but the total says ' || total
              END AS reason FROM checked
          ) WHERE reason IS NOT NULL",
+        lines(),
+        payments(),
         sound(batch)
     )
 }
@@ -199,38 +216,39 @@ fn move_receipts(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
     let doubled = format!(
         "INSERT INTO main.alert (at_ms, kind, node, detail)
          SELECT ?4, 'receipt_number_repeated', n.id,
-                'receipt ' || r.series || '-' || r.number || ' was given twice (entry ' || j.seq || ')'
-         FROM book.journal AS j CROSS JOIN book.receipt AS r ON r.seq = j.seq
-         CROSS JOIN main.node AS n ON n.number = ?1
+                'receipt ' || j.series || '-' || j.number || ' was given twice (entry ' || j.seq || ')'
+         FROM book.journal AS j CROSS JOIN main.node AS n ON n.number = ?1
          WHERE j.topic IN (1, 2) AND {sound} AND EXISTS (SELECT 1 FROM main.receipt AS h
-             WHERE h.node = ?1 AND h.series = r.series AND h.number = r.number)"
+             WHERE h.node = ?1 AND h.series = j.series AND h.number = j.number)"
     );
     run(tx, batch, &doubled)?;
     let receipts = format!(
         "INSERT INTO main.receipt (node, seq, id, topic, hlc, trial, series, number, at_ms,
              currency, total_minor, customer, employee, refund_of, external_ref)
-         SELECT ?1, j.seq, j.id, j.topic, j.hlc, r.trial, r.series, r.number, r.at_ms,
-             r.currency, r.total_minor, r.customer, r.employee, r.refund_of, r.external_ref
-         FROM book.journal AS j CROSS JOIN book.receipt AS r ON r.seq = j.seq
-         WHERE j.topic IN (1, 2) AND {sound}"
+         SELECT ?1, j.seq, j.id, j.topic, j.hlc, j.trial, j.series, j.number, j.at_ms,
+             j.currency, j.total_minor, j.customer, j.employee, j.refund_of, j.external_ref
+         FROM book.journal AS j WHERE j.topic IN (1, 2) AND {sound}"
     );
     run(tx, batch, &receipts)?;
-    let lines = format!(
+    let mask = PAYMENTS_FROM - 1;
+    let moved = format!(
         "INSERT INTO main.receipt_line (node, seq, line, sku, description, quantity_milli,
              unit_price_mills, amount_minor)
-         SELECT ?1, l.seq, l.line, l.sku, l.description, l.quantity_milli, l.unit_price_mills,
-             l.amount_minor
-         FROM book.journal AS j CROSS JOIN book.receipt_line AS l ON l.seq = j.seq
-         WHERE j.topic IN (1, 2) AND {sound}"
+         SELECT ?1, j.seq, i.key & {mask}, i.sku, i.description, i.quantity_milli,
+             i.unit_price_mills, i.amount_minor
+         FROM book.journal AS j CROSS JOIN book.receipt_item AS i ON {}
+         WHERE j.topic IN (1, 2) AND {sound}",
+        lines()
     );
-    run(tx, batch, &lines)?;
-    let payments = format!(
+    run(tx, batch, &moved)?;
+    let moved = format!(
         "INSERT INTO main.payment (node, seq, payment, tender, amount_minor)
-         SELECT ?1, p.seq, p.payment, p.tender, p.amount_minor
-         FROM book.journal AS j CROSS JOIN book.payment AS p ON p.seq = j.seq
-         WHERE j.topic IN (1, 2) AND {sound}"
+         SELECT ?1, j.seq, i.key & {mask}, i.tender, i.amount_minor
+         FROM book.journal AS j CROSS JOIN book.receipt_item AS i ON {}
+         WHERE j.topic IN (1, 2) AND {sound}",
+        payments()
     );
-    run(tx, batch, &payments)?;
+    run(tx, batch, &moved)?;
     Ok(())
 }
 

@@ -127,20 +127,24 @@ async fn a_record_that_breaks_a_rule_steps_aside_and_the_rest_goes_on() {
     }
     till.move_stock(5_000);
     let unknown = till.seq + 1;
-    till.tamper("UPDATE receipt SET total_minor = total_minor + 1 WHERE seq = 2");
-    till.tamper("DELETE FROM receipt_line WHERE seq = 3");
-    till.tamper("UPDATE payment SET amount_minor = 0 WHERE seq = 4");
+    till.tamper("UPDATE journal SET total_minor = total_minor + 1 WHERE seq = 2");
+    till.tamper("DELETE FROM receipt_item WHERE key >> 16 = 3 AND sku IS NOT NULL");
+    till.tamper("UPDATE receipt_item SET amount_minor = 0 WHERE key >> 16 = 4 AND tender = 'cash'");
+    till.tamper("UPDATE journal SET series = NULL WHERE seq = 5");
     till.tamper(&format!(
-        "INSERT INTO journal VALUES ({unknown}, randomblob(16), 1, 77, 9, NULL, randomblob(32))"
+        "INSERT INTO journal (seq, id, hlc, topic, priority, chain)
+         VALUES ({unknown}, randomblob(16), 1, 77, 9, randomblob(32))"
     ));
     till.tamper("UPDATE journal SET id = x'00' WHERE seq = 6");
     // The sum overflows: no set of rows can hold it.
-    till.tamper("UPDATE receipt_line SET amount_minor = 9223372036854775807 WHERE seq = 7");
+    till.tamper(
+        "UPDATE receipt_item SET amount_minor = 9223372036854775807 WHERE key >> 16 = 7 AND sku <> ''",
+    );
     till.push(&client).await.unwrap();
     let status = client.settle().await;
     assert_eq!(
         (status.receipts, status.documents, status.quarantined),
-        (3, 1, 6)
+        (2, 1, 7)
     );
     let rows: Vec<QuarantineRow> = client.admin_get("quarantine").await;
     let reasons: Vec<_> = rows
@@ -154,13 +158,14 @@ async fn a_record_that_breaks_a_rule_steps_aside_and_the_rest_goes_on() {
     check(2, "but the total says");
     check(3, "has no lines");
     check(4, "the payments come to 0");
+    check(5, "the receipt itself is missing");
     check(6, "id is damaged");
     check(7, "cannot be stored");
     check(unknown, "update the hub");
     let standing = till.hello(&client).await;
     assert_eq!(
         (standing.consolidated_seq, standing.quarantined),
-        (unknown, 6)
+        (unknown, 7)
     );
 }
 
@@ -242,13 +247,13 @@ async fn a_book_of_another_schema_stops_its_node_and_loses_no_record_to_quaranti
     let client = hub.client();
     let mut till = Till::of(&client, "A", 1).await;
     till.sell(2);
-    till.tamper("ALTER TABLE receipt RENAME COLUMN employee TO clerk");
+    till.tamper("ALTER TABLE journal RENAME COLUMN employee TO clerk");
     till.push(&client).await.unwrap();
     let status = client.settle().await;
     assert_eq!((status.receipts, status.quarantined), (0, 0));
     let standing = till.hello(&client).await;
     assert!(standing.halted.unwrap().contains("another version"));
-    till.tamper("ALTER TABLE receipt RENAME COLUMN clerk TO employee");
+    till.tamper("ALTER TABLE journal RENAME COLUMN clerk TO employee");
     till.push(&client).await.unwrap();
     assert_eq!(client.settle().await.receipts, 1);
     assert_eq!(till.hello(&client).await.halted, None);

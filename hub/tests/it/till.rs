@@ -3,6 +3,7 @@
 use crate::hub::{Client, parse};
 use counterfoil_domain::document::{Line, Payment, Receipt, StockMovement, Tender};
 use counterfoil_domain::env::{document_id, uuid_v7};
+use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{
@@ -131,7 +132,8 @@ impl Till {
         self.book
             .transaction(|tx| -> Result<(), counterfoil_migrate::SqlError> {
                 tx.execute(
-                    "INSERT INTO journal VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT INTO journal (seq, id, hlc, topic, priority, payload, chain)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                     params![
                         seq,
                         id.to_bytes(),
@@ -234,8 +236,8 @@ fn insert_rows(
     match document {
         Document::Sale(receipt) | Document::Refund(receipt) => {
             tx.execute(
-                "INSERT INTO receipt (seq, trial, series, number, at_ms, currency, total_minor)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "UPDATE journal SET trial = ?2, series = ?3, number = ?4, at_ms = ?5,
+                 currency = ?6, total_minor = ?7 WHERE seq = ?1",
                 params![
                     seq,
                     i64::from(receipt.trial),
@@ -248,10 +250,9 @@ fn insert_rows(
             )?;
             for (index, line) in (1_i64..).zip(&receipt.lines) {
                 tx.execute(
-                    "INSERT INTO receipt_line VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT INTO receipt_item VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)",
                     params![
-                        seq,
-                        index,
+                        line_key(seq, index),
                         line.sku.as_str(),
                         line.description.as_str(),
                         line.quantity.milli,
@@ -262,8 +263,12 @@ fn insert_rows(
             }
             for (index, payment) in (1_i64..).zip(&receipt.payments) {
                 tx.execute(
-                    "INSERT INTO payment VALUES (?1, ?2, ?3, ?4)",
-                    params![seq, index, payment.tender.name(), payment.amount_minor],
+                    "INSERT INTO receipt_item (key, tender, amount_minor) VALUES (?1, ?2, ?3)",
+                    params![
+                        payment_key(seq, index),
+                        payment.tender.name(),
+                        payment.amount_minor
+                    ],
                 )?;
             }
         }

@@ -171,12 +171,13 @@ fn raw(data: &Path, book: &Path) -> Duration {
     std::fs::copy(book, &copy).expect("the main file holds the whole base");
     let script = format!(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; ATTACH '{}' AS book; BEGIN IMMEDIATE;
-         INSERT INTO receipt SELECT 1, j.seq, j.id, j.topic, j.hlc, r.trial, r.series, r.number,
-             r.at_ms, r.currency, r.total_minor, r.customer, r.employee, r.refund_of, r.external_ref
-         FROM book.journal j JOIN book.receipt r USING (seq);
-         INSERT INTO receipt_line SELECT 1, seq, line, sku, description, quantity_milli,
-             unit_price_mills, amount_minor FROM book.receipt_line;
-         INSERT INTO payment SELECT 1, seq, payment, tender, amount_minor FROM book.payment;
+         INSERT INTO receipt SELECT 1, seq, id, topic, hlc, trial, series, number, at_ms,
+             currency, total_minor, customer, employee, refund_of, external_ref
+         FROM book.journal WHERE number IS NOT NULL;
+         INSERT INTO receipt_line SELECT 1, key >> 16, key & 32767, sku, description, quantity_milli,
+             unit_price_mills, amount_minor FROM book.receipt_item WHERE key & 32768 = 0;
+         INSERT INTO payment SELECT 1, key >> 16, key & 32767, tender, amount_minor
+         FROM book.receipt_item WHERE key & 32768 <> 0;
          COMMIT; SELECT count(*) FROM receipt_line;",
         copy.display()
     );

@@ -22,7 +22,7 @@ fn is_root(path: &str) -> bool {
                 || folder
                     .rsplit('/')
                     .nth(1)
-                    .is_some_and(|above| above == "tests")
+                    .is_some_and(|above| ["tests", "examples"].contains(&above))
         }
         _ => ["bin", "examples", "benches", "tests"].contains(&parent),
     }
@@ -108,6 +108,8 @@ mod tests {
             ("hub/src/long.rs", "mod tests;"),
             ("hub/src/long/tests.rs", ""),
             ("hub/tests/it/main.rs", "mod push;"),
+            ("hub/examples/rate/main.rs", "mod rows;"),
+            ("hub/examples/rate/rows.rs", ""),
             ("hub/tests/it/push.rs", ""),
         ];
         let root = ("hub/tests/it/main.rs", "// mod pull;");

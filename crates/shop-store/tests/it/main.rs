@@ -2,6 +2,7 @@
 
 mod catalog;
 mod journal;
+mod layout;
 
 use counterfoil_domain::{Document, DocumentId, HubId, ShopId};
 use counterfoil_protocol::wire::hub::ActivateAnswer;

@@ -118,7 +118,7 @@ const RECEIPT: &str = "series, number, total_minor, trial, external_ref";
 impl NodeEvidence {
     /// The book's receipts by id.
     pub(super) fn receipts(&self) -> anyhow::Result<BTreeMap<DocumentId, ReceiptRow>> {
-        let sql = format!("SELECT id, seq, topic, {RECEIPT} FROM receipt JOIN journal USING (seq)");
+        let sql = format!("SELECT id, seq, topic, {RECEIPT} FROM journal WHERE number IS NOT NULL");
         Ok(receipts(&self.book, &sql)?.0)
     }
 }
