@@ -4,7 +4,6 @@ use crate::config::HubConfig;
 use crate::consolidator::Inbox;
 use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
-use crate::limits::BASES_AT_ONCE_MAX;
 use crate::news::{News, Place};
 use crate::store::{self, Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
@@ -23,8 +22,6 @@ pub struct Hub {
     pub(crate) copies: Copies,
     pub(crate) inbox: Inbox,
     pub(crate) news: News,
-    /// Turns for whole books on their way in.
-    pub(crate) bases: tokio::sync::Semaphore,
     pub(crate) config: HubConfig,
     pub(crate) env: Env,
     pub(crate) id: HubId,
@@ -101,7 +98,6 @@ impl Hub {
             copies,
             inbox: Inbox::default(),
             news: News::new(Place::of(&catalog)),
-            bases: tokio::sync::Semaphore::new(BASES_AT_ONCE_MAX),
             config,
             env,
             id,

@@ -22,17 +22,27 @@ pub const PULL_FRAMES_MAX: u64 = 1024;
 /// given. 16,384 frames are 67 MB, held in memory.
 pub const REQUEST_FRAMES_MAX: u64 = 16_384;
 
-/// Bytes of a transaction that the hub holds back in memory until its last frame arrives; a larger
-/// transaction is refused. 512 MiB are 130,000 frames, forty times a full catalog import.
-pub const TAIL_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of a transaction that the hub holds back on disk until its last frame arrives; a larger one
+/// is refused. The first contact sends a whole book as one transaction: 16 GiB are a hundred times
+/// the book of a busy lane after ten years.
+pub const TAIL_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
-/// Bytes of a whole database file, up or down, which is held in memory; a larger one is refused.
+/// Bytes of a transaction that a pull holds back in memory until its last frame arrives; a larger
+/// one is refused. 512 MiB are 130,000 frames, forty times a full catalog import.
+pub const PULL_TAIL_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Bytes of the digests of all pages, which node and hub hold in memory while they compare: 4 million
+/// pages, a database of 16 GiB. An answer with more is a protocol error.
+pub const DIGESTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a whole database file on its way down, which is held in memory; a larger one is refused.
 pub const BASE_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
 
 /// Bytes of a JSON answer; a larger one is a protocol error.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Closed generations the hub remembers for renumbering; a node further behind uploads its base.
+/// Closed generations the hub remembers for renumbering; a node further behind sends the
+/// pages that differ.
 pub const CLOSED_GENERATIONS_MAX: usize = 64;
 
 /// Frames between two remembered values of the rolling checksum: 128 values in a 64 MB WAL, and at

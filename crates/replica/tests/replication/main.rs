@@ -7,8 +7,10 @@
 mod book;
 mod catalog;
 mod copy;
+mod difference;
 mod faults;
 mod history;
 mod server;
+mod shop;
 mod support;
 mod wal;
