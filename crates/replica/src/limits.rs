@@ -86,3 +86,22 @@ pub const HTTP_IDLE_CONNECTIONS_MAX: usize = 2;
 
 /// Bytes of a block in a file of the history, before compression: what is in memory at a time.
 pub const HISTORY_BLOCK_BYTES: usize = 4_000 * FRAME_BYTES;
+
+/// Frames in one batch of delta frames, those of the largest push or pull of our own client; a larger
+/// batch is sent whole, or refused.
+pub const DELTA_FRAMES_MAX: usize = 1024;
+
+/// Pages at the end of the database that a difference refers to besides those that it replaces:
+/// 192 KB. More found fewer bytes than they cost time (ADR 0007).
+pub const DELTA_CONTEXT_PAGES: u32 = 48;
+
+/// Pages that one batch of delta frames may refer to: 4.4 MB in memory. One of each frame, and
+/// the context; a batch that names more is refused.
+pub const DELTA_PAGES_MAX: usize = DELTA_FRAMES_MAX + 48;
+
+/// Compression level of delta frames: 0.9 ms for one sale (ADR 0007).
+pub const DELTA_ZSTD_LEVEL: i32 = 7;
+
+/// How far back zstd refers, as a power of two in bytes: 8 MB hold every page and most of the
+/// largest batch. What lies further back is sent again.
+pub const DELTA_WINDOW_LOG: u32 = 23;

@@ -7,6 +7,7 @@
 mod book;
 mod catalog;
 mod copy;
+mod delta;
 mod difference;
 mod faults;
 mod history;
