@@ -1,5 +1,6 @@
 //! What the operator chooses.
 
+use crate::history::Retention;
 use crate::limits::HEARTBEAT;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
@@ -33,6 +34,8 @@ pub struct HubConfig {
     pub sweep: Duration,
     /// Longest silence on a stream of events, so that who listens knows whether it still does.
     pub heartbeat: Duration,
+    /// How much of the past is kept.
+    pub history: Retention,
     /// What this hub reads and writes; a node below is told to update.
     pub schemas: Schemas,
 }
@@ -48,6 +51,10 @@ impl HubConfig {
             wal_limit_bytes: 64 * 1024 * 1024,
             sweep: Duration::from_secs(60),
             heartbeat: HEARTBEAT,
+            history: Retention {
+                days: HISTORY_DAYS_DEFAULT,
+                bytes_max: HISTORY_GIB_DEFAULT * 1024 * 1024 * 1024,
+            },
             schemas: Schemas {
                 book: Kind::Book.schema_version(),
                 catalog: Kind::Catalog.schema_version(),
@@ -55,6 +62,12 @@ impl HubConfig {
         }
     }
 }
+
+/// How far back every database can be restored, in days.
+pub(crate) const HISTORY_DAYS_DEFAULT: u32 = 30;
+
+/// All that is kept for it, in GiB: a year of frames of some hundred tills.
+pub(crate) const HISTORY_GIB_DEFAULT: u64 = 20;
 
 /// Where the hub listens unless told otherwise: on its own machine only.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:8700";

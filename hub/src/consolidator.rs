@@ -4,6 +4,7 @@
 //! stock is consolidated before everybody's sales. One pass at a time, whoever asks for it.
 
 use crate::copies::{CopyFailure, CopyKey, Held};
+use crate::history::{HistoriesError, Past};
 use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
 use crate::news::Place;
@@ -11,7 +12,7 @@ use crate::store::{HubEditError, NodeBook, Step, Store, StoreError};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{NodeId, Priority};
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
-use counterfoil_replica::{Copy, Rotation};
+use counterfoil_replica::{Chain, Copy, Rotation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -48,6 +49,8 @@ pub(crate) enum ConsolidateError {
     Store(#[from] StoreError),
     #[error("cannot use a copy")]
     Copy(#[from] CopyFailure),
+    #[error("cannot prune histories")]
+    History(#[from] HistoriesError),
     #[error("cannot look for books")]
     Files(#[source] std::io::Error),
 }
@@ -93,7 +96,7 @@ impl Hub {
     async fn sweep(&self) -> Result<(), ConsolidateError> {
         self.consolidate_everything().await?;
         self.writer.call(Store::checkpoint).await?;
-        Ok(())
+        Ok(self.prune_histories().await?)
     }
 
     /// Consolidates and publishes everything that was pushed so far.
@@ -149,7 +152,7 @@ impl Hub {
         let held = self.copies.book(node).await?;
         let (held, info) = self.copies.info(held).await?;
         // Attaching an empty file would write it.
-        if info.empty {
+        if info.committed_frame_no == 0 && info.chain_start == Chain::of_base(&[]) {
             return Ok(None);
         }
         let path = self.copies.book_path(node);
@@ -198,15 +201,14 @@ impl Hub {
                 continue;
             }
             // The writer is idle on the catalog: only this task uses it, and it waits here.
-            let fold = move |copy: &mut Copy| Ok((copy.checkpoint_if_over(limit)?, copy.info()?));
+            let now_ms = self.now_ms();
+            let fold = move |copy: &mut Copy| {
+                copy.note_time(now_ms)?;
+                Ok((copy.checkpoint_if_over(limit)?, copy.info()?))
+            };
             let (rotation, info) = self.copies.work(held, fold).await?;
             self.news.catalog_is_at(Place::of(&info));
-            match rotation {
-                Rotation::Rotated { generation, .. } => {
-                    tracing::info!(generation, "the catalog began a generation");
-                }
-                Rotation::NotNeeded | Rotation::Busy => {}
-            }
+            self.rotated(&Past::Catalog, rotation).await;
             return Ok(());
         }
     }
@@ -225,17 +227,30 @@ impl Hub {
     async fn rotate(&self, key: &CopyKey) -> Result<(), ConsolidateError> {
         let held = self.copies.pushed(key).await?;
         let limit = self.config.wal_limit_bytes;
-        match self
-            .copies
-            .work(held, move |copy| copy.checkpoint_if_over(limit))
-            .await?
-        {
-            Rotation::Rotated { generation, .. } => {
-                tracing::info!(%key, generation, "the copy began a generation");
-            }
-            Rotation::NotNeeded | Rotation::Busy => {}
-        }
+        let fold = move |copy: &mut Copy| copy.checkpoint_if_over(limit);
+        let rotation = self.copies.work(held, fold).await?;
+        self.rotated(&Past::Pushed(key.clone()), rotation).await;
         Ok(())
+    }
+
+    /// Says what became of a generation that may have ended.
+    pub(crate) async fn rotated(&self, past: &Past, rotation: Rotation) {
+        let Rotation::Rotated {
+            generation,
+            history_kept,
+            ..
+        } = rotation
+        else {
+            return;
+        };
+        tracing::info!(%past, generation, "a generation began");
+        if !history_kept {
+            let detail = format!(
+                "what {past} was before generation {generation} could not be kept: it cannot be \
+                 restored; is the disk full?"
+            );
+            self.alert("history_lost", None, &detail).await;
+        }
     }
 
     /// Makes an edit at the hub and publishes it.

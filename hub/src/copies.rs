@@ -4,9 +4,11 @@
 //! the hub closes: whoever attaches a book holds its guard.
 
 use crate::datadir::DataDir;
+use crate::history::{Past, Retention};
 use crate::limits::COPIES_OPEN_MAX;
 use counterfoil_domain::NodeId;
 use counterfoil_replica::env::Env;
+use counterfoil_replica::history::History;
 use counterfoil_replica::{Copy, CopyError, CopyInfo, CopyKind, Retry};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,6 +60,7 @@ pub enum CopyFailure {
 pub struct Copies {
     env: Env,
     dir: DataDir,
+    retention: Retention,
     catalog: Slot,
     open: Mutex<Open>,
 }
@@ -70,11 +73,12 @@ struct Open {
 
 impl Copies {
     /// Names the hub's folder; opens nothing.
-    pub fn new(env: Env, dir: DataDir) -> Self {
+    pub fn new(env: Env, dir: DataDir, retention: Retention) -> Self {
         let open = Mutex::default();
         Self {
             env,
             dir,
+            retention,
             catalog: Slot::default(),
             open,
         }
@@ -107,7 +111,9 @@ impl Copies {
     /// [`CopyFailure::Copy`].
     pub async fn pushed(&self, key: &CopyKey) -> Result<Held, CopyFailure> {
         let slot = self.slot(key);
-        self.hold(slot, self.path(key), CopyKind::Pushed).await
+        let past = Past::Pushed(key.clone());
+        self.hold(slot, self.path(key), CopyKind::Pushed, &past)
+            .await
     }
 
     /// Takes a node's book, see [`Self::pushed`].
@@ -137,15 +143,72 @@ impl Copies {
     /// [`CopyFailure::Copy`].
     pub async fn catalog(&self) -> Result<Held, CopyFailure> {
         let slot = Arc::clone(&self.catalog);
-        self.hold(slot, self.dir.catalog_db(), CopyKind::Written)
+        let path = self.dir.catalog_db();
+        self.hold(slot, path, CopyKind::Written, &Past::Catalog)
             .await
     }
 
-    async fn hold(&self, slot: Slot, path: PathBuf, kind: CopyKind) -> Result<Held, CopyFailure> {
+    /// Takes a database that has a past.
+    ///
+    /// # Errors
+    /// [`CopyFailure::Copy`].
+    pub(crate) async fn held(&self, past: &Past) -> Result<Held, CopyFailure> {
+        match past {
+            Past::Catalog => self.catalog().await,
+            Past::Pushed(key) => self.pushed(key).await,
+        }
+    }
+
+    /// Works on a history while nobody uses its database, which is not opened for it.
+    pub(crate) async fn on_history<R: Send + 'static>(
+        &self,
+        past: &Past,
+        work: impl FnOnce(&mut History) -> R + Send + 'static,
+    ) -> R {
+        let slot = match past {
+            Past::Catalog => Arc::clone(&self.catalog),
+            Past::Pushed(key) => self.slot(key),
+        };
+        let guard = slot.lock_owned().await;
+        let mut history = self.history(past);
+        let task = move || {
+            let result = work(&mut history);
+            drop(guard);
+            result
+        };
+        self.env.execution.blocking(task).await
+    }
+
+    fn history(&self, past: &Past) -> History {
+        let folder = match past {
+            Past::Catalog => self.dir.history().join("catalog"),
+            Past::Pushed(CopyKey::Book(node)) => self.dir.history().join(format!("book-{node}")),
+            // With the database, so that what is removed or copied is whole.
+            Past::Pushed(CopyKey::Database { folder }) => {
+                self.dir.databases().join(folder).join("history")
+            }
+        };
+        History::new(folder, Arc::clone(&self.env.files))
+    }
+
+    async fn hold(
+        &self,
+        slot: Slot,
+        path: PathBuf,
+        kind: CopyKind,
+        past: &Past,
+    ) -> Result<Held, CopyFailure> {
         let mut guard = slot.lock_owned().await;
         if guard.is_none() {
             let files = Arc::clone(&self.env.files);
-            let open = move || Copy::open(&path, kind, files);
+            let history = self.retention.is_on().then(|| self.history(past));
+            let open = move || {
+                let mut copy = Copy::open(&path, kind, files)?;
+                if let Some(history) = history {
+                    copy.keep_history(history);
+                }
+                Ok::<_, CopyError>(copy)
+            };
             *guard = Some(self.env.execution.blocking(open).await?);
         }
         Ok(Held { guard })

@@ -81,6 +81,12 @@ impl DataDir {
         self.root.join("books")
     }
 
+    /// What the catalog and the books were, a folder each.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
     /// Free-standing databases, a folder each.
     #[must_use]
     pub fn databases(&self) -> PathBuf {

@@ -4,6 +4,8 @@ use crate::config::HubConfig;
 use crate::consolidator::Inbox;
 use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
+use crate::history::Pruner;
+use crate::limits::BASES_AT_ONCE_MAX;
 use crate::news::{News, Place};
 use crate::store::{self, Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
@@ -22,6 +24,9 @@ pub struct Hub {
     pub(crate) copies: Copies,
     pub(crate) inbox: Inbox,
     pub(crate) news: News,
+    pub(crate) pruner: Pruner,
+    /// Turns for whole books on their way in.
+    pub(crate) bases: tokio::sync::Semaphore,
     pub(crate) config: HubConfig,
     pub(crate) env: Env,
     pub(crate) id: HubId,
@@ -81,7 +86,7 @@ impl Hub {
         let now_ms = env.clock.now_ms();
         let (hub_db, catalog_db) = (dir.hub_db(), dir.catalog_db());
         store::create_catalog(&catalog_db, &*env.files, now_ms)?;
-        let copies = Copies::new(env.clone(), dir.clone());
+        let copies = Copies::new(env.clone(), dir.clone(), config.history);
         // From here on the catalog's WAL is pinned, whichever connection closes.
         let (held, catalog) = copies.info(copies.catalog().await?).await?;
         drop(held);
@@ -98,6 +103,8 @@ impl Hub {
             copies,
             inbox: Inbox::default(),
             news: News::new(Place::of(&catalog)),
+            pruner: Pruner::default(),
+            bases: tokio::sync::Semaphore::new(BASES_AT_ONCE_MAX),
             config,
             env,
             id,

@@ -7,7 +7,6 @@
 mod chain;
 pub mod compress;
 pub mod copy;
-pub mod delta;
 pub mod env;
 pub mod frame;
 mod gate;
@@ -15,7 +14,6 @@ pub mod history;
 pub mod limits;
 mod local;
 pub mod numbering;
-mod pages;
 mod pull;
 mod push;
 mod remote;
@@ -26,7 +24,7 @@ mod wal;
 
 pub use self::{
     copy::{
-        Copy, CopyError, CopyInfo, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push,
+        BaseOutcome, Copy, CopyError, CopyInfo, CopyKind, ExportOutcome, PullOutcome, Push,
         PushOutcome, PushRefusal, RestoreError, Rotation,
     },
     frame::{Chain, Salt},

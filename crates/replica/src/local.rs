@@ -10,7 +10,7 @@ use crate::{
     chain::ChainIndex,
     env::Files,
     frame::Chain,
-    numbering::{Lost, Mapping, Next, Record, RecordError, Resolution},
+    numbering::{Mapping, Next, Record, RecordError, Resolution},
     swap,
     wal::{Checkpoint, Durability, Position, Wal, WalError},
 };
@@ -98,7 +98,7 @@ impl Local {
             Err(error) => return Err(error.into()),
         };
         swap::finish(&*files, path, &mut record)?;
-        let chain = ChainIndex::new(None, 0, Chain([0; 32]));
+        let chain = ChainIndex::new(None, Chain([0; 32]));
         let path = path.to_owned();
         let mut local = Self {
             path,
@@ -184,11 +184,9 @@ impl Local {
 
     fn fit_chain(&mut self, position: Position) {
         if let Some(mapping) = self.record.mapping
-            && !self
-                .chain
-                .belongs_to(position.salt, mapping.from, mapping.chain)
+            && !self.chain.belongs_to(position.salt, mapping.chain)
         {
-            self.chain = ChainIndex::new(position.salt, mapping.from, mapping.chain);
+            self.chain = ChainIndex::new(position.salt, mapping.chain);
         }
     }
 
@@ -223,10 +221,10 @@ impl Local {
         else {
             return Ok(mapping.chain);
         };
+        let seed = mapping.chain;
         Ok(wal.read(|reading| {
-            let salt = reading.position().salt;
-            if !chain.belongs_to(salt, mapping.from, mapping.chain) {
-                *chain = ChainIndex::new(salt, mapping.from, mapping.chain);
+            if !chain.belongs_to(reading.position().salt, seed) {
+                *chain = ChainIndex::new(reading.position().salt, seed);
             }
             chain.at(reading, frame)
         })?)
@@ -254,16 +252,17 @@ impl Local {
         self.acknowledged
     }
 
-    /// Folds the WAL into the main file. Call it within the gate; `next` is what holds afterwards, or
-    /// why nothing does.
+    /// Folds the WAL into the main file. Call it within the gate; `next` is what holds afterwards.
+    ///
+    /// `before_mark` runs on the empty WAL, before anything can be written to it.
     pub(crate) fn checkpoint(
         &mut self,
-        next: Result<Mapping, Option<Lost>>,
+        next: Option<Mapping>,
+        before_mark: impl FnOnce() -> Result<(), LocalError>,
     ) -> Result<Checkpoint, LocalError> {
         let intent = Next {
-            mapping: next.ok(),
+            mapping: next,
             closes: None,
-            lost: next.err().flatten(),
         };
         self.change_record(|record| record.next = Some(intent))?;
         match self.wal()?.checkpoint_truncate()? {
@@ -272,8 +271,10 @@ impl Local {
                 Ok(Checkpoint::Busy)
             }
             Checkpoint::Done => {
+                let prepared = before_mark();
+                // Also when preparing failed: the checkpoint took place.
                 self.observe()?;
-                Ok(Checkpoint::Done)
+                prepared.map(|()| Checkpoint::Done)
             }
         }
     }

@@ -82,6 +82,8 @@ pub(super) async fn execute(
             let (rows, out) = session.get::<Vec<SalesGroup>>(&path).await?;
             out.print(&rows, |rows| print::sales(by, rows))
         }
+        Command::History { which } => super::history::list(which, session).await,
+        Command::Restore(args) => super::history::restore(args, session).await,
         Command::Status => {
             let (status, out) = session.get::<HubStatus>("status").await?;
             out.print(&status, print::status)

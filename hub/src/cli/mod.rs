@@ -4,12 +4,13 @@ mod client;
 mod commands;
 mod database;
 mod failure;
+mod history;
 mod print;
 mod run;
 
 pub use failure::Failure;
 
-use crate::config::{LISTEN_DEFAULT, Registration};
+use crate::config::{HISTORY_DAYS_DEFAULT, HISTORY_GIB_DEFAULT, LISTEN_DEFAULT, Registration};
 use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
 use counterfoil_replica::env::Env;
@@ -67,6 +68,13 @@ enum Command {
     /// Reports over everything consolidated.
     #[command(subcommand)]
     Report(ReportCommand),
+    /// What databases were: which generations are kept, and since when.
+    History {
+        #[command(flatten)]
+        which: WhichDatabase,
+    },
+    /// Writes a database as it was at a moment to a new file.
+    Restore(RestoreArgs),
     /// The hub at a glance.
     Status,
 }
@@ -95,6 +103,51 @@ struct RunArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u32).range(1..=60))]
     heartbeat_seconds: u32,
+    /// How far back every database can be restored, in days; 0 keeps no history.
+    #[arg(long, value_name = "DAYS", default_value_t = HISTORY_DAYS_DEFAULT)]
+    history_days: u32,
+    /// All history together, in GiB; beyond it the oldest goes first.
+    #[arg(long, value_name = "GIB", default_value_t = HISTORY_GIB_DEFAULT)]
+    history_limit_gib: u64,
+}
+
+/// A database at the hub.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct WhichDatabase {
+    /// The book of a till, by the till's id.
+    #[arg(long, value_name = "ID")]
+    node: Option<String>,
+    /// The catalog.
+    #[arg(long)]
+    catalog: bool,
+    /// A free-standing database, by its name.
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct RestoreArgs {
+    #[command(flatten)]
+    which: WhichDatabase,
+    #[command(flatten)]
+    moment: MomentArgs,
+    /// The file to write; nothing may be there yet.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+}
+
+/// When.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct MomentArgs {
+    /// The last commit that had arrived by then: `2026-11-21T14:00:00Z`, or `2026-11-21 14:00` in
+    /// the time zone of this machine.
+    #[arg(long, value_name = "TIME", value_parser = history::parse_time)]
+    at: Option<i64>,
+    /// The last commit up to frame N of generation G.
+    #[arg(long, value_name = "G/N", value_parser = history::parse_frame)]
+    frame: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use super::print::write_out;
 use super::{Failure, RunArgs};
 use crate::config::HubConfig;
 use crate::datadir::DataDir;
+use crate::history::Retention;
 use crate::hub::Hub;
 use crate::service::{Tcp, serve, url_of};
 use counterfoil_replica::env::Env;
@@ -21,6 +22,10 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
         wal_limit_bytes: u64::from(args.wal_limit_mib) * 1024 * 1024,
         sweep: Duration::from_secs(u64::from(args.sweep_seconds)),
         heartbeat: Duration::from_secs(u64::from(args.heartbeat_seconds)),
+        history: Retention {
+            days: args.history_days,
+            bytes_max: args.history_limit_gib.saturating_mul(1024 * 1024 * 1024),
+        },
         ..HubConfig::new(data)
     };
     let hub = Hub::open_owned(config, env, ownership).await?;

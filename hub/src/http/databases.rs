@@ -6,6 +6,7 @@ use super::auth::{Operator, bearer};
 use super::bodies::read_json;
 use super::sync::Segments;
 use crate::copies::{CopyFailure, CopyKey};
+use crate::history::Past;
 use crate::hub::Hub;
 use crate::limits::{DATABASES_MAX, SEEN_INTERVAL_MS};
 use crate::secrets;
@@ -275,7 +276,8 @@ async fn fold(
         .call(move |reader| reader.database(&wanted))
         .await?;
     let Database { folder, .. } = found.ok_or_else(|| missing(&name))?;
-    let held = hub.copies.pushed(&CopyKey::Database { folder }).await?;
+    let key = CopyKey::Database { folder };
+    let held = hub.copies.pushed(&key).await?;
     let work = move |copy: &mut Copy| {
         if copy.has_stock_writer() && !in_sync {
             return Ok(None);
@@ -295,11 +297,12 @@ async fn fold(
             )))
         }
         Some((
-            Rotation::Rotated {
+            rotation @ Rotation::Rotated {
                 ended, generation, ..
             },
             _,
         )) => {
+            hub.rotated(&Past::Pushed(key), rotation).await;
             tracing::info!(%name, generation, frames = ended.end_frame, "database folded");
             Ok(Json(DatabaseFolded {
                 generation,

@@ -6,6 +6,7 @@ mod auth;
 mod bodies;
 mod databases;
 mod events;
+mod history;
 mod problems;
 mod sync;
 
@@ -61,7 +62,7 @@ fn own_copy() -> Router<Arc<Hub>> {
             "/sync/{generation}/{start}/{end}/{baton}",
             get(sync::own_pull).post(sync::own_push),
         )
-        .route("/pages/{generation}/{frame}", get(sync::own_pages))
+        .route("/base", post(sync::own_base))
 }
 
 /// Everything the hub answers.
@@ -76,7 +77,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route(
             "/sync/{generation}/{start}/{end}/{baton}",
             get(sync::catalog_pull).post(sync::catalog_refuse),
-        );
+        )
+        .route("/base", post(sync::catalog_refuse));
     Router::new()
         .route("/healthz", get(admin::health))
         .route(ACTIVATE_PATH, post(admission::activate))
@@ -85,7 +87,12 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .nest("/v1/db/book/{node}", own_copy())
         .nest("/v1/db/database/{database}", own_copy())
         .nest(CATALOG_PATH, catalog)
-        .nest("/v1/admin", admin::router().merge(databases::router()))
+        .nest(
+            "/v1/admin",
+            admin::router()
+                .merge(databases::router())
+                .merge(history::router()),
+        )
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_call)
         .with_state(hub)

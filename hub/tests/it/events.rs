@@ -57,7 +57,7 @@ impl Listener {
     async fn notice(&mut self) -> Notice {
         match self.next().await.unwrap() {
             Some(Event::Notice(notice)) => notice,
-            other => panic!("not a notice: {other:?}"),
+            other => unreachable!("not a notice: {other:?}"),
         }
     }
 
@@ -65,7 +65,7 @@ impl Listener {
     async fn opening(&mut self) -> (u64, Notice) {
         match self.next().await.unwrap() {
             Some(Event::Listening { heartbeat_ms }) => (heartbeat_ms, self.notice().await),
-            other => panic!("not the beginning: {other:?}"),
+            other => unreachable!("not the beginning: {other:?}"),
         }
     }
 }

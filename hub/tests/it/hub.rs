@@ -206,10 +206,15 @@ pub(crate) fn program() -> Command {
 
 impl HubProcess {
     pub(crate) fn start(data: &Path, listen: &str) -> Self {
+        Self::start_with(data, listen, &[])
+    }
+
+    pub(crate) fn start_with(data: &Path, listen: &str, options: &[&str]) -> Self {
         let mut command = program();
         command
             .args(["run", "--listen", listen, "--data"])
-            .arg(data);
+            .arg(data)
+            .args(options);
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -13,5 +13,6 @@ mod crash;
 mod databases;
 mod events;
 mod garbage;
+mod history;
 mod hub;
 mod till;

@@ -67,6 +67,10 @@ impl Till {
         till
     }
 
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.env.clock.now_ms()
+    }
+
     pub(crate) fn token_hash(&self) -> String {
         use sha2::Digest as _;
         let bytes = sha2::Sha256::digest(self.token.as_bytes());

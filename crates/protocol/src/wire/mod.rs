@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod events;
+pub mod history;
 pub mod hub;
 pub mod node;
 pub mod replication;

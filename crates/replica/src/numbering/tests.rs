@@ -10,7 +10,6 @@ fn mapping(generation: u64, shift: i64) -> Mapping {
     Mapping {
         generation,
         shift,
-        from: 0,
         chain: Chain([0; 32]),
     }
 }
@@ -32,7 +31,6 @@ fn intending(record: &Record, frames: u64) -> Record {
         next: Some(Next {
             mapping: next,
             closes: None,
-            lost: None,
         }),
         ..record.clone()
     }
@@ -97,7 +95,6 @@ fn a_checkpoint_of_the_hub_remembers_where_the_generation_ended() {
         record.next = Some(Next {
             mapping: Some(next),
             closes: Some(closes),
-            lost: None,
         });
         assert_eq!(record.resolve(Some(salt(generation))), Resolution::Advanced);
     }

@@ -239,10 +239,10 @@ pub(super) fn complete_swap(local: &mut Local) -> Result<(), LocalError> {
 pub(super) fn checkpoint(local: &mut Local) -> Result<LocalCheckpoint, LocalError> {
     let frames = local.observe()?.frames;
     let next = match local.record.mapping {
-        Some(mapping) => Ok(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
-        None => Err(None),
+        Some(mapping) => Some(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
+        None => None,
     };
-    match local.checkpoint(next)? {
+    match local.checkpoint(next, || Ok(()))? {
         Checkpoint::Done => Ok(LocalCheckpoint::Done),
         Checkpoint::Busy => Ok(LocalCheckpoint::Busy),
     }

@@ -74,10 +74,6 @@ impl Files for CrashingFiles {
         self.change(|| OsFiles.append_sync(path, content))
     }
 
-    fn truncate_sync(&self, path: &Path, length: u64) -> io::Result<()> {
-        self.change(|| OsFiles.truncate_sync(path, length))
-    }
-
     fn rename_durable(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change(|| OsFiles.rename_durable(from, to))
     }
@@ -138,7 +134,13 @@ async fn book_rounds(
         done.met = true;
         hub.on_copy(|copy| copy.checkpoint_if_over(0)).ok()?;
         let checkpoint = book.checkpoint_if_over(&OpenGate, 0).await.ok()?;
-        assert_eq!(checkpoint, LocalCheckpoint::Done);
+        // The base upload of the first round was a checkpoint already.
+        let expected = if round == 0 {
+            LocalCheckpoint::NotNeeded
+        } else {
+            LocalCheckpoint::Done
+        };
+        assert_eq!(checkpoint, expected);
     }
     Some(())
 }
@@ -180,7 +182,7 @@ async fn book_crashes(at_hub: bool) {
                 .unwrap();
             let at = format!("crash at change {changes}, effect {takes_effect}, hub {at_hub}");
             assert!(
-                !(done.met && report.difference_pages.is_some()),
+                !(done.met && report.base_uploaded),
                 "{at}: numbers were lost"
             );
             assert_same_content(&book_path, &copy_path, done.sold + 2).await;
