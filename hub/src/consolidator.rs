@@ -12,7 +12,7 @@ use crate::store::{HubEditError, NodeBook, Step, Store, StoreError};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{NodeId, Priority};
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
-use counterfoil_replica::{Chain, Copy, Rotation};
+use counterfoil_replica::{Copy, Rotation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -152,7 +152,7 @@ impl Hub {
         let held = self.copies.book(node).await?;
         let (held, info) = self.copies.info(held).await?;
         // Attaching an empty file would write it.
-        if info.committed_frame_no == 0 && info.chain_start == Chain::of_base(&[]) {
+        if info.empty {
             return Ok(None);
         }
         let path = self.copies.book_path(node);

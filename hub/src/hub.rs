@@ -5,7 +5,6 @@ use crate::consolidator::Inbox;
 use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
 use crate::history::Pruner;
-use crate::limits::BASES_AT_ONCE_MAX;
 use crate::news::{News, Place};
 use crate::store::{self, Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
@@ -25,8 +24,6 @@ pub struct Hub {
     pub(crate) inbox: Inbox,
     pub(crate) news: News,
     pub(crate) pruner: Pruner,
-    /// Turns for whole books on their way in.
-    pub(crate) bases: tokio::sync::Semaphore,
     pub(crate) config: HubConfig,
     pub(crate) env: Env,
     pub(crate) id: HubId,
@@ -104,7 +101,6 @@ impl Hub {
             inbox: Inbox::default(),
             news: News::new(Place::of(&catalog)),
             pruner: Pruner::default(),
-            bases: tokio::sync::Semaphore::new(BASES_AT_ONCE_MAX),
             config,
             env,
             id,

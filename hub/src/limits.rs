@@ -6,16 +6,9 @@ use std::time::Duration;
 /// client sends before compression.
 pub const PUSH_WIRE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of a whole database as it arrives; more is answered with 413. A book of ten years of a
-/// busy lane stays below.
-pub const BASE_WIRE_BYTES_MAX: usize = 512 * 1024 * 1024;
-
 /// Bytes of a pushed batch after decompression: what [`counterfoil_replica`] takes in one request,
 /// and one frame more, so that its own refusal names the rule.
 pub const PUSH_PLAIN_BYTES_MAX: usize = 16_385 * 4_120;
-
-/// Bytes of a whole database after decompression; more is answered with 413.
-pub const BASE_PLAIN_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
 
 /// Bytes of a JSON request; more is answered with 413. The largest is a catalog edit.
 pub const JSON_BYTES_MAX: usize = 1024 * 1024;
@@ -26,9 +19,6 @@ pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Time for a request's body to arrive; then the request is refused, so no client holds a
 /// connection for ever.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// The same for a whole database: 512 MB over 10 Mbit/s is seven minutes.
-pub const BASE_BODY_TIMEOUT: Duration = Duration::from_secs(1_800);
 
 /// Time that open requests get when the hub is told to stop; then they are cut off. A cut push is
 /// repeated by its node.
@@ -99,6 +89,3 @@ pub const LISTENERS_MAX: usize = 4_096;
 /// Silence on a stream of events after which a comment is sent: short enough that routers do not forget
 /// the connection, long enough to cost nothing.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
-
-/// Whole books that are taken in at a time; each is held in memory. Others wait for their turn.
-pub const BASES_AT_ONCE_MAX: usize = 2;

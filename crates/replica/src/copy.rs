@@ -6,6 +6,7 @@
 
 mod outcome;
 mod past;
+mod push;
 mod state;
 mod tail;
 
@@ -17,18 +18,19 @@ use std::{
 use counterfoil_protocol::wire::replication::ClosedGeneration;
 
 pub use self::outcome::{
-    BaseOutcome, CopyInfo, ExportOutcome, PullOutcome, Push, PushOutcome, PushRefusal, Rotation,
+    CopyInfo, ExportOutcome, PagesOutcome, PullOutcome, Push, PushOutcome, PushRefusal, Rotation,
 };
 pub use self::past::RestoreError;
-use self::{outcome::is_range, tail::Tail};
+use self::tail::Tail;
 use crate::{
     Retry,
     chain::ChainIndex,
     env::Files,
-    frame::{Chain, frames, whole_transactions_bytes},
+    frame::Chain,
     history::History,
-    limits::{FRAME_BYTES, REQUEST_FRAMES_MAX, TAIL_BYTES_MAX},
-    numbering::{Mapping, Next, Record, RecordError, Swap},
+    limits::{FRAME_BYTES, PAGE_BYTES, REQUEST_FRAMES_MAX},
+    numbering::{Mapping, Next, Record, RecordError},
+    pages::{self, Pages},
     swap,
     wal::{Checkpoint, Position, Wal, WalError},
 };
@@ -130,7 +132,7 @@ impl Copy {
                 path: path.to_owned(),
                 source,
             })?;
-        let chain = ChainIndex::new(None, Chain([0; 32]));
+        let chain = ChainIndex::new(None, 0, Chain([0; 32]));
         let path = path.to_owned();
         let (wal, unsynced) = (None, false);
         let mut copy = Self {
@@ -169,148 +171,21 @@ impl Copy {
     /// [`CopyError`].
     pub fn info(&mut self) -> Result<CopyInfo, CopyError> {
         let now = self.observe()?;
-        let committed = self.chain_at(now.committed())?;
+        let committed_chain = self.chain_at(now.committed())?;
+        // A database with a table has two pages.
+        let page_bytes = u64::try_from(PAGE_BYTES).unwrap_or(0);
+        let empty = now.committed() == 0 && self.wal()?.main_bytes()? <= page_bytes;
         Ok(CopyInfo {
             generation: now.mapping.generation,
             max_frame_no: now.committed() + self.tail.count(),
             committed_frame_no: now.committed(),
-            chain: self.tail.chain(committed),
+            chain: self.tail_chain(committed_chain, None)?,
+            committed_chain,
+            empty,
             chain_start: now.mapping.chain,
             closed: self.record.closed.clone(),
             wal_bytes: wal_bytes(now.committed()),
         })
-    }
-
-    /// Takes frames. They are durable when this returns `Accepted`: one fsync of the WAL, and one of
-    /// the tail when a transaction is not complete.
-    ///
-    /// # Errors
-    /// [`CopyError`]; a part of the frames may have been taken, and the next push of the same frames
-    /// finds out.
-    pub fn push(&mut self, push: &Push<'_>) -> Result<PushOutcome, CopyError> {
-        if let Err(refusal) = self.check_push(push) {
-            return Ok(PushOutcome::BadRequest(refusal));
-        }
-        let now = self.observe()?;
-        let generation = now.mapping.generation;
-        if push.generation < generation {
-            let closed = self
-                .record
-                .closed
-                .iter()
-                .find(|it| it.generation == push.generation);
-            return Ok(PushOutcome::Closed {
-                generation,
-                ended: closed.map(|it| it.end_frame),
-            });
-        }
-        if push.generation > generation {
-            return Ok(PushOutcome::Unknown { generation });
-        }
-        let max_frame_no = now.committed() + self.tail.count();
-        if push.start > max_frame_no + 1 {
-            return Ok(PushOutcome::Accepted {
-                generation,
-                max_frame_no,
-            });
-        }
-        if !self.overlap_agrees(push, max_frame_no.min(push.end - 1))? {
-            return Ok(PushOutcome::Conflict {
-                generation,
-                max_frame_no,
-            });
-        }
-        if push.end > max_frame_no + 1 {
-            let known = to_usize(max_frame_no + 1 - push.start) * FRAME_BYTES;
-            let fresh = &push.body[known..];
-            if let Some(expected) = push.chain {
-                let committed = self.chain_at(now.committed())?;
-                if self.tail.chain(committed).after_all(fresh) != expected {
-                    return Ok(PushOutcome::Conflict {
-                        generation,
-                        max_frame_no,
-                    });
-                }
-            }
-            if self.tail.body().len() + fresh.len() > TAIL_BYTES_MAX {
-                return Ok(PushOutcome::BadRequest(PushRefusal::TransactionTooLarge));
-            }
-            // Noted before frames of a stock client are taken, forgotten after frames of ours are.
-            if push.chain.is_none() && !self.record.stock_writer {
-                self.change_record(|record| record.stock_writer = true)?;
-            }
-            self.append(now, fresh)?;
-            if push.chain.is_some() && self.record.stock_writer {
-                self.change_record(|record| record.stock_writer = false)?;
-            }
-        }
-        Ok(PushOutcome::Accepted {
-            generation,
-            max_frame_no: push.end - 1,
-        })
-    }
-
-    fn check_push(&self, push: &Push<'_>) -> Result<(), PushRefusal> {
-        if self.kind == CopyKind::Written {
-            return Err(PushRefusal::ReadOnly);
-        }
-        if !is_range(push.start, push.end)
-            || push.body.len() != to_usize(push.end - push.start) * FRAME_BYTES
-        {
-            return Err(PushRefusal::Range);
-        }
-        if frames(push.body).any(|frame| frame.page_number() == 0) {
-            return Err(PushRefusal::Page);
-        }
-        Ok(())
-    }
-
-    /// Whether the frames up to `last` that the copy has already are those that were sent.
-    fn overlap_agrees(&mut self, push: &Push<'_>, last: u64) -> Result<bool, CopyError> {
-        let committed = self.wal()?.position()?.frames.min(last);
-        let mut held = Vec::new();
-        if push.start <= committed {
-            self.wal()?
-                .read(|reading| reading.frames_into(push.start, committed, &mut held))?;
-        }
-        let in_tail =
-            (push.start.max(committed + 1)..=last).filter_map(|number| self.tail.frame(number));
-        Ok(frames(&held)
-            .chain(in_tail)
-            .zip(frames(push.body))
-            .all(|(a, b)| a.same_content(b)))
-    }
-
-    /// Joins the frames with the tail; whole transactions go into the WAL, the rest is the new tail.
-    fn append(&mut self, now: Now, fresh: &[u8]) -> Result<(), CopyError> {
-        let generation = now.mapping.generation;
-        let first = now.committed() + 1;
-        let whole = whole_transactions_bytes(fresh);
-        if whole == 0 {
-            let start = first + self.tail.count();
-            let result = self.tail.append(&*self.files, generation, start, fresh);
-            return result.map_err(|source| self.tail_failed(source));
-        }
-        let joined;
-        let body = if self.tail.body().is_empty() {
-            &fresh[..whole]
-        } else {
-            joined = [self.tail.body(), &fresh[..whole]].concat();
-            &joined
-        };
-        self.wal()?.insert(first, body)?;
-        self.sync()?;
-        let inserted = u64::try_from(frames(body).len()).unwrap_or(u64::MAX);
-        // Binds the salt of a WAL that was empty, and forgets the tail that is in the WAL now.
-        self.observe()?;
-        if whole < fresh.len() {
-            let start = first + inserted;
-            let result = self
-                .tail
-                .append(&*self.files, generation, start, &fresh[whole..]);
-            result.map_err(|source| self.tail_failed(source))?;
-        }
-        Ok(())
     }
 
     /// Gives frames `[start, end)` of a generation, fewer when fewer are committed.
@@ -379,41 +254,34 @@ impl Copy {
         Ok(ExportOutcome::File { bytes, digest })
     }
 
-    /// Makes the bytes a new generation. The old database stays beside as
-    /// `<database>.replaced-<generation>`. Other connections of the hub see the old one until they
-    /// are opened again.
+    /// The digest of every page as of a frame, when that is where the copy stands.
     ///
     /// # Errors
-    /// [`CopyError`]; a change that was begun is completed by the next call.
-    pub fn replace_base(&mut self, bytes: &[u8], digest: Chain) -> Result<BaseOutcome, CopyError> {
-        if self.kind == CopyKind::Written {
-            return Ok(BaseOutcome::BadRequest(swap::BaseRefusal::ReadOnly));
-        }
-        if let Err(refusal) = swap::check_base(bytes, digest) {
-            return Ok(BaseOutcome::BadRequest(refusal));
-        }
+    /// [`CopyError`].
+    pub fn pages(&mut self, generation: u64, frame: u64) -> Result<PagesOutcome, CopyError> {
         let now = self.observe()?;
-        let old = now.mapping.generation;
-        if now.mapping.chain == digest && now.committed() == 0 && self.tail.count() == 0 {
-            // The answer to the same upload was lost.
-            return Ok(BaseOutcome::Replaced { generation: old });
+        let current = now.mapping.generation;
+        if (generation, frame) != (current, now.committed()) {
+            return Ok(PagesOutcome::Gone {
+                generation: current,
+            });
         }
-        let mapping = Mapping {
-            generation: old + 1,
-            shift: 0,
-            chain: digest,
-        };
-        let keep_suffix = Some(swap::unused_suffix(&*self.files, &self.path, old)?);
-        let change = Swap {
-            mapping,
-            keep_suffix,
-        };
-        swap::stage(&*self.files, &self.path, bytes)?;
-        self.change_record(|record| record.swap = Some(change))?;
-        self.wal = None;
-        let now = self.observe()?;
-        Ok(BaseOutcome::Replaced {
-            generation: now.mapping.generation,
+        let digests = self.wal()?.read(|reading| {
+            if reading.position().frames != frame {
+                return Ok(None);
+            }
+            let pages = Pages::at(reading, frame)?;
+            let mut digests = Vec::new();
+            for page in 1..=pages.count() {
+                digests.extend_from_slice(&pages::digest(&pages.read(reading, page)?));
+            }
+            Ok(Some(digests))
+        })?;
+        Ok(match digests {
+            Some(digests) => PagesOutcome::Digests(digests),
+            None => PagesOutcome::Gone {
+                generation: current,
+            },
         })
     }
 
@@ -454,11 +322,13 @@ impl Copy {
         let mapping = Mapping {
             generation: ended.generation + 1,
             shift: 0,
+            from: 0,
             chain,
         };
         let intent = Next {
             mapping: Some(mapping),
             closes: Some(ended),
+            lost: None,
         };
         self.change_record(|record| record.next = Some(intent))?;
         match self.wal()?.checkpoint_truncate() {

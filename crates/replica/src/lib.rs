@@ -7,6 +7,7 @@
 mod chain;
 pub mod compress;
 pub mod copy;
+pub mod delta;
 pub mod env;
 pub mod frame;
 mod gate;
@@ -14,6 +15,7 @@ pub mod history;
 pub mod limits;
 mod local;
 pub mod numbering;
+mod pages;
 mod pull;
 mod push;
 mod remote;
@@ -24,7 +26,7 @@ mod wal;
 
 pub use self::{
     copy::{
-        BaseOutcome, Copy, CopyError, CopyInfo, CopyKind, ExportOutcome, PullOutcome, Push,
+        Copy, CopyError, CopyInfo, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push,
         PushOutcome, PushRefusal, RestoreError, Rotation,
     },
     frame::{Chain, Salt},

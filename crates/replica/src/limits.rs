@@ -22,17 +22,27 @@ pub const PULL_FRAMES_MAX: u64 = 1024;
 /// given. 16,384 frames are 67 MB, held in memory.
 pub const REQUEST_FRAMES_MAX: u64 = 16_384;
 
-/// Bytes of a transaction that the hub holds back in memory until its last frame arrives; a larger
-/// transaction is refused. 512 MiB are 130,000 frames, forty times a full catalog import.
-pub const TAIL_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of a transaction that the hub holds back on disk until its last frame arrives; a larger one
+/// is refused. The first contact sends a whole book as one transaction: 16 GiB are a hundred times
+/// the book of a busy lane after ten years.
+pub const TAIL_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
-/// Bytes of a whole database file, up or down, which is held in memory; a larger one is refused.
+/// Bytes of a transaction that a pull holds back in memory until its last frame arrives; a larger
+/// one is refused. 512 MiB are 130,000 frames, forty times a full catalog import.
+pub const PULL_TAIL_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Bytes of the digests of all pages, which node and hub hold in memory while they compare: 4 million
+/// pages, a database of 16 GiB. An answer with more is a protocol error.
+pub const DIGESTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a whole database file on its way down, which is held in memory; a larger one is refused.
 pub const BASE_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
 
 /// Bytes of a JSON answer; a larger one is a protocol error.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Closed generations the hub remembers for renumbering; a node further behind uploads its base.
+/// Closed generations the hub remembers for renumbering; a node further behind sends the
+/// pages that differ.
 pub const CLOSED_GENERATIONS_MAX: usize = 64;
 
 /// Frames between two remembered values of the rolling checksum: 128 values in a 64 MB WAL, and at
@@ -76,3 +86,22 @@ pub const HTTP_IDLE_CONNECTIONS_MAX: usize = 2;
 
 /// Bytes of a block in a file of the history, before compression: what is in memory at a time.
 pub const HISTORY_BLOCK_BYTES: usize = 4_000 * FRAME_BYTES;
+
+/// Frames in one batch of delta frames, those of the largest push or pull of our own client; a larger
+/// batch is sent whole, or refused.
+pub const DELTA_FRAMES_MAX: usize = 1024;
+
+/// Pages at the end of the database that a difference refers to besides those that it replaces:
+/// 192 KB. More found fewer bytes than they cost time (ADR 0007).
+pub const DELTA_CONTEXT_PAGES: u32 = 48;
+
+/// Pages that one batch of delta frames may refer to: 4.4 MB in memory. One of each frame, and
+/// the context; a batch that names more is refused.
+pub const DELTA_PAGES_MAX: usize = DELTA_FRAMES_MAX + 48;
+
+/// Compression level of delta frames: 0.9 ms for one sale (ADR 0007).
+pub const DELTA_ZSTD_LEVEL: i32 = 7;
+
+/// How far back zstd refers, as a power of two in bytes: 8 MB hold every page and most of the
+/// largest batch. What lies further back is sent again.
+pub const DELTA_WINDOW_LOG: u32 = 23;

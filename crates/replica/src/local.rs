@@ -10,7 +10,7 @@ use crate::{
     chain::ChainIndex,
     env::Files,
     frame::Chain,
-    numbering::{Mapping, Next, Record, RecordError, Resolution},
+    numbering::{Lost, Mapping, Next, Record, RecordError, Resolution},
     swap,
     wal::{Checkpoint, Durability, Position, Wal, WalError},
 };
@@ -98,7 +98,7 @@ impl Local {
             Err(error) => return Err(error.into()),
         };
         swap::finish(&*files, path, &mut record)?;
-        let chain = ChainIndex::new(None, Chain([0; 32]));
+        let chain = ChainIndex::new(None, 0, Chain([0; 32]));
         let path = path.to_owned();
         let mut local = Self {
             path,
@@ -184,9 +184,11 @@ impl Local {
 
     fn fit_chain(&mut self, position: Position) {
         if let Some(mapping) = self.record.mapping
-            && !self.chain.belongs_to(position.salt, mapping.chain)
+            && !self
+                .chain
+                .belongs_to(position.salt, mapping.from, mapping.chain)
         {
-            self.chain = ChainIndex::new(position.salt, mapping.chain);
+            self.chain = ChainIndex::new(position.salt, mapping.from, mapping.chain);
         }
     }
 
@@ -221,10 +223,10 @@ impl Local {
         else {
             return Ok(mapping.chain);
         };
-        let seed = mapping.chain;
         Ok(wal.read(|reading| {
-            if !chain.belongs_to(reading.position().salt, seed) {
-                *chain = ChainIndex::new(reading.position().salt, seed);
+            let salt = reading.position().salt;
+            if !chain.belongs_to(salt, mapping.from, mapping.chain) {
+                *chain = ChainIndex::new(salt, mapping.from, mapping.chain);
             }
             chain.at(reading, frame)
         })?)
@@ -252,17 +254,16 @@ impl Local {
         self.acknowledged
     }
 
-    /// Folds the WAL into the main file. Call it within the gate; `next` is what holds afterwards.
-    ///
-    /// `before_mark` runs on the empty WAL, before anything can be written to it.
+    /// Folds the WAL into the main file. Call it within the gate; `next` is what holds afterwards, or
+    /// why nothing does.
     pub(crate) fn checkpoint(
         &mut self,
-        next: Option<Mapping>,
-        before_mark: impl FnOnce() -> Result<(), LocalError>,
+        next: Result<Mapping, Option<Lost>>,
     ) -> Result<Checkpoint, LocalError> {
         let intent = Next {
-            mapping: next,
+            mapping: next.ok(),
             closes: None,
+            lost: next.err().flatten(),
         };
         self.change_record(|record| record.next = Some(intent))?;
         match self.wal()?.checkpoint_truncate()? {
@@ -271,10 +272,8 @@ impl Local {
                 Ok(Checkpoint::Busy)
             }
             Checkpoint::Done => {
-                let prepared = before_mark();
-                // Also when preparing failed: the checkpoint took place.
                 self.observe()?;
-                prepared.map(|()| Checkpoint::Done)
+                Ok(Checkpoint::Done)
             }
         }
     }

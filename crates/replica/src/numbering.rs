@@ -22,13 +22,19 @@ use crate::{
 const FORMAT: u32 = 1;
 
 /// Where the frames of one WAL stand at the hub.
+///
+/// After a difference upload the frames up to `from` are not at the hub one by one: it holds what
+/// they add up to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {
     /// Hub generation.
     pub generation: u64,
     /// Hub frame number minus local frame number; negative after the hub began a generation.
     pub shift: i64,
-    /// Rolling checksum before local frame 1.
+    /// Local frames up to this one have no number at the hub; 0 unless a difference was uploaded.
+    #[serde(default)]
+    pub from: u64,
+    /// Rolling checksum after local frame `from`.
     pub chain: Chain,
 }
 
@@ -55,6 +61,7 @@ impl Mapping {
         Self {
             generation: self.generation,
             shift: self.hub_frame(frames),
+            from: 0,
             chain,
         }
     }
@@ -67,18 +74,33 @@ impl Mapping {
         Self {
             generation: self.generation + 1,
             shift,
-            chain: self.chain,
+            ..*self
         }
     }
+}
+
+/// Why a record has no mapping any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lost {
+    /// Another program made a checkpoint, or put another file in the place of the database.
+    Foreign,
+    /// Frames were damaged on disk, so the WAL was folded before the rest was lost with them.
+    Damaged,
+    /// The WAL was folded at its limit before the hub had all of it.
+    Limit,
 }
 
 /// A checkpoint that was begun: what holds as soon as the WAL is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Next {
-    /// The mapping of the next WAL; `None` when a base upload follows.
+    /// The mapping of the next WAL; `None` when a difference upload follows.
     pub mapping: Option<Mapping>,
     /// The generation that ends with the checkpoint (hub only).
     pub closes: Option<ClosedGeneration>,
+    /// Why there is no mapping then (node only).
+    #[serde(default)]
+    pub lost: Option<Lost>,
 }
 
 /// A new main file that is about to take the old one's place.
@@ -106,9 +128,12 @@ pub struct Record {
     /// The frames come from a client that cannot renumber (hub only).
     #[serde(default)]
     pub stock_writer: bool,
-    /// Digest of a base that was sent and perhaps taken (node only).
+    /// What holds when the difference that is being sent has arrived (node only).
     #[serde(default)]
-    pub pending_base: Option<Chain>,
+    pub pending: Option<Mapping>,
+    /// Why there is no mapping; `None` before the first contact (node only).
+    #[serde(default)]
+    pub lost: Option<Lost>,
     /// A change of files that was begun.
     #[serde(default)]
     pub swap: Option<Swap>,
@@ -175,7 +200,8 @@ impl Record {
             next: None,
             closed: Vec::new(),
             stock_writer: false,
-            pending_base: None,
+            pending: None,
+            lost: None,
             swap: None,
         }
     }
@@ -201,16 +227,32 @@ impl Record {
             }
             (Some(_), _) => {
                 self.salt = observed;
-                self.mapping = None;
-                self.pending_base = None;
+                self.lose(Lost::Foreign);
                 Resolution::Foreign
             }
         }
     }
 
+    /// Forgets the numbers of a database that had some.
+    fn lose(&mut self, why: Lost) {
+        if self.mapping.take().is_some() || self.pending.take().is_some() {
+            self.lost = Some(why);
+        }
+        self.pending = None;
+    }
+
+    /// Takes over where the frames stand.
+    pub(crate) fn settle(&mut self, mapping: Mapping) {
+        self.mapping = Some(mapping);
+        (self.pending, self.lost) = (None, None);
+    }
+
     fn advance(&mut self, next: Next) {
-        self.mapping = next.mapping;
-        self.pending_base = None;
+        match (next.mapping, next.lost) {
+            (None, Some(why)) => self.lose(why),
+            (mapping, _) => self.mapping = mapping,
+        }
+        self.pending = None;
         if let Some(closes) = next.closes {
             self.closed.push(closes);
             let surplus = self.closed.len().saturating_sub(CLOSED_GENERATIONS_MAX);

@@ -22,7 +22,7 @@ use crate::{
     env::{Execution, Files},
     frame::{Chain, frames, whole_transactions_bytes},
     gate::{Gate, GateClosed, GateUse, in_gate},
-    limits::{REPLANS_MAX, TAIL_BYTES_MAX},
+    limits::{PULL_TAIL_BYTES_MAX, REPLANS_MAX},
     local::{Local, LocalCheckpoint, LocalError, Writer},
     numbering::Mapping,
     remote::{Exported, HubInfo, Pulled, Remote, RemoteError},
@@ -39,7 +39,7 @@ pub enum PullError {
     #[error("the hub's export cannot be used")]
     Base(#[from] BaseRefusal),
     /// A transaction is larger than is held in memory.
-    #[error("a transaction is larger than {TAIL_BYTES_MAX} bytes")]
+    #[error("a transaction is larger than {PULL_TAIL_BYTES_MAX} bytes")]
     TransactionTooLarge,
     /// Hub and node changed their minds too often in one pull.
     #[error("hub and node did not agree on where to go on")]
@@ -169,7 +169,7 @@ impl CatalogReplica {
             received += count(&body);
             held.extend_from_slice(&body);
             let rest = held.split_off(whole_transactions_bytes(&held));
-            if rest.len() > TAIL_BYTES_MAX {
+            if rest.len() > PULL_TAIL_BYTES_MAX {
                 return Err(PullError::TransactionTooLarge);
             }
             let whole = std::mem::replace(&mut held, rest);

@@ -2,9 +2,10 @@
 //!
 //! Nothing has to be remembered between pushes but the record of `numbering.rs`: the hub says what
 //! it has, the rolling checksum says whether that is ours, and the rest is sent. When the two do not
-//! belong together the whole book goes up as a new base (design 6, rules 3 to 5).
+//! belong together the pages that differ are sent, with leave (design 6, rules 3 to 5).
 
 mod book;
+mod difference;
 
 use std::{
     path::Path,
@@ -13,7 +14,10 @@ use std::{
 
 use counterfoil_protocol::wire::replication::PushStatus;
 
-use self::book::{BaseUpload, Plan, Sending};
+use self::{
+    book::{Plan, Sending},
+    difference::Difference,
+};
 use crate::{
     Retry,
     copy::wal_bytes,
@@ -21,7 +25,8 @@ use crate::{
     gate::{Gate, GateClosed, GateUse, in_gate},
     limits::REPLANS_MAX,
     local::{Local, LocalCheckpoint, LocalError, Writer},
-    remote::{Body, HubInfo, Packet, Remote, RemoteError},
+    remote::{HubInfo, Packet, Remote, RemoteError},
+    wal::{Checkpoint, WalError},
 };
 
 /// Why a push ended early. What the hub has answered for stays pushed.
@@ -46,9 +51,9 @@ pub enum PushError {
         /// Frames of it here; those in the WAL when they have no numbers there.
         local_frames: u64,
     },
-    /// The whole book would have to go up, and this hub does not take it.
-    #[error("the hub does not take a whole book")]
-    BaseNotTaken,
+    /// The pages that differ would have to be sent, and this server does not say which.
+    #[error("the server does not say which pages it has")]
+    DifferenceNotTaken,
     /// Hub and node changed their minds too often in one push.
     #[error("hub and node did not agree on where to go on")]
     Unsettled,
@@ -67,7 +72,7 @@ impl PushError {
         match self {
             Self::Remote(error) => error.retry(),
             Self::Local(error) => error.retry(),
-            Self::Unsettled | Self::BaseNotTaken | Self::Diverged { .. } => Retry::Later,
+            Self::Unsettled | Self::DifferenceNotTaken | Self::Diverged { .. } => Retry::Later,
             Self::GateClosed(_) => Retry::Never,
         }
     }
@@ -86,10 +91,18 @@ pub enum Supersede {
 /// Why frames are not enough to bring the hub up to the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Divergence {
-    /// The book's frames have no numbers at the hub: the first contact, or another program's
-    /// checkpoint.
+    /// The book has never been pushed from here, or its numbers are lost.
     #[error("the book's frames have no numbers at the hub")]
     NoNumbers,
+    /// Another program folded the WAL, or replaced the file.
+    #[error("another program made a checkpoint of the book")]
+    ForeignCheckpoint,
+    /// Frames were damaged on disk and folded before more was lost.
+    #[error("the book's WAL was damaged on disk")]
+    Damaged,
+    /// The WAL was folded at its limit before the hub had all of it.
+    #[error("the book's WAL was folded at its limit, before the hub had it")]
+    FoldedAtLimit,
     /// The hub does not know where the book's generation ended, or has not come to it.
     #[error("the hub does not know the book's generation")]
     GenerationLost,
@@ -115,8 +128,9 @@ pub struct PushReport {
     pub generation: u64,
     /// The hub's highest frame.
     pub max_frame_no: u64,
-    /// Whether the whole book went up.
-    pub base_uploaded: bool,
+    /// Pages that were sent because frames were not enough; `None` when they were. Also counted in
+    /// `frames`.
+    pub difference_pages: Option<u64>,
 }
 
 /// How far a push is.
@@ -192,6 +206,42 @@ impl BookReplica {
     ) -> Result<PushReport, PushError> {
         let _operation = self.operation.lock().await;
         let mut report = PushReport::default();
+        let result = self
+            .push_rounds(remote, progress, supersede, &mut report)
+            .await;
+        match result {
+            Err(PushError::Local(LocalError::Wal(error @ WalError::Damaged { .. }))) => {
+                tracing::error!(%error, "the book's WAL is folded to save what follows");
+                self.fold_damaged(gate).await?;
+                self.push_rounds(remote, progress, supersede, &mut report)
+                    .await?;
+            }
+            result => result?,
+        }
+        Ok(report)
+    }
+
+    /// Saves what a damaged WAL still holds.
+    async fn fold_damaged(&self, gate: &dyn Gate) -> Result<(), PushError> {
+        let local = Arc::clone(&self.local);
+        let folded = in_gate(gate, GateUse::Checkpoint, move || {
+            let mut local = local.lock().unwrap_or_else(PoisonError::into_inner);
+            let folded = book::fold_damaged(&mut local)?;
+            Ok((folded, local.path().to_owned()))
+        });
+        match folded.await?.map_err(PushError::Local)? {
+            (Checkpoint::Done, _) => Ok(()),
+            (Checkpoint::Busy, path) => Err(PushError::Local(LocalError::Busy { path })),
+        }
+    }
+
+    async fn push_rounds(
+        &self,
+        remote: &Remote,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+        supersede: Supersede,
+        report: &mut PushReport,
+    ) -> Result<(), PushError> {
         for _ in 0..REPLANS_MAX {
             let info = remote.info().await?;
             let hub = info.clone();
@@ -200,27 +250,25 @@ impl BookReplica {
                     divergence,
                     local_frames,
                 } => {
-                    if supersede == Supersede::Never && !info.is_empty() {
+                    if supersede == Supersede::Never && !info.empty {
                         return Err(PushError::Diverged {
                             divergence,
                             generation: info.generation,
-                            hub_frames: info.max_frame_no,
+                            hub_frames: info.committed_frame_no,
                             local_frames,
                         });
                     }
-                    if report.base_uploaded {
+                    if report.difference_pages.is_some() {
                         return Err(PushError::Unsettled);
                     }
-                    self.upload_base(remote, gate, &info, divergence, &mut report)
+                    tracing::info!(%divergence, "the pages that differ are sent");
+                    self.send_difference(remote, &info, report, progress)
                         .await?;
                 }
                 Plan::Send(sending) => {
                     let zstd = info.takes_zstd;
-                    if self
-                        .send(remote, sending, zstd, &mut report, progress)
-                        .await?
-                    {
-                        return Ok(report);
+                    if self.send(remote, sending, zstd, report, progress).await? {
+                        return Ok(());
                     }
                 }
             }
@@ -276,37 +324,57 @@ impl BookReplica {
         Ok(true)
     }
 
-    async fn upload_base(
+    /// Sends the pages that differ; ends early when the hub's answer calls for a new plan.
+    async fn send_difference(
         &self,
         remote: &Remote,
-        gate: &dyn Gate,
         info: &HubInfo,
-        divergence: Divergence,
         report: &mut PushReport,
+        progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), PushError> {
-        if !info.takes_base {
-            return Err(PushError::BaseNotTaken);
+        if !info.says_pages {
+            return Err(PushError::DifferenceNotTaken);
         }
-        tracing::info!(%divergence, "the whole book goes up");
-        let upload = self.on_local(BaseUpload::prepare).await?;
-        let local = Arc::clone(&self.local);
-        let upload = in_gate(gate, GateUse::Checkpoint, move || {
-            let mut local = local.lock().unwrap_or_else(PoisonError::into_inner);
-            upload.checkpoint(&mut local)
-        })
-        .await??;
-        let zstd = info.takes_zstd;
-        let (digest, body) = self
-            .on_local(move |local| {
-                let (digest, bytes) = upload.read(local)?;
-                Ok::<_, LocalError>((digest, Body::pack(bytes, zstd)))
-            })
+        let pages = remote.pages(info.generation, info.committed_frame_no);
+        let Some(digests) = pages.await? else {
+            return Ok(());
+        };
+        let hub = info.clone();
+        let prepared = self
+            .on_local(move |local| Difference::prepare(local, &hub, &digests))
             .await?;
-        let sent_bytes = body.sent_bytes();
-        let generation = remote.base(body, digest).await?;
-        report.bytes_up += sent_bytes;
-        report.base_uploaded = true;
-        self.on_local(move |local| book::bind(local, generation, digest))
+        let Some(mut difference) = prepared else {
+            return Ok(());
+        };
+        let (total, zstd) = (report.frames + difference.total(), info.takes_zstd);
+        loop {
+            let (packet, kept) = self
+                .execution
+                .blocking(move || (difference.packet(zstd), difference))
+                .await;
+            difference = kept;
+            let Some(packet) = packet.map_err(LocalError::from)? else {
+                break;
+            };
+            let (end, chain) = (packet.end, packet.chain);
+            let (generation, sent_bytes) = (packet.generation, packet.body.sent_bytes());
+            let answer = remote.push(packet).await?;
+            report.bytes_up += sent_bytes;
+            if (answer.status, answer.generation, answer.max_frame_no)
+                != (PushStatus::Ok, generation, end - 1)
+            {
+                return Ok(());
+            }
+            report.frames += difference.acknowledge(end, chain);
+            progress(Progress {
+                frames_done: report.frames,
+                frames_total: total,
+                bytes_up: report.bytes_up,
+            });
+        }
+        report.difference_pages = Some(difference.total());
+        let mapping = difference.mapping();
+        self.on_local(move |local| difference::adopt(local, mapping))
             .await?;
         Ok(())
     }

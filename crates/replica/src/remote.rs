@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::replication::{
-    CHAIN_HEADER, ClosedGeneration, DIGEST_HEADER, EXTENSION_BASE, EXTENSION_ZSTD,
-    GenerationAnswer, Info, PushAnswer,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, ClosedGeneration, DIGEST_HEADER, EXTENSION_PAGES,
+    EXTENSION_ZSTD, GenerationAnswer, Info, PAGE_DIGEST_BYTES, PushAnswer,
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -19,8 +19,8 @@ use crate::{
     env::{HttpClient, HttpError, HttpRequest, HttpResponse},
     frame::Chain,
     limits::{
-        ANSWER_BYTES_MAX, BASE_BYTES_MAX, BASE_TIMEOUT, FRAME_BYTES, PULL_FRAMES_MAX,
-        REQUEST_TIMEOUT, STALL_TIMEOUT,
+        ANSWER_BYTES_MAX, BASE_BYTES_MAX, BASE_TIMEOUT, DIGESTS_BYTES_MAX, FRAME_BYTES,
+        PULL_FRAMES_MAX, REQUEST_TIMEOUT, STALL_TIMEOUT,
     },
 };
 
@@ -85,18 +85,18 @@ pub(crate) struct HubInfo {
     pub(crate) max_frame_no: u64,
     /// `None` from a server that is not ours.
     pub(crate) chain: Option<Chain>,
+    /// What it held when the last transaction was complete: the same, or less.
+    pub(crate) committed_frame_no: u64,
+    pub(crate) committed_chain: Option<Chain>,
+    /// Whether the hub's copy holds nothing at all.
+    pub(crate) empty: bool,
     pub(crate) chain_start: Option<Chain>,
     pub(crate) closed: Vec<ClosedGeneration>,
     pub(crate) takes_zstd: bool,
-    pub(crate) takes_base: bool,
+    pub(crate) says_pages: bool,
 }
 
 impl HubInfo {
-    /// Whether the hub's copy holds nothing at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.max_frame_no == 0 && self.chain_start == Some(Chain::of_base(&[]))
-    }
-
     pub(crate) fn end_of(&self, generation: u64) -> Option<u64> {
         self.closed
             .iter()
@@ -111,6 +111,8 @@ pub(crate) struct Packet {
     pub(crate) generation: u64,
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Rolling checksum before the first frame and after the last.
+    pub(crate) before: Chain,
     pub(crate) chain: Chain,
     pub(crate) body: Body,
 }
@@ -224,9 +226,12 @@ impl Remote {
             generation: info.current_generation,
             max_frame_no: info.max_frame_no,
             chain: chain(&info.chain)?,
+            committed_frame_no: info.committed_frame_no,
+            committed_chain: chain(&info.committed_chain)?,
+            empty: info.empty,
             chain_start: chain(&info.chain_start)?,
             takes_zstd: has(EXTENSION_ZSTD),
-            takes_base: has(EXTENSION_BASE),
+            says_pages: has(EXTENSION_PAGES),
             closed: info.closed,
         })
     }
@@ -237,23 +242,38 @@ impl Remote {
             generation,
             start,
             end,
+            before,
             chain,
             body,
         } = packet;
         let path = format!("/sync/{generation}/{start}/{end}");
         let mut call = Call::post(path, body, REQUEST_TIMEOUT);
+        call.header(CHAIN_BEFORE_HEADER, &before.to_string());
         call.header(CHAIN_HEADER, &chain.to_string());
         let response = self.send(call).await?;
         read_json(CALL, &response)
     }
 
-    pub(crate) async fn base(&self, body: Body, digest: Chain) -> Result<u64, RemoteError> {
-        const CALL: &str = "POST /base";
-        let mut call = Call::post("/base".to_owned(), body, BASE_TIMEOUT);
-        call.header(DIGEST_HEADER, &digest.to_string());
+    /// The digests of all pages as of a frame; `None` when the hub stands elsewhere by now.
+    pub(crate) async fn pages(
+        &self,
+        generation: u64,
+        frame: u64,
+    ) -> Result<Option<Vec<u8>>, RemoteError> {
+        const CALL: &str = "GET /pages";
+        let mut call = Call::get(format!("/pages/{generation}/{frame}"), DIGESTS_BYTES_MAX);
+        call.timeout = BASE_TIMEOUT;
         let response = self.send(call).await?;
-        let answer: GenerationAnswer = read_json(CALL, &response)?;
-        Ok(answer.generation)
+        match response.status {
+            StatusCode::OK => {}
+            StatusCode::GONE => return Ok(None),
+            status => return Err(RemoteError::Status { call: CALL, status }),
+        }
+        let digests = unpack(CALL, &response, DIGESTS_BYTES_MAX)?;
+        if !digests.len().is_multiple_of(PAGE_DIGEST_BYTES) {
+            return Err(RemoteError::Answer { call: CALL });
+        }
+        Ok(Some(digests))
     }
 
     pub(crate) async fn pull(&self, generation: u64, start: u64) -> Result<Pulled, RemoteError> {

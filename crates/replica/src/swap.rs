@@ -150,24 +150,6 @@ fn put_away(files: &dyn Files, database: &Path, keep_suffix: Option<&str>) -> io
     files.sync_dir_of(database)
 }
 
-/// A suffix for keeping the old file of a generation that nothing bears yet.
-pub(crate) fn unused_suffix(
-    files: &dyn Files,
-    database: &Path,
-    generation: u64,
-) -> Result<String, RecordError> {
-    let mut suffix = format!(".replaced-{generation}");
-    let mut attempt = 1_u64;
-    loop {
-        let kept = beside(database, &suffix);
-        if !files.exists(&kept).map_err(failed(&kept))? {
-            return Ok(suffix);
-        }
-        attempt += 1;
-        suffix = format!(".replaced-{generation}-{attempt}");
-    }
-}
-
 fn failed(path: &Path) -> impl Fn(io::Error) -> RecordError {
     move |source| RecordError::File {
         path: path.to_owned(),

@@ -4,12 +4,21 @@
 //! close, so SQLite does not fold the WAL away. It never checkpoints by itself, not even when it is
 //! dropped. Unsafe code lives in `wal/raw.rs` and `vfs.rs` only.
 
+mod error;
 mod raw;
+mod reading;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use self::raw::{File, Handle};
-pub use self::raw::{SqliteError, initialize};
+pub use self::{
+    error::WalError,
+    raw::{SqliteError, initialize},
+    reading::Reading,
+};
 use crate::{
     frame::{Frame, Salt, frames},
     limits::{BASE_BYTES_MAX, BUSY_TIMEOUT_MS, FRAME_BYTES, INSERT_ATTEMPTS_MAX, PAGE_BYTES},
@@ -40,100 +49,6 @@ pub enum Checkpoint {
     Done,
     /// Another connection was reading or writing; nothing is lost, try again later.
     Busy,
-}
-
-/// Why a WAL cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum WalError {
-    /// The path cannot be given to SQLite.
-    #[error("the database path {path} is not valid text")]
-    Path {
-        /// The path.
-        path: PathBuf,
-    },
-    /// SQLite refused.
-    #[error("cannot {doing} {path}")]
-    Sqlite {
-        /// What was being done.
-        doing: &'static str,
-        /// The database.
-        path: PathBuf,
-        /// SQLite's code and text.
-        #[source]
-        source: SqliteError,
-    },
-    /// The database cannot be replicated frame by frame.
-    #[error("the database {path} has pages of {bytes} bytes, replication needs {PAGE_BYTES}")]
-    PageSize {
-        /// The database.
-        path: PathBuf,
-        /// Its page size.
-        bytes: u64,
-    },
-    /// The database did not switch to write-ahead logging.
-    #[error("the database {path} is in journal mode {mode}, not wal")]
-    JournalMode {
-        /// The database.
-        path: PathBuf,
-        /// Its journal mode.
-        mode: String,
-    },
-    /// The wal-index did not come to rest while it was read.
-    #[error("the wal-index of {path} cannot be read")]
-    Index {
-        /// The database.
-        path: PathBuf,
-    },
-    /// Another connection holds the write lock.
-    #[error("the database {path} is busy")]
-    Busy {
-        /// The database.
-        path: PathBuf,
-    },
-    /// A frame is not part of the WAL it was asked for; another program restarted the WAL.
-    #[error("frame {frame} of {path} belongs to another WAL")]
-    Restarted {
-        /// The database.
-        path: PathBuf,
-        /// The frame, counted from 1.
-        frame: u64,
-    },
-    /// The WAL does not end where the caller thinks: somebody else wrote. Nothing was inserted.
-    #[error("frame {first} does not follow the {frames} frames of {path}")]
-    Moved {
-        /// The database.
-        path: PathBuf,
-        /// The first frame that was to be inserted.
-        first: u64,
-        /// Committed frames.
-        frames: u64,
-    },
-    /// The file is larger than is carried in memory.
-    #[error("the database {path} has {bytes} bytes, more than {BASE_BYTES_MAX}")]
-    TooLarge {
-        /// The database.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-    },
-}
-
-impl WalError {
-    /// Whether waiting helps.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        match self {
-            Self::Busy { .. }
-            | Self::Restarted { .. }
-            | Self::Moved { .. }
-            | Self::Index { .. } => true,
-            Self::Sqlite { source, .. } => source.is_busy(),
-            Self::Path { .. }
-            | Self::PageSize { .. }
-            | Self::JournalMode { .. }
-            | Self::TooLarge { .. } => false,
-        }
-    }
 }
 
 /// See the module.
@@ -244,16 +159,22 @@ impl Wal {
             salt,
             frames: u64::from(index.frames),
         };
-        work(&Reading {
-            wal: self,
-            position,
-        })
+        work(&Reading::new(self, position))
     }
 
-    /// Begins a read transaction that stays open until [`Wal::end_read`].
-    ///
-    /// Begun on an empty WAL it keeps every program from writing to the main file.
-    pub(crate) fn begin_read(&mut self) -> Result<(), WalError> {
+    /// Begins a read transaction that stays open until [`Wal::end_read`], and says what is
+    /// committed.
+    pub(crate) fn pin(&mut self) -> Result<Position, WalError> {
+        self.begin_read()?;
+        self.read_begun(|reading| Ok(reading.position()))
+    }
+
+    /// What a transaction that [`Wal::pin`] began reads.
+    pub(crate) fn pinned(&self, position: Position) -> Reading<'_> {
+        Reading::new(self, position)
+    }
+
+    fn begin_read(&mut self) -> Result<(), WalError> {
         self.exec("begin reading", "BEGIN")?;
         // BEGIN alone is deferred: the transaction begins with the first read.
         let read = self.exec("read", "SELECT 1 FROM sqlite_schema LIMIT 1");
@@ -263,11 +184,21 @@ impl Wal {
         read
     }
 
-    pub(crate) fn end_read(&mut self) {
+    fn end_read(&mut self) {
         if self.exec("end reading", "COMMIT").is_err() {
             // No transaction is open when beginning one failed.
             self.exec("end reading", "ROLLBACK").ok();
         }
+    }
+
+    /// Size of the main file in bytes, without the WAL.
+    ///
+    /// # Errors
+    /// [`WalError`].
+    pub fn main_bytes(&self) -> Result<u64, WalError> {
+        self.handle
+            .size(File::Main)
+            .map_err(self.failed("read the main file of"))
     }
 
     /// The whole main file as it is on disk, without the WAL.
@@ -337,13 +268,39 @@ impl Wal {
             frames(body).next_back().is_some_and(Frame::is_commit),
             "transactions are whole"
         );
+        let mut parts = [Cow::Borrowed(body)].into_iter();
+        self.insert_parts(first, || Ok(parts.next()))
+    }
+
+    /// Appends frames that come in parts, as [`Wal::insert`] does. Frames after the last commit
+    /// among them do not count.
+    ///
+    /// # Errors
+    /// [`WalError`], or what `next` returns.
+    pub(crate) fn insert_parts<'a, E: From<WalError>>(
+        &mut self,
+        first: u64,
+        mut next: impl FnMut() -> Result<Option<Cow<'a, [u8]>>, E>,
+    ) -> Result<(), E> {
         self.begin_insert()?;
-        let result = self.insert_begun(first, body);
+        let mut insert = || {
+            let mut number = self.next_frame(first)?;
+            while let Some(part) = next()? {
+                for frame in frames(&part) {
+                    self.handle
+                        .insert_frame(number, frame.bytes())
+                        .map_err(self.failed("insert a frame into"))?;
+                    number += 1;
+                }
+            }
+            Ok(())
+        };
+        let result = insert();
         let ended = self
             .handle
             .insert_end()
             .map_err(self.failed("end inserting into"));
-        result.and(ended)
+        result.and(ended.map_err(E::from))
     }
 
     fn begin_insert(&mut self) -> Result<(), WalError> {
@@ -366,7 +323,8 @@ impl Wal {
         })
     }
 
-    fn insert_begun(&self, first: u64, body: &[u8]) -> Result<(), WalError> {
+    /// The number that the next frame gets, which the caller must know.
+    fn next_frame(&self, first: u64) -> Result<u32, WalError> {
         let index = self
             .handle
             .wal_index()
@@ -374,20 +332,15 @@ impl Wal {
         let index = index.ok_or_else(|| WalError::Index {
             path: self.path.clone(),
         })?;
-        let frames_now = u64::from(index.frames);
-        if frames_now + 1 != first {
-            return Err(WalError::Moved {
-                path: self.path.clone(),
-                first,
-                frames: frames_now,
-            });
+        let frames = u64::from(index.frames);
+        if frames + 1 == first {
+            return Ok(index.frames + 1);
         }
-        for (number, frame) in (index.frames + 1..).zip(frames(body)) {
-            self.handle
-                .insert_frame(number, frame.bytes())
-                .map_err(self.failed("insert a frame into"))?;
-        }
-        Ok(())
+        Err(WalError::Moved {
+            path: self.path.clone(),
+            first,
+            frames,
+        })
     }
 
     /// Moves the WAL into the main file and empties it; the only mode this crate knows.
@@ -449,52 +402,5 @@ impl Wal {
             path: self.path.clone(),
             source,
         }
-    }
-}
-
-/// A read transaction, see [`Wal::read`].
-#[derive(Debug)]
-pub struct Reading<'a> {
-    wal: &'a Wal,
-    position: Position,
-}
-
-impl Reading<'_> {
-    /// What is committed.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        self.position
-    }
-
-    /// Appends frames `first..=last` to `body`.
-    ///
-    /// # Errors
-    /// [`WalError`]; `Restarted` when another program reset the WAL meanwhile.
-    ///
-    /// # Panics
-    /// When a frame is asked for that is not committed.
-    pub fn frames_into(&self, first: u64, last: u64, body: &mut Vec<u8>) -> Result<(), WalError> {
-        assert!(
-            first >= 1 && last <= self.position.frames,
-            "only committed frames are read"
-        );
-        for number in first..=last {
-            let start = body.len();
-            body.resize(start + FRAME_BYTES, 0);
-            let bytes = &mut body[start..];
-            let frame_no = u32::try_from(number).expect("SQLite counts frames with 32 bits");
-            self.wal
-                .handle
-                .frame(frame_no, bytes)
-                .map_err(self.wal.failed("read a frame of"))?;
-            if Frame::new(bytes).map(Frame::salt) != self.position.salt {
-                let path = self.wal.path.clone();
-                return Err(WalError::Restarted {
-                    path,
-                    frame: number,
-                });
-            }
-        }
-        Ok(())
     }
 }

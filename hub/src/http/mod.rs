@@ -62,7 +62,7 @@ fn own_copy() -> Router<Arc<Hub>> {
             "/sync/{generation}/{start}/{end}/{baton}",
             get(sync::own_pull).post(sync::own_push),
         )
-        .route("/base", post(sync::own_base))
+        .route("/pages/{generation}/{frame}", get(sync::own_pages))
 }
 
 /// Everything the hub answers.
@@ -77,8 +77,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route(
             "/sync/{generation}/{start}/{end}/{baton}",
             get(sync::catalog_pull).post(sync::catalog_refuse),
-        )
-        .route("/base", post(sync::catalog_refuse));
+        );
     Router::new()
         .route("/healthz", get(admin::health))
         .route(ACTIVATE_PATH, post(admission::activate))

@@ -1,14 +1,11 @@
 //! libSQL's sync protocol, per database (design 5).
 
 use super::auth::OwnCopy;
-use super::bodies::{self, accepts_zstd, binary};
+use super::bodies::{self, Encoding, accepts_zstd, binary};
 use super::{ApiError, bodies::encoding};
 use crate::copies::{CopyFailure, Held};
 use crate::hub::Hub;
-use crate::limits::{
-    BASE_BODY_TIMEOUT, BASE_PLAIN_BYTES_MAX, BASE_WIRE_BYTES_MAX, BODY_TIMEOUT,
-    PUSH_PLAIN_BYTES_MAX, PUSH_WIRE_BYTES_MAX,
-};
+use crate::limits::{BODY_TIMEOUT, PUSH_PLAIN_BYTES_MAX, PUSH_WIRE_BYTES_MAX};
 use crate::secrets::from_hex_32;
 use crate::store::AuthedNode;
 use axum::Json;
@@ -18,9 +15,9 @@ use axum::response::{IntoResponse, Response};
 use counterfoil_protocol::gate::{Gate, SCHEMA_HEADER, Schemas, gate};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::replication::{
-    CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer, Info,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer, Info,
 };
-use counterfoil_replica::{BaseOutcome, Chain, ExportOutcome, PullOutcome, Push, PushOutcome};
+use counterfoil_replica::{Chain, ExportOutcome, PagesOutcome, PullOutcome, Push, PushOutcome};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
@@ -215,6 +212,7 @@ pub(crate) async fn own_push(
 ) -> Answer {
     let generation = number(&segments, "generation")?;
     let (start, end) = (number(&segments, "start")?, number(&segments, "end")?);
+    let before = chain_header(&headers, CHAIN_BEFORE_HEADER)?;
     let (chain, encoding) = (chain_header(&headers, CHAIN_HEADER)?, encoding(&headers)?);
     let stock = chain.is_none();
     let body = bodies::read(&headers, body, PUSH_WIRE_BYTES_MAX, BODY_TIMEOUT).await?;
@@ -232,6 +230,7 @@ pub(crate) async fn own_push(
             end,
             body: &plain,
             chain,
+            before,
         };
         let outcome = copy.push(&push)?;
         if matches!(outcome, PushOutcome::Accepted { .. }) {
@@ -252,43 +251,21 @@ pub(crate) async fn own_push(
     Ok(Json(outcome.to_wire()).into_response())
 }
 
-pub(crate) async fn own_base(
+pub(crate) async fn own_pages(
     State(hub): Hubs,
     OwnCopy(key): OwnCopy,
-    headers: HeaderMap,
-    body: Body,
+    segments: Segments,
 ) -> Answer {
-    let encoding = encoding(&headers)?;
-    let digest = chain_header(&headers, DIGEST_HEADER)?.ok_or_else(|| {
-        ApiError::new(
-            Code::BadRequest,
-            format!("a base needs the header {DIGEST_HEADER}"),
-        )
-    })?;
-    // Before the body is read: it is held in memory.
-    let _turn = hub
-        .bases
-        .acquire()
-        .await
-        .map_err(|_| ApiError::new(Code::Internal, "the hub is stopping"))?;
-    let body = bodies::read(&headers, body, BASE_WIRE_BYTES_MAX, BASE_BODY_TIMEOUT).await?;
+    let generation = number(&segments, "generation")?;
+    let frame = number(&segments, "frame")?;
     let held = hub.copies.pushed(&key).await?;
-    let work = move |copy: &mut counterfoil_replica::Copy| {
-        let plain = match bodies::decode(encoding, body, BASE_PLAIN_BYTES_MAX) {
-            Ok(plain) => plain,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Ok(Ok(copy.replace_base(&plain, digest)?))
-    };
-    match hub.copies.work(held, work).await?? {
-        BaseOutcome::Replaced { generation } => {
-            hub.arrived(&key).await;
-            Ok(Json(GenerationAnswer { generation }).into_response())
-        }
-        BaseOutcome::BadRequest(refusal) => {
-            Err(ApiError::new(Code::BadRequest, refusal.to_string()))
-        }
-    }
+    let pages = hub
+        .copies
+        .work(held, move |copy| copy.pages(generation, frame));
+    Ok(match pages.await? {
+        PagesOutcome::Digests(digests) => binary((digests, Encoding::Identity)),
+        PagesOutcome::Gone { generation } => gone(generation),
+    })
 }
 
 pub(crate) async fn catalog_info(

@@ -22,12 +22,12 @@ async fn a_till_reaches_its_own_book_and_no_other() {
             .await,
     );
     assert_eq!((own.current_generation, own.max_frame_no), (1, 0));
-    for path in ["info", "export/1", "sync/1/1/2"] {
+    for path in ["info", "export/1", "pages/1/0", "sync/1/1/2"] {
         let path = format!("{}/{path}", book_path(other.id));
         let refused = problem(&client.get(&path, Some(&mine.token)).await);
         assert_eq!(refused.code, Code::Forbidden, "{path}");
     }
-    for path in ["sync/1/1/2", "sync/1/1/2/baton", "base"] {
+    for path in ["sync/1/1/2", "sync/1/1/2/baton"] {
         let path = format!("{}/{path}", book_path(other.id));
         let refused = problem(&client.post(&path, Some(&mine.token), &Value::Null).await);
         assert_eq!(refused.code, Code::Forbidden, "{path}");
@@ -138,7 +138,7 @@ async fn nobody_but_the_hub_writes_the_catalog() {
     let hub = TestHub::start().await;
     let client = hub.client();
     let till = Till::of(&client, "A", 1).await;
-    for path in ["sync/1/1/2", "sync/1/1/2/baton", "base"] {
+    for path in ["sync/1/1/2", "sync/1/1/2/baton"] {
         let path = format!("/v1/db/catalog/{path}");
         let refused = problem(&client.post(&path, Some(&till.token), &Value::Null).await);
         assert_eq!(refused.code, Code::Forbidden);

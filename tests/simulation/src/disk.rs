@@ -130,6 +130,10 @@ impl Files for Disk {
         OsFiles.append_sync(path, second)
     }
 
+    fn truncate_sync(&self, path: &Path, length: u64) -> io::Result<()> {
+        self.whole(|| OsFiles.truncate_sync(path, length))
+    }
+
     fn rename_durable(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.whole(|| OsFiles.rename_durable(from, to))
     }

@@ -9,17 +9,26 @@ use serde::{Deserialize, Serialize};
 /// Header with the rolling checksum after the last frame of a pushed batch, 64 hexadecimal digits.
 pub const CHAIN_HEADER: &str = "x-counterfoil-chain";
 
+/// Header with the rolling checksum before the first frame of a pushed batch, 64 hexadecimal digits.
+/// A server that has other content there answers with a conflict.
+pub const CHAIN_BEFORE_HEADER: &str = "x-counterfoil-chain-before";
+
 /// Header with the BLAKE3 digest of a whole database file, 64 hexadecimal digits.
 pub const DIGEST_HEADER: &str = "x-counterfoil-digest";
 
 /// Extension: request and response bodies may be `content-encoding: zstd`.
 pub const EXTENSION_ZSTD: &str = "zstd";
 
-/// Extension: `POST /base` replaces the hub's copy by a new generation.
-pub const EXTENSION_BASE: &str = "base";
+/// Extension: `GET /pages/{generation}/{frame}` says the digest of every page as of that frame, and
+/// a push that says [`CHAIN_BEFORE_HEADER`] replaces a held-back tail that it contradicts.
+pub const EXTENSION_PAGES: &str = "pages";
+
+/// Bytes of one page's digest: the first half of its BLAKE3 hash. They follow each other by page
+/// number, from page 1.
+pub const PAGE_DIGEST_BYTES: usize = 16;
 
 /// Every extension this version of the hub announces.
-pub const EXTENSIONS: [&str; 2] = [EXTENSION_ZSTD, EXTENSION_BASE];
+pub const EXTENSIONS: [&str; 2] = [EXTENSION_ZSTD, EXTENSION_PAGES];
 
 /// Answer of `GET /info`. A stock client reads `current_generation` only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +41,15 @@ pub struct Info {
     /// Rolling checksum after `max_frame_no`, 64 hexadecimal digits; empty from a foreign server.
     #[serde(default)]
     pub chain: String,
+    /// Highest frame of a complete transaction; what follows it is a held-back tail.
+    #[serde(default)]
+    pub committed_frame_no: u64,
+    /// Rolling checksum after `committed_frame_no`, 64 hexadecimal digits.
+    #[serde(default)]
+    pub committed_chain: String,
+    /// Whether the database holds nothing at all.
+    #[serde(default)]
+    pub empty: bool,
     /// Rolling checksum at the beginning of the generation, 64 hexadecimal digits.
     #[serde(default)]
     pub chain_start: String,
@@ -76,7 +94,7 @@ pub struct PushAnswer {
     pub ended: Option<u64>,
 }
 
-/// Answer of `POST /base`, and the body of the 400 that ends a pull.
+/// The body of a 410, and of the 400 that ends a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationAnswer {
     /// The hub's current generation.

@@ -4,7 +4,7 @@ use counterfoil_protocol::wire::replication::{
     ClosedGeneration, EXTENSIONS, Info, PushAnswer, PushStatus,
 };
 
-use crate::{frame::Chain, limits::REQUEST_FRAMES_MAX, swap::BaseRefusal};
+use crate::{frame::Chain, limits::REQUEST_FRAMES_MAX};
 
 /// State of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub struct CopyInfo {
     pub committed_frame_no: u64,
     /// Rolling checksum after `max_frame_no`.
     pub chain: Chain,
+    /// Rolling checksum after `committed_frame_no`.
+    pub committed_chain: Chain,
+    /// Whether the database holds nothing at all.
+    pub empty: bool,
     /// Rolling checksum at the beginning of the generation.
     pub chain_start: Chain,
     /// Generations that can be renumbered, ascending.
@@ -33,6 +37,9 @@ impl CopyInfo {
             current_generation: self.generation,
             max_frame_no: self.max_frame_no,
             chain: self.chain.to_string(),
+            committed_frame_no: self.committed_frame_no,
+            committed_chain: self.committed_chain.to_string(),
+            empty: self.empty,
             chain_start: self.chain_start.to_string(),
             closed: self.closed.clone(),
             extensions: EXTENSIONS.map(str::to_owned).to_vec(),
@@ -53,6 +60,9 @@ pub struct Push<'a> {
     pub body: &'a [u8],
     /// Rolling checksum after the last frame, when the client knows it.
     pub chain: Option<Chain>,
+    /// Rolling checksum before the first frame, when the client knows it. Then the copy must have
+    /// the same there, and held-back frames that the push contradicts make way for it.
+    pub before: Option<Chain>,
 }
 
 /// Why a push is not even looked at.
@@ -172,16 +182,16 @@ pub enum ExportOutcome {
     },
 }
 
-/// Answer to a base upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BaseOutcome {
-    /// The copy is the base now.
-    Replaced {
-        /// The generation that begins with it.
+/// Answer to a question for the pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PagesOutcome {
+    /// Digests of 16 bytes, by page number from page 1.
+    Digests(Vec<u8>),
+    /// 410: the copy stands elsewhere by now.
+    Gone {
+        /// Current generation.
         generation: u64,
     },
-    /// The bytes are no base; the copy is as it was.
-    BadRequest(BaseRefusal),
 }
 
 /// Result of asking for a new generation.

@@ -42,8 +42,8 @@ impl Copy {
             self.record = before;
             return Err(error.into());
         }
-        if !self.chain.belongs_to(position.salt, mapping.chain) {
-            self.chain = ChainIndex::new(position.salt, mapping.chain);
+        if !self.chain.belongs_to(position.salt, 0, mapping.chain) {
+            self.chain = ChainIndex::new(position.salt, 0, mapping.chain);
         }
         self.tail
             .keep_only_after(&*self.files, mapping.generation, position.frames)
@@ -66,6 +66,7 @@ impl Copy {
         let mapping = Mapping {
             generation,
             shift: 0,
+            from: 0,
             chain,
         };
         self.record.mapping = Some(mapping);
@@ -96,6 +97,16 @@ impl Copy {
             return Ok(Chain([0; 32]));
         };
         Ok(wal.read(|reading| chain.at(reading, frame))?)
+    }
+
+    /// Rolling checksum after a held-back frame, or after all of them.
+    pub(super) fn tail_chain(
+        &mut self,
+        committed: Chain,
+        last: Option<u64>,
+    ) -> Result<Chain, CopyError> {
+        let chain = self.tail.chain(&*self.files, committed, last);
+        chain.map_err(|source| self.tail_failed(source))
     }
 
     pub(super) fn sync(&mut self) -> Result<(), CopyError> {

@@ -2,14 +2,14 @@
 //!
 //! The file `<database>-tail` is a row of records, one for each push: magic, generation, first
 //! frame, number of frames, BLAKE3 of all of that, frames. A torn last record was never answered
-//! and is left out.
+//! and is cut off. The frames stay in the file; memory holds where they lie.
 
 use std::{io, path::PathBuf};
 
 use crate::{
     env::Files,
-    frame::{Chain, Frame, frames},
-    limits::FRAME_BYTES,
+    frame::{Chain, frames},
+    limits::{CHAIN_STRIDE_FRAMES, FRAME_BYTES},
 };
 
 const MAGIC: [u8; 8] = *b"cftail1\0";
@@ -21,37 +21,96 @@ pub(super) struct Tail {
     path: PathBuf,
     generation: u64,
     first: u64,
-    body: Vec<u8>,
-    /// Rolling checksum after the tail, once somebody asked.
-    chain: Option<Chain>,
+    records: Vec<Held>,
     /// Whether the file may hold anything.
     on_disk: bool,
 }
 
+/// Where the frames of one record lie.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    first: u64,
+    count: u64,
+    /// Of the first frame in the file.
+    offset: u64,
+    /// Rolling checksum after the last frame, once somebody asked.
+    chain: Option<Chain>,
+}
+
+impl Held {
+    fn end(&self) -> u64 {
+        self.first + self.count
+    }
+
+    /// Where the record ends in the file.
+    fn end_offset(&self) -> u64 {
+        self.offset + self.count * frame_bytes()
+    }
+}
+
 impl Tail {
-    /// Reads what the file holds.
+    /// Reads what the file holds, and cuts off what does not belong to it.
     pub(super) fn load(files: &dyn Files, path: PathBuf) -> io::Result<Self> {
-        let content = files.read(&path)?.unwrap_or_default();
-        let on_disk = !content.is_empty();
+        let on_disk = files.exists(&path)?;
         let mut tail = Self {
             path,
             generation: 0,
             first: 1,
-            body: Vec::new(),
-            chain: None,
+            records: Vec::new(),
             on_disk,
         };
-        let mut rest = content.as_slice();
-        while let Some((record, next)) = split_record(rest) {
-            if tail.body.is_empty() {
-                (tail.generation, tail.first) = (record.generation, record.first);
-            } else if record.generation != tail.generation || record.first != tail.end() {
+        let mut offset = 0;
+        while let Some((generation, held)) = tail.record_at(files, offset)? {
+            if tail.records.is_empty() {
+                (tail.generation, tail.first) = (generation, held.first);
+            } else if generation != tail.generation || held.first != tail.end() {
                 break;
             }
-            tail.body.extend_from_slice(record.body);
-            rest = next;
+            offset = held.end_offset();
+            tail.records.push(held);
+        }
+        if on_disk && !files.read_range(&tail.path, offset, 1)?.is_empty() {
+            // Nothing could be found behind it.
+            files.truncate_sync(&tail.path, offset)?;
         }
         Ok(tail)
+    }
+
+    /// The record that begins there, when it is whole.
+    fn record_at(&self, files: &dyn Files, offset: u64) -> io::Result<Option<(u64, Held)>> {
+        let header = files.read_range(&self.path, offset, HEADER_BYTES)?;
+        let Some((fields, expected)) = header.split_at_checked(HEADER_BYTES - 32) else {
+            return Ok(None);
+        };
+        if expected.len() != 32 || !fields.starts_with(&MAGIC) {
+            return Ok(None);
+        }
+        let number = |at: usize| {
+            let mut number = [0; 8];
+            number.copy_from_slice(&fields[at..at + 8]);
+            u64::from_be_bytes(number)
+        };
+        let held = Held {
+            first: number(16),
+            count: number(24),
+            offset: offset + u64::try_from(HEADER_BYTES).unwrap_or(0),
+            chain: None,
+        };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(fields);
+        let mut left = held.count;
+        while left > 0 {
+            let part = left.min(CHAIN_STRIDE_FRAMES);
+            let at = held.offset + (held.count - left) * frame_bytes();
+            let body = files.read_range(&self.path, at, bytes_of(part))?;
+            if body.len() != bytes_of(part) {
+                return Ok(None);
+            }
+            hasher.update(&body);
+            left -= part;
+        }
+        let intact = held.count > 0 && *hasher.finalize().as_bytes() == *expected;
+        Ok(intact.then_some((number(8), held)))
     }
 
     /// Forgets what does not continue the WAL: it was joined already, or belongs to the past.
@@ -61,18 +120,19 @@ impl Tail {
         generation: u64,
         committed: u64,
     ) -> io::Result<()> {
-        if self.body.is_empty() || (self.generation, self.first) == (generation, committed + 1) {
+        if self.records.is_empty() || (self.generation, self.first) == (generation, committed + 1) {
             return Ok(());
         }
         self.clear(files)
     }
 
-    pub(super) fn body(&self) -> &[u8] {
-        &self.body
+    pub(super) fn count(&self) -> u64 {
+        self.records.iter().map(|held| held.count).sum()
     }
 
-    pub(super) fn count(&self) -> u64 {
-        u64::try_from(frames(&self.body).len()).unwrap_or(u64::MAX)
+    /// Bytes that the frames take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.count() * frame_bytes()
     }
 
     /// One after the last frame.
@@ -80,59 +140,113 @@ impl Tail {
         self.first + self.count()
     }
 
-    /// The held frame of that number.
-    pub(super) fn frame(&self, number: u64) -> Option<Frame<'_>> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        frames(&self.body).nth(index)
-    }
-
-    /// Rolling checksum after the tail, given the one before.
-    pub(super) fn chain(&mut self, before: Chain) -> Chain {
-        if self.body.is_empty() {
-            return before;
+    /// Frames from `first` to at most `last`, at least one and few enough for memory; none when the
+    /// tail does not hold the first.
+    pub(super) fn read(&self, files: &dyn Files, first: u64, last: u64) -> io::Result<Vec<u8>> {
+        let holding = |held: &&Held| (held.first..held.end()).contains(&first);
+        let Some(held) = self.records.iter().find(holding) else {
+            return Ok(Vec::new());
+        };
+        let end = (last + 1).min(held.end()).min(first + CHAIN_STRIDE_FRAMES);
+        let offset = held.offset + (first - held.first) * frame_bytes();
+        let length = bytes_of(end.saturating_sub(first));
+        let body = files.read_range(&self.path, offset, length)?;
+        if body.len() != length {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the held-back frames are cut short",
+            ));
         }
-        let body = &self.body;
-        *self.chain.get_or_insert_with(|| before.after_all(body))
+        Ok(body)
     }
 
-    /// Adds frames durably; an empty tail begins at `first`.
+    /// Rolling checksum after a held frame, or after all of them; `before` is the one before the
+    /// first.
+    pub(super) fn chain(
+        &mut self,
+        files: &dyn Files,
+        before: Chain,
+        last: Option<u64>,
+    ) -> io::Result<Chain> {
+        let last = last.unwrap_or_else(|| self.end() - 1);
+        let mut chain = before;
+        for index in 0..self.records.len() {
+            let held = self.records[index];
+            if last < held.first {
+                break;
+            }
+            match held.chain {
+                Some(known) if last + 1 >= held.end() => chain = known,
+                _ => {
+                    let stop = last.min(held.end() - 1);
+                    let mut next = held.first;
+                    while next <= stop {
+                        let body = self.read(files, next, stop)?;
+                        chain = chain.after_all(&body);
+                        next += u64::try_from(frames(&body).len()).unwrap_or(u64::MAX);
+                    }
+                    if stop + 1 == held.end() {
+                        self.records[index].chain = Some(chain);
+                    }
+                }
+            }
+        }
+        Ok(chain)
+    }
+
+    /// Adds frames durably, whose checksum is known to be `chain`; an empty tail begins at `first`.
     pub(super) fn append(
         &mut self,
         files: &dyn Files,
         generation: u64,
         first: u64,
         body: &[u8],
+        chain: Option<Chain>,
     ) -> io::Result<()> {
         let record = encode_record(generation, first, body);
-        if self.body.is_empty() {
-            // Also replaces a torn record, which nothing could be found behind.
+        let offset = self.records.last().map_or(0, Held::end_offset);
+        if self.records.is_empty() {
+            // Also replaces whatever is left of an earlier one.
             files.write_atomic(&self.path, &record)?;
             (self.generation, self.first) = (generation, first);
-        } else {
-            files.append_sync(&self.path, &record)?;
+        } else if let Err(error) = files.append_sync(&self.path, &record) {
+            // A part of it may be there, and nothing would be found behind it.
+            files.truncate_sync(&self.path, offset).ok();
+            return Err(error);
         }
         self.on_disk = true;
-        self.body.extend_from_slice(body);
-        self.chain = None;
+        self.records.push(Held {
+            first,
+            count: u64::try_from(frames(body).len()).unwrap_or(u64::MAX),
+            offset: offset + u64::try_from(HEADER_BYTES).unwrap_or(0),
+            chain,
+        });
+        Ok(())
+    }
+
+    /// Forgets the records from the one on that holds `frame`.
+    pub(super) fn cut(&mut self, files: &dyn Files, frame: u64) -> io::Result<()> {
+        let kept = self.records.partition_point(|held| held.end() <= frame);
+        if kept == self.records.len() {
+            return Ok(());
+        }
+        if kept == 0 {
+            return self.clear(files);
+        }
+        files.truncate_sync(&self.path, self.records[kept - 1].end_offset())?;
+        self.records.truncate(kept);
         Ok(())
     }
 
     /// Forgets everything. A file that a crash leaves behind is told apart by its first frame.
     pub(super) fn clear(&mut self, files: &dyn Files) -> io::Result<()> {
-        self.body = Vec::new();
-        self.chain = None;
+        self.records = Vec::new();
         if self.on_disk {
             files.remove_if_exists(&self.path)?;
             self.on_disk = false;
         }
         Ok(())
     }
-}
-
-struct RecordView<'a> {
-    generation: u64,
-    first: u64,
-    body: &'a [u8],
 }
 
 fn encode_record(generation: u64, first: u64, body: &[u8]) -> Vec<u8> {
@@ -142,39 +256,23 @@ fn encode_record(generation: u64, first: u64, body: &[u8]) -> Vec<u8> {
     for number in [generation, first, count] {
         record.extend_from_slice(&number.to_be_bytes());
     }
-    let digest = digest(&record, body);
-    record.extend_from_slice(&digest);
+    let digest = blake3::Hasher::new()
+        .update(&record)
+        .update(body)
+        .finalize();
+    record.extend_from_slice(digest.as_bytes());
     record.extend_from_slice(body);
     record
 }
 
-fn split_record(bytes: &[u8]) -> Option<(RecordView<'_>, &[u8])> {
-    let (header, rest) = bytes.split_at_checked(HEADER_BYTES)?;
-    let (fields, expected) = header.split_at_checked(HEADER_BYTES - 32)?;
-    let number = |at: usize| {
-        let mut number = [0; 8];
-        number.copy_from_slice(&fields[at..at + 8]);
-        u64::from_be_bytes(number)
-    };
-    let length = usize::try_from(number(24)).ok()?.checked_mul(FRAME_BYTES)?;
-    let (body, rest) = rest.split_at_checked(length)?;
-    let intact = fields.starts_with(&MAGIC) && digest(fields, body) == expected;
-    intact.then_some((
-        RecordView {
-            generation: number(8),
-            first: number(16),
-            body,
-        },
-        rest,
-    ))
+fn frame_bytes() -> u64 {
+    u64::try_from(FRAME_BYTES).unwrap_or(0)
 }
 
-fn digest(fields: &[u8], body: &[u8]) -> [u8; 32] {
-    *blake3::Hasher::new()
-        .update(fields)
-        .update(body)
-        .finalize()
-        .as_bytes()
+fn bytes_of(frames: u64) -> usize {
+    usize::try_from(frames)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(FRAME_BYTES)
 }
 
 #[cfg(test)]
@@ -187,15 +285,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db-tail");
         let mut tail = Tail::load(&OsFiles, path.clone()).unwrap();
-        tail.append(&OsFiles, 2, 10, &vec![1; FRAME_BYTES * 2])
+        tail.append(&OsFiles, 2, 10, &vec![1; FRAME_BYTES * 2], None)
             .unwrap();
-        tail.append(&OsFiles, 2, 12, &vec![2; FRAME_BYTES]).unwrap();
+        tail.append(&OsFiles, 2, 12, &vec![2; FRAME_BYTES], None)
+            .unwrap();
         let whole = std::fs::read(&path).unwrap();
         for (length, frames) in [(whole.len(), 3), (whole.len() - 1, 2), (100, 0), (0, 0)] {
             std::fs::write(&path, &whole[..length]).unwrap();
-            let tail = Tail::load(&OsFiles, path.clone()).unwrap();
+            let mut tail = Tail::load(&OsFiles, path.clone()).unwrap();
             assert_eq!(tail.count(), frames, "{length} bytes");
-            assert!(frames == 0 || tail.frame(10).is_some());
+            let held = tail.read(&OsFiles, 10, 10).unwrap();
+            assert_eq!(held.is_empty(), frames == 0);
+            // What is added now is found again.
+            let next = 10 + frames;
+            tail.append(&OsFiles, 2, next, &vec![3; FRAME_BYTES], None)
+                .unwrap();
+            let tail = Tail::load(&OsFiles, path.clone()).unwrap();
+            assert_eq!(tail.count(), frames + 1, "{length} bytes");
         }
     }
 
@@ -204,11 +310,38 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db-tail");
         let mut tail = Tail::load(&OsFiles, path.clone()).unwrap();
-        tail.append(&OsFiles, 2, 10, &vec![1; FRAME_BYTES]).unwrap();
+        tail.append(&OsFiles, 2, 10, &vec![1; FRAME_BYTES], None)
+            .unwrap();
         tail.keep_only_after(&OsFiles, 2, 9).unwrap();
         assert_eq!(tail.count(), 1);
         tail.keep_only_after(&OsFiles, 2, 10).unwrap();
         assert_eq!(tail.count(), 0);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_tail_is_cut_where_a_record_begins_and_goes_on_from_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db-tail");
+        let mut tail = Tail::load(&OsFiles, path.clone()).unwrap();
+        let before = Chain([9; 32]);
+        for (first, byte) in [(10, 1), (12, 2), (14, 3)] {
+            tail.append(&OsFiles, 2, first, &vec![byte; FRAME_BYTES * 2], None)
+                .unwrap();
+        }
+        let middle = before.after_all(&vec![1; FRAME_BYTES * 2]);
+        assert_eq!(tail.chain(&OsFiles, before, Some(11)).unwrap(), middle);
+        assert_eq!(tail.chain(&OsFiles, before, Some(9)).unwrap(), before);
+        tail.cut(&OsFiles, 13).unwrap();
+        assert_eq!(tail.count(), 2);
+        tail.append(&OsFiles, 2, 12, &vec![4; FRAME_BYTES], None)
+            .unwrap();
+        let expected = middle.after_all(&vec![4; FRAME_BYTES]);
+        assert_eq!(tail.chain(&OsFiles, before, None).unwrap(), expected);
+        let mut tail = Tail::load(&OsFiles, path.clone()).unwrap();
+        assert_eq!(tail.chain(&OsFiles, before, None).unwrap(), expected);
+        assert_eq!(tail.read(&OsFiles, 12, 12).unwrap(), vec![4; FRAME_BYTES]);
+        tail.cut(&OsFiles, 10).unwrap();
         assert!(!path.exists());
     }
 }

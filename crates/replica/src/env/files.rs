@@ -42,6 +42,12 @@ pub trait Files: Send + Sync {
     /// What the operating system reports; a part of the bytes may then have been written.
     fn append_sync(&self, path: &Path, content: &[u8]) -> io::Result<()>;
 
+    /// Cuts the file off after `length` bytes, durably. Does nothing where there is no file.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    fn truncate_sync(&self, path: &Path, length: u64) -> io::Result<()>;
+
     /// Renames over an existing target and makes the rename durable.
     ///
     /// # Errors
@@ -116,6 +122,16 @@ impl Files for OsFiles {
             self.sync_dir_of(path)?;
         }
         Ok(())
+    }
+
+    fn truncate_sync(&self, path: &Path, length: u64) -> io::Result<()> {
+        let file = match OpenOptions::new().write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        file.set_len(length)?;
+        file.sync_all()
     }
 
     fn rename_durable(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -10,6 +10,7 @@ fn mapping(generation: u64, shift: i64) -> Mapping {
     Mapping {
         generation,
         shift,
+        from: 0,
         chain: Chain([0; 32]),
     }
 }
@@ -31,6 +32,7 @@ fn intending(record: &Record, frames: u64) -> Record {
         next: Some(Next {
             mapping: next,
             closes: None,
+            lost: None,
         }),
         ..record.clone()
     }
@@ -95,6 +97,7 @@ fn a_checkpoint_of_the_hub_remembers_where_the_generation_ended() {
         record.next = Some(Next {
             mapping: Some(next),
             closes: Some(closes),
+            lost: None,
         });
         assert_eq!(record.resolve(Some(salt(generation))), Resolution::Advanced);
     }

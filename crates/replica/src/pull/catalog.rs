@@ -239,10 +239,10 @@ pub(super) fn complete_swap(local: &mut Local) -> Result<(), LocalError> {
 pub(super) fn checkpoint(local: &mut Local) -> Result<LocalCheckpoint, LocalError> {
     let frames = local.observe()?.frames;
     let next = match local.record.mapping {
-        Some(mapping) => Some(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
-        None => None,
+        Some(mapping) => Ok(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
+        None => Err(None),
     };
-    match local.checkpoint(next, || Ok(()))? {
+    match local.checkpoint(next)? {
         Checkpoint::Done => Ok(LocalCheckpoint::Done),
         Checkpoint::Busy => Ok(LocalCheckpoint::Busy),
     }

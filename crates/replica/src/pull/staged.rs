@@ -38,6 +38,7 @@ impl Staged {
         let mapping = Mapping {
             generation: info.generation,
             shift: 0,
+            from: 0,
             chain: info.chain_start.unwrap_or_else(|| Chain::of_base(bytes)),
         };
         Ok(Self {
@@ -109,7 +110,7 @@ impl Staged {
         let seed = self.mapping.chain;
         match &mut self.wal {
             Some(wal) => Ok(wal.read(|reading| {
-                ChainIndex::new(reading.position().salt, seed).at(reading, frame)
+                ChainIndex::new(reading.position().salt, 0, seed).at(reading, frame)
             })?),
             None => Ok(seed),
         }

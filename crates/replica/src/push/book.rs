@@ -1,14 +1,13 @@
-//! The blocking steps of a push: decide, read, upload a base, checkpoint.
+//! The blocking steps of a push: decide, read, checkpoint.
 
 use super::Divergence;
 use crate::{
     copy::wal_bytes,
-    frame::Chain,
     limits::PUSH_FRAMES_MAX,
     local::{Local, LocalCheckpoint, LocalError},
-    numbering::Mapping,
+    numbering::{Lost, Mapping},
     remote::{Body, HubInfo, Packet},
-    wal::{Checkpoint, Durability, Wal},
+    wal::Checkpoint,
 };
 
 /// What to do about the hub's state.
@@ -43,33 +42,54 @@ impl Sending {
 /// Compares the book with what the hub says.
 pub(super) fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError> {
     let position = local.observe()?;
-    let mut mapping = match (local.record.mapping, local.record.pending_base) {
-        (Some(mapping), _) => mapping,
-        // The answer to the last base upload was lost, but the hub has it.
-        (None, Some(digest)) if info.chain_start == Some(digest) => Mapping {
-            generation: info.generation,
-            shift: 0,
-            chain: digest,
-        },
-        (None, _) => {
-            return Ok(Plan::Other {
-                divergence: Divergence::NoNumbers,
-                local_frames: position.frames,
-            });
-        }
+    let no_numbers = match local.record.lost {
+        None => Divergence::NoNumbers,
+        Some(Lost::Foreign) => Divergence::ForeignCheckpoint,
+        Some(Lost::Damaged) => Divergence::Damaged,
+        Some(Lost::Limit) => Divergence::FoldedAtLimit,
     };
+    let mut problem = (no_numbers, position.frames);
+    // What was pending holds when the answer to the last frames of a difference was lost.
+    let known = [local.record.pending, local.record.mapping];
+    for mapping in known.into_iter().flatten() {
+        match fit(local, position.frames, mapping, info)? {
+            Fit::Sending(sending) => {
+                local.change_record(|record| record.settle(sending.mapping))?;
+                local.acknowledge(sending.acknowledged);
+                return Ok(Plan::Send(sending));
+            }
+            Fit::Other(divergence, local_frames) => problem = (divergence, local_frames),
+        }
+    }
+    let (divergence, local_frames) = problem;
+    Ok(Plan::Other {
+        divergence,
+        local_frames,
+    })
+}
+
+/// Whether what the hub has is continued by the frames that a mapping numbers.
+enum Fit {
+    Sending(Sending),
+    /// Why not, and the last frame here in the hub's numbers.
+    Other(Divergence, u64),
+}
+
+fn fit(
+    local: &mut Local,
+    frames: u64,
+    mut mapping: Mapping,
+    info: &HubInfo,
+) -> Result<Fit, LocalError> {
     let other = |mapping: &Mapping, divergence| {
-        let local_frames = u64::try_from(mapping.hub_frame(position.frames)).unwrap_or_default();
-        Ok(Plan::Other {
-            divergence,
-            local_frames,
-        })
+        let last = u64::try_from(mapping.hub_frame(frames)).unwrap_or_default();
+        Ok(Fit::Other(divergence, last))
     };
     while mapping.generation < info.generation {
         let Some(end_frame) = info.end_of(mapping.generation) else {
             return other(&mapping, Divergence::GenerationLost);
         };
-        if i64::try_from(end_frame).is_ok_and(|end| end > mapping.hub_frame(position.frames)) {
+        if i64::try_from(end_frame).is_ok_and(|end| end > mapping.hub_frame(frames)) {
             return other(&mapping, Divergence::HubAhead);
         }
         mapping = mapping.after_close(end_frame);
@@ -77,27 +97,34 @@ pub(super) fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError
     if mapping.generation > info.generation {
         return other(&mapping, Divergence::GenerationLost);
     }
-    let Ok(acknowledged) = u64::try_from(mapping.local_frame(info.max_frame_no)) else {
-        return other(&mapping, Divergence::HubBehind);
-    };
-    if acknowledged > position.frames {
-        return other(&mapping, Divergence::HubAhead);
+    let mut divergence = Divergence::NoNumbers;
+    // What is held back there may be left of something else: then its place is taken.
+    for (frame, chain) in [
+        (info.max_frame_no, info.chain),
+        (info.committed_frame_no, info.committed_chain),
+    ] {
+        let acknowledged = match u64::try_from(mapping.local_frame(frame)) {
+            Ok(at) if at >= mapping.from => at,
+            _ => {
+                divergence = Divergence::HubBehind;
+                continue;
+            }
+        };
+        if acknowledged > frames {
+            divergence = Divergence::HubAhead;
+        } else if let Some(chain) = chain
+            && local.chain_at(&mapping, acknowledged)? != chain
+        {
+            divergence = Divergence::OtherContent;
+        } else {
+            return Ok(Fit::Sending(Sending {
+                mapping,
+                acknowledged,
+                until: frames,
+            }));
+        }
     }
-    if let Some(chain) = info.chain
-        && local.chain_at(&mapping, acknowledged)? != chain
-    {
-        return other(&mapping, Divergence::OtherContent);
-    }
-    local.change_record(|record| {
-        record.mapping = Some(mapping);
-        record.pending_base = None;
-    })?;
-    local.acknowledge(acknowledged);
-    Ok(Plan::Send(Sending {
-        mapping,
-        acknowledged,
-        until: position.frames,
-    }))
+    other(&mapping, divergence)
 }
 
 /// The next frames to send and the last of them; `None` when the WAL is another one by now.
@@ -112,6 +139,7 @@ pub(super) fn packet(
     }
     let first = sending.acknowledged + 1;
     let last = sending.until.min(sending.acknowledged + PUSH_FRAMES_MAX);
+    let before = local.chain_at(&sending.mapping, sending.acknowledged)?;
     let (body, chain) = local.frames(&sending.mapping, first, last)?;
     let Ok(start) = u64::try_from(sending.mapping.hub_frame(first)) else {
         return Ok(None);
@@ -123,6 +151,7 @@ pub(super) fn packet(
             generation,
             start,
             end,
+            before,
             chain,
             body: Body::pack(body, zstd),
         },
@@ -139,61 +168,6 @@ pub(super) fn acknowledge(local: &mut Local, sending: &Sending) -> Result<bool, 
     Ok(kept)
 }
 
-/// A base on its way: a second handle whose read transaction keeps the main file as it is.
-pub(super) struct BaseUpload {
-    reader: Wal,
-}
-
-impl BaseUpload {
-    pub(super) fn prepare(local: &mut Local) -> Result<Self, LocalError> {
-        Ok(Self {
-            reader: Wal::open(local.path(), Durability::Full)?,
-        })
-    }
-
-    /// Within the gate: everything goes into the main file, and the reader holds on to it.
-    pub(super) fn checkpoint(self, local: &mut Local) -> Result<Self, LocalError> {
-        let mut reader = self.reader;
-        local.observe()?;
-        // The empty WAL makes this a transaction on the main file alone, which no checkpoint of any
-        // program may write to while it lasts.
-        let checkpoint = local.checkpoint(None, || Ok(reader.begin_read()?))?;
-        match checkpoint {
-            Checkpoint::Done => Ok(Self { reader }),
-            Checkpoint::Busy => Err(LocalError::Busy {
-                path: local.path().to_owned(),
-            }),
-        }
-    }
-
-    /// Reads the main file while sales go on, and remembers what is about to be sent.
-    pub(super) fn read(mut self, local: &mut Local) -> Result<(Chain, Vec<u8>), LocalError> {
-        let bytes = self.reader.main_file()?;
-        self.reader.end_read();
-        let digest = Chain::of_base(&bytes);
-        local.observe()?;
-        local.change_record(|record| record.pending_base = Some(digest))?;
-        Ok((digest, bytes))
-    }
-}
-
-/// The hub took the base: frame 1 of the WAL is frame 1 of the generation, when the WAL is still
-/// the one that began with the base.
-pub(super) fn bind(local: &mut Local, generation: u64, digest: Chain) -> Result<(), LocalError> {
-    local.observe()?;
-    if local.record.pending_base != Some(digest) {
-        return Ok(());
-    }
-    local.change_record(|record| {
-        record.mapping = Some(Mapping {
-            generation,
-            shift: 0,
-            chain: digest,
-        });
-        record.pending_base = None;
-    })
-}
-
 /// Whether a checkpoint is due and allowed; `Done` stands for yes.
 pub(super) fn may_checkpoint(
     local: &mut Local,
@@ -204,7 +178,7 @@ pub(super) fn may_checkpoint(
     if position.frames <= 1 || wal_bytes(position.frames) <= limit_bytes {
         return Ok(LocalCheckpoint::NotNeeded);
     }
-    let unbound = local.record.mapping.is_none() && local.record.pending_base.is_none();
+    let unbound = local.record.mapping.is_none() && local.record.pending.is_none();
     if unbound || local.acknowledged() == position.frames {
         return Ok(LocalCheckpoint::Done);
     }
@@ -222,11 +196,18 @@ pub(super) fn checkpoint_if_over(
     }
     let frames = local.observe()?.frames;
     let next = match local.record.mapping {
-        Some(mapping) => Some(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
-        None => None,
+        Some(mapping) => Ok(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
+        None => Err(None),
     };
-    match local.checkpoint(next, || Ok(()))? {
+    match local.checkpoint(next)? {
         Checkpoint::Done => Ok(LocalCheckpoint::Done),
         Checkpoint::Busy => Ok(LocalCheckpoint::Busy),
     }
+}
+
+/// Within the gate: saves what a damaged WAL still holds. After a restart SQLite would take the frame
+/// before the damaged one for the last.
+pub(super) fn fold_damaged(local: &mut Local) -> Result<Checkpoint, LocalError> {
+    local.observe()?;
+    local.checkpoint(Err(Some(Lost::Damaged)))
 }

@@ -46,6 +46,17 @@ impl SqliteError {
         matches!(self.code & 0xff, ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED)
     }
 
+    /// Whether the file is not a database, or not a sound one.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self.code & 0xff, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB)
+    }
+
+    /// Whether the file ended before the bytes that were asked for.
+    pub(crate) fn is_short_read(&self) -> bool {
+        self.code == ffi::SQLITE_IOERR_SHORT_READ
+    }
+
     /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {

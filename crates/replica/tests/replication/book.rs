@@ -1,135 +1,30 @@
 //! A node's book over HTTP: whatever happens in between, the hub ends up with the same sales.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{path::PathBuf, sync::atomic::Ordering};
 
 use counterfoil_replica::{
-    BookReplica, CopyKind, Divergence, LocalCheckpoint, OpenGate, PushError, PushReport, Remote,
-    Retry, Supersede, env::Execution,
+    CopyKind, Divergence, LocalCheckpoint, OpenGate, PushError, Remote, Retry, Supersede,
+    env::Execution,
 };
-use tempfile::TempDir;
 
 use crate::{
-    server::Hub,
-    support::{
-        assert_same_content, connect, connect_foreign, create_sales, env, files, folder, pragma,
-        sell, sell_at_once,
-    },
+    shop::Shop,
+    support::{connect_foreign, env, pragma, sell},
 };
 
-struct Shop {
-    folder: TempDir,
-    hub: Arc<Hub>,
-    remote: Remote,
-    book: BookReplica,
-    store: libsql::Connection,
-    sold: usize,
-}
-
-impl Shop {
-    async fn open() -> Self {
-        Self::open_with(Execution::Threads).await
-    }
-
-    async fn open_with(execution: Execution) -> Self {
-        let folder = folder();
-        let hub = Hub::start(&folder.path().join("copy.db"), CopyKind::Pushed).await;
-        let path = folder.path().join("book.db");
-        let book = BookReplica::open(&path, files(), execution).unwrap();
-        let store = connect(&path).await;
-        create_sales(&store).await;
-        let remote = hub.remote();
-        Self {
-            folder,
-            hub,
-            remote,
-            book,
-            store,
-            sold: 0,
-        }
-    }
-
-    fn book_path(&self) -> PathBuf {
-        self.folder.path().join("book.db")
-    }
-
-    fn copy_path(&self) -> PathBuf {
-        self.folder.path().join("copy.db")
-    }
-
-    async fn sell(&mut self, count: usize) {
-        sell(&self.store, count).await;
-        self.sold += count;
-    }
-
-    async fn sell_at_once(&mut self, count: usize) {
-        sell_at_once(&self.store, count).await;
-        self.sold += count;
-    }
-
-    async fn try_push(&self) -> Result<PushReport, PushError> {
-        self.push_with(Supersede::Allowed).await
-    }
-
-    async fn push_with(&self, supersede: Supersede) -> Result<PushReport, PushError> {
-        self.book
-            .push(&self.remote, &OpenGate, &|_| {}, supersede)
-            .await
-    }
-
-    async fn push(&self) -> PushReport {
-        let report = self.try_push().await.unwrap();
-        assert_same_content(&self.book_path(), &self.copy_path(), self.sold).await;
-        let info = self.hub.on_copy(counterfoil_replica::Copy::info).unwrap();
-        if info.generation == report.generation {
-            assert_eq!(info.max_frame_no, report.max_frame_no);
-        }
-        report
-    }
-
-    async fn checkpoint(&self) -> LocalCheckpoint {
-        self.book.checkpoint_if_over(&OpenGate, 0).await.unwrap()
-    }
-
-    /// Closes everything that is open on the book, and opens it again.
-    async fn restart(self, meanwhile: impl AsyncFnOnce(PathBuf)) -> Self {
-        let path = self.book_path();
-        let Self {
-            folder,
-            hub,
-            remote,
-            book,
-            store,
-            sold,
-        } = self;
-        drop(store);
-        drop(book);
-        meanwhile(path.clone()).await;
-        let book = BookReplica::open(&path, files(), Execution::Threads).unwrap();
-        let store = connect(&path).await;
-        Self {
-            folder,
-            hub,
-            remote,
-            book,
-            store,
-            sold,
-        }
-    }
-}
-
 #[tokio::test]
-async fn the_first_contact_uploads_a_base_and_then_frames_follow() {
+async fn the_first_contact_sends_the_whole_book_and_then_frames_follow() {
     for execution in [Execution::Threads, Execution::Inline] {
         let mut shop = Shop::open_with(execution).await;
         shop.sell(20).await;
         let report = shop.push().await;
-        assert!(report.base_uploaded);
+        assert!(report.difference_pages.is_some());
         shop.sell(20).await;
         let report = shop.push().await;
-        assert!(!report.base_uploaded && report.frames > 20, "{report:?}");
+        assert!(
+            !report.difference_pages.is_some() && report.frames > 20,
+            "{report:?}"
+        );
         assert_eq!(shop.push().await.frames, 0);
     }
 }
@@ -162,16 +57,16 @@ async fn a_backlog_goes_in_batches_and_reports_progress() {
 #[tokio::test]
 async fn a_push_whose_answer_is_lost_goes_on_where_the_hub_is() {
     let mut shop = Shop::open().await;
-    // The base first, then frames.
-    for expected_base in [true, false] {
+    // The whole book first, then frames.
+    for first_contact in [true, false] {
         shop.sell(10).await;
         shop.hub.answers_to_drop.store(1, Ordering::SeqCst);
         let error = shop.try_push().await.unwrap_err();
         assert_eq!(error.retry(), Retry::Later, "{error:?}");
         let report = shop.push().await;
-        assert!(!report.base_uploaded, "the hub has it already");
+        assert!(!report.difference_pages.is_some(), "the hub has it already");
         let generation = report.generation;
-        assert_eq!(generation, 2, "base {expected_base}");
+        assert_eq!(generation, 1, "first contact {first_contact}");
     }
 }
 
@@ -187,10 +82,13 @@ async fn the_hub_starts_generations_between_and_during_pushes() {
     shop.hub.rotate_every.store(2, Ordering::SeqCst);
     shop.sell(3000).await;
     let report = shop.push().await;
-    assert!(!report.base_uploaded && report.generation > 5, "{report:?}");
+    assert!(
+        !report.difference_pages.is_some() && report.generation > 5,
+        "{report:?}"
+    );
     shop.hub.rotate_every.store(0, Ordering::SeqCst);
     shop.sell(1).await;
-    assert!(!shop.push().await.base_uploaded);
+    assert!(!shop.push().await.difference_pages.is_some());
 }
 
 #[tokio::test]
@@ -210,7 +108,10 @@ async fn a_local_checkpoint_keeps_the_numbers() {
         assert_eq!(status.frames, 1, "the mark");
         shop.sell(10).await;
         shop = shop.restart(async |_| ()).await;
-        assert!(!shop.push().await.base_uploaded, "round {round}");
+        assert!(
+            !shop.push().await.difference_pages.is_some(),
+            "round {round}"
+        );
     }
 }
 
@@ -221,13 +122,13 @@ async fn a_checkpoint_in_trial_is_free() {
     assert_eq!(shop.checkpoint().await, LocalCheckpoint::Done);
     shop.sell(10).await;
     let report = shop.push().await;
-    assert!(report.base_uploaded);
+    assert!(report.difference_pages.is_some());
     shop.sell(5).await;
-    assert!(!shop.push().await.base_uploaded);
+    assert!(!shop.push().await.difference_pages.is_some());
 }
 
 #[tokio::test]
-async fn a_foreign_checkpoint_is_healed_by_a_base() {
+async fn a_foreign_checkpoint_is_healed_by_a_difference() {
     let mut shop = Shop::open().await;
     shop.sell(10).await;
     shop.push().await;
@@ -241,21 +142,21 @@ async fn a_foreign_checkpoint_is_healed_by_a_base() {
         matches!(
             refused,
             PushError::Diverged {
-                divergence: Divergence::NoNumbers,
+                divergence: Divergence::ForeignCheckpoint,
                 ..
             }
         ),
         "{refused:?}"
     );
-    assert!(shop.push().await.base_uploaded);
+    assert!(shop.push().await.difference_pages.is_some());
     shop.sell(1).await;
-    assert!(!shop.push().await.base_uploaded);
+    assert!(!shop.push().await.difference_pages.is_some());
     // The same while the node is off: the last connection to close folds the WAL away.
     shop = shop
         .restart(async |path| drop(connect_foreign(&path).await))
         .await;
     shop.sell(10).await;
-    assert!(shop.push().await.base_uploaded);
+    assert!(shop.push().await.difference_pages.is_some());
 }
 
 #[tokio::test]
@@ -270,11 +171,11 @@ async fn a_foreign_checkpoint_right_after_ours_is_noticed_too() {
     pragma(&other, "PRAGMA wal_checkpoint(TRUNCATE)").await;
     drop(other);
     shop.sell(3).await;
-    assert!(shop.push().await.base_uploaded);
+    assert!(shop.push().await.difference_pages.is_some());
 }
 
 #[tokio::test]
-async fn a_hub_that_lost_its_file_gets_the_base_again() {
+async fn a_hub_that_lost_its_file_gets_the_book_again() {
     let mut shop = Shop::open().await;
     shop.sell(10).await;
     shop.push().await;
@@ -292,7 +193,7 @@ async fn a_hub_that_lost_its_file_gets_the_base_again() {
             std::fs::remove_file(shop.folder.path().join("copy.db-shm")).ok();
         });
         shop.sell(10).await;
-        assert!(shop.push().await.base_uploaded, "case {count}");
+        assert!(shop.push().await.difference_pages.is_some(), "case {count}");
     }
 }
 
@@ -322,7 +223,10 @@ async fn a_hub_restored_from_a_backup_of_this_generation_gets_the_rest() {
         std::fs::remove_file(file("-shm")).ok();
     });
     let report = shop.push().await;
-    assert!(!report.base_uploaded && report.frames > 0, "{report:?}");
+    assert!(
+        !report.difference_pages.is_some() && report.frames > 0,
+        "{report:?}"
+    );
 }
 
 #[tokio::test]
@@ -394,7 +298,7 @@ async fn sales_go_on_while_a_push_runs() {
     }
     selling.await.unwrap();
     let shop = Shop { sold: 300, ..shop };
-    assert!(!shop.push().await.base_uploaded);
+    assert!(!shop.push().await.difference_pages.is_some());
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use counterfoil_replica::{
-    BaseOutcome, Chain, Copy, CopyKind, Durability, ExportOutcome, PullOutcome, Push, PushOutcome,
-    Rotation, Wal, limits::FRAME_BYTES,
+    Chain, Copy, CopyKind, Durability, ExportOutcome, PullOutcome, Push, PushOutcome, Rotation,
+    Wal, limits::FRAME_BYTES,
 };
 use tempfile::TempDir;
 
@@ -59,6 +59,7 @@ impl Pair {
             end,
             body: &self.body[at(start)..at(end)],
             chain: None,
+            before: None,
         }
     }
 }
@@ -289,80 +290,6 @@ async fn a_crash_at_any_step_of_a_rotation_leaves_a_true_record() {
             std::fs::write(&record, now.to_string()).unwrap();
             assert_eq!(pair.copy().info().unwrap(), expected);
         }
-    }
-}
-
-#[tokio::test]
-async fn a_base_replaces_the_copy_and_the_old_one_is_kept() {
-    let pair = Pair::new(10, 1).await;
-    let end = pair.frames() + 1;
-    let mut copy = pair.copy();
-    copy.push(&pair.part(1, 1, end)).unwrap();
-    let other = Pair::new(3, 4).await;
-    let mut source = Wal::open(&other.source(), Durability::Full).unwrap();
-    source.checkpoint_truncate().unwrap();
-    let base = source.main_file().unwrap();
-    let digest = Chain::of_base(&base);
-    let wrong = copy.replace_base(&base, Chain([0; 32])).unwrap();
-    assert!(matches!(wrong, BaseOutcome::BadRequest(_)));
-    let replaced = BaseOutcome::Replaced { generation: 2 };
-    assert_eq!(copy.replace_base(&base, digest).unwrap(), replaced);
-    assert_eq!(
-        copy.replace_base(&base, digest).unwrap(),
-        replaced,
-        "a second time by mistake"
-    );
-    assert_same_content(&other.source(), &pair.target(), 7).await;
-    let kept = pair.folder.path().join("target.db.replaced-1");
-    assert_same_content(&pair.source(), &kept, 11).await;
-    let export = copy.export(2).unwrap();
-    assert_eq!(
-        export,
-        ExportOutcome::File {
-            bytes: base,
-            digest
-        }
-    );
-    assert_eq!(
-        copy.export(1).unwrap(),
-        ExportOutcome::Gone { generation: 2 }
-    );
-}
-
-#[tokio::test]
-async fn a_swap_that_a_crash_interrupted_anywhere_is_completed() {
-    // How many of the steps [wal away, main away, incoming to main] were done.
-    for done in 0..4 {
-        let pair = Pair::new(10, 1).await;
-        let mut copy = pair.copy();
-        copy.push(&pair.part(1, 1, pair.frames() + 1)).unwrap();
-        drop(copy);
-        let other = Pair::new(3, 4).await;
-        let mut source = Wal::open(&other.source(), Durability::Full).unwrap();
-        source.checkpoint_truncate().unwrap();
-        let base = source.main_file().unwrap();
-        let file = |suffix: &str| pair.folder.path().join(format!("target.db{suffix}"));
-        let record = std::fs::read(file("-sync")).unwrap();
-        let mut record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-        let chain = Chain::of_base(&base).to_string();
-        record["swap"] = serde_json::json!({
-            "mapping": {"generation": 2, "shift": 0, "chain": chain},
-            "keep_suffix": ".replaced-1",
-        });
-        std::fs::write(file("-sync"), record.to_string()).unwrap();
-        std::fs::write(file("-incoming"), &base).unwrap();
-        let steps = [
-            ("-wal", ".replaced-1-wal"),
-            ("", ".replaced-1"),
-            ("-incoming", ""),
-        ];
-        for (from, to) in &steps[..done] {
-            std::fs::rename(file(from), file(to)).unwrap();
-        }
-        let mut copy = pair.copy();
-        assert_eq!(copy.info().unwrap().generation, 2, "{done} steps were done");
-        assert_same_content(&other.source(), &pair.target(), 7).await;
-        assert_same_content(&pair.source(), &file(".replaced-1"), 11).await;
     }
 }
 

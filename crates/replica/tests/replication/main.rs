@@ -7,8 +7,11 @@
 mod book;
 mod catalog;
 mod copy;
+mod delta;
+mod difference;
 mod faults;
 mod history;
 mod server;
+mod shop;
 mod support;
 mod wal;

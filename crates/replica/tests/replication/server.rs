@@ -17,9 +17,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use counterfoil_protocol::wire::replication::{CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer};
+use counterfoil_protocol::wire::replication::{
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer,
+};
 use counterfoil_replica::{
-    BaseOutcome, Copy, CopyKind, ExportOutcome, PullOutcome, Push, Remote, compress,
+    Chain, Copy, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push, Remote, compress,
 };
 
 use crate::support::{env, files};
@@ -34,6 +36,8 @@ pub(crate) struct Hub {
     pub(crate) pulls_to_answer: AtomicU32,
     /// Whole files given out.
     pub(crate) exports: AtomicU32,
+    /// Pushes that are taken; those after them do not arrive.
+    pub(crate) pushes_to_take: AtomicU32,
     pushes: AtomicU32,
     pub(crate) pushed_bytes: AtomicU32,
     url: String,
@@ -53,6 +57,7 @@ impl Hub {
             rotate_every: AtomicU32::new(0),
             pulls_to_answer: AtomicU32::new(u32::MAX),
             exports: AtomicU32::new(0),
+            pushes_to_take: AtomicU32::new(u32::MAX),
             pushes: AtomicU32::new(0),
             pushed_bytes: AtomicU32::new(0),
             url,
@@ -65,7 +70,7 @@ impl Hub {
                 "/sync/{generation}/{start}/{end}/{baton}",
                 post(push_with_baton),
             )
-            .route("/base", post(base))
+            .route("/pages/{generation}/{frame}", get(pages))
             .layer(DefaultBodyLimit::disable())
             .layer(middleware::from_fn_with_state(Arc::clone(&hub), faults))
             .with_state(Arc::clone(&hub));
@@ -96,6 +101,15 @@ impl Hub {
 
 async fn faults(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
     let is_push = request.method() == "POST";
+    let take = |left: u32| left.checked_sub(1);
+    if is_push
+        && hub
+            .pushes_to_take
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+            .is_err()
+    {
+        return broken_off();
+    }
     let response = next.run(request).await;
     if is_push {
         let pushes = hub.pushes.fetch_add(1, Ordering::SeqCst) + 1;
@@ -103,7 +117,6 @@ async fn faults(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Re
         if every > 0 && pushes.is_multiple_of(every) {
             hub.on_copy(|copy| copy.checkpoint_if_over(0)).unwrap();
         }
-        let take = |left: u32| left.checked_sub(1);
         if hub
             .answers_to_drop
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
@@ -202,15 +215,17 @@ async fn push(
     hub.pushed_bytes
         .fetch_add(u32::try_from(body.len()).unwrap(), Ordering::SeqCst);
     let body = plain(&headers, &body);
-    let chain = headers
-        .get(CHAIN_HEADER)
-        .map(|value| value.to_str().unwrap().parse().unwrap());
+    let chain = |name: &str| -> Option<Chain> {
+        let value = headers.get(name)?;
+        Some(value.to_str().unwrap().parse().unwrap())
+    };
     let push = Push {
         generation,
         start,
         end,
         body: &body,
-        chain,
+        chain: chain(CHAIN_HEADER),
+        before: chain(CHAIN_BEFORE_HEADER),
     };
     let Ok(outcome) = hub.on_copy(|copy| copy.push(&push)) else {
         return unavailable();
@@ -221,17 +236,14 @@ async fn push(
     }
 }
 
-async fn base(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Bytes) -> Response {
-    let body = plain(&headers, &body);
-    let digest = headers[DIGEST_HEADER].to_str().unwrap().parse().unwrap();
-    let Ok(outcome) = hub.on_copy(|copy| copy.replace_base(&body, digest)) else {
-        return unavailable();
-    };
-    match outcome {
-        BaseOutcome::Replaced { generation } => {
-            Json(GenerationAnswer { generation }).into_response()
-        }
-        BaseOutcome::BadRequest(_) => StatusCode::BAD_REQUEST.into_response(),
+async fn pages(
+    State(hub): State<Arc<Hub>>,
+    UrlPath((generation, frame)): UrlPath<(u64, u64)>,
+) -> Response {
+    match hub.on_copy(|copy| copy.pages(generation, frame)) {
+        Ok(PagesOutcome::Digests(digests)) => digests.into_response(),
+        Ok(PagesOutcome::Gone { generation }) => gone(generation),
+        Err(_) => unavailable(),
     }
 }
 
