@@ -22,7 +22,7 @@ async fn the_first_contact_sends_the_whole_book_and_then_frames_follow() {
         shop.sell(20).await;
         let report = shop.push().await;
         assert!(
-            !report.difference_pages.is_some() && report.frames > 20,
+            report.difference_pages.is_none() && report.frames > 20,
             "{report:?}"
         );
         assert_eq!(shop.push().await.frames, 0);
@@ -64,7 +64,7 @@ async fn a_push_whose_answer_is_lost_goes_on_where_the_hub_is() {
         let error = shop.try_push().await.unwrap_err();
         assert_eq!(error.retry(), Retry::Later, "{error:?}");
         let report = shop.push().await;
-        assert!(!report.difference_pages.is_some(), "the hub has it already");
+        assert!(report.difference_pages.is_none(), "the hub has it already");
         let generation = report.generation;
         assert_eq!(generation, 1, "first contact {first_contact}");
     }
@@ -83,12 +83,12 @@ async fn the_hub_starts_generations_between_and_during_pushes() {
     shop.sell(3000).await;
     let report = shop.push().await;
     assert!(
-        !report.difference_pages.is_some() && report.generation > 5,
+        report.difference_pages.is_none() && report.generation > 5,
         "{report:?}"
     );
     shop.hub.rotate_every.store(0, Ordering::SeqCst);
     shop.sell(1).await;
-    assert!(!shop.push().await.difference_pages.is_some());
+    assert!(shop.push().await.difference_pages.is_none());
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_local_checkpoint_keeps_the_numbers() {
         shop.sell(10).await;
         shop = shop.restart(async |_| ()).await;
         assert!(
-            !shop.push().await.difference_pages.is_some(),
+            shop.push().await.difference_pages.is_none(),
             "round {round}"
         );
     }
@@ -124,7 +124,7 @@ async fn a_checkpoint_in_trial_is_free() {
     let report = shop.push().await;
     assert!(report.difference_pages.is_some());
     shop.sell(5).await;
-    assert!(!shop.push().await.difference_pages.is_some());
+    assert!(shop.push().await.difference_pages.is_none());
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_foreign_checkpoint_is_healed_by_a_difference() {
     );
     assert!(shop.push().await.difference_pages.is_some());
     shop.sell(1).await;
-    assert!(!shop.push().await.difference_pages.is_some());
+    assert!(shop.push().await.difference_pages.is_none());
     // The same while the node is off: the last connection to close folds the WAL away.
     shop = shop
         .restart(async |path| drop(connect_foreign(&path).await))
@@ -224,7 +224,7 @@ async fn a_hub_restored_from_a_backup_of_this_generation_gets_the_rest() {
     });
     let report = shop.push().await;
     assert!(
-        !report.difference_pages.is_some() && report.frames > 0,
+        report.difference_pages.is_none() && report.frames > 0,
         "{report:?}"
     );
 }
@@ -298,7 +298,7 @@ async fn sales_go_on_while_a_push_runs() {
     }
     selling.await.unwrap();
     let shop = Shop { sold: 300, ..shop };
-    assert!(!shop.push().await.difference_pages.is_some());
+    assert!(shop.push().await.difference_pages.is_none());
 }
 
 #[tokio::test]
