@@ -16,11 +16,13 @@ tidy:
 # Clippy and rustdoc, warnings as errors.
 lint:
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --package stress --features rigged --all-targets --locked -- -D warnings
     env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
 
 # All tests; `just test outbox` runs those with that name.
 test filter="":
     cargo test {{ filter }}
+    cargo test --package stress --features rigged --locked rigged
 
 # Hub, tills and faults in one process, seed by seed; `just simulate 1 42` replays seed 42.
 simulate runs="20" seed="1":
@@ -43,6 +45,11 @@ stress-kills kills="2000" seed="1":
 stress-network minutes="5" seed="1":
     cargo build --release --package stress --locked
     target/release/stress network --minutes {{ minutes }} --seed {{ seed }}
+
+# SIGKILL at every named point of replication, on its side.
+kill-matrix rounds="3":
+    cargo build --package stress --features rigged --locked
+    target/debug/stress matrix --rounds {{ rounds }}
 
 # The measurements behind docs/performance.md.
 bench:

@@ -25,6 +25,7 @@ use self::tail::Tail;
 use crate::{
     Retry,
     chain::ChainIndex,
+    crash::{self, CrashPoint},
     env::Files,
     frame::Chain,
     history::History,
@@ -331,9 +332,12 @@ impl Copy {
             lost: None,
         };
         self.change_record(|record| record.next = Some(intent))?;
+        crash::pass(CrashPoint::GenerationIntent);
         match self.wal()?.checkpoint_truncate() {
             Ok(Checkpoint::Done) => {
+                crash::pass(CrashPoint::GenerationTruncated);
                 let now = self.observe()?;
+                crash::pass(CrashPoint::GenerationBegun);
                 Ok(Rotation::Rotated {
                     ended,
                     generation: now.mapping.generation,

@@ -7,6 +7,7 @@
 mod chain;
 pub mod compress;
 pub mod copy;
+pub mod crash;
 pub mod delta;
 pub mod env;
 pub mod frame;

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     Retry,
     chain::ChainIndex,
+    crash::{self, CrashPoint},
     env::Files,
     frame::Chain,
     numbering::{Lost, Mapping, Next, Record, RecordError, Resolution},
@@ -153,6 +154,7 @@ impl Local {
                 Ok(()) => {
                     position = self.wal()?.position()?;
                     self.record.salt = position.salt;
+                    crash::pass(CrashPoint::CheckpointMarked);
                 }
                 // A writer is about to put the first frame there itself.
                 Err(error) if error.is_busy() => {}
@@ -266,12 +268,14 @@ impl Local {
             lost: next.err().flatten(),
         };
         self.change_record(|record| record.next = Some(intent))?;
+        crash::pass(CrashPoint::CheckpointIntent);
         match self.wal()?.checkpoint_truncate()? {
             Checkpoint::Busy => {
                 self.change_record(|record| record.next = None)?;
                 Ok(Checkpoint::Busy)
             }
             Checkpoint::Done => {
+                crash::pass(CrashPoint::CheckpointTruncated);
                 self.observe()?;
                 Ok(Checkpoint::Done)
             }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    crash::{self, CrashPoint},
     env::{Files, files::beside},
     frame::Chain,
     limits::PAGE_BYTES,
@@ -112,12 +113,15 @@ pub(crate) fn finish(
     let incoming = incoming_path(database);
     if files.exists(&incoming).map_err(failed(&incoming))? {
         put_away(files, database, swap.keep_suffix.as_deref()).map_err(failed(database))?;
+        crash::pass(CrashPoint::SwapPutAway);
         files
             .rename_durable(&incoming, database)
             .map_err(failed(&incoming))?;
+        crash::pass(CrashPoint::SwapRenamed);
     }
     let swapped = Record::new(Some(swap.mapping));
     swapped.store(files, &record_path(database))?;
+    crash::pass(CrashPoint::SwapRecorded);
     *record = swapped;
     Ok(())
 }

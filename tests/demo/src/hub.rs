@@ -26,7 +26,7 @@ pub struct Hub {
     log: PathBuf,
     directory: Arc<Directory>,
     address: SocketAddr,
-    settings: Vec<String>,
+    settings: StdMutex<Vec<String>>,
     environment: StdMutex<Vec<(String, String)>>,
     running: Mutex<Running>,
 }
@@ -67,7 +67,7 @@ impl Hub {
             log,
             directory,
             address,
-            settings,
+            settings: StdMutex::new(settings),
             environment: StdMutex::default(),
             running,
         })
@@ -85,17 +85,22 @@ impl Hub {
 
     /// Starts it again on the same port.
     pub async fn start(&self) -> anyhow::Result<()> {
-        let listen = self.address.to_string();
         let mut attempt = 1;
-        let daemon = loop {
-            match Daemon::start(self.run_command(&listen), &self.log, &self.directory).await {
-                Ok(daemon) => break daemon,
-                Err(error) if attempt == START_ATTEMPTS_MAX => return Err(error.context("the hub")),
-                Err(_) => tokio::time::sleep(START_PAUSE).await,
+        while let Err(error) = self.start_once().await {
+            if attempt == START_ATTEMPTS_MAX {
+                return Err(error);
             }
+            tokio::time::sleep(START_PAUSE).await;
             attempt += 1;
-        };
-        self.running.lock().await.daemon = Some(daemon);
+        }
+        Ok(())
+    }
+
+    /// The same in one attempt, for a hub that may be meant to die while it starts.
+    pub async fn start_once(&self) -> anyhow::Result<()> {
+        let command = self.run_command(&self.address.to_string());
+        let daemon = Daemon::start(command, &self.log, &self.directory).await;
+        self.running.lock().await.daemon = Some(daemon.context("the hub")?);
         Ok(())
     }
 
@@ -106,9 +111,20 @@ impl Hub {
         cut.context("the hub")
     }
 
+    /// How often a text stands in its log.
+    pub fn logged(&self, text: &str) -> usize {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.matches(text).count()
+    }
+
     /// Environment variables of the starts that follow.
     pub fn set_environment(&self, variables: Vec<(String, String)>) {
         *lock(&self.environment) = variables;
+    }
+
+    /// Further arguments of the starts that follow.
+    pub fn set_settings(&self, settings: &[&str]) {
+        *lock(&self.settings) = settings.iter().map(|text| (*text).to_owned()).collect();
     }
 
     /// Whether it runs.
@@ -121,9 +137,14 @@ impl Hub {
     }
 
     fn run_command(&self, listen: &str) -> Command {
-        let mut command = run_command(&self.program, &self.data, listen, &self.settings);
+        let mut command = run_command(&self.program, &self.data, listen, &lock(&self.settings));
         command.envs(lock(&self.environment).iter().cloned());
         command
+    }
+
+    /// Forgets a process that has ended by itself.
+    pub async fn forget(&self) {
+        self.running.lock().await.daemon = None;
     }
 
     /// SIGKILL.

@@ -111,6 +111,12 @@ impl Till {
         cut.with_context(|| self.name.clone())
     }
 
+    /// How often a text stands in its log.
+    pub fn logged(&self, text: &str) -> usize {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.matches(text).count()
+    }
+
     /// Environment variables of the starts that follow.
     pub fn set_environment(&self, variables: Vec<(String, String)>) {
         *lock(&self.environment) = variables;
@@ -142,6 +148,11 @@ impl Till {
         run.args(["--listen", "127.0.0.1:0"]);
         run.envs(lock(&self.environment).iter().cloned());
         run
+    }
+
+    /// Forgets a process that has ended by itself.
+    pub async fn forget(&self) {
+        self.running.lock().await.daemon = None;
     }
 
     /// SIGKILL.

@@ -2,11 +2,15 @@
 
 use crate::chain::{SHARED_PRODUCTS, shared_product};
 use anyhow::bail;
-use counterfoil_demo::account::Account;
+use counterfoil_demo::account::{Account, Acknowledged};
 use counterfoil_demo::client::CallError;
 use counterfoil_demo::till::Till;
 use counterfoil_demo::trade::{Dice, Order, Trade};
-use counterfoil_protocol::wire::node::Recorded;
+use counterfoil_domain::Topic;
+use counterfoil_domain::env::document_id;
+use counterfoil_protocol::wire::node::{Recorded, StockAnswer, StockRequest};
+use counterfoil_testkit::SeededRandom;
+use http::Method;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +23,11 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 const REPEAT_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause between two customers of a till, in milliseconds; one in ten comes at once.
 const CUSTOMER_PAUSE_MS_MAX: u64 = 20;
+/// Pause between two customers when they are few.
+const QUIET_PAUSE: Duration = Duration::from_millis(400);
+/// Movements that are more pages than one batch of a push holds.
+const MOVEMENTS: usize = 40_000;
+const MOVEMENTS_AT_MS: i64 = 1_767_225_600_000;
 /// Of this many customers one is followed by an edit of the catalog.
 const EDIT_EVERY: u64 = 15;
 
@@ -29,11 +38,35 @@ pub(crate) struct Ledger {
     /// The document of each receipt number, by till and series.
     numbers: Mutex<BTreeMap<(String, String, i64), counterfoil_domain::DocumentId>>,
     closing: AtomicBool,
+    quiet: AtomicBool,
     /// Requests that got no answer.
     pub(crate) unanswered: AtomicU64,
     /// Of those, requests that had been recorded all the same.
     pub(crate) recorded_unheard: AtomicU64,
     pub(crate) edits: AtomicU64,
+}
+
+/// The customers of one till, in an order that the seed decides.
+#[derive(Debug)]
+pub(crate) struct Customers {
+    trade: Trade,
+    dice: Dice,
+}
+
+impl Customers {
+    /// Those of a till, which gets the products that they ask for.
+    pub(crate) async fn of(till: &Till, seed: u64) -> anyhow::Result<Self> {
+        let trade = Trade::new(seed, till.shop, till.lane);
+        for product in trade.own_products() {
+            let columns = [
+                ("name", json!(product.name)),
+                ("price_mills", json!(product.price_mills)),
+            ];
+            till.set_product(&product.code, columns).await?;
+        }
+        let dice = Dice::new(&[seed, till.shop as u64, till.lane as u64, 2]);
+        Ok(Self { trade, dice })
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -47,6 +80,7 @@ impl Ledger {
             account: Mutex::new(Account::new(shops)),
             numbers: Mutex::default(),
             closing: AtomicBool::new(false),
+            quiet: AtomicBool::new(false),
             unanswered: AtomicU64::new(0),
             recorded_unheard: AtomicU64::new(0),
             edits: AtomicU64::new(0),
@@ -62,29 +96,45 @@ impl Ledger {
         self.closing.store(true, Ordering::SeqCst);
     }
 
-    /// The customers of one till, until [`Self::close`].
-    pub(crate) async fn trade(&self, till: &Till, seed: u64) -> anyhow::Result<()> {
-        let mut trade = Trade::new(seed, till.shop, till.lane);
-        let mut dice = Dice::new(&[seed, till.shop as u64, till.lane as u64, 2]);
-        for product in trade.own_products().to_vec() {
-            let columns = [
-                ("name", json!(product.name)),
-                ("price_mills", json!(product.price_mills)),
-            ];
-            till.set_product(&product.code, columns).await?;
-        }
+    /// The shop is open again after [`Self::close`].
+    pub(crate) fn open(&self) {
+        self.closing.store(false, Ordering::SeqCst);
+        self.quiet.store(false, Ordering::SeqCst);
+    }
+
+    /// From now on customers are few, and a till has time to deliver everything in between.
+    pub(crate) fn calm_down(&self) {
+        self.quiet.store(true, Ordering::SeqCst);
+    }
+
+    /// Serves the customers of one till until [`Self::close`].
+    pub(crate) async fn trade(&self, till: &Till, customers: &mut Customers) -> anyhow::Result<()> {
         while !self.closing.load(Ordering::SeqCst) {
-            self.serve(till, &trade.next_order()).await?;
-            if dice.roll(1, EDIT_EVERY) == 1 {
-                let id = shared_product(dice.roll(0, SHARED_PRODUCTS - 1));
-                let name = format!("tea no. {} of {}", dice.roll(1, 1_000_000), till.name);
-                till.set_product(&id, [("name", json!(name))]).await?;
-                self.edits.fetch_add(1, Ordering::Relaxed);
-            }
-            if dice.roll(1, 10) > 1 {
+            self.serve_one(till, customers).await?;
+            let dice = &mut customers.dice;
+            if self.quiet.load(Ordering::SeqCst) {
+                tokio::time::sleep(QUIET_PAUSE).await;
+            } else if dice.roll(1, 10) > 1 {
                 let pause = Duration::from_millis(dice.roll(0, CUSTOMER_PAUSE_MS_MAX));
                 tokio::time::sleep(pause).await;
             }
+        }
+        Ok(())
+    }
+
+    /// Serves the next customer of a till, and changes the catalog now and then.
+    pub(crate) async fn serve_one(
+        &self,
+        till: &Till,
+        customers: &mut Customers,
+    ) -> anyhow::Result<()> {
+        self.serve(till, &customers.trade.next_order()).await?;
+        let dice = &mut customers.dice;
+        if dice.roll(1, EDIT_EVERY) == 1 {
+            let id = shared_product(dice.roll(0, SHARED_PRODUCTS - 1));
+            let name = format!("tea no. {} of {}", dice.roll(1, 1_000_000), till.name);
+            till.set_product(&id, [("name", json!(name))]).await?;
+            self.edits.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -112,6 +162,30 @@ impl Ledger {
             bail!("{}: {} was new and is called repeated", till.name, order.id);
         }
         self.write_down(till, order, &recorded);
+        Ok(())
+    }
+
+    /// Records many stock movements in one transaction, as after a count of the whole shop.
+    pub(crate) async fn restock(&self, till: &Till, random: &SeededRandom) -> anyhow::Result<()> {
+        let movements: Vec<StockRequest> = (0..MOVEMENTS)
+            .map(|_| StockRequest {
+                id: Some(document_id(MOVEMENTS_AT_MS, random)),
+                sku: "TEA".to_owned(),
+                quantity: "12".to_owned(),
+                count: false,
+                reason: Some("the autumn delivery, all of it on one day".to_owned()),
+            })
+            .collect();
+        let _answer: StockAnswer = till.insist(Method::POST, "/v1/stock", &movements).await?;
+        let document = Acknowledged {
+            topic: Topic::StockMovement,
+            total_minor: 0,
+            lines: 0,
+        };
+        let mut account = lock(&self.account);
+        for id in movements.iter().filter_map(|movement| movement.id) {
+            account.acknowledge(till.shop, id, document);
+        }
         Ok(())
     }
 

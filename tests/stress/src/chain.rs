@@ -37,6 +37,15 @@ const LANES: usize = 2;
 /// Products that all tills edit.
 pub(crate) const SHARED_PRODUCTS: u64 = 5;
 
+/// When a WAL is folded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Folding {
+    /// At every opportunity.
+    Always,
+    /// After some sales.
+    Sometimes,
+}
+
 /// The programs that a run starts.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -147,6 +156,30 @@ impl Chain {
         Ok(chain)
     }
 
+    /// When WALs are folded, at hub and tills, from the next starts on.
+    pub(crate) fn fold(&self, folding: Folding) -> anyhow::Result<()> {
+        let mebibytes = match folding {
+            Folding::Always => "0",
+            Folding::Sometimes => "1",
+        };
+        let mut settings = HUB_SETTINGS;
+        settings[1] = mebibytes;
+        self.hub.set_settings(&settings);
+        for till in &self.tills {
+            till.configure(
+                &TILL_SETTINGS
+                    .replace("wal_limit_mib = 1", &format!("wal_limit_mib = {mebibytes}")),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Stops all processes.
+    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+        in_parallel(self.tills.clone(), |till| async move { till.stop().await }).await?;
+        self.hub.stop().await
+    }
+
     /// Waits until all agree; the networks are healed first. Says how long it took.
     pub(crate) async fn settle(&self) -> anyhow::Result<Duration> {
         for proxy in &self.proxies {
@@ -168,8 +201,7 @@ impl Chain {
         let status = self.hub.status().await?;
         let digests = catalog_digests(&self.tills, &status).await?;
         let ids = statuses(&self.tills).await?;
-        in_parallel(self.tills.clone(), |till| async move { till.stop().await }).await?;
-        self.hub.stop().await?;
+        self.stop().await?;
         let account = self.ledger.account();
         let comparison = compare(&account, &Books::read(self.hub.data())?, &digests);
         let mut differences = comparison.differences;

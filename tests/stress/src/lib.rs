@@ -13,9 +13,12 @@ mod chain;
 mod copies;
 mod faults;
 mod kills;
+mod matrix;
+mod provocation;
 mod proxy;
 mod run;
 
 pub use chain::{Programs, Verdict};
 pub use faults::{Fault, FaultCounts};
+pub use matrix::{Cell, Matrix, MatrixOptions, matrix};
 pub use run::{Options, Outcome, run};

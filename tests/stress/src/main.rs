@@ -42,6 +42,16 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 2_000)]
         kills: u64,
     },
+    /// Kill at every named point of replication, on its side.
+    #[cfg(feature = "rigged")]
+    Matrix {
+        /// Kills at each point
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        rounds: u64,
+        /// Only points whose name begins so
+        #[arg(long, value_name = "NAME", default_value = "")]
+        only: String,
+    },
 }
 
 const EXIT_FAILED: u8 = 1;
@@ -66,6 +76,18 @@ async fn carry_out(cli: Cli) -> anyhow::Result<bool> {
     let (kills, time, network) = match cli.command {
         Command::Network { minutes } => (u64::MAX, Duration::from_secs(minutes * 60), true),
         Command::Kills { kills } => (kills, DAY, false),
+        #[cfg(feature = "rigged")]
+        Command::Matrix { rounds, only } => {
+            let options = stress::MatrixOptions {
+                seed: cli.seed,
+                rounds,
+                only,
+                keep: cli.keep,
+            };
+            let matrix = Box::pin(stress::matrix(&Programs::beside()?, &options)).await?;
+            write!(std::io::stdout(), "{matrix}")?;
+            return Ok(matrix.failures().is_empty());
+        }
     };
     let options = Options {
         seed: cli.seed,

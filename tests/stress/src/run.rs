@@ -1,5 +1,6 @@
 //! One run: trade while things break, heal, agree, judge.
 
+use crate::account::Customers;
 use crate::chain::{Chain, Programs, Verdict};
 use crate::faults::Fault;
 use crate::kills::{Budget, Pace, kill_hub, kill_till};
@@ -134,7 +135,10 @@ async fn trade_and_judge(chain: &Arc<Chain>, options: &Options) -> anyhow::Resul
     let mut customers = JoinSet::new();
     for till in &chain.tills {
         let (chain, till, seed) = (Arc::clone(chain), Arc::clone(till), options.seed);
-        drop(customers.spawn(async move { chain.ledger.trade(&till, seed).await }));
+        drop(customers.spawn(async move {
+            let mut customers = Customers::of(&till, seed).await?;
+            chain.ledger.trade(&till, &mut customers).await
+        }));
     }
     let pace = if options.network {
         for proxy in &chain.proxies {

@@ -6,6 +6,7 @@ use super::{
     Copy, CopyError, CopyKind, Now, Push, PushOutcome, PushRefusal, outcome::is_range, to_usize,
 };
 use crate::{
+    crash::{self, CrashPoint},
     frame::{Chain, frames, whole_transactions_bytes},
     limits::{FRAME_BYTES, TAIL_BYTES_MAX},
 };
@@ -69,6 +70,7 @@ impl Copy {
             Overlap::Replaced(frame) => {
                 let cut = self.tail.cut(&*self.files, frame);
                 cut.map_err(|source| self.tail_failed(source))?;
+                crash::pass(CrashPoint::CopyTailCut);
                 max_frame_no = now.committed() + self.tail.count();
                 // The record that was cut away may have begun before the push.
                 if push.start > max_frame_no + 1 {
@@ -111,6 +113,7 @@ impl Copy {
             self.change_record(|record| record.stock_writer = true)?;
         }
         self.append(now, fresh, push.chain)?;
+        crash::pass(CrashPoint::CopyTaken);
         if push.chain.is_some() && self.record.stock_writer {
             self.change_record(|record| record.stock_writer = false)?;
         }
@@ -185,11 +188,15 @@ impl Copy {
             let result = self
                 .tail
                 .append(&*self.files, generation, start, fresh, chain);
-            return result.map_err(|source| self.tail_failed(source));
+            result.map_err(|source| self.tail_failed(source))?;
+            crash::pass(CrashPoint::CopyTailAppended);
+            return Ok(());
         }
         let inserted = self.tail.count() + count(&fresh[..whole]);
         self.insert(first, &fresh[..whole])?;
+        crash::pass(CrashPoint::CopyInserted);
         self.sync()?;
+        crash::pass(CrashPoint::CopySynced);
         // Binds the salt of a WAL that was empty, and forgets the tail that is in the WAL now.
         self.observe()?;
         if whole < fresh.len() {
@@ -198,6 +205,7 @@ impl Copy {
                 .tail
                 .append(&*self.files, generation, start, rest, chain);
             result.map_err(|source| self.tail_failed(source))?;
+            crash::pass(CrashPoint::CopyTailAppended);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::staged::Staged;
 use crate::{
+    crash::{self, CrashPoint},
     local::{Local, LocalCheckpoint, LocalError},
     numbering::{Mapping, Swap},
     remote::HubInfo,
@@ -67,7 +68,11 @@ pub(super) fn plan(catalog: &mut Catalog, info: &HubInfo) -> Result<Plan, LocalE
         tracing::warn!("the catalog is not the hub's: it is downloaded again");
         return Ok(Plan::Bootstrap);
     }
+    let renumbered = local.record.mapping != Some(mapping);
     local.change_record(|record| record.mapping = Some(mapping))?;
+    if renumbered {
+        crash::pass(CrashPoint::PullRenumbered);
+    }
     // The catalog goes on by itself, whatever was on its way.
     catalog.staged = None;
     Ok(Plan::From { mapping, frame })
@@ -116,7 +121,9 @@ pub(super) fn insert(
         return Ok(false);
     }
     local.wal()?.insert(next, body)?;
+    crash::pass(CrashPoint::PullInserted);
     local.wal()?.sync()?;
+    crash::pass(CrashPoint::PullSynced);
     // Binds the salt of a WAL that was empty.
     local.observe()?;
     Ok(true)
@@ -223,6 +230,7 @@ pub(super) fn begin_swap(catalog: &mut Catalog, mapping: Mapping) -> Result<bool
     catalog.staged = None;
     let local = &mut catalog.local;
     local.change_record(|record| record.swap = Some(change))?;
+    crash::pass(CrashPoint::SwapIntent);
     complete_swap(local)?;
     Ok(true)
 }

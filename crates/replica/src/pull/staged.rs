@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     chain::ChainIndex,
+    crash::{self, CrashPoint},
     env::Files,
     frame::Chain,
     local::LocalError,
@@ -35,6 +36,7 @@ impl Staged {
         info: &HubInfo,
     ) -> Result<Self, LocalError> {
         swap::stage(files, database, bytes)?;
+        crash::pass(CrashPoint::BootstrapStaged);
         let mapping = Mapping {
             generation: info.generation,
             shift: 0,
@@ -94,6 +96,7 @@ impl Staged {
         let inserted = wal.insert(local, body);
         self.wal = Some(wal);
         inserted?;
+        crash::pass(CrashPoint::BootstrapInserted);
         Ok(true)
     }
 
@@ -136,6 +139,7 @@ impl Staged {
             return Err(LocalError::Busy { path });
         }
         swap::clear_incoming_wal(files, database)?;
+        crash::pass(CrashPoint::BootstrapFolded);
         self.mapping = next;
         Ok(next)
     }

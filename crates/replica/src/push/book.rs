@@ -3,6 +3,7 @@
 use super::Divergence;
 use crate::{
     copy::wal_bytes,
+    crash::{self, CrashPoint},
     limits::PUSH_FRAMES_MAX,
     local::{Local, LocalCheckpoint, LocalError},
     numbering::{Lost, Mapping},
@@ -54,7 +55,11 @@ pub(super) fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError
     for mapping in known.into_iter().flatten() {
         match fit(local, position.frames, mapping, info)? {
             Fit::Sending(sending) => {
+                let known = local.record.mapping;
                 local.change_record(|record| record.settle(sending.mapping))?;
+                if known.is_some_and(|known| known.generation < sending.mapping.generation) {
+                    crash::pass(CrashPoint::PushRenumbered);
+                }
                 local.acknowledge(sending.acknowledged);
                 return Ok(Plan::Send(sending));
             }
@@ -137,6 +142,7 @@ pub(super) fn packet(
     if local.record.mapping != Some(sending.mapping) || position.frames < sending.until {
         return Ok(None);
     }
+    crash::pass(CrashPoint::PushPlanned);
     let first = sending.acknowledged + 1;
     let last = sending.until.min(sending.acknowledged + PUSH_FRAMES_MAX);
     let before = local.chain_at(&sending.mapping, sending.acknowledged)?;
@@ -161,6 +167,7 @@ pub(super) fn packet(
 
 /// Remembers what the hub has; false when the WAL is another one by now.
 pub(super) fn acknowledge(local: &mut Local, sending: &Sending) -> Result<bool, LocalError> {
+    crash::pass(CrashPoint::PushSent);
     let kept = local.record.mapping == Some(sending.mapping);
     if kept {
         local.acknowledge(sending.acknowledged);

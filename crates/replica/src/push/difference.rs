@@ -6,6 +6,7 @@
 use counterfoil_protocol::wire::replication::PAGE_DIGEST_BYTES;
 
 use crate::{
+    crash::{self, CrashPoint},
     frame::{Chain, Frame},
     limits::{FRAME_BYTES, FRAME_HEADER_BYTES, PUSH_FRAMES_MAX},
     local::{Local, LocalError},
@@ -65,6 +66,7 @@ impl Difference {
             at_tail,
         } = compared;
         local.change_record(|record| record.pending = Some(mapping))?;
+        crash::pass(CrashPoint::DifferencePending);
         let first = info.committed_frame_no + 1;
         let held = usize::try_from(info.max_frame_no + 1 - first).unwrap_or_default();
         let (sent, chain) = match at_tail {
@@ -126,6 +128,7 @@ impl Difference {
 
     /// Notes that the hub has the frames before `end`; gives back how many more that are.
     pub(super) fn acknowledge(&mut self, end: u64, chain: Chain) -> u64 {
+        crash::pass(CrashPoint::DifferenceSent);
         let sent = usize::try_from(end - self.first).unwrap_or(usize::MAX);
         let more = sent.saturating_sub(self.sent);
         (self.sent, self.chain) = (sent, chain);
@@ -140,6 +143,7 @@ pub(super) fn adopt(local: &mut Local, mapping: Mapping) -> Result<(), LocalErro
         return Ok(());
     }
     local.change_record(|record| record.settle(mapping))?;
+    crash::pass(CrashPoint::DifferenceAdopted);
     local.acknowledge(mapping.from);
     Ok(())
 }

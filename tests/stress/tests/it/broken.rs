@@ -3,7 +3,7 @@
 use std::time::Duration;
 use stress::{Options, Outcome, Programs, run};
 
-fn programs() -> Programs {
+pub(crate) fn programs() -> Programs {
     Programs {
         hub: env!("CARGO_BIN_EXE_stress-hub").into(),
         node: env!("CARGO_BIN_EXE_stress-node").into(),

@@ -1,3 +1,5 @@
 //! Short runs of what the `stress` program does at length.
 
 mod broken;
+#[cfg(feature = "rigged")]
+mod rigged;

@@ -1,0 +1,390 @@
+//! The kill matrix: SIGKILL at every named point, on its side, and what comes of it.
+
+use crate::account::Customers;
+use crate::chain::{Chain, Programs, Verdict};
+use crate::provocation::{self, Provocation, Victim};
+use anyhow::{Context as _, ensure};
+use counterfoil_demo::till::Till;
+use counterfoil_replica::crash::{CrashPoint, REACHED, VARIABLE};
+use counterfoil_testkit::SeededRandom;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How long trade may take to come to a point.
+const REACH_LIMIT: Duration = Duration::from_secs(20);
+/// Some points are passed when much is going on, others when nearly nothing is.
+const BUSY_TIME: Duration = Duration::from_secs(2);
+const POLL_PAUSE: Duration = Duration::from_millis(10);
+/// Two, so that one goes on while the other is dead.
+const TILLS: usize = 2;
+/// Sales after an upload was given up: the pages that were sent are others by then.
+const SALES_SINCE: usize = 3;
+
+/// What the matrix does.
+#[derive(Clone, Debug)]
+pub struct MatrixOptions {
+    /// Decides the trade.
+    pub seed: u64,
+    /// How often each point is tried: at its first to this passing where a process comes there again
+    /// and again, else at its first.
+    pub rounds: u64,
+    /// Only points whose name begins so; all when empty.
+    pub only: String,
+    /// Where databases and logs stay; a temporary directory when absent.
+    pub keep: Option<PathBuf>,
+}
+
+/// One kill.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Where.
+    pub point: CrashPoint,
+    /// At which passing, from 1.
+    pub passing: u64,
+    /// Whether the process died there.
+    pub reached: bool,
+    /// From the start of the process that is to die until its end.
+    pub died_after: Duration,
+    /// From its restart until all agreed.
+    pub settled_after: Duration,
+    /// The comparison afterwards.
+    pub verdict: Verdict,
+}
+
+/// All kills.
+#[derive(Clone, Debug, Default)]
+pub struct Matrix {
+    /// In the order of [`CrashPoint::ALL`].
+    pub cells: Vec<Cell>,
+    /// Documents that tills acknowledged in all.
+    pub documents: u64,
+}
+
+impl Matrix {
+    /// What is wrong: differences, and points that were never reached.
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        for cell in &self.cells {
+            let (name, passing) = (cell.point.name(), cell.passing);
+            if !cell.reached {
+                failures.push(format!("{name}: passing {passing} was never reached"));
+            }
+            let differences = cell.verdict.differences.iter();
+            failures.extend(differences.map(|text| format!("after {name}:{passing}: {text}")));
+        }
+        failures
+    }
+}
+
+impl fmt::Display for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| {:<22} | side | kills | lost | doubled | differences | died after | agreed after |",
+            "point"
+        )?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|")?;
+        let mut kills = 0;
+        for point in CrashPoint::ALL {
+            let cells: Vec<&Cell> = self
+                .cells
+                .iter()
+                .filter(|cell| cell.point == point)
+                .collect();
+            if cells.is_empty() {
+                continue;
+            }
+            let reached = cells.iter().filter(|cell| cell.reached).count();
+            kills += reached;
+            let sum = |of: fn(&Verdict) -> u64| -> u64 {
+                cells.iter().map(|cell| of(&cell.verdict)).sum()
+            };
+            let longest = |of: fn(&Cell) -> Duration| {
+                let longest = cells.iter().map(|cell| of(cell)).max();
+                longest.unwrap_or_default().as_secs_f64()
+            };
+            let side = match provocation::of(point).0 {
+                Victim::Till => "till",
+                Victim::Hub => "hub",
+            };
+            writeln!(
+                f,
+                "| {:<22} | {side:<4} | {reached} | {} | {} | {} | {:.1} s | {:.1} s |",
+                format!("`{}`", point.name()),
+                sum(|verdict| verdict.lost),
+                sum(|verdict| verdict.doubled),
+                sum(|verdict| verdict.differences.len() as u64),
+                longest(|cell| cell.died_after),
+                longest(|cell| cell.settled_after),
+            )?;
+        }
+        writeln!(
+            f,
+            "{kills} kills, {} documents acknowledged",
+            self.documents
+        )?;
+        for failure in self.failures() {
+            writeln!(f, "  {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Kills at every point in turn. What does not agree is in the matrix.
+///
+/// # Errors
+/// A process that does not start again, a till that refuses a correct request, or tills that never
+/// agree with the hub.
+pub async fn matrix(programs: &Programs, options: &MatrixOptions) -> anyhow::Result<Matrix> {
+    let keep = options.keep.as_deref();
+    let chain = Arc::new(Chain::create(programs, keep, options.seed, TILLS).await?);
+    let mut customers = Vec::new();
+    for till in &chain.tills {
+        customers.push(Customers::of(till, options.seed).await?);
+    }
+    let random = SeededRandom::new(options.seed);
+    let mut matrix = Matrix::default();
+    chain.settle().await?;
+    chain.stop().await?;
+    let points = CrashPoint::ALL.into_iter();
+    for point in points.filter(|point| point.name().starts_with(&options.only)) {
+        for round in 1..=options.rounds {
+            let recurs = provocation::of(point).1.recurs();
+            let passing = if recurs { round } else { 1 };
+            let attempt = Attempt {
+                chain: Arc::clone(&chain),
+                point,
+                passing,
+                random: &random,
+            };
+            let (cell, back) = attempt
+                .run(customers)
+                .await
+                .with_context(|| format!("after {}:{passing}", point.name()))?;
+            customers = back;
+            matrix.cells.push(cell);
+        }
+    }
+    matrix.documents = chain.ledger.account().documents();
+    Ok(matrix)
+}
+
+struct Attempt<'a> {
+    chain: Arc<Chain>,
+    point: CrashPoint,
+    passing: u64,
+    random: &'a SeededRandom,
+}
+
+impl Attempt<'_> {
+    /// All processes are down before and after.
+    async fn run(&self, customers: Vec<Customers>) -> anyhow::Result<(Cell, Vec<Customers>)> {
+        let chain = &self.chain;
+        let (victim, provocation, folding) = provocation::of(self.point);
+        chain.fold(folding)?;
+        chain.ledger.open();
+        let mut customers = customers;
+        self.provoke(provocation, &mut customers).await?;
+        let deaths = self.deaths(victim);
+        let start = Instant::now();
+        self.start_armed(victim).await;
+        let mut trading = trade(chain, customers);
+        let died = self.wait_for_death(victim, &mut trading).await?;
+        let died_after = start.elapsed();
+        let reached = died && self.deaths(victim) == deaths + 1;
+        chain.hub.set_environment(Vec::new());
+        chain.tills[0].set_environment(Vec::new());
+        match victim {
+            Victim::Hub if died => {
+                chain.hub.forget().await;
+                chain.hub.start().await?;
+            }
+            Victim::Till if died => {
+                chain.tills[0].forget().await;
+                chain.tills[0].start().await?;
+            }
+            Victim::Hub | Victim::Till => {}
+        }
+        let restart = Instant::now();
+        chain.ledger.close();
+        let mut back = Vec::new();
+        while let Some(ended) = trading.join_next().await {
+            back.push(ended.context("customers of the driver failed")??);
+        }
+        back.sort_by_key(|(index, _)| *index);
+        chain.settle().await?;
+        let settled_after = restart.elapsed();
+        let verdict = chain.judge().await?;
+        let cell = Cell {
+            point: self.point,
+            passing: self.passing,
+            reached,
+            died_after,
+            settled_after,
+            verdict,
+        };
+        Ok((cell, back.into_iter().map(|(_, one)| one).collect()))
+    }
+
+    /// How often the log says that the process died at this point.
+    fn deaths(&self, victim: Victim) -> usize {
+        let text = format!("{REACHED} {}:{}", self.point.name(), self.passing);
+        match victim {
+            Victim::Hub => self.chain.hub.logged(&text),
+            Victim::Till => self.chain.tills[0].logged(&text),
+        }
+    }
+
+    /// All processes are down before and after.
+    async fn provoke(
+        &self,
+        provocation: Provocation,
+        customers: &mut [Customers],
+    ) -> anyhow::Result<()> {
+        let (chain, till) = (&self.chain, &self.chain.tills[0]);
+        match provocation {
+            Provocation::Trade => {}
+            Provocation::CatalogLost => remove_database(&till.data().join("catalog.db"))?,
+            Provocation::CopyLost => remove_database(&self.copy_of_the_book().await?)?,
+            Provocation::LargeTransaction => {
+                till.start().await?;
+                chain.ledger.restock(till, self.random).await?;
+                till.stop().await?;
+            }
+            Provocation::UploadGivenUp => {
+                till.start().await?;
+                chain.ledger.restock(till, self.random).await?;
+                till.stop().await?;
+                remove_database(&self.copy_of_the_book().await?)?;
+                till.set_environment(armed(CrashPoint::DifferenceSent, 1));
+                chain.hub.start().await?;
+                till.start().await?;
+                ensure!(
+                    death_of(till, REACH_LIMIT).await,
+                    "the upload was not begun"
+                );
+                till.forget().await;
+                till.set_environment(Vec::new());
+                chain.hub.stop().await?;
+                till.start().await?;
+                for _ in 0..SALES_SINCE {
+                    chain.ledger.serve_one(till, &mut customers[0]).await?;
+                }
+                till.stop().await?;
+                // With it the same upload would go on where it was.
+                std::fs::remove_file(till.data().join("book.db-sync"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The till's book at the hub.
+    async fn copy_of_the_book(&self) -> anyhow::Result<PathBuf> {
+        let till = &self.chain.tills[0];
+        till.start().await?;
+        let node = till.status().await?.node_id;
+        till.stop().await?;
+        Ok(self
+            .chain
+            .hub
+            .data()
+            .join("books")
+            .join(format!("{node}.db")))
+    }
+
+    /// Starts everything, the process that is to die last; it may die while it starts.
+    async fn start_armed(&self, victim: Victim) {
+        let chain = &self.chain;
+        let (first, rest) = chain.tills.split_first().expect("there are tills");
+        let environment = armed(self.point, self.passing);
+        match victim {
+            Victim::Hub => {
+                chain.hub.set_environment(environment);
+                drop(chain.hub.start_once().await);
+            }
+            Victim::Till => {
+                first.set_environment(environment);
+                drop(chain.hub.start().await);
+            }
+        }
+        for till in rest {
+            drop(till.start().await);
+        }
+        drop(first.start().await);
+    }
+
+    async fn wait_for_death(
+        &self,
+        victim: Victim,
+        trading: &mut JoinSet<anyhow::Result<(usize, Customers)>>,
+    ) -> anyhow::Result<bool> {
+        let start = Instant::now();
+        while start.elapsed() < REACH_LIMIT {
+            let runs = match victim {
+                Victim::Hub => self.chain.hub.is_running().await,
+                Victim::Till => self.chain.tills[0].is_running().await,
+            };
+            if !runs {
+                return Ok(true);
+            }
+            if start.elapsed() > BUSY_TIME {
+                self.chain.ledger.calm_down();
+            }
+            if let Some(ended) = trading.try_join_next() {
+                // Customers stay until closing time: who leaves has found something wrong.
+                ended.context("customers of the driver failed")??;
+            }
+            tokio::time::sleep(POLL_PAUSE).await;
+        }
+        Ok(false)
+    }
+}
+
+fn armed(point: CrashPoint, passing: u64) -> Vec<(String, String)> {
+    vec![(VARIABLE.to_owned(), format!("{}:{passing}", point.name()))]
+}
+
+async fn death_of(till: &Till, limit: Duration) -> bool {
+    let start = Instant::now();
+    while till.is_running().await {
+        if start.elapsed() > limit {
+            return false;
+        }
+        tokio::time::sleep(POLL_PAUSE).await;
+    }
+    true
+}
+
+fn trade(
+    chain: &Arc<Chain>,
+    customers: Vec<Customers>,
+) -> JoinSet<anyhow::Result<(usize, Customers)>> {
+    let mut trading = JoinSet::new();
+    for (index, mut customers) in customers.into_iter().enumerate() {
+        let (chain, till) = (Arc::clone(chain), Arc::clone(&chain.tills[index]));
+        drop(trading.spawn(async move {
+            chain.ledger.trade(&till, &mut customers).await?;
+            Ok((index, customers))
+        }));
+    }
+    trading
+}
+
+/// A disk that lost a database, with what stands beside it.
+fn remove_database(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().context("a database stands in a folder")?;
+    let name = path.file_name().context("a database has a name")?;
+    let name = name.to_string_lossy();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&*name) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
