@@ -4,6 +4,7 @@
 //! a generation the main file never changes, and frame `i` of the WAL is frame `i` of the
 //! generation.
 
+mod delta;
 mod outcome;
 mod past;
 mod push;
@@ -31,6 +32,7 @@ use crate::{
     history::History,
     limits::{FRAME_BYTES, PAGE_BYTES, REQUEST_FRAMES_MAX},
     numbering::{Mapping, Next, Record, RecordError},
+    page_index::PageIndex,
     pages::{self, Pages},
     swap,
     wal::{Checkpoint, Position, Wal, WalError},
@@ -93,6 +95,7 @@ pub struct Copy {
     wal: Option<Wal>,
     record: Record,
     chain: ChainIndex,
+    page_index: PageIndex,
     tail: Tail,
     unsynced: bool,
     history: Option<History>,
@@ -143,6 +146,7 @@ impl Copy {
             wal,
             record,
             chain,
+            page_index: PageIndex::default(),
             tail,
             unsynced,
             history: None,

@@ -51,8 +51,11 @@ pub enum DeltaError {
         /// The page's number.
         page: u32,
     },
-    /// zstd does not understand the bytes, most likely because a page differs.
+    /// The bytes or the frames they give are not those of the sender: a page differs.
     #[error("the delta frames do not belong to the pages here")]
+    Mismatch,
+    /// zstd has no memory.
+    #[error("the frames cannot be compressed")]
     Compression,
 }
 
@@ -311,7 +314,7 @@ fn decompress(packed: &[u8], prefix: &[u8], plain_bytes: usize) -> Result<Vec<u8
         .and_then(|_| context.decompress(&mut plain, &framed));
     match done {
         Ok(_) if plain.len() == plain_bytes => Ok(plain),
-        Ok(_) | Err(_) => Err(DeltaError::Compression),
+        Ok(_) | Err(_) => Err(DeltaError::Mismatch),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod history;
 pub mod limits;
 mod local;
 pub mod numbering;
+mod page_index;
 mod pages;
 mod pull;
 mod push;

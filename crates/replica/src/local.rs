@@ -9,9 +9,11 @@ use crate::{
     Retry,
     chain::ChainIndex,
     crash::{self, CrashPoint},
+    delta::{self, KnownPages},
     env::Files,
     frame::Chain,
     numbering::{Lost, Mapping, Next, Record, RecordError, Resolution},
+    page_index::PageIndex,
     swap,
     wal::{Checkpoint, Durability, Position, Wal, WalError},
 };
@@ -78,6 +80,7 @@ pub(crate) struct Local {
     wal: Option<Wal>,
     pub(crate) record: Record,
     chain: ChainIndex,
+    page_index: PageIndex,
     /// Frames of the current WAL that the hub has, as far as this process knows.
     acknowledged: u64,
 }
@@ -108,6 +111,7 @@ impl Local {
             wal: None,
             record,
             chain,
+            page_index: PageIndex::default(),
             acknowledged: 0,
         };
         local.observe()?;
@@ -246,6 +250,37 @@ impl Local {
         self.wal()?
             .read(|reading| reading.frames_into(first, last, &mut body))?;
         Ok((body, chain))
+    }
+
+    /// Frames as the difference from what the other side holds, which has all up to `frame`; `None`
+    /// when they have to be sent whole.
+    pub(crate) fn delta(&mut self, frame: u64, body: &[u8]) -> Result<Option<Vec<u8>>, LocalError> {
+        let known = self.known_pages(frame, |size| delta::pages_wanted(body, size))?;
+        match delta::encode(body, &known) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "frames are sent whole");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Pages as they were after the last transaction that had ended at a local frame.
+    pub(crate) fn known_pages(
+        &mut self,
+        frame: u64,
+        choose: impl FnOnce(u32) -> Vec<u32>,
+    ) -> Result<KnownPages, LocalError> {
+        self.wal()?;
+        let Self {
+            wal: Some(wal),
+            page_index,
+            ..
+        } = self
+        else {
+            return Ok(KnownPages::default());
+        };
+        Ok(wal.read(|reading| page_index.known_pages(reading, frame, choose))?)
     }
 
     pub(crate) fn acknowledge(&mut self, frames: u64) {

@@ -15,7 +15,7 @@ use std::{
 use counterfoil_protocol::wire::replication::PushStatus;
 
 use self::{
-    book::{Plan, Sending},
+    book::{Encodings, Plan, Sending},
     difference::Difference,
 };
 use crate::{
@@ -131,6 +131,8 @@ pub struct PushReport {
     /// Pages that were sent because frames were not enough; `None` when they were. Also counted in
     /// `frames`.
     pub difference_pages: Option<u64>,
+    /// Batches of delta frames that the hub asked for whole, because its pages are other ones.
+    pub deltas_refused: u64,
 }
 
 /// How far a push is.
@@ -266,9 +268,21 @@ impl BookReplica {
                         .await?;
                 }
                 Plan::Send(sending) => {
-                    let zstd = info.takes_zstd;
-                    if self.send(remote, sending, zstd, report, progress).await? {
-                        return Ok(());
+                    let encodings = Encodings {
+                        zstd: info.takes_zstd,
+                        delta: info.takes_delta && report.deltas_refused == 0,
+                    };
+                    let sent = self.send(remote, sending, encodings, report, progress);
+                    if sent.await? {
+                        let is_healed = report.difference_pages.is_some();
+                        if report.deltas_refused == 0 || is_healed || !info.says_pages {
+                            return Ok(());
+                        }
+                        // The hub has the same history and other pages: its file is damaged. What
+                        // was replaced is whole again, the rest is compared.
+                        let info = remote.info().await?;
+                        self.send_difference(remote, &info, report, progress)
+                            .await?;
                     }
                 }
             }
@@ -281,14 +295,14 @@ impl BookReplica {
         &self,
         remote: &Remote,
         mut sending: Sending,
-        zstd: bool,
+        mut encodings: Encodings,
         report: &mut PushReport,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<bool, PushError> {
         let total = report.frames + (sending.until - sending.acknowledged);
         while sending.acknowledged < sending.until {
             let packet = self
-                .on_local(move |local| book::packet(local, &sending, zstd))
+                .on_local(move |local| book::packet(local, &sending, encodings))
                 .await?;
             let Some((packet, last)) = packet else {
                 return Ok(false);
@@ -299,6 +313,13 @@ impl BookReplica {
             let sent_bytes = packet.body.sent_bytes();
             let answer = remote.push(packet).await?;
             report.bytes_up += sent_bytes;
+            if answer.send_whole && encodings.delta {
+                tracing::warn!("the hub holds other pages than it should; frames are sent whole");
+                report.deltas_refused += 1;
+                // Once is enough: what follows would refer to the same pages.
+                encodings.delta = false;
+                continue;
+            }
             if (answer.status, answer.generation, answer.max_frame_no)
                 != (PushStatus::Ok, generation, end - 1)
             {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::replication::{
-    CHAIN_BEFORE_HEADER, CHAIN_HEADER, ClosedGeneration, DIGEST_HEADER, EXTENSION_PAGES,
-    EXTENSION_ZSTD, GenerationAnswer, Info, PAGE_DIGEST_BYTES, PushAnswer,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, ClosedGeneration, DIGEST_HEADER, EXTENSION_DELTA,
+    EXTENSION_PAGES, EXTENSION_ZSTD, GenerationAnswer, Info, PAGE_DIGEST_BYTES, PushAnswer,
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -15,7 +15,7 @@ use http::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Retry, compress,
+    Retry, compress, delta,
     env::{HttpClient, HttpError, HttpRequest, HttpResponse},
     frame::Chain,
     limits::{
@@ -93,6 +93,7 @@ pub(crate) struct HubInfo {
     pub(crate) chain_start: Option<Chain>,
     pub(crate) closed: Vec<ClosedGeneration>,
     pub(crate) takes_zstd: bool,
+    pub(crate) takes_delta: bool,
     pub(crate) says_pages: bool,
 }
 
@@ -121,7 +122,7 @@ pub(crate) struct Packet {
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     bytes: Bytes,
-    zstd: bool,
+    encoding: Option<&'static str>,
 }
 
 impl Body {
@@ -133,12 +134,20 @@ impl Body {
         {
             return Self {
                 bytes: packed.into(),
-                zstd: true,
+                encoding: Some(compress::ENCODING),
             };
         }
         Self {
             bytes: bytes.into(),
-            zstd: false,
+            encoding: None,
+        }
+    }
+
+    /// Delta frames.
+    pub(crate) fn delta(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            encoding: Some(delta::ENCODING),
         }
     }
 
@@ -231,6 +240,7 @@ impl Remote {
             empty: info.empty,
             chain_start: chain(&info.chain_start)?,
             takes_zstd: has(EXTENSION_ZSTD),
+            takes_delta: has(EXTENSION_DELTA),
             says_pages: has(EXTENSION_PAGES),
             closed: info.closed,
         })
@@ -402,11 +412,8 @@ impl Call {
 
     fn post(path: String, body: Body, timeout: Duration) -> Self {
         let mut headers = HeaderMap::new();
-        if body.zstd {
-            headers.insert(
-                CONTENT_ENCODING,
-                HeaderValue::from_static(compress::ENCODING),
-            );
+        if let Some(encoding) = body.encoding {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         let (method, response_bytes_max) = (Method::POST, ANSWER_BYTES_MAX);
         Self {

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use counterfoil_protocol::problem::Code;
-use counterfoil_replica::compress;
+use counterfoil_replica::{compress, delta};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,8 @@ pub(crate) enum Encoding {
     Identity,
     /// zstd.
     Zstd,
+    /// Delta frames, which only a push of frames may be.
+    Delta,
 }
 
 /// Reads a whole body of at most `limit` bytes.
@@ -78,6 +80,7 @@ pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
     {
         None | Some(b"identity") => Ok(Encoding::Identity),
         Some(b"zstd") => Ok(Encoding::Zstd),
+        Some(other) if other == delta::ENCODING.as_bytes() => Ok(Encoding::Delta),
         Some(_) => Err(ApiError::new(
             Code::BadRequest,
             "the only content-encoding here is zstd",
@@ -87,8 +90,15 @@ pub(crate) fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
 
 /// Undoes the encoding; blocking work.
 pub(crate) fn decode(encoding: Encoding, body: Bytes, limit: usize) -> Result<Bytes, ApiError> {
-    if encoding == Encoding::Identity {
-        return Ok(body);
+    match encoding {
+        Encoding::Identity => return Ok(body),
+        Encoding::Zstd => {}
+        Encoding::Delta => {
+            return Err(ApiError::new(
+                Code::BadRequest,
+                "the body cannot be delta frames",
+            ));
+        }
     }
     match compress::decode(&body, limit) {
         Ok(plain) => Ok(plain.into()),
@@ -123,11 +133,13 @@ pub(crate) fn encode(plain: Vec<u8>, zstd_accepted: bool) -> (Vec<u8>, Encoding)
 /// An answer of bytes.
 pub(crate) fn binary((bytes, encoding): (Vec<u8>, Encoding)) -> Response {
     let mut response = bytes.into_response();
-    if encoding == Encoding::Zstd {
-        let zstd = HeaderValue::from_static("zstd");
-        response
-            .headers_mut()
-            .insert(header::CONTENT_ENCODING, zstd);
-    }
+    let encoding = match encoding {
+        Encoding::Identity => return response,
+        Encoding::Zstd => compress::ENCODING,
+        Encoding::Delta => delta::ENCODING,
+    };
+    response
+        .headers_mut()
+        .insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
     response
 }

@@ -184,7 +184,9 @@ pub(crate) async fn own_pull(
 /// "server returned a conflict" with two numbers.
 fn in_words(outcome: &PushOutcome) -> Option<ApiError> {
     let what = match outcome {
-        PushOutcome::Accepted { .. } | PushOutcome::BadRequest(_) => return None,
+        PushOutcome::Accepted { .. }
+        | PushOutcome::BadRequest(_)
+        | PushOutcome::SendWhole { .. } => return None,
         PushOutcome::Conflict { .. } => {
             "another client wrote to this database first; nothing of this push was taken".to_owned()
         }
@@ -220,19 +222,23 @@ pub(crate) async fn own_push(
     let held = hub.copies.pushed(&key).await?;
     let now_ms = hub.now_ms();
     let work = move |copy: &mut counterfoil_replica::Copy| {
-        let plain = match bodies::decode(encoding, body, PUSH_PLAIN_BYTES_MAX) {
-            Ok(plain) => plain,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let push = Push {
+        let push = |body| Push {
             generation,
             start,
             end,
-            body: &plain,
+            body,
             chain,
             before,
         };
-        let outcome = copy.push(&push)?;
+        let outcome = match encoding {
+            Encoding::Delta => copy.push_delta(&push(&body))?,
+            Encoding::Identity | Encoding::Zstd => {
+                match bodies::decode(encoding, body, PUSH_PLAIN_BYTES_MAX) {
+                    Ok(plain) => copy.push(&push(&plain))?,
+                    Err(refused) => return Ok(Err(refused)),
+                }
+            }
+        };
         if matches!(outcome, PushOutcome::Accepted { .. }) {
             copy.note_time(now_ms)?;
         }

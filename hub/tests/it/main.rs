@@ -11,6 +11,7 @@ mod commands;
 mod consolidation;
 mod crash;
 mod databases;
+mod delta;
 mod events;
 mod garbage;
 mod history;

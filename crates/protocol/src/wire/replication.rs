@@ -27,8 +27,12 @@ pub const EXTENSION_PAGES: &str = "pages";
 /// number, from page 1.
 pub const PAGE_DIGEST_BYTES: usize = 16;
 
+/// Extension: a push may have `content-encoding: x-counterfoil-delta`, and a pull may ask for it. The
+/// rolling checksums before and after such a push are then not optional.
+pub const EXTENSION_DELTA: &str = "delta";
+
 /// Every extension this version of the hub announces.
-pub const EXTENSIONS: [&str; 2] = [EXTENSION_ZSTD, EXTENSION_PAGES];
+pub const EXTENSIONS: [&str; 3] = [EXTENSION_ZSTD, EXTENSION_PAGES, EXTENSION_DELTA];
 
 /// Answer of `GET /info`. A stock client reads `current_generation` only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +96,10 @@ pub struct PushAnswer {
     /// Last frame of the generation that was pushed to, when it has ended. Not read by stock clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<u64>,
+    /// The push was delta frames that do not fit the pages here: send the same frames whole. Not read
+    /// by stock clients, which are never told so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub send_whole: bool,
 }
 
 /// The body of a 410, and of the 400 that ends a pull.

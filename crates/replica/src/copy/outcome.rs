@@ -77,6 +77,9 @@ pub enum PushRefusal {
     /// The transaction does not fit what the hub holds back.
     #[error("the transaction is too large")]
     TransactionTooLarge,
+    /// Delta frames without the rolling checksums that prove them.
+    #[error("delta frames need the rolling checksums before and after them")]
+    Unproved,
     /// This database is not written by a node.
     #[error("this database is written by the hub")]
     ReadOnly,
@@ -111,6 +114,14 @@ pub enum PushOutcome {
         /// Current generation.
         generation: u64,
     },
+    /// The delta frames do not fit the pages here; nothing was applied. The same frames are taken
+    /// whole.
+    SendWhole {
+        /// Current generation.
+        generation: u64,
+        /// Highest frame held.
+        max_frame_no: u64,
+    },
     /// The request makes no sense.
     BadRequest(PushRefusal),
 }
@@ -124,6 +135,7 @@ impl PushOutcome {
             generation,
             max_frame_no,
             ended,
+            send_whole: false,
         };
         match self {
             Self::Accepted {
@@ -139,6 +151,13 @@ impl PushOutcome {
             } => Some(conflict(generation, max_frame_no, None)),
             Self::Closed { generation, ended } => Some(conflict(generation, 0, ended)),
             Self::Unknown { generation } => Some(conflict(generation, 0, None)),
+            Self::SendWhole {
+                generation,
+                max_frame_no,
+            } => Some(PushAnswer {
+                send_whole: true,
+                ..conflict(generation, max_frame_no, None)
+            }),
             Self::BadRequest(_) => None,
         }
     }

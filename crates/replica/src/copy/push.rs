@@ -20,6 +20,13 @@ enum Overlap {
     Replaced(u64),
 }
 
+/// Where a push begins.
+pub(super) struct Placed {
+    pub(super) now: Now,
+    /// Highest frame held, tail included.
+    pub(super) max_frame_no: u64,
+}
+
 impl Copy {
     /// Takes frames. They are durable when this returns `Accepted`: one fsync of the WAL, and one of
     /// the tail when a transaction is not complete.
@@ -28,42 +35,25 @@ impl Copy {
     /// [`CopyError`]; a part of the frames may have been taken, and the next push of the same frames
     /// finds out.
     pub fn push(&mut self, push: &Push<'_>) -> Result<PushOutcome, CopyError> {
-        if let Err(refusal) = self.check_push(push) {
+        if let Err(refusal) = check_frames(push) {
             return Ok(PushOutcome::BadRequest(refusal));
         }
-        let now = self.observe()?;
+        let Placed {
+            now,
+            mut max_frame_no,
+        } = match self.place(push)? {
+            Ok(placed) => placed,
+            Err(outcome) => return Ok(outcome),
+        };
         let generation = now.mapping.generation;
-        if push.generation < generation {
-            let closed = self
-                .record
-                .closed
-                .iter()
-                .find(|it| it.generation == push.generation);
-            return Ok(PushOutcome::Closed {
-                generation,
-                ended: closed.map(|it| it.end_frame),
-            });
-        }
-        if push.generation > generation {
-            return Ok(PushOutcome::Unknown { generation });
-        }
-        let mut max_frame_no = now.committed() + self.tail.count();
         let accepted = |max_frame_no| PushOutcome::Accepted {
             generation,
             max_frame_no,
         };
-        if push.start > max_frame_no + 1 {
-            return Ok(accepted(max_frame_no));
-        }
         let conflict = PushOutcome::Conflict {
             generation,
             max_frame_no,
         };
-        if let Some(before) = push.before
-            && self.chain_after(now, push.start - 1)? != before
-        {
-            return Ok(conflict);
-        }
         match self.overlap(now, push, max_frame_no.min(push.end - 1))? {
             Overlap::Same => {}
             Overlap::Other => return Ok(conflict),
@@ -120,19 +110,49 @@ impl Copy {
         Ok(None)
     }
 
-    fn check_push(&self, push: &Push<'_>) -> Result<(), PushRefusal> {
+    /// Whether the frames begin where this copy can take them, whatever they are.
+    pub(super) fn place(
+        &mut self,
+        push: &Push<'_>,
+    ) -> Result<Result<Placed, PushOutcome>, CopyError> {
         if self.kind == CopyKind::Written {
-            return Err(PushRefusal::ReadOnly);
+            return Ok(Err(PushOutcome::BadRequest(PushRefusal::ReadOnly)));
         }
-        if !is_range(push.start, push.end)
-            || push.body.len() != to_usize(push.end - push.start) * FRAME_BYTES
+        if !is_range(push.start, push.end) {
+            return Ok(Err(PushOutcome::BadRequest(PushRefusal::Range)));
+        }
+        let now = self.observe()?;
+        let generation = now.mapping.generation;
+        if push.generation < generation {
+            let closed = self
+                .record
+                .closed
+                .iter()
+                .find(|it| it.generation == push.generation);
+            return Ok(Err(PushOutcome::Closed {
+                generation,
+                ended: closed.map(|it| it.end_frame),
+            }));
+        }
+        if push.generation > generation {
+            return Ok(Err(PushOutcome::Unknown { generation }));
+        }
+        let max_frame_no = now.committed() + self.tail.count();
+        if push.start > max_frame_no + 1 {
+            return Ok(Err(PushOutcome::Accepted {
+                generation,
+                max_frame_no,
+            }));
+        }
+        if let Some(before) = push.before
+            && self.chain_after(now, push.start - 1)? != before
         {
-            return Err(PushRefusal::Range);
+            return Ok(Err(PushOutcome::Conflict {
+                generation,
+                max_frame_no,
+            }));
         }
-        if frames(push.body).any(|frame| frame.page_number() == 0) {
-            return Err(PushRefusal::Page);
-        }
-        Ok(())
+        Ok(Ok(Placed { now, max_frame_no }))
     }
 
     /// Rolling checksum after a frame that the copy has, held back or not.
@@ -242,4 +262,15 @@ impl Copy {
 
 fn count(body: &[u8]) -> u64 {
     u64::try_from(frames(body).len()).unwrap_or(u64::MAX)
+}
+
+fn check_frames(push: &Push<'_>) -> Result<(), PushRefusal> {
+    let count = push.end.saturating_sub(push.start);
+    if to_usize(count).checked_mul(FRAME_BYTES) != Some(push.body.len()) {
+        return Err(PushRefusal::Range);
+    }
+    if frames(push.body).any(|frame| frame.page_number() == 0) {
+        return Err(PushRefusal::Page);
+    }
+    Ok(())
 }

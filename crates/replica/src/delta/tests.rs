@@ -227,7 +227,7 @@ fn a_bomb_costs_no_more_memory_than_the_frames_it_claims() {
     bytes.extend(compress(&plain, &[]).unwrap());
     assert_eq!(
         decode_at(&Pages::new(), &bytes, 1),
-        Err(DeltaError::Compression)
+        Err(DeltaError::Mismatch)
     );
 }
 

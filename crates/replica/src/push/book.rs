@@ -23,6 +23,13 @@ pub(super) enum Plan {
     },
 }
 
+/// How the hub can be sent frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Encodings {
+    pub(super) zstd: bool,
+    pub(super) delta: bool,
+}
+
 /// Frames to send, in numbers of the local WAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sending {
@@ -136,7 +143,7 @@ fn fit(
 pub(super) fn packet(
     local: &mut Local,
     sending: &Sending,
-    zstd: bool,
+    encodings: Encodings,
 ) -> Result<Option<(Packet, u64)>, LocalError> {
     let position = local.observe()?;
     if local.record.mapping != Some(sending.mapping) || position.frames < sending.until {
@@ -152,6 +159,14 @@ pub(super) fn packet(
     };
     let end = start + (last - first) + 1;
     let generation = sending.mapping.generation;
+    let delta = match encodings.delta {
+        true => local.delta(sending.acknowledged, &body)?,
+        false => None,
+    };
+    let body = match delta {
+        Some(delta) => Body::delta(delta),
+        None => Body::pack(body, encodings.zstd),
+    };
     Ok(Some((
         Packet {
             generation,
@@ -159,7 +174,7 @@ pub(super) fn packet(
             end,
             before,
             chain,
-            body: Body::pack(body, zstd),
+            body,
         },
         last,
     )))

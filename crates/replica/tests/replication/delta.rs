@@ -1,14 +1,17 @@
 //! Delta frames over what the engine really writes.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::atomic::Ordering};
 
 use counterfoil_replica::{
-    Chain, Durability, Wal,
+    Chain, Copy, Durability, Wal,
     delta::{self, Delta, KnownPages},
     frame::frames,
 };
 
-use crate::support::{connect, folder};
+use crate::{
+    shop::Shop,
+    support::{connect, folder},
+};
 
 /// What each page holds now.
 type Pages = BTreeMap<u32, Vec<u8>>;
@@ -115,4 +118,49 @@ async fn every_transaction_of_a_database_survives_the_way() {
     let mut rows = copy.query("PRAGMA integrity_check", ()).await.unwrap();
     let row = rows.next().await.unwrap().unwrap();
     assert_eq!(row.get::<String>(0).unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn an_extension_that_a_hub_does_not_announce_is_not_used() {
+    let mut shop = Shop::open().await;
+    shop.push().await;
+    for (announced, encoding) in [
+        (vec![], None),
+        (vec!["zstd"], Some("zstd")),
+        (vec!["zstd", "pages"], Some("zstd")),
+        (vec!["zstd", "pages", "delta"], Some("x-counterfoil-delta")),
+    ] {
+        let names = announced.into_iter().map(str::to_owned).collect();
+        *shop.hub.announced.lock().unwrap() = Some(names);
+        shop.hub.encodings.lock().unwrap().clear();
+        // Text that compresses: a body that does not is sent as it is.
+        shop.sell_at_once(40).await;
+        let report = shop.push().await;
+        assert_eq!(report.difference_pages, None, "{report:?}");
+        let seen = shop.hub.encodings.lock().unwrap().clone();
+        assert_eq!(seen, [encoding.map(str::to_owned)]);
+    }
+}
+
+#[tokio::test]
+async fn delta_frames_follow_a_transaction_that_came_in_part() {
+    let mut shop = Shop::open().await;
+    shop.push().await;
+    // One transaction over several batches: the hub holds back what it has of it.
+    shop.sell_at_once(40_000).await;
+    shop.hub.pushes_to_take.store(1, Ordering::SeqCst);
+    shop.try_push().await.unwrap_err();
+    let info = shop.hub.on_copy(Copy::info).unwrap();
+    assert!(info.max_frame_no > info.committed_frame_no, "{info:?}");
+    shop.hub.pushes_to_take.store(u32::MAX, Ordering::SeqCst);
+    shop.sell(5).await;
+    shop.hub.encodings.lock().unwrap().clear();
+    let report = shop.push().await;
+    assert_eq!((report.deltas_refused, report.difference_pages), (0, None));
+    let seen = shop.hub.encodings.lock().unwrap().clone();
+    assert!(seen.len() > 1);
+    assert!(
+        seen.iter().all(|it| it.as_deref() == Some(delta::ENCODING)),
+        "{seen:?}"
+    );
 }

@@ -21,7 +21,7 @@ use counterfoil_protocol::wire::replication::{
     CHAIN_BEFORE_HEADER, CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer,
 };
 use counterfoil_replica::{
-    Chain, Copy, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push, Remote, compress,
+    Chain, Copy, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push, Remote, compress, delta,
 };
 
 use crate::support::{env, files};
@@ -40,6 +40,10 @@ pub(crate) struct Hub {
     pub(crate) pushes_to_take: AtomicU32,
     pushes: AtomicU32,
     pub(crate) pushed_bytes: AtomicU32,
+    /// What it announces instead of all it can.
+    pub(crate) announced: Mutex<Option<Vec<String>>>,
+    /// The `content-encoding` of every push.
+    pub(crate) encodings: Mutex<Vec<Option<String>>>,
     url: String,
 }
 
@@ -60,6 +64,8 @@ impl Hub {
             pushes_to_take: AtomicU32::new(u32::MAX),
             pushes: AtomicU32::new(0),
             pushed_bytes: AtomicU32::new(0),
+            announced: Mutex::new(None),
+            encodings: Mutex::new(Vec::new()),
             url,
         });
         let router = Router::new()
@@ -138,7 +144,13 @@ fn broken_off() -> Response {
 
 async fn info(State(hub): State<Arc<Hub>>) -> Response {
     match hub.on_copy(Copy::info) {
-        Ok(info) => Json(info.to_wire()).into_response(),
+        Ok(info) => {
+            let mut info = info.to_wire();
+            if let Some(announced) = &*hub.announced.lock().unwrap() {
+                info.extensions.clone_from(announced);
+            }
+            Json(info).into_response()
+        }
         Err(_) => unavailable(),
     }
 }
@@ -214,7 +226,16 @@ async fn push(
 ) -> Response {
     hub.pushed_bytes
         .fetch_add(u32::try_from(body.len()).unwrap(), Ordering::SeqCst);
-    let body = plain(&headers, &body);
+    let encoding = headers
+        .get("content-encoding")
+        .map(|it| it.to_str().unwrap().to_owned());
+    let is_delta = encoding.as_deref() == Some(delta::ENCODING);
+    hub.encodings.lock().unwrap().push(encoding);
+    let body = if is_delta {
+        body.to_vec()
+    } else {
+        plain(&headers, &body)
+    };
     let chain = |name: &str| -> Option<Chain> {
         let value = headers.get(name)?;
         Some(value.to_str().unwrap().parse().unwrap())
@@ -227,7 +248,11 @@ async fn push(
         chain: chain(CHAIN_HEADER),
         before: chain(CHAIN_BEFORE_HEADER),
     };
-    let Ok(outcome) = hub.on_copy(|copy| copy.push(&push)) else {
+    let pushed = hub.on_copy(|copy| match is_delta {
+        true => copy.push_delta(&push),
+        false => copy.push(&push),
+    });
+    let Ok(outcome) = pushed else {
         return unavailable();
     };
     match outcome.to_wire() {
