@@ -54,7 +54,19 @@ impl ShopStore {
         })
     }
 
+    /// In one read transaction: all lines have the prices of one moment, and the databases are locked
+    /// once instead of for each product.
     fn draft_lines(
+        &self,
+        requests: &[LineRequest],
+        refund: bool,
+        now_ms: i64,
+    ) -> Result<Vec<Line>, StoreError> {
+        self.conn
+            .snapshot(|_| self.priced_lines(requests, refund, now_ms))
+    }
+
+    fn priced_lines(
         &self,
         requests: &[LineRequest],
         refund: bool,
