@@ -14,9 +14,9 @@ const LINES_MAX: usize = 200_000;
 
 /// Lines of the programs that tell that something rare was reached.
 const REACHED: [(&str, &str); 9] = [
-    ("the whole book goes up", "base uploaded"),
-    ("the book began a generation", "hub folded a book"),
-    ("the catalog began a generation", "hub folded the catalog"),
+    ("the pages that differ are sent", "difference sent"),
+    ("a generation began past=book", "hub folded a book"),
+    ("a generation began past=catalog", "hub folded the catalog"),
     ("book=Done", "node folded its book"),
     ("catalog=Done", "node folded its catalog"),
     ("sync incomplete", "sync failed"),
