@@ -28,9 +28,10 @@ test filter="":
 simulate runs="20" seed="1":
     cargo run --release --package simulation --locked -- --runs {{ runs }} --seed {{ seed }}
 
-# The stock libSQL clients against our side of their protocol.
+# The stock libSQL clients of Rust, JavaScript and Python against the hub; needs node, npm and python3.
 foreign-clients:
     cargo test --package foreign-clients --locked
+    cargo run --package foreign-clients --locked
 
 # A chain of shops trades through an outage, on real processes; `just demo --seed 7`.
 demo *options:

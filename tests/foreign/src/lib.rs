@@ -1,4 +1,12 @@
-//! The stock libSQL client against our side of its protocol.
+//! The stock libSQL clients against our side of their protocol.
 //!
-//! All of it is in `tests/`; a package of its own keeps libSQL's `sync` feature, and the HTTP and
-//! gRPC stacks that come with it, out of every other build.
+//! A package of its own keeps libSQL's `sync` feature, and the HTTP and gRPC stacks that come with
+//! it, out of every other build. The program `foreign-clients` runs [`scenarios`] with the clients of
+//! every language; `cargo test` runs them with Rust's, and more of it in this process.
+
+pub mod client;
+pub mod content;
+pub mod example;
+pub mod hub;
+pub mod install;
+pub mod scenarios;

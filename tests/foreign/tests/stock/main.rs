@@ -5,6 +5,7 @@
     reason = "helpers of tests stop at the first surprise"
 )]
 
+mod databases;
 mod real_hub;
 #[path = "../../../../crates/replica/tests/replication/server.rs"]
 #[expect(dead_code, reason = "shared with crates/replica, which uses all of it")]

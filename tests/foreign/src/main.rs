@@ -1,0 +1,104 @@
+//! `cargo run --package foreign-clients`: every stock client against the hub, see
+//! [`foreign_clients::scenarios`]. Needs node with npm, and python3 with venv; a missing one is a
+//! failure, not a skip.
+
+use anyhow::Context as _;
+use foreign_clients::client::Kind;
+use foreign_clients::content::Reader;
+use foreign_clients::install::{javascript, programs, python, reader};
+use foreign_clients::scenarios::Scene;
+use std::future::Future;
+use std::io::Write as _;
+use std::path::Path;
+
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Counts what passed and what did not.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    async fn note(
+        &mut self,
+        kind: &Kind,
+        what: &str,
+        done: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        let name = kind.name;
+        match done.await {
+            Ok(()) => {
+                self.passed += 1;
+                say(&format!("{name}: {what} ... ok"))
+            }
+            Err(error) => {
+                self.failed += 1;
+                say(&format!("{name}: {what} ... FAILED: {error:#}"))
+            }
+        }
+    }
+}
+
+async fn all(tally: &mut Tally, hub: &Path, kind: &Kind, reader: &Reader) -> anyhow::Result<()> {
+    let scene = || Scene::new(hub, kind, reader);
+    let (what, scenes) = ("syncs and bootstraps", scene()?);
+    tally
+        .note(kind, what, scenes.syncs_and_bootstraps())
+        .await?;
+    let what = "in sync, follows a generation";
+    tally
+        .note(kind, what, scene()?.follows_a_generation())
+        .await?;
+    let what = "refused with a stale generation";
+    let done = scene()?.refused_with_a_stale_generation();
+    tally.note(kind, what, done).await?;
+    let what = "refused as a second writer";
+    let done = scene()?.refused_as_a_second_writer();
+    tally.note(kind, what, done).await?;
+    let what = "fails without a hole when it missed a generation";
+    let done = scene()?.fails_as_a_reader_that_missed_a_generation();
+    tally.note(kind, what, done).await?;
+    let what = "refused without the token";
+    let scenes = scene()?;
+    let done = async { scenes.refused_without_the_token() };
+    tally.note(kind, what, done).await?;
+    let what = "does not notice that the hub is away";
+    let done = scene()?.does_not_notice_that_the_hub_is_away();
+    tally.note(kind, what, done).await?;
+    if kind.name != "Rust" {
+        let scenes = scene()?;
+        let done = async { scenes.runs_the_example() };
+        tally.note(kind, "runs the manual's example", done).await?;
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let folder = programs()?;
+    let work = folder.join("foreign-clients-installed");
+    let program = |name: &str| folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let rust = Kind {
+        name: "Rust",
+        program: program("stock-client"),
+        arguments: Vec::new(),
+    };
+    let kinds = [rust, javascript(&work)?, python(&work)?];
+    let reader = reader(&work);
+    let mut tally = Tally::default();
+    for kind in &kinds {
+        all(&mut tally, &program("foreign-hub"), kind, &reader)
+            .await
+            .with_context(|| format!("{}: the stage cannot be set", kind.name))?;
+    }
+    let Tally { passed, failed } = tally;
+    say(&format!("{passed} passed, {failed} failed"))?;
+    anyhow::ensure!(failed == 0, "{failed} failed");
+    Ok(())
+}
