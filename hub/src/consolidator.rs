@@ -74,7 +74,14 @@ impl Hub {
         let (mut due, mut pause) = (Instant::now(), RETRY_PAUSE_MIN);
         loop {
             let timeout = due.saturating_duration_since(Instant::now());
-            let woken = tokio::time::timeout(timeout, self.inbox.news.notified()).await;
+            let news = async {
+                tokio::select! {
+                    biased;
+                    () = self.inbox.news.notified() => {}
+                    () = self.copies.damaged() => {}
+                }
+            };
+            let woken = tokio::time::timeout(timeout, news).await;
             let result = if woken.is_ok() {
                 self.consolidate(self.inbox.take()).await
             } else {
@@ -95,6 +102,7 @@ impl Hub {
 
     async fn sweep(&self) -> Result<(), ConsolidateError> {
         self.consolidate_everything().await?;
+        self.verify_next().await?;
         self.writer.call(Store::checkpoint).await?;
         Ok(self.prune_histories().await?)
     }
@@ -117,6 +125,7 @@ impl Hub {
 
     async fn consolidate(&self, nodes: BTreeSet<NodeId>) -> Result<(), ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
+        self.report_damages().await;
         // What fails for one node must not hold up the others; the first failure is told.
         let mut result = Ok(());
         let mut work: BTreeMap<Priority, Vec<NodeId>> = BTreeMap::new();
@@ -166,8 +175,21 @@ impl Hub {
             return Ok(Vec::new());
         };
         let waiting = self.writer.call(move |store| store.survey(&book)).await;
-        drop(held);
-        Ok(waiting?)
+        self.given_back(held, waiting).await
+    }
+
+    /// Ends the use of a book. When the store could not read it, it may be damaged.
+    async fn given_back<R>(
+        &self,
+        held: Held,
+        result: Result<R, StoreError>,
+    ) -> Result<R, ConsolidateError> {
+        if result.is_err()
+            && let Err(error) = self.copies.work(held, Copy::verify).await
+        {
+            log(&error.into());
+        }
+        Ok(result?)
     }
 
     /// Moves one batch; whether more may follow.
@@ -179,8 +201,7 @@ impl Hub {
             .writer
             .call(move |store| store.consolidate(&book, priority))
             .await;
-        drop(held);
-        Ok(match step? {
+        Ok(match self.given_back(held, step).await? {
             Step::Moved { entries, more } => {
                 tracing::debug!(%node, priority = priority.name(), entries, "consolidated");
                 more

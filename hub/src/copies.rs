@@ -9,12 +9,12 @@ use crate::limits::COPIES_OPEN_MAX;
 use counterfoil_domain::NodeId;
 use counterfoil_replica::env::Env;
 use counterfoil_replica::history::History;
-use counterfoil_replica::{Copy, CopyError, CopyInfo, CopyKind, Retry};
+use counterfoil_replica::{Copy, CopyError, CopyInfo, CopyKind, Retry, SetAside};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 /// Names a copy that others push to.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -43,6 +43,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Copy>>>;
 /// An open copy that nobody else uses meanwhile.
 pub struct Held {
     guard: OwnedMutexGuard<Option<Copy>>,
+    past: Past,
 }
 
 /// Why a copy cannot be used.
@@ -63,6 +64,22 @@ pub struct Copies {
     retention: Retention,
     catalog: Slot,
     open: Mutex<Open>,
+    damages: Arc<Damages>,
+}
+
+/// Copies that were damaged and set aside, until somebody puts that on record.
+#[derive(Default)]
+struct Damages {
+    found: Mutex<Vec<(Past, SetAside)>>,
+    news: Notify,
+}
+
+impl Damages {
+    fn add(&self, past: Past, aside: SetAside) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.push((past, aside));
+        self.news.notify_one();
+    }
 }
 
 #[derive(Default)]
@@ -81,7 +98,19 @@ impl Copies {
             retention,
             catalog: Slot::default(),
             open,
+            damages: Arc::default(),
         }
+    }
+
+    /// Waits until a copy was set aside.
+    pub(crate) async fn damaged(&self) {
+        self.damages.news.notified().await;
+    }
+
+    /// Copies that were set aside since the last call.
+    pub(crate) fn take_damages(&self) -> Vec<(Past, SetAside)> {
+        let found = self.damages.found.lock();
+        std::mem::take(&mut *found.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Path of a copy.
@@ -112,8 +141,7 @@ impl Copies {
     pub async fn pushed(&self, key: &CopyKey) -> Result<Held, CopyFailure> {
         let slot = self.slot(key);
         let past = Past::Pushed(key.clone());
-        self.hold(slot, self.path(key), CopyKind::Pushed, &past)
-            .await
+        self.hold(slot, self.path(key), past).await
     }
 
     /// Takes a node's book, see [`Self::pushed`].
@@ -144,8 +172,28 @@ impl Copies {
     pub async fn catalog(&self) -> Result<Held, CopyFailure> {
         let slot = Arc::clone(&self.catalog);
         let path = self.dir.catalog_db();
-        self.hold(slot, path, CopyKind::Written, &Past::Catalog)
-            .await
+        self.hold(slot, path, Past::Catalog).await
+    }
+
+    /// Puts a catalog with nothing in it in the place of a damaged one; nobody may have it open.
+    ///
+    /// # Errors
+    /// [`CopyFailure::Copy`].
+    pub(crate) async fn renew_catalog(
+        &self,
+        damage: CopyError,
+        fresh: Vec<u8>,
+    ) -> Result<(), CopyFailure> {
+        let mut guard = Arc::clone(&self.catalog).lock_owned().await;
+        let (path, files) = (self.dir.catalog_db(), Arc::clone(&self.env.files));
+        let damages = Arc::clone(&self.damages);
+        let renew = move || {
+            *guard = None;
+            let aside = Copy::set_aside(&path, &*files, &damage, &fresh)?;
+            damages.add(Past::Catalog, aside);
+            Ok(())
+        };
+        self.env.execution.blocking(renew).await
     }
 
     /// Takes a database that has a past.
@@ -191,19 +239,20 @@ impl Copies {
         History::new(folder, Arc::clone(&self.env.files))
     }
 
-    async fn hold(
-        &self,
-        slot: Slot,
-        path: PathBuf,
-        kind: CopyKind,
-        past: &Past,
-    ) -> Result<Held, CopyFailure> {
+    async fn hold(&self, slot: Slot, path: PathBuf, past: Past) -> Result<Held, CopyFailure> {
         let mut guard = slot.lock_owned().await;
         if guard.is_none() {
             let files = Arc::clone(&self.env.files);
-            let history = self.retention.is_on().then(|| self.history(past));
+            let history = self.retention.is_on().then(|| self.history(&past));
+            let (damages, past) = (Arc::clone(&self.damages), past.clone());
             let open = move || {
-                let mut copy = Copy::open(&path, kind, files)?;
+                let (mut copy, aside) = match past {
+                    Past::Catalog => (Copy::open(&path, CopyKind::Written, files)?, None),
+                    Past::Pushed(_) => Copy::open_or_set_aside(&path, files)?,
+                };
+                if let Some(aside) = aside {
+                    damages.add(past, aside);
+                }
                 if let Some(history) = history {
                     copy.keep_history(history);
                 }
@@ -211,30 +260,22 @@ impl Copies {
             };
             *guard = Some(self.env.execution.blocking(open).await?);
         }
-        Ok(Held { guard })
+        Ok(Held { guard, past })
     }
 
     /// Runs blocking work on a copy that is held, and gives it back.
     ///
     /// # Errors
-    /// [`CopyFailure`]; a copy that cannot be trusted any more is opened anew at the next use.
+    /// [`CopyFailure`]; a copy that cannot be trusted any more is opened anew at the next use, one that
+    /// turned out to be damaged has been set aside.
     pub async fn work<R: Send + 'static>(
         &self,
         held: Held,
         work: impl FnOnce(&mut Copy) -> Result<R, CopyError> + Send + 'static,
     ) -> Result<R, CopyFailure> {
-        let Held { mut guard } = held;
-        let task = move || {
-            let copy = guard.as_mut().ok_or(CopyFailure::Closed)?;
-            let result = work(copy);
-            if let Err(error) = &result
-                && error.retry() == Retry::Never
-            {
-                *guard = None;
-            }
-            Ok(result?)
-        };
-        self.env.execution.blocking(task).await
+        let (held, result) = self.on_copy(held, work).await;
+        drop(held);
+        result
     }
 
     /// What a copy holds; the copy stays held.
@@ -242,11 +283,38 @@ impl Copies {
     /// # Errors
     /// [`CopyFailure`].
     pub async fn info(&self, held: Held) -> Result<(Held, CopyInfo), CopyFailure> {
-        let Held { mut guard } = held;
+        let (held, info) = self.on_copy(held, Copy::info).await;
+        Ok((held, info?))
+    }
+
+    async fn on_copy<R: Send + 'static>(
+        &self,
+        mut held: Held,
+        work: impl FnOnce(&mut Copy) -> Result<R, CopyError> + Send + 'static,
+    ) -> (Held, Result<R, CopyFailure>) {
+        let (files, damages) = (Arc::clone(&self.env.files), Arc::clone(&self.damages));
         let task = move || {
-            let copy = guard.as_mut().ok_or(CopyFailure::Closed)?;
-            let info = copy.info()?;
-            Ok((Held { guard }, info))
+            let Some(copy) = held.guard.as_mut() else {
+                return (held, Err(CopyFailure::Closed));
+            };
+            let result = work(copy);
+            if let Err(error) = &result {
+                let path = copy.path().to_owned();
+                if error.is_damage() && held.past != Past::Catalog {
+                    *held.guard = None;
+                    match Copy::set_aside(&path, &*files, error, &[]) {
+                        Ok(aside) => damages.add(held.past.clone(), aside),
+                        // What was begun is completed when the copy is opened; else it is found again.
+                        Err(error) => tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "a damaged copy cannot be set aside"
+                        ),
+                    }
+                } else if error.retry() == Retry::Never {
+                    *held.guard = None;
+                }
+            }
+            (held, result.map_err(CopyFailure::Copy))
         };
         self.env.execution.blocking(task).await
     }

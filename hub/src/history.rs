@@ -95,7 +95,7 @@ impl Pruner {
 
 impl Hub {
     /// Every database that may have a past, with the name that people know.
-    async fn pasts(&self) -> Result<Vec<(Past, String)>, StoreError> {
+    pub(crate) async fn pasts(&self) -> Result<Vec<(Past, String)>, StoreError> {
         let (nodes, databases) = self
             .lookups
             .call(|reader| Ok::<_, StoreError>((reader.node_ids()?, reader.databases()?)))

@@ -5,8 +5,9 @@ use crate::consolidator::Inbox;
 use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
 use crate::history::Pruner;
+use crate::integrity::{self, OpenCatalogError, Verifier};
 use crate::news::{News, Place};
-use crate::store::{self, Reader, Store, StoreError};
+use crate::store::{Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
 use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_replica::env::{Env, Worker};
@@ -24,6 +25,7 @@ pub struct Hub {
     pub(crate) inbox: Inbox,
     pub(crate) news: News,
     pub(crate) pruner: Pruner,
+    pub(crate) verifier: Verifier,
     pub(crate) config: HubConfig,
     pub(crate) env: Env,
     pub(crate) id: HubId,
@@ -54,6 +56,15 @@ pub enum OpenHubError {
     Thread(#[source] std::io::Error),
 }
 
+impl From<OpenCatalogError> for OpenHubError {
+    fn from(error: OpenCatalogError) -> Self {
+        match error {
+            OpenCatalogError::Copy(error) => Self::Catalog(error),
+            OpenCatalogError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl Hub {
     /// Opens a hub, setting it up at the first time.
     ///
@@ -82,11 +93,9 @@ impl Hub {
         let admin_token = dir.admin_token(&*env.random)?;
         let now_ms = env.clock.now_ms();
         let (hub_db, catalog_db) = (dir.hub_db(), dir.catalog_db());
-        store::create_catalog(&catalog_db, &*env.files, now_ms)?;
         let copies = Copies::new(env.clone(), dir.clone(), config.history);
         // From here on the catalog's WAL is pinned, whichever connection closes.
-        let (held, catalog) = copies.info(copies.catalog().await?).await?;
-        drop(held);
+        let catalog = integrity::open_catalog(&copies, &dir, &*env.files, now_ms).await?;
         let store = Store::open(&hub_db, &catalog_db, now_ms)?;
         let id = store.hub_id(now_ms, &*env.random)?;
         let lookups = Reader::open(&hub_db, &catalog_db)?;
@@ -101,6 +110,7 @@ impl Hub {
             inbox: Inbox::default(),
             news: News::new(Place::of(&catalog)),
             pruner: Pruner::default(),
+            verifier: Verifier::default(),
             config,
             env,
             id,

@@ -12,6 +12,7 @@ mod datadir;
 mod history;
 mod http;
 mod hub;
+mod integrity;
 pub mod limits;
 mod news;
 mod secrets;

@@ -34,6 +34,11 @@ pub const DATABASES_MAX: i64 = 10_000;
 /// Time between two looks for history that is older than the operator wants.
 pub const HISTORY_PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
 
+/// Time between two looks at the whole of a database, for bytes that the disk has changed. One database a
+/// sweep is read, the one that was not for longest; with more than there are sweeps in that time it
+/// takes longer.
+pub const VERIFY_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
+
 /// Journal entries that are consolidated in one transaction: some 40,000 rows of a busy shop, a
 /// fraction of a second, so that no other writer waits long. More go into the next transaction.
 pub const CONSOLIDATE_ENTRIES_MAX: i64 = 5_000;

@@ -4,6 +4,7 @@
 //! a generation the main file never changes, and frame `i` of the WAL is frame `i` of the
 //! generation.
 
+mod aside;
 mod delta;
 mod outcome;
 mod past;
@@ -18,6 +19,7 @@ use std::{
 
 use counterfoil_protocol::wire::replication::ClosedGeneration;
 
+pub use self::aside::SetAside;
 pub use self::outcome::{
     CopyInfo, ExportOutcome, PagesOutcome, PullOutcome, Push, PushOutcome, PushRefusal, Rotation,
 };
@@ -30,7 +32,7 @@ use crate::{
     env::Files,
     frame::Chain,
     history::History,
-    limits::{FRAME_BYTES, PAGE_BYTES, REQUEST_FRAMES_MAX},
+    limits::{FRAME_BYTES, PAGE_BYTES, REQUEST_FRAMES_MAX, WAL_HEADER_BYTES},
     numbering::{Mapping, Next, Record, RecordError},
     page_index::PageIndex,
     pages::{self, Pages},
@@ -65,6 +67,25 @@ pub enum CopyError {
         #[source]
         source: std::io::Error,
     },
+    /// A checkpoint met a reader: there is no main file as of the generation's beginning until it is
+    /// completed.
+    #[error("a checkpoint of {path} has met a reader and is not complete yet")]
+    Folding {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The main file is not the one that the generation began with.
+    #[error("the main file of {path} is damaged, or was replaced")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+    },
+    /// There is a database, and no record of where its frames stand.
+    #[error("the record of {path} is lost")]
+    Lost {
+        /// The database.
+        path: PathBuf,
+    },
     /// An fsync failed: what is on disk is unknown, and asking again would hide it.
     #[error("the copy {path} could not be synced; it must be opened again")]
     Unsynced {
@@ -79,9 +100,29 @@ impl CopyError {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Wal(error) if error.is_busy() => Retry::Now,
-            Self::Wal(_) | Self::Tail { .. } => Retry::Later,
+            Self::Wal(_)
+            | Self::Tail { .. }
+            | Self::Folding { .. }
+            | Self::Damaged { .. }
+            | Self::Lost { .. } => Retry::Later,
             Self::Record(RecordError::File { .. }) => Retry::Later,
             Self::Record(_) | Self::Unsynced { .. } => Retry::Never,
+        }
+    }
+}
+
+impl CopyError {
+    /// Whether the files are not what was written: only [`Copy::set_aside`] helps.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Wal(error) => error.is_damage(),
+            Self::Record(RecordError::Content { .. })
+            | Self::Damaged { .. }
+            | Self::Lost { .. } => true,
+            Self::Record(_) | Self::Tail { .. } | Self::Folding { .. } | Self::Unsynced { .. } => {
+                false
+            }
         }
     }
 }
@@ -151,7 +192,9 @@ impl Copy {
             unsynced,
             history: None,
         };
+        copy.refuse_lost()?;
         copy.observe()?;
+        copy.check_size()?;
         // A crash may have left frames that were inserted and not synced; from now on they count.
         copy.sync()?;
         Ok(copy)
@@ -248,7 +291,17 @@ impl Copy {
     /// # Errors
     /// [`CopyError`].
     pub fn export(&mut self, generation: u64) -> Result<ExportOutcome, CopyError> {
-        let now = self.observe()?;
+        let mut now = self.observe()?;
+        if self.record.folding {
+            // Frames of this generation may be in the main file already.
+            self.begin_generation()?;
+            now = self.observe()?;
+            if self.record.folding {
+                return Err(CopyError::Folding {
+                    path: self.path.clone(),
+                });
+            }
+        }
         if generation != now.mapping.generation {
             return Ok(ExportOutcome::Gone {
                 generation: now.mapping.generation,
@@ -331,36 +384,39 @@ impl Copy {
             chain,
         };
         let intent = Next {
+            frames,
             mapping: Some(mapping),
             closes: Some(ended),
             lost: None,
         };
-        self.change_record(|record| record.next = Some(intent))?;
+        self.change_record(|record| {
+            record.next = Some(intent);
+            (record.folding, record.main) = (true, None);
+        })?;
         crash::pass(CrashPoint::GenerationIntent);
         match self.wal()?.checkpoint_truncate() {
-            Ok(Checkpoint::Done) => {
-                crash::pass(CrashPoint::GenerationTruncated);
-                let now = self.observe()?;
-                crash::pass(CrashPoint::GenerationBegun);
-                Ok(Rotation::Rotated {
-                    ended,
-                    generation: now.mapping.generation,
-                    history_kept,
-                })
-            }
-            Ok(Checkpoint::Busy) => {
-                self.change_record(|record| record.next = None)?;
-                Ok(Rotation::Busy)
-            }
-            Err(error) => Err(error.into()),
+            Ok(Checkpoint::Done) => {}
+            // It may have moved every frame all the same, and then a commit begins the WAL anew.
+            Ok(Checkpoint::Busy) if self.kind == CopyKind::Written => self.wal()?.mark()?,
+            Ok(Checkpoint::Busy) => return Ok(Rotation::Busy),
+            Err(error) => return Err(error.into()),
         }
+        crash::pass(CrashPoint::GenerationTruncated);
+        let generation = self.observe()?.mapping.generation;
+        crash::pass(CrashPoint::GenerationBegun);
+        if generation == ended.generation {
+            return Ok(Rotation::Busy);
+        }
+        Ok(Rotation::Rotated {
+            ended,
+            generation,
+            history_kept,
+        })
     }
 }
 
 /// Size of a WAL file with that many frames.
 pub(crate) fn wal_bytes(frames: u64) -> u64 {
-    /// Bytes of a WAL file's header, fixed by SQLite's file format.
-    const WAL_HEADER_BYTES: u64 = 32;
     if frames == 0 {
         return 0;
     }

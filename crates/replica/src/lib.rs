@@ -29,7 +29,7 @@ mod wal;
 pub use self::{
     copy::{
         Copy, CopyError, CopyInfo, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push,
-        PushOutcome, PushRefusal, RestoreError, Rotation,
+        PushOutcome, PushRefusal, RestoreError, Rotation, SetAside,
     },
     frame::{Chain, Salt},
     gate::{Gate, GateClosed, GateJob, GateUse, OpenGate},

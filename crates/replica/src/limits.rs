@@ -8,6 +8,9 @@ pub const PAGE_BYTES: usize = 4096;
 /// Bytes of a WAL frame's header.
 pub const FRAME_HEADER_BYTES: usize = 24;
 
+/// Bytes of a WAL file's header, fixed by SQLite's file format; a WAL with more holds frames.
+pub const WAL_HEADER_BYTES: u64 = 32;
+
 /// Bytes of a frame as it travels.
 pub const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES;
 
@@ -44,6 +47,10 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Closed generations the hub remembers for renumbering; a node further behind sends the
 /// pages that differ.
 pub const CLOSED_GENERATIONS_MAX: usize = 64;
+
+/// Generations between the numbers of a copy before and after its record was lost: more than a copy
+/// ever begins, so none is given out twice, and few enough for the 32 bits of a stock client.
+pub const GENERATION_STRIDE: u64 = 1_000_000;
 
 /// Frames between two remembered values of the rolling checksum: 128 values in a 64 MB WAL, and at
 /// most 2 MB hashed to find any one.

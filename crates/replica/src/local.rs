@@ -152,7 +152,11 @@ impl Local {
     pub(crate) fn observe(&mut self) -> Result<Position, LocalError> {
         let mut position = self.wal()?.position()?;
         let before = self.record.clone();
-        let resolution = self.record.resolve(position.salt);
+        let resolution = self.record.resolve(position.salt, position.frames);
+        if self.writer == Writer::Node && resolution == Resolution::Same {
+            // Sales may follow, and somebody else's checkpoint after them would look like ours.
+            self.record.next = None;
+        }
         if self.writer == Writer::Node && position.frames == 0 {
             match self.wal()?.mark() {
                 Ok(()) => {
@@ -297,7 +301,9 @@ impl Local {
         &mut self,
         next: Result<Mapping, Option<Lost>>,
     ) -> Result<Checkpoint, LocalError> {
+        let frames = self.wal()?.position()?.frames;
         let intent = Next {
+            frames,
             mapping: next.ok(),
             closes: None,
             lost: next.err().flatten(),
@@ -305,15 +311,36 @@ impl Local {
         self.change_record(|record| record.next = Some(intent))?;
         crash::pass(CrashPoint::CheckpointIntent);
         match self.wal()?.checkpoint_truncate()? {
-            Checkpoint::Busy => {
-                self.change_record(|record| record.next = None)?;
-                Ok(Checkpoint::Busy)
-            }
+            Checkpoint::Busy => self.settle_checkpoint(),
             Checkpoint::Done => {
                 crash::pass(CrashPoint::CheckpointTruncated);
                 self.observe()?;
                 Ok(Checkpoint::Done)
             }
         }
+    }
+
+    /// Finds out what became of a checkpoint that met a reader. It may have moved every frame, and
+    /// then the next writer begins the WAL anew. Within the gate that is us: a mark begins it anew
+    /// now, or makes the WAL longer than what was moved.
+    fn settle_checkpoint(&mut self) -> Result<Checkpoint, LocalError> {
+        let before = self.record.salt;
+        if self.writer == Writer::Node
+            && let Err(error) = self.wal()?.mark()
+        {
+            // Without knowing, the numbers had better be lost than wrong.
+            self.change_record(|record| record.next = None)?;
+            return if error.is_busy() {
+                Ok(Checkpoint::Busy)
+            } else {
+                Err(error.into())
+            };
+        }
+        self.observe()?;
+        Ok(if self.record.salt == before {
+            Checkpoint::Busy
+        } else {
+            Checkpoint::Done
+        })
     }
 }

@@ -94,6 +94,9 @@ pub enum Lost {
 /// A checkpoint that was begun: what holds as soon as the WAL is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Next {
+    /// Frames of the WAL that is folded. When it grew since, the checkpoint did not take place.
+    #[serde(default)]
+    pub frames: u64,
     /// The mapping of the next WAL; `None` when a difference upload follows.
     pub mapping: Option<Mapping>,
     /// The generation that ends with the checkpoint (hub only).
@@ -134,15 +137,31 @@ pub struct Record {
     /// Why there is no mapping; `None` before the first contact (node only).
     #[serde(default)]
     pub lost: Option<Lost>,
+    /// A checkpoint was begun in this generation and may have moved pages: the main file is not what
+    /// the generation began with (hub only).
+    #[serde(default)]
+    pub folding: bool,
+    /// The main file as the generation began; `None` while it is not known (hub only).
+    #[serde(default)]
+    pub main: Option<MainFile>,
     /// A change of files that was begun.
     #[serde(default)]
     pub swap: Option<Swap>,
 }
 
+/// What a main file must be as long as nothing is folded into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MainFile {
+    /// Its size.
+    pub bytes: u64,
+    /// Its digest.
+    pub digest: Chain,
+}
+
 /// What an observed salt means for the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// The same WAL as before; an intent was not carried out and is dropped.
+    /// The same WAL as before; an intent was not carried out, or not yet.
     Same,
     /// The empty WAL got its first frames.
     Bound,
@@ -202,16 +221,21 @@ impl Record {
             stock_writer: false,
             pending: None,
             lost: None,
+            folding: false,
+            main: None,
             swap: None,
         }
     }
 
-    /// Compares with the salt observed now and takes over what it means.
+    /// Compares with the salt and the number of frames observed now and takes over what they mean.
+    ///
+    /// A checkpoint that met a reader may have moved every frame; then the next writer begins the WAL
+    /// anew without another checkpoint. So its intent stays until the WAL is another one, or longer.
     ///
     /// The caller writes the record when it changed, before anything else.
-    pub fn resolve(&mut self, observed: Option<Salt>) -> Resolution {
+    pub fn resolve(&mut self, observed: Option<Salt>, frames: u64) -> Resolution {
         if observed.is_some() && observed == self.salt {
-            self.next = None;
+            self.next = self.next.filter(|next| next.frames == frames);
             return Resolution::Same;
         }
         if let Some(next) = self.next.take() {
@@ -243,8 +267,19 @@ impl Record {
 
     /// Takes over where the frames stand.
     pub(crate) fn settle(&mut self, mapping: Mapping) {
+        if let Some(next) = &mut self.next
+            && let Some(after) = next.mapping
+        {
+            // A checkpoint that was begun and may have taken place already.
+            next.mapping = Some(mapping.after_checkpoint(next.frames, after.chain));
+        }
         self.mapping = Some(mapping);
         (self.pending, self.lost) = (None, None);
+    }
+
+    /// Forgets numbers that turned out to be another database's.
+    pub(crate) fn distrust(&mut self) {
+        (self.mapping, self.next) = (None, None);
     }
 
     fn advance(&mut self, next: Next) {
@@ -253,6 +288,7 @@ impl Record {
             (mapping, _) => self.mapping = mapping,
         }
         self.pending = None;
+        (self.folding, self.main) = (false, None);
         if let Some(closes) = next.closes {
             self.closed.push(closes);
             let surplus = self.closed.len().saturating_sub(CLOSED_GENERATIONS_MAX);

@@ -115,6 +115,9 @@ pub enum Divergence {
     /// The hub's frames are other frames.
     #[error("the hub has other content")]
     OtherContent,
+    /// The hub's frames are the same, and its pages are not what they add up to.
+    #[error("the hub's pages were damaged")]
+    HubDamaged,
 }
 
 /// What a push did.
@@ -133,6 +136,8 @@ pub struct PushReport {
     pub difference_pages: Option<u64>,
     /// Batches of delta frames that the hub asked for whole, because its pages are other ones.
     pub deltas_refused: u64,
+    /// What did not fit and does now; `None` at the first contact.
+    pub divergence: Option<Divergence>,
 }
 
 /// How far a push is.
@@ -264,6 +269,9 @@ impl BookReplica {
                         return Err(PushError::Unsettled);
                     }
                     tracing::info!(%divergence, "the pages that differ are sent");
+                    if !info.empty || divergence != Divergence::NoNumbers {
+                        report.divergence = Some(divergence);
+                    }
                     self.send_difference(remote, &info, report, progress)
                         .await?;
                 }
@@ -280,6 +288,7 @@ impl BookReplica {
                         }
                         // The hub has the same history and other pages: its file is damaged. What
                         // was replaced is whole again, the rest is compared.
+                        report.divergence = Some(Divergence::HubDamaged);
                         let info = remote.info().await?;
                         self.send_difference(remote, &info, report, progress)
                             .await?;

@@ -129,7 +129,7 @@ pub(crate) fn finish(
 /// Moves the old files away, the WAL first: a main file without its WAL is still a database, a WAL
 /// without its main file would be mistaken for the new one's.
 fn put_away(files: &dyn Files, database: &Path, keep_suffix: Option<&str>) -> io::Result<()> {
-    for part in ["-wal", ""] {
+    for part in ["-wal", "-tail", ""] {
         let old = beside(database, part);
         let Some(keep_suffix) = keep_suffix else {
             if !part.is_empty() {
@@ -148,9 +148,7 @@ fn put_away(files: &dyn Files, database: &Path, keep_suffix: Option<&str>) -> io
             }
         }
     }
-    for part in ["-shm", "-tail"] {
-        files.remove_if_exists(&beside(database, part))?;
-    }
+    files.remove_if_exists(&beside(database, "-shm"))?;
     files.sync_dir_of(database)
 }
 

@@ -161,6 +161,35 @@ pub(crate) fn create_catalog(
     if files.exists(path).map_err(file_error)? {
         return Ok(());
     }
+    let new = migrated_catalog(path, files, now_ms)?;
+    files.rename_durable(&new, path).map_err(file_error)
+}
+
+/// The content of a catalog with nothing in it.
+pub(crate) fn fresh_catalog(
+    path: &Path,
+    files: &dyn counterfoil_replica::env::Files,
+    now_ms: i64,
+) -> Result<Vec<u8>, StoreError> {
+    let new = migrated_catalog(path, files, now_ms)?;
+    let file_error = |source| StoreError::File {
+        what: "catalog.db",
+        source,
+    };
+    let content = files.read(&new).map_err(file_error)?;
+    files.remove_if_exists(&new).map_err(file_error)?;
+    Ok(content.unwrap_or_default())
+}
+
+fn migrated_catalog(
+    path: &Path,
+    files: &dyn counterfoil_replica::env::Files,
+    now_ms: i64,
+) -> Result<std::path::PathBuf, StoreError> {
+    let file_error = |source| StoreError::File {
+        what: "catalog.db",
+        source,
+    };
     let new = path.with_extension("new");
     for leftover in ["new", "new-wal", "new-shm"] {
         files
@@ -169,7 +198,7 @@ pub(crate) fn create_catalog(
     }
     // The only handle: closing it folds the WAL into the file.
     open_and_migrate(&new, Kind::Catalog, now_ms)?.close();
-    files.rename_durable(&new, path).map_err(file_error)
+    Ok(new)
 }
 
 fn shop_id(row: &Row<'_>, index: usize) -> Result<ShopId, SqlError> {

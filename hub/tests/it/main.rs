@@ -16,4 +16,5 @@ mod events;
 mod garbage;
 mod history;
 mod hub;
+mod integrity;
 mod till;

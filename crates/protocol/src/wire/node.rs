@@ -284,6 +284,9 @@ pub struct NodeStatus {
     /// What the last failed run said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What was found not to fit between this node and the hub the last time, and was healed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_healed: Option<Healed>,
     /// End of the last complete sync, milliseconds since the Unix epoch.
     pub last_synced_ms: Option<i64>,
     /// This clock minus the hub's, milliseconds.
@@ -334,6 +337,15 @@ pub struct LogRow {
     pub detail: serde_json::Value,
 }
 
+/// Something that did not fit between a node and its hub, and was healed without a person.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Healed {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// What was found.
+    pub what: String,
+}
+
 /// `POST /v1/sync`: what one sync run did.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SyncReport {
@@ -355,6 +367,9 @@ pub struct SyncReport {
     pub changes_from_others: i64,
     /// The catalog waits for an update of this node.
     pub update_required: bool,
+    /// What did not fit between this node and the hub in this run, and does now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healed: Option<String>,
 }
 
 /// A sale or refund in a list (L11).

@@ -59,7 +59,7 @@ impl Copy {
             end_frame: now.committed(),
             chain_start: now.mapping.chain,
             chain_end,
-            is_base_whole: self.record.next.is_none(),
+            is_base_whole: !self.record.folding,
         };
         let (Some(history), Some(wal)) = (&mut self.history, &mut self.wal) else {
             return true;
@@ -125,7 +125,7 @@ impl Copy {
         into: &Path,
     ) -> Result<Commit, RestoreError> {
         let path = self.path.clone();
-        if self.record.next.is_some() {
+        if self.record.folding {
             return Err(HistoryError::Folding { path }.into());
         }
         let until = frame.min(now.committed());

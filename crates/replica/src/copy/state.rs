@@ -4,7 +4,8 @@ use super::{Copy, CopyError, CopyKind, Now};
 use crate::{
     chain::ChainIndex,
     frame::Chain,
-    numbering::{Mapping, Record, Resolution},
+    limits::HISTORY_BLOCK_BYTES,
+    numbering::{MainFile, Mapping, Record, Resolution},
     swap,
     wal::{Durability, Wal},
 };
@@ -23,7 +24,7 @@ impl Copy {
         }
         let mut position = self.wal()?.position()?;
         let before = self.record.clone();
-        let resolution = self.record.resolve(position.salt);
+        let resolution = self.record.resolve(position.salt, position.frames);
         if self.kind == CopyKind::Written && position.frames == 0 {
             self.wal()?.mark()?;
             position = self.wal()?.position()?;
@@ -33,6 +34,9 @@ impl Copy {
             Some(mapping) => mapping,
             None => self.begin_anew(before.mapping, resolution)?,
         };
+        if self.record.main.is_none() && !self.record.folding {
+            self.record.main = Some(self.main_now()?);
+        }
         if self.record != before
             && let Err(error) = self
                 .record
@@ -57,7 +61,9 @@ impl Copy {
         before: Option<Mapping>,
         resolution: Resolution,
     ) -> Result<Mapping, CopyError> {
-        let chain = Chain::of_base(&self.wal()?.main_file()?);
+        let main = self.main_now()?;
+        let chain = main.digest;
+        (self.record.main, self.record.folding) = (Some(main), false);
         let generation = before.map_or(1, |mapping| mapping.generation + 1);
         if generation > 1 {
             let path = self.path.display();
@@ -72,6 +78,18 @@ impl Copy {
         self.record.mapping = Some(mapping);
         self.record.closed.clear();
         Ok(mapping)
+    }
+
+    /// Size and digest of the main file as it is.
+    pub(super) fn main_now(&mut self) -> Result<MainFile, CopyError> {
+        let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
+        self.wal()?.each_main_part(HISTORY_BLOCK_BYTES, |part| {
+            hasher.update(part);
+            bytes += u64::try_from(part.len()).unwrap_or(u64::MAX);
+            Ok::<_, CopyError>(())
+        })?;
+        let digest = Chain(*hasher.finalize().as_bytes());
+        Ok(MainFile { bytes, digest })
     }
 
     pub(super) fn wal(&mut self) -> Result<&mut Wal, CopyError> {

@@ -4,7 +4,7 @@ use super::staged::Staged;
 use crate::{
     crash::{self, CrashPoint},
     local::{Local, LocalCheckpoint, LocalError},
-    numbering::{Mapping, Swap},
+    numbering::{Mapping, Record, Swap},
     remote::HubInfo,
     swap,
     wal::Checkpoint,
@@ -34,8 +34,18 @@ pub(super) enum Plan {
     Bootstrap,
 }
 
-/// Compares the catalog with what the hub says.
+/// Compares the catalog with what the hub says; one that is damaged is downloaded again.
 pub(super) fn plan(catalog: &mut Catalog, info: &HubInfo) -> Result<Plan, LocalError> {
+    match compare(catalog, info) {
+        Err(LocalError::Wal(error)) if error.is_damage() => {
+            tracing::error!(%error, "the catalog is damaged: it is downloaded again");
+            Ok(Plan::Bootstrap)
+        }
+        result => result,
+    }
+}
+
+fn compare(catalog: &mut Catalog, info: &HubInfo) -> Result<Plan, LocalError> {
     let local = &mut catalog.local;
     let frames = local.observe()?.frames;
     let Some(mut mapping) = local.record.mapping else {
@@ -69,7 +79,7 @@ pub(super) fn plan(catalog: &mut Catalog, info: &HubInfo) -> Result<Plan, LocalE
         return Ok(Plan::Bootstrap);
     }
     let renumbered = local.record.mapping != Some(mapping);
-    local.change_record(|record| record.mapping = Some(mapping))?;
+    local.change_record(|record| record.settle(mapping))?;
     if renumbered {
         crash::pass(CrashPoint::PullRenumbered);
     }
@@ -100,7 +110,7 @@ pub(super) fn state_at(
     ) && local.chain_at(&mapping, at)? != expected
     {
         tracing::warn!("the catalog is not the hub's: it is downloaded again");
-        local.change_record(|record| record.mapping = None)?;
+        local.change_record(Record::distrust)?;
         return Ok(None);
     }
     Ok(Some((mapping.generation, frame)))

@@ -3,11 +3,8 @@
 use super::{Position, Wal, WalError, raw::File};
 use crate::{
     frame::{Frame, Salt},
-    limits::{FRAME_BYTES, FRAME_HEADER_BYTES, PAGE_BYTES},
+    limits::{FRAME_BYTES, FRAME_HEADER_BYTES, PAGE_BYTES, WAL_HEADER_BYTES},
 };
-
-/// Bytes of a WAL file's header, fixed by SQLite's file format.
-const WAL_HEADER_BYTES: u64 = 32;
 
 /// A read transaction, see [`Wal::read`].
 #[derive(Debug)]

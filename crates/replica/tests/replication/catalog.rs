@@ -1,7 +1,7 @@
 //! The catalog over HTTP: written at the hub, pulled by a node.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -311,4 +311,27 @@ async fn a_generation_right_after_a_bootstrap_needs_no_other() {
         (report.bootstrapped, report.frames),
         (false, chain.info().max_frame_no)
     );
+}
+
+#[tokio::test]
+async fn a_catalog_with_a_damaged_frame_is_downloaded_again() {
+    let mut chain = Chain::open().await;
+    chain.publish(20).await;
+    chain.pull().await;
+    chain.publish(20).await;
+    chain.pull().await;
+    // Somebody reads it all the while, so that the WAL is not recovered, which would cut it.
+    let reader = connect(&chain.node_path()).await;
+    let path = chain.node_path();
+    let Chain { node, .. } = chain;
+    drop(node);
+    crate::damage::flip(
+        Path::new(&format!("{}-wal", path.display())),
+        crate::damage::in_frame(3, 1000),
+    );
+    chain.node = CatalogReplica::open(&path, files(), Execution::Threads).unwrap();
+    drop(reader);
+    assert!(chain.pull().await.bootstrapped);
+    chain.publish(1).await;
+    assert!(!chain.pull().await.bootstrapped);
 }

@@ -22,14 +22,14 @@ use crate::{
 };
 
 /// Files that work until the n-th change and never again after it, as for a process that is gone.
-struct CrashingFiles {
+pub(crate) struct CrashingFiles {
     left: AtomicU64,
     /// Whether the last change still takes effect.
     takes_effect: bool,
 }
 
 impl CrashingFiles {
-    fn new(changes: u64, takes_effect: bool) -> Arc<Self> {
+    pub(crate) fn new(changes: u64, takes_effect: bool) -> Arc<Self> {
         Arc::new(Self {
             left: AtomicU64::new(changes),
             takes_effect,

@@ -7,6 +7,7 @@
 mod book;
 mod catalog;
 mod copy;
+mod damage;
 mod delta;
 mod difference;
 mod faults;

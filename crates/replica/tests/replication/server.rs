@@ -98,10 +98,20 @@ impl Hub {
 
     /// Closes the copy, lets something happen to its files, and opens it again.
     pub(crate) fn restart(&self, path: &Path, kind: CopyKind, meanwhile: impl FnOnce()) {
+        self.restart_with(|| {
+            meanwhile();
+            match kind {
+                CopyKind::Pushed => Copy::open_or_set_aside(path, files()).unwrap().0,
+                CopyKind::Written => Copy::open(path, kind, files()).unwrap(),
+            }
+        });
+    }
+
+    /// Closes the copy, and takes another one.
+    pub(crate) fn restart_with(&self, open: impl FnOnce() -> Copy) {
         let mut copy = self.copy.lock().unwrap();
         *copy = None;
-        meanwhile();
-        *copy = Some(Copy::open(path, kind, files()).unwrap());
+        *copy = Some(open());
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeSt
     status.quarantined = state.quarantined;
     status.retry_count = state.retry_count;
     status.last_error = state.last_error;
+    status.last_healed = state.last_healed;
     status.last_synced_ms = state.last_synced_ms;
     status.clock_offset_ms = state.clock_offset_ms;
     status.bytes_up = state.bytes_up;
@@ -106,6 +107,7 @@ fn stored_status(store: &ShopStore) -> Result<NodeStatus, StoreError> {
         catalog_revision: store.catalog_revision()?,
         retry_count: 0,
         last_error: None,
+        last_healed: None,
         last_synced_ms: None,
         clock_offset_ms: None,
         receipts: totals.receipts,

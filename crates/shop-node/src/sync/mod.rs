@@ -248,6 +248,7 @@ async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
         hub_consolidated_seq: consolidated,
         catalog_revision,
         changes_from_others: 0,
+        healed: push.divergence.map(|divergence| divergence.to_string()),
         update_required: hello.gate == SchemaGate::UpdateRequired,
     };
     if !report.update_required {

@@ -4,7 +4,7 @@
 use crate::problem::chain;
 use crate::sync::SyncError;
 use counterfoil_protocol::wire::hub::HelloAnswer;
-use counterfoil_protocol::wire::node::{LogRow, SyncReport};
+use counterfoil_protocol::wire::node::{Healed, LogRow, SyncReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -56,6 +56,8 @@ pub struct SyncState {
     pub retry_count: i64,
     /// What the last failed run said; gone after a complete one.
     pub last_error: Option<String>,
+    /// What was healed the last time.
+    pub last_healed: Option<Healed>,
     /// End of the last complete run, milliseconds since the Unix epoch.
     pub last_synced_ms: Option<i64>,
     /// This clock minus the hub's, milliseconds.
@@ -115,6 +117,10 @@ impl SyncState {
                 self.retry_count = 0;
                 self.last_error = None;
                 self.last_synced_ms = Some(now_ms);
+                if let Some(what) = report.healed.clone() {
+                    let at_ms = now_ms;
+                    self.last_healed = Some(Healed { at_ms, what });
+                }
                 self.bytes_up += report.bytes_up;
                 self.bytes_down += report.bytes_down;
                 self.phase = match (&self.halted, report.update_required) {
@@ -124,11 +130,17 @@ impl SyncState {
                 };
                 let event = match (before, self.phase) {
                     (_, Phase::Failed) => "diverged",
+                    _ if report.healed.is_some() => "healed",
                     (_, Phase::UpdateRequired) => "update_required",
                     (Phase::Offline, _) => "reconnect",
                     _ => "sync",
                 };
-                ("info", event, json!(report))
+                let level = if report.healed.is_some() {
+                    "warn"
+                } else {
+                    "info"
+                };
+                (level, event, json!(report))
             }
             Err(error) => {
                 self.retry_count += 1;

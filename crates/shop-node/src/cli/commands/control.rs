@@ -182,6 +182,10 @@ fn status_text(status: &NodeStatus) -> String {
     if let Some(error) = &status.last_error {
         rows.push(("last error", error.clone()));
     }
+    if let Some(healed) = &status.last_healed {
+        let text = format!("{}, {}", time(healed.at_ms), healed.what);
+        rows.push(("last healed", text));
+    }
     if let Some(notice) = &status.notice {
         rows.push(("notice", notice.clone()));
     }
