@@ -8,7 +8,7 @@ use crate::history::{HistoriesError, Past};
 use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
 use crate::news::Place;
-use crate::store::{HubEditError, NodeBook, Step, Store, StoreError};
+use crate::store::{HubEditError, NodeBook, Reader, Step, Store, StoreError};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{NodeId, Priority};
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
@@ -130,6 +130,8 @@ impl Hub {
         let mut result = Ok(());
         let mut work: BTreeMap<Priority, Vec<NodeId>> = BTreeMap::new();
         for node in &nodes {
+            // What its former nodes still have to say decides where a new identity begins.
+            result = result.and(self.consolidate_formers(*node).await);
             match self.survey(*node).await {
                 Ok(waiting) => {
                     for priority in waiting {
@@ -151,13 +153,34 @@ impl Hub {
         result
     }
 
+    /// Before a new identity's first book: everything that is there of the nodes it was before.
+    async fn consolidate_formers(&self, node: NodeId) -> Result<(), ConsolidateError> {
+        let formers = move |reader: &mut Reader| reader.formers_to_consolidate(node);
+        let mut result = Ok(());
+        for former in self.lookups.call(formers).await? {
+            match self.survey(former).await {
+                Ok(waiting) => {
+                    for priority in waiting {
+                        result = result.and(self.steps(former, priority).await);
+                    }
+                }
+                // Entries that the hub cannot read there count as the new identity's.
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
     async fn steps(&self, node: NodeId, priority: Priority) -> Result<(), ConsolidateError> {
         while self.step(node, priority).await? {}
         Ok(())
     }
 
     /// A node's book, held; `None` when nothing whole has arrived yet.
-    async fn held_book(&self, node: NodeId) -> Result<Option<(Held, NodeBook)>, ConsolidateError> {
+    pub(crate) async fn held_book(
+        &self,
+        node: NodeId,
+    ) -> Result<Option<(Held, NodeBook)>, ConsolidateError> {
         let held = self.copies.book(node).await?;
         let (held, info) = self.copies.info(held).await?;
         // Attaching an empty file would write it.
@@ -179,12 +202,13 @@ impl Hub {
     }
 
     /// Ends the use of a book. When the store could not read it, it may be damaged.
-    async fn given_back<R>(
+    pub(crate) async fn given_back<R>(
         &self,
-        held: Held,
+        held: impl Into<Option<Held>>,
         result: Result<R, StoreError>,
     ) -> Result<R, ConsolidateError> {
         if result.is_err()
+            && let Some(held) = held.into()
             && let Err(error) = self.copies.work(held, Copy::verify).await
         {
             log(&error.into());

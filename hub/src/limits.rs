@@ -94,3 +94,11 @@ pub const LISTENERS_MAX: usize = 4_096;
 /// Silence on a stream of events after which a comment is sent: short enough that routers do not forget
 /// the connection, long enough to cost nothing.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Points of a journal in one answer about a node's history: 64 find the last common entry of a
+/// quarter of a million in three questions. A till asks again for what lies between.
+pub const LINEAGE_POINTS_MAX: i64 = 64;
+
+/// Nodes of one lineage. A till takes a new identity when its folder was restored or cloned, which is
+/// rare; beyond this something is wrong with its disk, it is refused, and a person looks.
+pub const IDENTITIES_MAX: i64 = 1_000;

@@ -50,8 +50,15 @@ CREATE TABLE node (
     catalog_revision INTEGER,              -- what it has pulled (L6)
     clock_offset_ms  INTEGER,              -- its clock minus the hub's
     halted           TEXT,                 -- why its book is not consolidated any further
+    -- A till that was restored from a backup or cloned goes on as another node.
+    forked_from      INTEGER REFERENCES node (number),
+    forked_seq       INTEGER,              -- entries up to here are the former node's
+    forked_chain     BLOB,                 -- the chain value found there
+    root             INTEGER REFERENCES node (number), -- first of the lineage; empty: itself
+    epoch            INTEGER NOT NULL DEFAULT 1, -- its receipt series begin with this number
     UNIQUE (shop, lane)
 ) STRICT;
+CREATE INDEX node_by_root ON node (root) WHERE root IS NOT NULL;
 
 -- How far a node's journal is consolidated, by priority (T4), with the chain value found there.
 CREATE TABLE watermark (
@@ -172,6 +179,14 @@ CREATE TABLE quarantine (
     topic    INTEGER NOT NULL,
     reason   TEXT    NOT NULL,
     found_ms INTEGER NOT NULL,
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Entries of a book that are counted with the book of another node of its lineage.
+CREATE TABLE inherited (
+    node  INTEGER NOT NULL,
+    seq   INTEGER NOT NULL,
+    owner INTEGER NOT NULL REFERENCES node (number),
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 

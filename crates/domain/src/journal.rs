@@ -6,7 +6,9 @@
 use crate::document::Topic;
 use crate::hlc::Hlc;
 use crate::ids::DocumentId;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 
 /// How urgent an entry is for the hub; lower goes first (T4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -74,6 +76,27 @@ impl Chain {
         hasher.update(&(content.len() as u64).to_be_bytes());
         hasher.update(content);
         Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", blake3::Hash::from_bytes(self.0))
+    }
+}
+
+/// As 64 hexadecimal digits.
+impl Serialize for Chain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Chain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let hash = blake3::Hash::from_hex(text).map_err(D::Error::custom)?;
+        Ok(Self(*hash.as_bytes()))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod hlc;
 pub mod ids;
 pub mod item;
 pub mod journal;
+pub mod lineage;
 pub mod merge;
 pub mod money;
 

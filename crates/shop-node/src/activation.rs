@@ -99,12 +99,44 @@ pub async fn resume(node: &Node) -> Option<Result<ActivateAnswer, Problem>> {
     }
 }
 
+/// Sends again what this node was activated with: a hub that was restored from a backup has
+/// forgotten the till, but may know the join code. Whether the till is known again.
+pub(crate) async fn repeat(node: &Node) -> bool {
+    let _one_at_a_time = node.inner.activating.lock().await;
+    let used = match node.store(|store| store.used_activation()).await {
+        Ok(Some(used)) => used,
+        Ok(None) => return false,
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "the activation cannot be read");
+            return false;
+        }
+    };
+    // A registration would make another shop.
+    if !matches!(used.admission, Admission::JoinSecret(_)) {
+        return false;
+    }
+    let token = match node.credentials().await.token() {
+        Ok(Some(token)) => token,
+        Ok(None) => return false,
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "the token cannot be read");
+            return false;
+        }
+    };
+    let outcome = match request(node, &used, &token).await {
+        Ok(answer) => finish(node, &used, answer).await,
+        Err(error) => Err(error.problem()),
+    };
+    if let Err(problem) = &outcome {
+        tracing::info!(%problem, "the hub does not take this till in again");
+    }
+    outcome.is_ok()
+}
+
 /// The first activation: the node is in trial until the hub says yes.
 async fn complete(node: &Node, pending: &PendingActivation) -> Result<ActivateAnswer, Problem> {
-    let token = node
-        .inner
-        .credentials
-        .token_or_mint(node.inner.env.random.as_ref());
+    let credentials = node.credentials().await;
+    let token = credentials.token_or_mint(node.inner.env.random.as_ref());
     let token = token.map_err(|error| crate::problem::internal(&error))?;
     match request(node, pending, &token).await {
         Ok(answer) => finish(node, pending, answer).await,
@@ -119,7 +151,7 @@ async fn complete(node: &Node, pending: &PendingActivation) -> Result<ActivateAn
 /// A node that belongs to a shop asks again: with the token it has and, when that is refused, with a
 /// new one that is kept beside it until the hub says yes.
 async fn renew(node: &Node, pending: &PendingActivation) -> Result<ActivateAnswer, Problem> {
-    let credentials = &node.inner.credentials;
+    let credentials = node.credentials().await;
     let internal = |error: CredentialError| crate::problem::internal(&error);
     if let Some(token) = credentials.token().map_err(internal)? {
         match request(node, pending, &token).await {
@@ -164,9 +196,9 @@ async fn finish(
     pending: &PendingActivation,
     answer: ActivateAnswer,
 ) -> Result<ActivateAnswer, Problem> {
-    let (bound, hub_url, now_ms) = (answer.clone(), pending.hub_url.clone(), node.now_ms());
+    let (bound, used, now_ms) = (answer.clone(), pending.clone(), node.now_ms());
     let finished = node
-        .store(move |store| store.finish_activation(&bound, &hub_url, now_ms))
+        .store(move |store| store.finish_activation(&bound, &used, now_ms))
         .await;
     finished.map_err(|error| crate::problem::store_problem(&error))?;
     node.state().forgive();

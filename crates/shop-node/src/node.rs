@@ -44,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) env: Env,
     pub(crate) config: Config,
     pub(crate) schemas: Schemas,
+    /// Of every identity; [`Node::credentials`] are the present one's.
     pub(crate) credentials: Credentials,
     // Dropped in this order: the store's connections close while the replicas still pin the WALs.
     pub(crate) store: Worker<ShopStore>,
@@ -110,10 +111,12 @@ impl Node {
             }
             Err(error) => return Err(error),
         };
+        let former = store.formers().first().map(|former| former.node);
+        let first = former.unwrap_or_else(|| store.node());
         let credentials = if options.credentials_in_files {
-            Credentials::in_files(data, store.node())
+            Credentials::in_files(data, first)
         } else {
-            Credentials::open(data, store.node(), env.random.as_ref())
+            Credentials::open(data, first, env.random.as_ref())
         };
         let state = store.sync_state().ok().flatten();
         // A state that cannot be read is known again after one run.
@@ -151,6 +154,12 @@ impl Node {
         work: impl FnOnce(&mut ShopStore) -> R + Send + 'static,
     ) -> R {
         self.inner.store.call(work).await
+    }
+
+    /// Where the token of the present identity is kept.
+    pub(crate) async fn credentials(&self) -> Credentials {
+        let node = self.store(|store| store.node()).await;
+        self.inner.credentials.of(node)
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -54,6 +54,7 @@ impl Binding {
 }
 
 const PENDING_KEY: &str = "pending_activation";
+const USED_KEY: &str = "used_activation";
 
 impl ShopStore {
     /// The activation in progress, if any.
@@ -83,12 +84,34 @@ impl ShopStore {
         self.remove_local_state(PENDING_KEY)
     }
 
+    /// What this node was activated with last, for a hub that has forgotten it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn used_activation(&self) -> Result<Option<PendingActivation>, StoreError> {
+        match self.local_state(USED_KEY)? {
+            Some(text) => Ok(Some(serde_json::from_str(&text)?)),
+            None => Ok(None),
+        }
+    }
+
     /// Binds the book to the shop: from the next sale on it is live.
     ///
     /// # Errors
     /// [`StoreError::AlreadyActivated`] when it belongs to another shop; the same shop again
-    /// changes nothing.
+    /// changes nothing but the hub's address and the number of the lane.
     pub fn finish_activation(
+        &mut self,
+        answer: &ActivateAnswer,
+        used: &PendingActivation,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.bind(answer, &used.hub_url, now_ms)?;
+        self.set_local_state(USED_KEY, &serde_json::to_string(used)?)?;
+        self.remove_local_state(PENDING_KEY)
+    }
+
+    fn bind(
         &mut self,
         answer: &ActivateAnswer,
         hub_url: &str,
@@ -97,7 +120,7 @@ impl ShopStore {
         match &self.binding {
             Some(binding) if binding.shop == answer.shop => {
                 self.set_hub_url(hub_url)?;
-                return self.remove_local_state(PENDING_KEY);
+                return self.set_lane(answer.lane);
             }
             Some(binding) => return Err(StoreError::AlreadyActivated(binding.shop_name.clone())),
             None => {}
@@ -128,8 +151,21 @@ impl ShopStore {
         })?;
         self.binding = Binding::read(self)?;
         // Rows pending from trial say from now on which shop they come from.
-        self.catalog_changed()?;
-        self.remove_local_state(PENDING_KEY)
+        self.catalog_changed()
+    }
+
+    /// Follows a hub that numbers this lane otherwise, since it was restored from a backup.
+    fn set_lane(&mut self, lane: i64) -> Result<(), StoreError> {
+        let Some(binding) = &mut self.binding else {
+            return Ok(());
+        };
+        if binding.lane == lane {
+            return Ok(());
+        }
+        let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES ('lane', ?1)";
+        self.conn.execute(sql, params![lane.to_string()])?;
+        binding.lane = lane;
+        Ok(())
     }
 
     /// Follows a hub that has moved to another address.

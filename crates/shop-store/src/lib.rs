@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod delivery;
 pub mod draft;
 pub mod error;
+pub mod identity;
 pub mod import;
 pub mod open;
 pub mod overlay;
@@ -18,4 +19,5 @@ pub mod tables;
 
 pub use activation::{Binding, PendingActivation};
 pub use error::{OpenStoreError, StoreError};
+pub use identity::IdentityClaim;
 pub use open::{Paths, ShopStore};

@@ -5,6 +5,7 @@ use crate::error::{OpenStoreError, StoreError};
 use crate::overlay;
 use crate::tables::{self, Table};
 use counterfoil_domain::env::{Random, uuid_v7};
+use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{Chain, Currency, Hlc, HlcClock, NodeId};
 use counterfoil_migrate::{
     Connection, Durability, Kind, apply, open_and_migrate, params, schema_version,
@@ -51,6 +52,8 @@ pub struct ShopStore {
     pub(crate) paths: Paths,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) node: NodeId,
+    /// The identities this book gave up, oldest first.
+    pub(crate) formers: Vec<Former>,
     pub(crate) currency: Currency,
     pub(crate) epoch: i64,
     pub(crate) binding: Option<Binding>,
@@ -87,6 +90,7 @@ impl ShopStore {
             paths: paths.clone(),
             random,
             node,
+            formers: Vec::new(),
             currency: Currency::GBP,
             epoch: 1,
             binding: None,
@@ -147,7 +151,7 @@ impl ShopStore {
                 .map_err(|_| StoreError::Corrupt { what: "the epoch" })?;
         }
         self.binding = Binding::read(self)?;
-        Ok(())
+        self.reload_identity()
     }
 
     /// Attaches the catalog and lays the overlay of pending edits over it.
@@ -178,7 +182,8 @@ impl ShopStore {
         Ok(())
     }
 
-    /// The node's own id, minted at its first start.
+    /// The node's own id, minted at its first start, and anew when a backup or a clone of the
+    /// folder made two of it.
     pub fn node(&self) -> NodeId {
         self.node
     }

@@ -8,8 +8,9 @@ use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::tables::{Table, scalar, to_sql};
 use counterfoil_domain::edit::{CatalogEdit, Scalar};
+use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::Stamp;
-use counterfoil_domain::{Hlc, Topic};
+use counterfoil_domain::{Hlc, NodeId, Topic};
 use counterfoil_migrate::{Connection, SqlError, Value, params, params_from_iter};
 use std::collections::BTreeMap;
 
@@ -207,30 +208,49 @@ impl ShopStore {
                 tx.execute(&format!("DELETE FROM local.pending_{name}"), ())?;
             }
             let edits = tx.query_map(
-                "SELECT hlc, payload FROM journal WHERE topic = ?1 AND seq > ?2 ORDER BY seq",
+                "SELECT seq, hlc, payload FROM journal WHERE topic = ?1 AND seq > ?2 ORDER BY seq",
                 params![Topic::CatalogEdit.code(), merged],
-                |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?)),
+                |row| {
+                    let hlc = Hlc::from_raw(row.get(1)?);
+                    Ok((row.get::<i64>(0)?, hlc, row.get::<String>(2)?))
+                },
             )?;
-            for (hlc, payload) in edits {
+            for (seq, hlc, payload) in edits {
                 let edit: CatalogEdit = serde_json::from_str(&payload)?;
+                // Later edits name this one by the stamp it got then.
+                let writer = writer_of(&self.formers, self.node, seq);
                 // A table that the new catalog no longer has keeps its edits in the journal.
                 if self.tables.contains_key(&edit.table) {
-                    self.keep_pending(&edit, Stamp::new(Hlc::from_raw(hlc), self.node))?;
+                    self.keep_pending(&edit, Stamp::new(hlc, writer))?;
                 }
             }
             Ok(())
         })
     }
 
-    /// This node's journal is merged into the catalog up to here.
+    /// This node's journal is merged into the catalog up to here. A hub that has not begun with the
+    /// present identity says it of a former one, up to where that one's entries are this book's.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn merged_seq(&self) -> Result<i64, StoreError> {
+        if let Some(merged) = self.merged_seq_of(self.node)? {
+            return Ok(merged);
+        }
+        let mut common = i64::MAX;
+        for former in self.formers.iter().rev() {
+            common = common.min(former.common.seq);
+            if let Some(merged) = self.merged_seq_of(former.node)? {
+                return Ok(merged.min(common));
+            }
+        }
+        Ok(0)
+    }
+
+    fn merged_seq_of(&self, node: NodeId) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT seq FROM catalog.merged_edits WHERE node = ?1";
-        let merged = self
+        Ok(self
             .conn
-            .query_optional(sql, [self.node.to_string()], |row| row.get(0))?;
-        Ok(merged.unwrap_or(0))
+            .query_optional(sql, [node.to_string()], |row| row.get(0))?)
     }
 }

@@ -133,6 +133,8 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
             row.halted
                 .as_ref()
                 .map_or_else(|| row.state.clone(), |why| format!("{}: {why}", row.state)),
+            row.forked_from_lane
+                .map_or_else(|| "-".to_owned(), |lane| format!("{}/{lane}", row.shop)),
             row.seen_ms.map_or_else(|| "-".to_owned(), time),
             row.consolidated_seq.to_string(),
             row.quarantined.to_string(),
@@ -143,13 +145,14 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
     let header = [
         "till",
         "state",
+        "was before",
         "seen",
         "consolidated",
         "quarantined",
         "catalog behind",
         "id",
     ];
-    table(&header, &[3, 4, 5], rows.collect())
+    table(&header, &[4, 5, 6], rows.collect())
 }
 
 fn value(value: &Value) -> String {

@@ -202,5 +202,6 @@ pub(crate) async fn hello(
         halted: standing.halted,
         quarantined: standing.quarantined,
         catalog_revision: standing.catalog_revision,
+        known: standing.known,
     }))
 }

@@ -7,6 +7,7 @@ mod bodies;
 mod databases;
 mod events;
 mod history;
+mod lineage;
 mod problems;
 mod sync;
 
@@ -20,6 +21,7 @@ use axum::serve::{IncomingStream, Listener};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::events::EVENTS_PATH;
 use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, CATALOG_PATH, HELLO_PATH};
+use counterfoil_protocol::wire::lineage::{IDENTITY_PATH, LINEAGE_PATH};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -83,6 +85,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route(ACTIVATE_PATH, post(admission::activate))
         .route(HELLO_PATH, post(admission::hello))
         .route(EVENTS_PATH, get(events::events))
+        .route(LINEAGE_PATH, post(lineage::points))
+        .route(IDENTITY_PATH, post(lineage::identity))
         .nest("/v1/db/book/{node}", own_copy())
         .nest("/v1/db/database/{database}", own_copy())
         .nest(CATALOG_PATH, catalog)

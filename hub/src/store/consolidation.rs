@@ -4,7 +4,7 @@
 //! with its watermark, so every entry is moved exactly once, whatever is interrupted or repeated.
 
 use super::movement::{self, Batch};
-use super::{Store, StoreError, alerts, edits, shop_id};
+use super::{Store, StoreError, alerts, edits, lineage, shop_id};
 use crate::limits::{CONSOLIDATE_ENTRIES_MAX, HISTORY_ROWS_MAX};
 use counterfoil_domain::{Chain, NodeId, Priority, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
@@ -37,6 +37,10 @@ pub(super) struct NodeKey {
     pub(super) number: i64,
     pub(super) id: NodeId,
     pub(super) shop: ShopId,
+    /// Whether it was another node before.
+    pub(super) forked: bool,
+    /// Whether there are other nodes of its lineage.
+    pub(super) kin: bool,
 }
 
 struct Position {
@@ -67,6 +71,11 @@ impl Store {
     /// Which priorities of a node have entries that wait, most urgent first.
     pub(crate) fn survey(&mut self, book: &NodeBook) -> Result<Vec<Priority>, StoreError> {
         self.with_book(book, |store, node| {
+            if node.forked {
+                store
+                    .hub
+                    .transaction(|tx| lineage::begin(tx, node, book.now_ms))?;
+            }
             match store.hub.snapshot(|hub| waiting(hub, node.number))? {
                 Ok(waiting) => {
                     store.resume(node)?;
@@ -111,7 +120,9 @@ impl Store {
         book: &NodeBook,
         work: impl FnOnce(&mut Self, &NodeKey) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        let sql = "SELECT number, shop FROM node WHERE id = ?1";
+        let sql = "SELECT number, shop, forked_from IS NOT NULL,
+                          root IS NOT NULL OR EXISTS (SELECT 1 FROM node AS heir WHERE heir.root = node.number)
+                   FROM node WHERE id = ?1";
         let node = self
             .hub
             .query_optional(sql, params![book.node.to_bytes()], |row| {
@@ -119,6 +130,8 @@ impl Store {
                     number: row.get(0)?,
                     id: book.node,
                     shop: shop_id(row, 1)?,
+                    forked: row.get(2)?,
+                    kin: row.get(3)?,
                 })
             })?;
         let Some(node) = node else { return Ok(None) };
@@ -153,7 +166,7 @@ impl Store {
     }
 
     /// Whether anything has arrived in the attached book.
-    fn begun(&self) -> Result<bool, StoreError> {
+    pub(super) fn begun(&self) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM book.sqlite_schema)";
         Ok(self.hub.query_value(sql, ())?)
     }

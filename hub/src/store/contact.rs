@@ -1,6 +1,7 @@
 //! Who is calling, and where does it stand?
 
-use super::{Reader, Store, StoreError, node_id, shop_id};
+use super::{Reader, Store, StoreError, lineage, node_id, shop_id};
+use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::params;
 use counterfoil_protocol::gate::Schemas;
@@ -45,6 +46,8 @@ pub(crate) struct Standing {
     /// Why its book is not consolidated.
     pub(crate) halted: Option<String>,
     pub(crate) catalog_revision: i64,
+    /// Points of its journal that are consolidated.
+    pub(crate) known: Vec<Point>,
     /// Whether what it said is on record already and fresh.
     pub(crate) contact_known: bool,
 }
@@ -96,11 +99,13 @@ impl Reader {
             contact.clock_offset_ms,
         ];
         let catalog_revision = self.catalog_revision()?;
+        let known = lineage::consolidated_points(&self.hub, node.number)?;
         Ok(self.hub.query_row(sql, params, |row| {
             Ok(Standing {
                 consolidated_seq: row.get(0)?,
                 quarantined: row.get(1)?,
                 catalog_revision,
+                known,
                 contact_known: row.get(2)?,
                 halted: row.get(3)?,
             })

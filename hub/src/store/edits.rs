@@ -3,33 +3,14 @@
 use super::catalog::{CatalogShape, TableShape};
 use super::consolidation::{NodeKey, condition};
 use super::movement::Batch;
-use super::{Store, StoreError, node_id, shop_id_optional};
+use super::{StoreError, lineage, node_id, shop_id_optional};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::{Field, Origin, Policy, Stamp, Version};
-use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, HlcClock, NodeId, Scalar, Topic};
+use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Scalar, Topic};
 use counterfoil_migrate::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// An edit made at the hub itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HubEdit {
-    pub(crate) edit: DocumentId,
-    /// The hub's id, as the node of the edit.
-    pub(crate) hub: NodeId,
-    pub(crate) now_ms: i64,
-}
-
-/// Why an edit at the hub was not made.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum HubEditError {
-    /// There is no such table.
-    #[error("the catalog has no such table")]
-    NoTable,
-    /// The edit breaks a rule.
-    #[error("{0}")]
-    Refused(String),
-}
 
 /// One entry of the journal that carries an edit.
 struct Entry {
@@ -40,7 +21,7 @@ struct Entry {
 }
 
 /// Fields touched by a batch, by table and row.
-type Touched = BTreeMap<(String, String), BTreeSet<String>>;
+pub(super) type Touched = BTreeMap<(String, String), BTreeSet<String>>;
 
 /// All versions of the columns of one row.
 pub(super) type Fields = BTreeMap<String, Field>;
@@ -76,6 +57,11 @@ pub(super) fn merge_batch(
             payload: row.get(3)?,
         })
     })?;
+    let formers = if entries.is_empty() {
+        Vec::new()
+    } else {
+        lineage::formers(tx, &node)?
+    };
     let mut touched = Touched::new();
     for entry in &entries {
         match accept(tx, shape, batch, entry)? {
@@ -85,7 +71,10 @@ pub(super) fn merge_batch(
                     node: node.id,
                     shop: Some(node.shop),
                 };
-                insert_versions(tx, &edit, Stamp::new(entry.hlc, node.id), &origin)?;
+                // Later edits of the till name this one by the stamp it got when it was made.
+                let writer = writer_of(&formers, node.id, entry.seq);
+                let stamp = free_stamp(tx, &edit, id, entry.hlc, [writer, node.id])?;
+                insert_versions(tx, &edit, stamp, &origin)?;
                 let columns = touched.entry((edit.table, edit.row)).or_default();
                 columns.extend(edit.columns.into_keys());
             }
@@ -191,7 +180,7 @@ fn is_anothers(
     Ok(foreign.then(|| "the row belongs to another shop".to_owned()))
 }
 
-fn check_edit(shape: &CatalogShape, edit: &CatalogEdit) -> Result<(), String> {
+pub(super) fn check_edit(shape: &CatalogShape, edit: &CatalogEdit) -> Result<(), String> {
     let table = shape
         .table(&edit.table)
         .ok_or_else(|| format!("the catalog has no table `{}`; update the hub", edit.table))?;
@@ -246,7 +235,38 @@ fn put_aside(
     Ok(())
 }
 
-fn insert_versions(
+/// The stamp of an edit: its writer's, unless a clone of the writer took the same one for another
+/// edit of the same field; then that of the node it comes from, so that both values are kept.
+fn free_stamp(
+    tx: &Connection,
+    edit: &CatalogEdit,
+    id: DocumentId,
+    hlc: Hlc,
+    [writer, node]: [NodeId; 2],
+) -> Result<Stamp, StoreError> {
+    let stamp = Stamp::new(hlc, writer);
+    for column in edit.columns.keys() {
+        let sql = "SELECT EXISTS (SELECT 1 FROM field_version WHERE table_name = ?1 AND row_id = ?2
+                   AND column_name = ?3 AND hlc = ?4 AND node_tag = ?5 AND edit <> ?6)";
+        let taken: bool = tx.query_value(
+            sql,
+            params![
+                edit.table.as_str(),
+                edit.row.as_str(),
+                column.as_str(),
+                hlc.raw(),
+                i64::from(stamp.node_tag),
+                id.to_bytes()
+            ],
+        )?;
+        if taken {
+            return Ok(Stamp::new(hlc, node));
+        }
+    }
+    Ok(stamp)
+}
+
+pub(super) fn insert_versions(
     tx: &Connection,
     edit: &CatalogEdit,
     stamp: Stamp,
@@ -276,7 +296,7 @@ fn insert_versions(
 }
 
 /// Decides the touched fields once each, records who lost, and queues the rows for publication.
-fn settle(
+pub(super) fn settle(
     tx: &Connection,
     shape: &CatalogShape,
     touched: &Touched,
@@ -387,101 +407,4 @@ pub(super) fn load_fields(hub: &Connection, table: &str, row: &str) -> Result<Fi
         },
     )?;
     Ok(fields)
-}
-
-impl Store {
-    /// Makes an edit at the hub. It replaces everything known of the columns, so it also settles
-    /// their conflicts.
-    pub(crate) fn edit_at_hub(
-        &self,
-        table: &str,
-        row: &str,
-        columns: &BTreeMap<String, Option<String>>,
-        by: &HubEdit,
-    ) -> Result<Result<(), HubEditError>, StoreError> {
-        let Some(shape) = self.shape.table(table) else {
-            return Ok(Err(HubEditError::NoTable));
-        };
-        let mut values = BTreeMap::new();
-        for (column, text) in columns {
-            match typed(shape, column, text.as_deref()) {
-                Ok(value) => values.insert(column.clone(), value),
-                Err(reason) => return Ok(Err(HubEditError::Refused(reason))),
-            };
-        }
-        let base_revision = self.catalog_revision()?;
-        self.hub.transaction(|tx| {
-            let fields = load_fields(tx, table, row)?;
-            let mut base = BTreeMap::new();
-            for column in values.keys() {
-                let decision = fields
-                    .get(column)
-                    .and_then(|field| field.decide(self.shape.policy(table, column)));
-                let seen = decision.map(|found| [found.losers, vec![found.current]].concat());
-                base.insert(column.clone(), seen.unwrap_or_default());
-            }
-            let (table, row) = (table.to_owned(), row.to_owned());
-            let edit = CatalogEdit {
-                table,
-                row,
-                columns: values,
-                base,
-                base_revision,
-            };
-            if let Err(reason) = check_edit(&self.shape, &edit) {
-                return Ok(Err(HubEditError::Refused(reason)));
-            }
-            let stamp = Stamp::new(next_hlc(tx, self.newest_hlc()?, by.now_ms)?, by.hub);
-            let origin = Origin {
-                edit: by.edit,
-                node: by.hub,
-                shop: None,
-            };
-            insert_versions(tx, &edit, stamp, &origin)?;
-            let columns = edit.columns.into_keys().collect();
-            let touched = Touched::from([((edit.table, edit.row), columns)]);
-            settle(tx, &self.shape, &touched, by.now_ms)?;
-            Ok(Ok(()))
-        })
-    }
-}
-
-/// The hub's logical clock: after everything it has merged and given out.
-fn next_hlc(tx: &Connection, published: Hlc, now_ms: i64) -> Result<Hlc, StoreError> {
-    let sql = "SELECT value FROM meta WHERE key = 'hlc'";
-    let given = tx.query_optional(sql, (), |row| {
-        row.get_with(0, |text: String| text.parse::<i64>())
-    })?;
-    let last = published.max(Hlc::from_raw(given.unwrap_or(0)));
-    let next = HlcClock::restored(last).tick(now_ms);
-    tx.execute(
-        "INSERT INTO meta VALUES ('hlc', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        params![next.raw().to_string()],
-    )?;
-    Ok(next)
-}
-
-fn typed(shape: &TableShape, column: &str, text: Option<&str>) -> Result<Scalar, String> {
-    let Some(text) = text else {
-        return Ok(Scalar::Null);
-    };
-    match shape.is_integer(column) {
-        Some(true) => text.trim().parse().map(Scalar::Integer).map_err(|_| {
-            format!(
-                "`{}.{column}` takes a whole number, not `{text}`",
-                shape.name
-            )
-        }),
-        Some(false) => Ok(Scalar::Text(text.to_owned())),
-        None => Err(format!(
-            "`{}` has no column `{column}`; it has {}",
-            shape.name,
-            shape
-                .editable
-                .iter()
-                .map(|(name, _)| name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        )),
-    }
 }

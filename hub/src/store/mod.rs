@@ -11,6 +11,8 @@ mod consolidation;
 mod contact;
 mod databases;
 mod edits;
+mod hub_edits;
+mod lineage;
 mod movement;
 mod nodes;
 mod publication;
@@ -23,7 +25,8 @@ pub(crate) use activation::{Activation, Admitted, Refusal, Right};
 pub(crate) use consolidation::{NodeBook, Step};
 pub(crate) use contact::{AuthedNode, Contact, Credential};
 pub(crate) use databases::{Database, DatabaseAddOutcome};
-pub(crate) use edits::{HubEdit, HubEditError};
+pub(crate) use hub_edits::{HubEdit, HubEditError};
+pub(crate) use lineage::{Claim, Claimed};
 pub(crate) use reports::Grouping;
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 

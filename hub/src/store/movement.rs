@@ -2,8 +2,8 @@
 //!
 //! Rows are judged and moved as sets; none visits the program.
 
-use super::StoreError;
 use super::consolidation::{NodeKey, condition};
+use super::{StoreError, lineage};
 use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
 use counterfoil_domain::{Priority, Topic};
 use counterfoil_migrate::{Connection, params};
@@ -90,11 +90,17 @@ fn run(tx: &Connection, batch: &Batch, sql: &str) -> Result<u64, StoreError> {
     Ok(tx.execute(sql, params![node.number, after, until, now_ms])?)
 }
 
-/// The entries of the batch that no rule has put aside.
+/// The entries of the batch that no rule has put aside and no other node of the lineage has.
 fn sound(batch: &Batch) -> String {
+    let own = if batch.node.kin {
+        "NOT EXISTS (SELECT 1 FROM main.inherited AS i WHERE i.node = ?1 AND i.seq = j.seq)"
+    } else {
+        "TRUE"
+    };
     format!(
         "j.seq > ?2 AND j.seq <= ?3 AND j.{} AND NOT EXISTS
-         (SELECT 1 FROM main.quarantine AS q WHERE q.node = ?1 AND q.seq = j.seq) AND ?4 IS NOT NULL",
+         (SELECT 1 FROM main.quarantine AS q WHERE q.node = ?1 AND q.seq = j.seq)
+         AND {own} AND ?4 IS NOT NULL",
         condition(batch.priority)
     )
 }
@@ -115,6 +121,9 @@ pub(super) fn move_batch(tx: &Connection, batch: &Batch) -> Result<Moved, StoreE
         topics.push(topic);
     }
     let has = |topic: Topic| topics.contains(&topic.code());
+    if batch.node.kin {
+        lineage::inherit(tx, batch)?;
+    }
     moved.quarantined += run(tx, batch, &judge_entries(batch))?;
     if has(Topic::Sale) || has(Topic::Refund) {
         moved.quarantined += run(tx, batch, &judge_receipts(batch))?;

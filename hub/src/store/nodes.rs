@@ -1,6 +1,6 @@
 //! Which nodes are there, and how are they?
 
-use super::{Reader, Store, StoreError, node_id, shop_id};
+use super::{Reader, Store, StoreError, node_id, node_id_optional, shop_id};
 use counterfoil_domain::NodeId;
 use counterfoil_migrate::params;
 use counterfoil_protocol::gate::{Gate, Schemas, gate};
@@ -18,12 +18,16 @@ impl Reader {
     /// All nodes by shop and lane.
     pub(crate) fn nodes(&self, hub: Schemas) -> Result<Vec<NodeRow>, StoreError> {
         let published = self.catalog_revision()?;
-        let sql = "SELECT node.id, node.shop, shop.name, lane, revoked_ms IS NOT NULL, halted,
-                      book_schema, catalog_schema, seen_ms, catalog_revision, clock_offset_ms,
+        let sql = "SELECT node.id, node.shop, shop.name, node.lane, node.revoked_ms IS NOT NULL,
+                      node.halted, node.book_schema, node.catalog_schema, node.seen_ms,
+                      node.catalog_revision, node.clock_offset_ms,
                       (SELECT CASE count(*) WHEN 4 THEN min(seq) ELSE 0 END
-                       FROM watermark WHERE watermark.node = number),
-                      (SELECT count(*) FROM quarantine WHERE quarantine.node = number)
-                   FROM node JOIN shop ON shop.id = node.shop ORDER BY shop.name, lane";
+                       FROM watermark WHERE watermark.node = node.number),
+                      (SELECT count(*) FROM quarantine WHERE quarantine.node = node.number),
+                      former.id, former.lane, node.forked_seq
+                   FROM node JOIN shop ON shop.id = node.shop
+                   LEFT JOIN node AS former ON former.number = node.forked_from
+                   ORDER BY shop.name, node.lane";
         Ok(self.hub.query_map(sql, (), |row| {
             let schemas = Schemas {
                 book: row.get::<Option<i32>>(6)?.unwrap_or(hub.book),
@@ -44,6 +48,9 @@ impl Reader {
                 lane: row.get(3)?,
                 state: state.to_owned(),
                 halted,
+                forked_from: node_id_optional(row, 13)?,
+                forked_from_lane: row.get(14)?,
+                forked_after_seq: row.get(15)?,
                 seen_ms: row.get(8)?,
                 consolidated_seq: row.get(11)?,
                 quarantined: row.get(12)?,

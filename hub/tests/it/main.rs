@@ -17,4 +17,5 @@ mod garbage;
 mod history;
 mod hub;
 mod integrity;
+mod lineage;
 mod till;

@@ -1,6 +1,7 @@
 //! Node to hub, and operator to hub. Paths are below the hub's base URL.
 
 use crate::gate::{Gate, Schemas};
+use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{HubId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -90,6 +91,10 @@ pub struct HelloAnswer {
     pub halted: Option<String>,
     /// Newest revision of the catalog.
     pub catalog_revision: i64,
+    /// Points of this node's journal that are consolidated. A till whose journal does not hold them
+    /// all is an old copy, or one of two.
+    #[serde(default)]
+    pub known: Vec<Point>,
 }
 
 /// `POST /v1/admin/shops` makes a shop and its first join code; `GET` lists shops.
@@ -148,6 +153,15 @@ pub struct NodeRow {
     /// Why its book is not consolidated any further, when it is `diverged`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<String>,
+    /// The till it was before, when its data folder was restored from a backup or cloned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<NodeId>,
+    /// Lane of that till.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from_lane: Option<i64>,
+    /// Journal entries up to here are that till's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_after_seq: Option<i64>,
     /// Last contact, milliseconds since the Unix epoch.
     pub seen_ms: Option<i64>,
     /// Journal entries consolidated.

@@ -4,5 +4,6 @@ pub mod database;
 pub mod events;
 pub mod history;
 pub mod hub;
+pub mod lineage;
 pub mod node;
 pub mod replication;

@@ -1,5 +1,6 @@
 //! The node's local API: everything the command line does, on localhost only by default.
 
+use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{DocumentId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -263,6 +264,10 @@ pub struct NodeStatus {
     pub shop_name: Option<String>,
     /// Number of the lane in its shop.
     pub lane: Option<i64>,
+    /// What this till was before, when its data folder was restored from a backup or cloned: the
+    /// identities it gave up, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formers: Vec<Former>,
     /// Base URL of the hub.
     pub hub_url: Option<String>,
     /// Newest journal entry.

@@ -97,6 +97,7 @@ fn stored_status(store: &ShopStore) -> Result<NodeStatus, StoreError> {
         shop_id: binding.as_ref().map(|binding| binding.shop),
         shop_name: binding.as_ref().map(|binding| binding.shop_name.clone()),
         lane: binding.as_ref().map(|binding| binding.lane),
+        formers: store.formers().to_vec(),
         hub_url: binding.map(|binding| binding.hub_url),
         journal_seq: store.journal_seq(),
         hub_received_seq: received,

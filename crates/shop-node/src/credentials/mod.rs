@@ -30,17 +30,20 @@ pub enum CredentialError {
 #[derive(Clone)]
 pub struct Credentials {
     stores: Vec<Arc<CredentialStore>>,
+    /// The identity that the data folder began with.
+    first: NodeId,
     user: String,
     /// Whether a token of the environment comes first.
     from_environment: bool,
 }
 
 impl Credentials {
-    /// The stores of a node: the keyring when it answers, then files below the data directory. A
-    /// token that was kept while the keyring was away is found again when it is back.
-    pub fn open(data: &Path, node: NodeId, random: &dyn Random) -> Self {
-        let mut credentials = Self::in_files(data, node);
-        match os_keyring(node, random) {
+    /// The stores of the node whose first identity this is: the keyring when it answers, then files
+    /// below the data directory. A token that was kept while the keyring was away is found again when
+    /// it is back.
+    pub fn open(data: &Path, first: NodeId, random: &dyn Random) -> Self {
+        let mut credentials = Self::in_files(data, first);
+        match os_keyring(first, random) {
             Ok(store) => credentials.stores.insert(0, store),
             Err(reason) => {
                 tracing::debug!(%reason, "no usable keyring, credentials are kept in files");
@@ -50,12 +53,25 @@ impl Credentials {
     }
 
     /// Files only.
-    pub fn in_files(data: &Path, node: NodeId) -> Self {
+    pub fn in_files(data: &Path, first: NodeId) -> Self {
         let stores: Vec<Arc<CredentialStore>> = vec![FileStore::below(&data.join("credentials"))];
         Self {
             stores,
-            user: format!("node-{node}"),
+            first,
+            user: format!("node-{first}"),
             from_environment: true,
+        }
+    }
+
+    /// The credentials of one identity of the node. A token of the environment is the first one's: the
+    /// others are made by the node itself.
+    #[must_use]
+    pub fn of(&self, node: NodeId) -> Self {
+        Self {
+            stores: self.stores.clone(),
+            first: self.first,
+            user: format!("node-{node}"),
+            from_environment: node == self.first,
         }
     }
 
@@ -90,6 +106,7 @@ impl Credentials {
     pub fn next(&self) -> Self {
         Self {
             stores: self.stores.clone(),
+            first: self.first,
             user: format!("{}-next", self.user),
             from_environment: false,
         }

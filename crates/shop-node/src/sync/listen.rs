@@ -3,8 +3,9 @@
 //! It only makes the poll sooner. Whatever goes wrong here costs time until the next poll, nothing
 //! else: a line that is lost is opened again, one that is silent for too long counts as lost.
 
+use super::link::{ANSWER_BYTES_MAX, ANSWER_WITHIN, HubLink, offline, refusal};
 use super::wait::Pace;
-use super::{ANSWER_BYTES_MAX, ANSWER_WITHIN, HubLink, Phase, SyncError, offline, refusal};
+use super::{Phase, SyncError};
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_protocol::wire::events::{CATALOG_DATABASE, EVENTS_PATH, Event, EventReader};

@@ -4,41 +4,36 @@
 //! and folds WALs that have grown. It never stands between a customer and a sale: it uses the
 //! writer's thread only for milliseconds at a time.
 
+mod identity;
+mod link;
 mod listen;
 mod state;
 mod wait;
 
+pub(crate) use link::post;
 pub(crate) use listen::News;
 pub(crate) use state::notice;
 pub use state::{Phase, SyncState};
 
+use self::identity::Pushed;
+use self::link::HubLink;
 use crate::credentials::CredentialError;
 use crate::node::{Node, StoreGate};
 use crate::problem::chain;
 use counterfoil_domain::Priority;
-use counterfoil_protocol::gate::{Gate as SchemaGate, SCHEMA_HEADER};
+use counterfoil_protocol::gate::Gate as SchemaGate;
 use counterfoil_protocol::problem::{Code, Problem};
-use counterfoil_protocol::wire::hub::{
-    CATALOG_PATH, HELLO_PATH, HelloAnswer, HelloRequest, book_path,
-};
+use counterfoil_protocol::wire::hub::CATALOG_PATH;
 use counterfoil_protocol::wire::node::{LogRow, SyncReport};
-use counterfoil_replica::env::{HttpRequest, HttpResponse};
-use counterfoil_replica::{
-    Divergence, LocalError, PullError, PushError, PushReport, Remote, RemoteError, Supersede,
-};
+use counterfoil_replica::{LocalError, PullError, PushError, RemoteError};
+use counterfoil_shop_store::StoreError;
 use counterfoil_shop_store::delivery::Reader;
-use counterfoil_shop_store::{Binding, StoreError};
-use http::{HeaderMap, HeaderValue, Method, header};
 use listen::Place;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use std::time::Duration;
 use wait::Pace;
 
-/// How long the hub may take to answer a small request.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// Largest small answer.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Changes of identity in one run; then the run fails and the next one goes on. One is what a restored
+/// or cloned folder needs, a second when the copy was made in the middle of the first.
+const IDENTITY_CHANGES_MAX: usize = 4;
 
 /// A sync run that did not complete; what it had delivered stays delivered.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +64,9 @@ pub enum SyncError {
     /// The catalog cannot be pulled.
     #[error("the catalog cannot be pulled")]
     Pull(#[from] PullError),
+    /// The identity changed again and again.
+    #[error("the hub gave this till one identity after another")]
+    Unsettled,
     /// A replica's own file.
     #[error("a database cannot be read for sync")]
     Local(#[from] LocalError),
@@ -96,6 +94,7 @@ impl SyncError {
             Self::Credential(_)
             | Self::Push(_)
             | Self::Pull(_)
+            | Self::Unsettled
             | Self::Local(_)
             | Self::Store(_) => Phase::Failed,
         }
@@ -217,57 +216,89 @@ pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
     outcome
 }
 
+/// A run under one identity, and again when that had to change.
 async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
-    let hub = HubLink::open(node).await?;
+    let mut readmitted = false;
+    for _ in 0..IDENTITY_CHANGES_MAX {
+        let hub = HubLink::open(node).await?;
+        match exchange_as(node, &hub).await {
+            Ok(Exchanged::Done(report)) => return Ok(report),
+            Ok(Exchanged::Renamed) => {}
+            // A hub that was restored from a backup has forgotten who came later.
+            Err(SyncError::Refused(problem)) if problem.status == 401 && !readmitted => {
+                readmitted = true;
+                if !identity::readmit(node).await? {
+                    return Err(SyncError::Refused(problem));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(SyncError::Unsettled)
+}
+
+/// How a run under one identity ended.
+enum Exchanged {
+    Done(SyncReport),
+    /// The till is another node from here on.
+    Renamed,
+}
+
+async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncError> {
     let (catalog_revision, journal_seq) = node
         .store(|store| -> Result<_, StoreError> {
             Ok((store.catalog_revision()?, store.journal_seq()))
         })
         .await?;
-    let hello = hub.hello(node, catalog_revision).await?;
+    let hello = hub.hello(catalog_revision).await?;
     node.state().heard(&hello, node.now_ms());
 
     let gate = StoreGate {
         store: node.inner.store.clone(),
     };
-    let push = push(node, &hub, &gate).await?;
+    let pushed = match identity::push(node, hub, &hello, &gate).await {
+        Ok(Pushed::Renamed) => return Ok(Exchanged::Renamed),
+        Ok(Pushed::Report(report)) => Ok(report),
+        Err(error) if matches!(error.phase(), Phase::Offline | Phase::AuthRefused) => {
+            return Err(error);
+        }
+        // The line is there: the catalog comes also when the book cannot go.
+        Err(error) => Err(error),
+    };
     let now_ms = node.now_ms();
     let consolidated = hello.consolidated_seq;
+    let received = pushed.is_ok();
     node.store(move |store| -> Result<(), StoreError> {
-        store.note(Reader::HubReceived, journal_seq, now_ms)?;
+        if received {
+            store.note(Reader::HubReceived, journal_seq, now_ms)?;
+        }
         store.note(Reader::HubConsolidated, consolidated, now_ms)
     })
     .await?;
 
+    let sent = pushed.as_ref().ok().copied().unwrap_or_default();
     let mut report = SyncReport {
-        frames_up: push.frames,
-        bytes_up: push.bytes_up,
+        frames_up: sent.frames,
+        bytes_up: sent.bytes_up,
         frames_down: 0,
         bytes_down: 0,
         hub_received_seq: journal_seq,
         hub_consolidated_seq: consolidated,
         catalog_revision,
         changes_from_others: 0,
-        healed: push.divergence.map(|divergence| divergence.to_string()),
+        healed: sent.divergence.map(|divergence| divergence.to_string()),
         update_required: hello.gate == SchemaGate::UpdateRequired,
     };
-    if !report.update_required {
-        pull(node, &hub, &gate, &mut report).await?;
-    }
+    let pulled = if report.update_required {
+        Ok(())
+    } else {
+        pull(node, hub, &gate, &mut report).await
+    };
+    // What failed first is told.
+    pushed?;
+    pulled?;
     fold(node).await?;
-    Ok(report)
-}
-
-/// Nothing at the hub is replaced when the hub has more than this book: then one of them is old.
-async fn push(node: &Node, hub: &HubLink<'_>, gate: &StoreGate) -> Result<PushReport, PushError> {
-    let remote = hub.remote(&book_path(hub.node_id));
-    let book = &node.inner.book;
-    match book.push(&remote, gate, &|_| {}, Supersede::Never).await {
-        Err(PushError::Diverged { divergence, .. }) if divergence != Divergence::HubAhead => {
-            book.push(&remote, gate, &|_| {}, Supersede::Allowed).await
-        }
-        result => result,
-    }
+    Ok(Exchanged::Done(report))
 }
 
 async fn pull(
@@ -317,116 +348,6 @@ async fn fold(node: &Node) -> Result<(), SyncError> {
     let catalog = node.inner.catalog.checkpoint_if_over(&gate, limit).await?;
     tracing::debug!(?book, ?catalog, "WAL limits");
     Ok(node.store(|store| store.tidy_local()).await?)
-}
-
-/// The hub as one run of sync sees it.
-struct HubLink<'n> {
-    node: &'n Node,
-    node_id: counterfoil_domain::NodeId,
-    url: String,
-    token: String,
-}
-
-impl<'n> HubLink<'n> {
-    async fn open(node: &'n Node) -> Result<Self, SyncError> {
-        let (node_id, binding): (_, Option<Binding>) = node
-            .store(|store| (store.node(), store.binding().cloned()))
-            .await;
-        let binding = binding.ok_or(SyncError::NotActivated)?;
-        let token = node.inner.credentials.token()?.ok_or(SyncError::NoToken)?;
-        Ok(Self {
-            node,
-            node_id,
-            url: binding.hub_url,
-            token,
-        })
-    }
-
-    fn remote(&self, path: &str) -> Remote {
-        let url = format!("{}{path}", self.url);
-        let remote = Remote::new(&self.node.inner.env.http(), url, Some(self.token.clone()));
-        remote.with_header(SCHEMA_HEADER, &self.node.inner.schemas.to_header())
-    }
-
-    fn headers(&self) -> Result<HeaderMap, SyncError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, bearer(&self.token)?);
-        Ok(headers)
-    }
-
-    async fn hello(&self, node: &Node, catalog_revision: i64) -> Result<HelloAnswer, SyncError> {
-        let request = HelloRequest {
-            schemas: node.inner.schemas,
-            catalog_revision,
-            now_ms: node.now_ms(),
-        };
-        post(node, &self.url, HELLO_PATH, Some(&self.token), &request).await
-    }
-}
-
-/// Posts a small document to the hub.
-///
-/// # Errors
-/// [`SyncError::Offline`], [`SyncError::Refused`].
-pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
-    node: &Node,
-    hub_url: &str,
-    path: &str,
-    token: Option<&str>,
-    body: &B,
-) -> Result<A, SyncError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    if let Some(token) = token {
-        headers.insert(header::AUTHORIZATION, bearer(token)?);
-    }
-    let body = serde_json::to_vec(body).map_err(StoreError::from)?;
-    let request = HttpRequest {
-        method: Method::POST,
-        url: format!("{hub_url}{path}"),
-        headers,
-        body: body.into(),
-        timeout: ANSWER_WITHIN,
-        response_bytes_max: ANSWER_BYTES_MAX,
-    };
-    let response = node
-        .inner
-        .env
-        .http()
-        .send(request)
-        .await
-        .map_err(|error| offline(hub_url, chain(&error)))?;
-    // A captive portal answers 200 with a page: anything that is not our document is no hub.
-    if response.status.is_success() {
-        return serde_json::from_slice(&response.body)
-            .map_err(|_| offline(hub_url, "something that is not a hub answered".to_owned()));
-    }
-    Err(refusal(hub_url, &response))
-}
-
-fn bearer(token: &str) -> Result<HeaderValue, SyncError> {
-    HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| SyncError::NoToken)
-}
-
-fn offline(hub_url: &str, reason: String) -> SyncError {
-    SyncError::Offline {
-        url: hub_url.to_owned(),
-        reason,
-    }
-}
-
-/// What an answer that is no success says.
-fn refusal(hub_url: &str, response: &HttpResponse) -> SyncError {
-    match serde_json::from_slice(&response.body) {
-        Ok(problem) => SyncError::Refused(problem),
-        Err(_) => offline(
-            hub_url,
-            format!("something answered with status {}", response.status),
-        ),
-    }
 }
 
 impl Node {

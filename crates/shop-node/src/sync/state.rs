@@ -189,8 +189,8 @@ pub(crate) fn notice(phase: Phase, quarantined: i64, halted: Option<&str>) -> Op
              until a newer Counterfoil is installed on this till"
         }
         Phase::AuthRefused => {
-            "the hub does not accept this till any more: ask the operator for a join code; selling \
-             goes on"
+            "the hub does not know this till, or does not accept it any more: ask the operator for a \
+             join code (`counterfoil-hub shop join NAME`) and activate with it; selling goes on"
         }
         Phase::Trial | Phase::Online | Phase::Offline | Phase::Syncing | Phase::Failed
             if quarantined > 0 =>

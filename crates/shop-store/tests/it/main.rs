@@ -1,14 +1,15 @@
 //! The store against libSQL on temporary files.
 
 mod catalog;
+mod identity;
 mod journal;
 mod layout;
 
 use counterfoil_domain::{Document, DocumentId, HubId, ShopId};
-use counterfoil_protocol::wire::hub::ActivateAnswer;
+use counterfoil_protocol::wire::hub::{ActivateAnswer, Admission};
 use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest, Recorded};
 use counterfoil_shop_store::record::Entry;
-use counterfoil_shop_store::{Paths, ShopStore, StoreError};
+use counterfoil_shop_store::{Paths, PendingActivation, ShopStore, StoreError};
 use counterfoil_testkit::{SeededRandom, TempDir};
 use std::sync::Arc;
 
@@ -61,8 +62,11 @@ impl Till {
             shop_name: "France".to_owned(),
             lane: 1,
         };
-        self.store()
-            .finish_activation(&answer, "http://hub", NOW_MS)
+        let used = PendingActivation {
+            hub_url: "http://hub".to_owned(),
+            admission: Admission::JoinSecret("secret".to_owned()),
+        };
+        self.store().finish_activation(&answer, &used, NOW_MS)
     }
 
     /// Runs statements against a database of the till with a connection of its own.

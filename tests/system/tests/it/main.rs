@@ -6,6 +6,7 @@ mod directory;
 mod disk;
 mod garbage;
 mod gate;
+mod identity;
 mod notices;
 mod process;
 mod refusals;

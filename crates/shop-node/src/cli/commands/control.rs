@@ -176,6 +176,16 @@ fn status_text(status: &NodeStatus) -> String {
             ),
         ),
     ];
+    for former in &status.formers {
+        let (lane, common) = (former.lane, former.common.seq);
+        rows.push((
+            "was before",
+            format!(
+                "lane {lane}: this till was restored from a backup or cloned; its entries up to \
+                 {common} are lane {lane}'s"
+            ),
+        ));
+    }
     if let Some(at_ms) = status.last_synced_ms {
         rows.push(("last synced", time(at_ms)));
     }

@@ -1,0 +1,146 @@
+//! Requests to the hub.
+
+use crate::node::Node;
+use crate::problem::chain;
+use crate::sync::SyncError;
+use counterfoil_domain::NodeId;
+use counterfoil_protocol::gate::SCHEMA_HEADER;
+use counterfoil_protocol::wire::hub::{HELLO_PATH, HelloAnswer, HelloRequest};
+use counterfoil_replica::Remote;
+use counterfoil_replica::env::{HttpRequest, HttpResponse};
+use counterfoil_shop_store::{Binding, StoreError};
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How long the hub may take to answer a small request.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Largest small answer.
+pub(super) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// The hub as one run of sync sees it.
+pub(super) struct HubLink<'n> {
+    node: &'n Node,
+    /// Whom the hub is asked as.
+    pub(super) node_id: NodeId,
+    /// Base URL of the hub.
+    pub(super) url: String,
+    token: String,
+}
+
+impl<'n> HubLink<'n> {
+    pub(super) async fn open(node: &'n Node) -> Result<Self, SyncError> {
+        let node_id = node.store(|store| store.node()).await;
+        Self::open_as(node, node_id).await
+    }
+
+    /// Under one of the node's identities.
+    pub(super) async fn open_as(node: &'n Node, node_id: NodeId) -> Result<Self, SyncError> {
+        let binding: Option<Binding> = node.store(|store| store.binding().cloned()).await;
+        let binding = binding.ok_or(SyncError::NotActivated)?;
+        let credentials = node.inner.credentials.of(node_id);
+        let token = credentials.token()?.ok_or(SyncError::NoToken)?;
+        Ok(Self {
+            node,
+            node_id,
+            url: binding.hub_url,
+            token,
+        })
+    }
+
+    pub(super) fn remote(&self, path: &str) -> Remote {
+        let url = format!("{}{path}", self.url);
+        let remote = Remote::new(&self.node.inner.env.http(), url, Some(self.token.clone()));
+        remote.with_header(SCHEMA_HEADER, &self.node.inner.schemas.to_header())
+    }
+
+    pub(super) fn headers(&self) -> Result<HeaderMap, SyncError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, bearer(&self.token)?);
+        Ok(headers)
+    }
+
+    pub(super) async fn hello(&self, catalog_revision: i64) -> Result<HelloAnswer, SyncError> {
+        let request = HelloRequest {
+            schemas: self.node.inner.schemas,
+            catalog_revision,
+            now_ms: self.node.now_ms(),
+        };
+        self.post(HELLO_PATH, &request).await
+    }
+
+    /// Posts a small document with the token.
+    pub(super) async fn post<B: Serialize, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<A, SyncError> {
+        post(self.node, &self.url, path, Some(&self.token), body).await
+    }
+}
+
+/// Posts a small document to the hub.
+///
+/// # Errors
+/// [`SyncError::Offline`], [`SyncError::Refused`].
+pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
+    node: &Node,
+    hub_url: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &B,
+) -> Result<A, SyncError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Some(token) = token {
+        headers.insert(header::AUTHORIZATION, bearer(token)?);
+    }
+    let body = serde_json::to_vec(body).map_err(StoreError::from)?;
+    let request = HttpRequest {
+        method: Method::POST,
+        url: format!("{hub_url}{path}"),
+        headers,
+        body: body.into(),
+        timeout: ANSWER_WITHIN,
+        response_bytes_max: ANSWER_BYTES_MAX,
+    };
+    let response = node
+        .inner
+        .env
+        .http()
+        .send(request)
+        .await
+        .map_err(|error| offline(hub_url, chain(&error)))?;
+    // A captive portal answers 200 with a page: anything that is not our document is no hub.
+    if response.status.is_success() {
+        return serde_json::from_slice(&response.body)
+            .map_err(|_| offline(hub_url, "something that is not a hub answered".to_owned()));
+    }
+    Err(refusal(hub_url, &response))
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, SyncError> {
+    HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| SyncError::NoToken)
+}
+
+pub(super) fn offline(hub_url: &str, reason: String) -> SyncError {
+    SyncError::Offline {
+        url: hub_url.to_owned(),
+        reason,
+    }
+}
+
+/// What an answer that is no success says.
+pub(super) fn refusal(hub_url: &str, response: &HttpResponse) -> SyncError {
+    match serde_json::from_slice(&response.body) {
+        Ok(problem) => SyncError::Refused(problem),
+        Err(_) => offline(
+            hub_url,
+            format!("something answered with status {}", response.status),
+        ),
+    }
+}

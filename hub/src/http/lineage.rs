@@ -1,0 +1,85 @@
+//! A till whose history is not the hub's: how far they agree, and who it is from now on.
+
+use super::ApiError;
+use super::bodies::read_json;
+use crate::hub::Hub;
+use crate::secrets;
+use crate::store::{AuthedNode, Claim, Claimed};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::lineage::{
+    IdentityAnswer, IdentityRequest, LineageAnswer, LineageRequest,
+};
+use http::HeaderMap;
+use std::sync::Arc;
+
+/// `POST /v1/lineage`.
+pub(crate) async fn points(
+    State(hub): State<Arc<Hub>>,
+    node: AuthedNode,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<LineageAnswer>, ApiError> {
+    let request: LineageRequest = read_json(&headers, body).await?;
+    // Held until the answer stands: nobody closes or changes the copy while it is attached.
+    let held = hub.held_book(node.id).await?;
+    let book = held.as_ref().map(|(_, book)| book.clone());
+    let found = hub
+        .writer
+        .call(move |store| store.lineage(&node, book.as_ref(), request))
+        .await;
+    let points = hub.given_back(held.map(|(held, _)| held), found).await?;
+    tracing::info!(node = %node.id, ?request, points = points.len(), "asked for its lineage");
+    Ok(Json(LineageAnswer { points }))
+}
+
+/// `POST /v1/identity`.
+pub(crate) async fn identity(
+    State(hub): State<Arc<Hub>>,
+    from: AuthedNode,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<IdentityAnswer>, ApiError> {
+    let request: IdentityRequest = read_json(&headers, body).await?;
+    let malformed = || ApiError::new(Code::Invalid, "token_hash is 64 hexadecimal digits");
+    let token_hash = secrets::from_hex_32(&request.token_hash).ok_or_else(malformed)?;
+    let claim = Claim {
+        from,
+        node: request.node,
+        token_hash: token_hash.to_vec(),
+        common: request.common,
+        schemas: request.schemas,
+        now_ms: hub.now_ms(),
+    };
+    let held = hub.held_book(from.id).await?;
+    let book = held.as_ref().map(|(_, book)| book.clone());
+    let claimed = hub
+        .writer
+        .call(move |store| store.claim(&claim, book.as_ref()))
+        .await;
+    match hub.given_back(held.map(|(held, _)| held), claimed).await? {
+        Claimed::Given { answer, new } => {
+            let (node, lane) = (request.node, answer.lane);
+            tracing::warn!(%node, former = %from.id, lane, new,
+                "a till goes on under a new identity: it was restored from a backup or cloned");
+            Ok(Json(answer))
+        }
+        Claimed::Taken => {
+            let detail = "another till has this identity";
+            Err(ApiError::new(Code::Conflict, detail).hint("the till asks for another one"))
+        }
+        Claimed::NotCommon => {
+            let detail = "the hub does not hold the entry that is said to be common";
+            Err(ApiError::new(Code::Diverged, detail).hint("the till compares again"))
+        }
+        Claimed::TooMany => {
+            let detail = "this till was given too many identities already";
+            hub.alert("too_many_identities", Some(from.id), detail)
+                .await;
+            Err(ApiError::new(Code::Forbidden, detail)
+                .hint("something restores or copies its data folder again and again"))
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! What does the hub know of a node's journal, and who goes on as whom?
+//!
+//! A till that was restored from a backup or cloned gets a new identity (ADR 0008). Its book holds the
+//! former node's entries too: consolidation begins behind them, and an entry that is counted with
+//! another node of the lineage already is not counted again.
+
+use super::alerts::insert_alert;
+use super::consolidation::{NodeBook, NodeKey, condition};
+use super::movement::Batch;
+use super::{AuthedNode, Reader, Store, StoreError, node_id};
+use crate::limits::{IDENTITIES_MAX, LINEAGE_POINTS_MAX};
+use counterfoil_domain::lineage::{Former, Point, spaced};
+use counterfoil_domain::{Chain, NodeId, Priority, Topic};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
+use counterfoil_protocol::gate::Schemas;
+use counterfoil_protocol::wire::hub::AlertRow;
+use counterfoil_protocol::wire::lineage::{IdentityAnswer, LineageRequest};
+use std::collections::BTreeMap;
+
+/// A request for a new identity, checked for form.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    /// Who asks, under the identity it gives up.
+    pub(crate) from: AuthedNode,
+    pub(crate) node: NodeId,
+    pub(crate) token_hash: Vec<u8>,
+    pub(crate) common: Point,
+    pub(crate) schemas: Schemas,
+    pub(crate) now_ms: i64,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claimed {
+    /// The node exists; `new` at the first time.
+    Given { answer: IdentityAnswer, new: bool },
+    /// Another till has this identity: a folder was copied after the claim.
+    Taken,
+    /// The hub does not hold the entry that is said to be common.
+    NotCommon,
+    /// The lineage has as many nodes as it may have.
+    TooMany,
+}
+
+fn point(row: &Row<'_>) -> Result<Point, SqlError> {
+    Ok(Point {
+        seq: row.get(0)?,
+        chain: row.get_with(1, |bytes: Vec<u8>| {
+            Chain::from_slice(&bytes).ok_or(DamagedChain)
+        })?,
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a stored chain value has not 32 bytes")]
+struct DamagedChain;
+
+/// The points up to which a node's priorities are consolidated.
+pub(super) fn consolidated_points(hub: &Connection, node: i64) -> Result<Vec<Point>, StoreError> {
+    let sql = "SELECT DISTINCT seq, chain FROM watermark WHERE node = ?1 AND seq > 0 ORDER BY seq";
+    Ok(hub.query_map(sql, params![node], point)?)
+}
+
+/// The point of the attached book at a position.
+fn book_point(hub: &Connection, seq: i64) -> Result<Option<Point>, StoreError> {
+    if seq == 0 {
+        return Ok(Some(Point::START));
+    }
+    let sql = "SELECT seq, chain FROM book.journal WHERE seq = ?1";
+    Ok(hub.query_optional(sql, params![seq], point)?)
+}
+
+impl Store {
+    /// What the hub knows of a node's journal in a range: of its copy, when there is one, and of what is
+    /// consolidated from it.
+    pub(crate) fn lineage(
+        &mut self,
+        node: &AuthedNode,
+        book: Option<&NodeBook>,
+        range: LineageRequest,
+    ) -> Result<Vec<Point>, StoreError> {
+        let mut points: BTreeMap<i64, Point> = BTreeMap::new();
+        let before = range.before_seq.unwrap_or(i64::MAX);
+        if let Some(book) = book {
+            let found = self.with_attached(book, |hub| {
+                let sql = "SELECT coalesce(max(seq), 0) FROM book.journal WHERE seq < ?1";
+                let newest: i64 = hub.query_value(sql, params![before])?;
+                let mut found = Vec::new();
+                for seq in spaced(range.after_seq.max(0), newest, LINEAGE_POINTS_MAX) {
+                    found.extend(book_point(hub, seq)?);
+                }
+                Ok(found)
+            })?;
+            points.extend(found.into_iter().map(|point| (point.seq, point)));
+        }
+        for point in consolidated_points(&self.hub, node.number)? {
+            if point.seq <= range.after_seq || point.seq >= before {
+                continue;
+            }
+            // A copy that contradicts what was consolidated from it does not hide that.
+            points.insert(point.seq, point);
+        }
+        Ok(points.into_values().collect())
+    }
+
+    /// Gives a till a new identity, or says why not. The same request may arrive any number of times.
+    pub(crate) fn claim(
+        &mut self,
+        claim: &Claim,
+        book: Option<&NodeBook>,
+    ) -> Result<Claimed, StoreError> {
+        if let Some(known) = known(&self.hub, claim)? {
+            return Ok(known);
+        }
+        let mut is_common = claim.common == Point::START
+            || consolidated_points(&self.hub, claim.from.number)?.contains(&claim.common);
+        if let Some(book) = book.filter(|_| !is_common) {
+            let held = self.with_attached(book, |hub| book_point(hub, claim.common.seq))?;
+            is_common = held == Some(claim.common);
+        }
+        if !is_common {
+            return Ok(Claimed::NotCommon);
+        }
+        self.hub.transaction(|tx| fork(tx, claim))
+    }
+
+    /// Nothing when the book is still empty.
+    fn with_attached<T: Default>(
+        &mut self,
+        book: &NodeBook,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.hub.attach(&book.path, "book")?;
+        let done = self.begun().and_then(|begun| match begun {
+            true => work(&self.hub),
+            false => Ok(T::default()),
+        });
+        self.hub.detach("book")?;
+        done
+    }
+}
+
+/// The answer to a claim that was made before.
+fn known(hub: &Connection, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+    // Whoever has spoken under the new identity has it on disk and does not claim it any more.
+    let sql = "SELECT lane, epoch,
+                      forked_from IS ?2 AND token_hash = ?3 AND revoked_ms IS NULL
+                      AND seen_ms IS NULL
+               FROM node WHERE id = ?1";
+    let row = params![
+        claim.node.to_bytes(),
+        claim.from.number,
+        claim.token_hash.clone()
+    ];
+    let found = hub.query_optional(sql, row, |row| {
+        let answer = IdentityAnswer {
+            lane: row.get(0)?,
+            epoch: row.get(1)?,
+        };
+        Ok(match row.get(2)? {
+            true => Claimed::Given { answer, new: false },
+            false => Claimed::Taken,
+        })
+    })?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE token_hash = ?1)";
+    let taken: bool = hub.query_value(sql, params![claim.token_hash.clone()])?;
+    Ok(taken.then_some(Claimed::Taken))
+}
+
+fn fork(tx: &Connection, claim: &Claim) -> Result<Claimed, StoreError> {
+    let sql = "SELECT coalesce(root, number) FROM node WHERE number = ?1";
+    let root: i64 = tx.query_value(sql, params![claim.from.number])?;
+    let sql = "SELECT count(*), max(epoch) FROM node WHERE root = ?1 OR number = ?1";
+    let (nodes, epoch) = tx.query_row(sql, params![root], |row| {
+        Ok((row.get::<i64>(0)?, row.get::<i64>(1)?))
+    })?;
+    if nodes >= IDENTITIES_MAX {
+        return Ok(Claimed::TooMany);
+    }
+    tx.execute(
+        "INSERT INTO node (id, shop, lane, token_hash, created_ms, book_schema, catalog_schema,
+                           schema_ms, forked_from, forked_seq, forked_chain, root, epoch)
+         VALUES (?1, ?2, (SELECT max(lane) + 1 FROM node WHERE shop = ?2),
+                 ?3, ?4, ?5, ?6, ?4, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            claim.node.to_bytes(),
+            claim.from.shop.to_bytes(),
+            claim.token_hash.clone(),
+            claim.now_ms,
+            i64::from(claim.schemas.book),
+            i64::from(claim.schemas.catalog),
+            claim.from.number,
+            claim.common.seq,
+            claim.common.chain.as_bytes().to_vec(),
+            root,
+            epoch + 1,
+        ],
+    )?;
+    let sql = "SELECT new.lane, shop.name, old.lane FROM node AS new
+               JOIN node AS old ON old.number = new.forked_from
+               JOIN shop ON shop.id = new.shop WHERE new.id = ?1";
+    let (lane, shop, old): (i64, String, i64) =
+        tx.query_row(sql, params![claim.node.to_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let detail = format!(
+        "{shop}/{old} was restored from a backup or cloned: this till goes on as {shop}/{lane}, \
+         entries up to {} stay {shop}/{old}'s",
+        claim.common.seq
+    );
+    let alert = AlertRow {
+        at_ms: claim.now_ms,
+        kind: "till_forked".to_owned(),
+        node_id: Some(claim.node),
+        detail,
+    };
+    insert_alert(tx, &alert)?;
+    let epoch = epoch + 1;
+    let answer = IdentityAnswer { lane, epoch };
+    Ok(Claimed::Given { answer, new: true })
+}
+
+/// Where a former node stands: its key, and up to where its entries are also the heir's.
+struct Ancestor {
+    number: i64,
+    common: Point,
+}
+
+/// The nodes that this one was before, latest first.
+fn ancestors(hub: &Connection, node: i64) -> Result<Vec<Ancestor>, StoreError> {
+    let sql = "SELECT forked_from, forked_seq, forked_chain FROM node
+               WHERE number = ?1 AND forked_from IS NOT NULL";
+    let mut found: Vec<Ancestor> = Vec::new();
+    let mut child = node;
+    // A node's parent is always older than itself, so the walk ends.
+    while let Some((number, common)) = hub.query_optional(sql, params![child], |row| {
+        let chain = row.get_with(2, |bytes: Vec<u8>| {
+            Chain::from_slice(&bytes).ok_or(DamagedChain)
+        })?;
+        let seq = row.get(1)?;
+        Ok((row.get::<i64>(0)?, Point { seq, chain }))
+    })? {
+        let common = match found.last() {
+            Some(later) if later.common.seq < common.seq => later.common,
+            _ => common,
+        };
+        found.push(Ancestor { number, common });
+        child = number;
+    }
+    Ok(found)
+}
+
+/// Sets the watermarks of a new identity, at its first book: behind what its former nodes have had
+/// consolidated, and never behind what they have in common. Does nothing when it has watermarks.
+pub(super) fn begin(tx: &Connection, node: &NodeKey, now_ms: i64) -> Result<(), StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM watermark WHERE node = ?1)";
+    if tx.query_value(sql, params![node.number])? {
+        return Ok(());
+    }
+    let ancestors = ancestors(tx, node.number)?;
+    for priority in Priority::ALL {
+        let mut start = Point::START;
+        for ancestor in &ancestors {
+            let sql = "SELECT seq, chain FROM watermark WHERE node = ?1 AND priority = ?2";
+            let mark = tx.query_optional(sql, params![ancestor.number, priority.code()], point)?;
+            // What lies between the mark and the common end is in this book alone, as far as the hub
+            // knows: it is consolidated from here.
+            let reached = match mark {
+                Some(mark) if mark.seq < ancestor.common.seq => mark,
+                Some(_) => ancestor.common,
+                None => Point::START,
+            };
+            if reached.seq > start.seq && book_point(tx, reached.seq)? == Some(reached) {
+                start = reached;
+            }
+        }
+        if start.seq == 0 {
+            continue;
+        }
+        tx.execute(
+            "INSERT INTO watermark (node, priority, seq, chain, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                node.number,
+                priority.code(),
+                start.seq,
+                start.chain.as_bytes().to_vec(),
+                now_ms
+            ],
+        )?;
+        let edits = Topic::CatalogEdit;
+        if priority == edits.priority() {
+            tx.execute(
+                "INSERT INTO main.edit_progress (node, seq)
+                 SELECT ?1, newest FROM (SELECT max(seq) AS newest FROM book.journal
+                                         WHERE seq <= ?2 AND topic = ?3) WHERE newest IS NOT NULL",
+                params![node.number, start.seq, edits.code()],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes the entries of the batch that are counted with another node of the lineage: a clone had
+/// them before they were sent, or the former node's copy arrived again later.
+pub(super) fn inherit(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT OR IGNORE INTO main.inherited (node, seq, owner)
+         SELECT ?1, seq, owner FROM (
+             SELECT j.seq, coalesce(
+                 (SELECT h.node FROM main.receipt AS h WHERE h.id = j.id AND h.seq = j.seq),
+                 (SELECT h.node FROM main.document AS h WHERE h.id = j.id AND h.seq = j.seq)
+             ) AS owner
+             FROM book.journal AS j WHERE j.seq > ?2 AND j.seq <= ?3 AND j.{}
+         ) WHERE owner <> ?1 AND owner IN (SELECT kin.number FROM main.node AS kin, main.node AS own
+             WHERE own.number = ?1
+               AND coalesce(kin.root, kin.number) = coalesce(own.root, own.number))",
+        condition(batch.priority)
+    );
+    tx.execute(&sql, params![batch.node.number, batch.after, batch.until])?;
+    Ok(())
+}
+
+/// The identities that the attached book says it had. One that is a node of somebody else's is not
+/// believed.
+pub(super) fn formers(tx: &Connection, node: &NodeKey) -> Result<Vec<Former>, StoreError> {
+    let sql = "SELECT value FROM book.meta WHERE key = 'former_nodes'";
+    let Some(text) = tx.query_optional(sql, (), |row| row.get::<String>(0))? else {
+        return Ok(Vec::new());
+    };
+    let mut formers: Vec<Former> = match serde_json::from_str(&text) {
+        Ok(formers) => formers,
+        Err(error) => {
+            // The entries count all the same, as written by the node that sent them.
+            tracing::warn!(node = %node.id, %error, "the former identities of a book cannot be read");
+            return Ok(Vec::new());
+        }
+    };
+    let sql = "SELECT EXISTS (SELECT 1 FROM node AS other, node AS own
+               WHERE other.id = ?1 AND own.number = ?2
+                 AND coalesce(other.root, other.number) <> coalesce(own.root, own.number))";
+    let mut foreign = false;
+    for former in &formers {
+        foreign |= tx.query_value::<bool>(sql, params![former.node.to_bytes(), node.number])?;
+    }
+    if foreign {
+        formers.clear();
+    }
+    Ok(formers)
+}
+
+impl Reader {
+    /// The former nodes of one whose own consolidation has not begun, oldest first: theirs goes first.
+    pub(crate) fn formers_to_consolidate(&self, node: NodeId) -> Result<Vec<NodeId>, StoreError> {
+        let sql = "WITH RECURSIVE line (number, depth) AS (
+                       SELECT forked_from, 1 FROM node WHERE id = ?1 AND NOT EXISTS
+                           (SELECT 1 FROM watermark WHERE watermark.node = node.number)
+                       UNION ALL
+                       SELECT node.forked_from, depth + 1 FROM line JOIN node USING (number)
+                       WHERE node.forked_from IS NOT NULL)
+                   SELECT node.id FROM line JOIN node USING (number) ORDER BY depth DESC";
+        Ok(self
+            .hub
+            .query_map(sql, params![node.to_bytes()], |row| node_id(row, 0))?)
+    }
+}

@@ -1,0 +1,461 @@
+//! X6, X8, G9: a till that is restored from a backup or cloned, and a hub that lost part of its disk, come
+//! together again without a person and without losing a sale that only one side has.
+
+use crate::process::{Daemon, HUB, NODE, command, eventually, hub, join_code, node, pause, till};
+use crate::store::{assert_whole, column, receipt_ids};
+use counterfoil_testkit::{SeededRandom, TempDir};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// What was sold, kept by the test itself: the id of each receipt and its total in minor units.
+#[derive(Default)]
+struct Account(BTreeMap<String, i64>);
+
+impl Account {
+    /// Sells `count` times at the till, each time another quantity.
+    fn sell(&mut self, data: &Path, count: usize) -> Vec<String> {
+        let mut numbers = Vec::new();
+        for _ in 0..count {
+            let quantity = self.0.len() + 1;
+            let line = format!("TEA:{quantity}@2.55");
+            let sale = node(data, &["sell", "--line", &line, "--json"]).json();
+            let id = sale["id"].as_str().expect("an id").to_owned();
+            let total = sale["total_minor"].as_i64().expect("a total");
+            assert_eq!(total, i64::try_from(quantity).expect("few") * 255);
+            assert_eq!(self.0.insert(id, total), None, "a new receipt");
+            numbers.push(format!("{}-{}", sale["series"], sale["number"]).replace('"', ""));
+        }
+        numbers
+    }
+
+    /// The hub has each receipt once, with its total, and nothing else; no till's numbers repeat.
+    fn assert_settled(&self, hub_data: &Path) {
+        let file = hub_data.join("hub.db");
+        let found = at_hub(hub_data);
+        assert_eq!(found, self.0);
+        let rows: Vec<i64> = column(&file, "SELECT count(*) FROM receipt");
+        assert_eq!(
+            usize::try_from(rows[0]).expect("few"),
+            self.0.len(),
+            "each once"
+        );
+        let repeated: Vec<i64> = column(
+            &file,
+            "SELECT count(*) FROM receipt GROUP BY node, series, number HAVING count(*) > 1",
+        );
+        assert_eq!(repeated, [] as [i64; 0], "no number of a till repeats");
+        let torn: Vec<i64> = column(
+            &file,
+            "SELECT seq FROM receipt r WHERE total_minor <> (SELECT coalesce(sum(amount_minor), 0) \
+             FROM receipt_line l WHERE l.node = r.node AND l.seq = r.seq) OR total_minor <> \
+             (SELECT coalesce(sum(amount_minor), 0) FROM payment p WHERE p.node = r.node AND p.seq = r.seq)",
+        );
+        assert_eq!(torn, [] as [i64; 0], "lines, payments and totals agree");
+        let aside: Vec<String> = column(&file, "SELECT reason FROM quarantine");
+        assert_eq!(aside, [] as [String; 0]);
+        let halted: Vec<String> = column(&file, "SELECT halted FROM node WHERE halted IS NOT NULL");
+        assert_eq!(halted, [] as [String; 0]);
+    }
+}
+
+/// Receipts at the hub: id and total.
+fn at_hub(hub_data: &Path) -> BTreeMap<String, i64> {
+    let sql = "SELECT lower(hex(id)) || ' ' || total_minor FROM receipt";
+    let rows: Vec<String> = column(&hub_data.join("hub.db"), sql);
+    rows.iter()
+        .map(|row| {
+            let (id, total) = row.split_once(' ').expect("two parts");
+            let id = uuid::Uuid::parse_str(id).expect("an id").to_string();
+            (id, total.parse().expect("a number"))
+        })
+        .collect()
+}
+
+/// Syncs until the hub has counted everything that this till has.
+fn settle(data: &Path) -> Value {
+    eventually("the till is settled", || {
+        let synced = node(data, &["sync", "now"]);
+        let status = node(data, &["status", "--json"]).json();
+        synced.code == Some(0)
+            && status["sync"] == "online"
+            && status["hub_consolidated_seq"] == status["journal_seq"]
+    });
+    node(data, &["status", "--json"]).json()
+}
+
+/// From another process: nobody has the files open, but habits count.
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(done.expect("cp runs").success());
+}
+
+fn replace(folder: &Path, by: &Path) {
+    std::fs::remove_dir_all(folder).expect("removed");
+    copy(by, folder);
+}
+
+/// A hub that listens, and a till of a shop with two delivered sales.
+struct World {
+    dir: TempDir,
+    hub_data: PathBuf,
+    hub: Option<Daemon>,
+    till: PathBuf,
+    account: Account,
+}
+
+impl World {
+    fn new(name: &str) -> Self {
+        let dir = TempDir::new(name);
+        let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+        let hub = Some(Daemon::hub(&hub_data));
+        till(&data);
+        let mut world = Self {
+            dir,
+            hub_data,
+            hub,
+            till: data,
+            account: Account::default(),
+        };
+        world.account.sell(&world.till, 1);
+        let code = join_code(&world.hub_data, "France");
+        node(&world.till, &["activate", "--join", &code]).succeeds();
+        world.account.sell(&world.till, 2);
+        settle(&world.till);
+        world
+    }
+
+    fn stop_hub(&mut self) -> String {
+        self.hub.take().expect("it runs").kill()
+    }
+
+    fn start_hub(&mut self, url: &str) {
+        let address = url.strip_prefix("http://").expect("an address");
+        self.hub = Some(Daemon::start(HUB, &self.hub_data, address));
+    }
+
+    fn nodes(&self) -> Vec<Value> {
+        let nodes = hub(&self.hub_data, &["node", "list", "--json"]).json();
+        nodes.as_array().expect("a list").clone()
+    }
+
+    fn finish(&self) {
+        self.account.assert_settled(&self.hub_data);
+        assert_whole(&self.till.join("book.db"));
+    }
+}
+
+#[test]
+fn a_till_restored_from_a_backup_and_sold_on_goes_on_as_another_lane() {
+    let mut world = World::new("restored");
+    let backup = world.dir.join("backup");
+    copy(&world.till, &backup);
+    world.account.sell(&world.till, 3);
+    settle(&world.till);
+
+    replace(&world.till, &backup);
+    let twice = world.account.sell(&world.till, 2);
+    assert_eq!(twice, ["L1-3", "L1-4"], "it cannot know yet");
+    let status = settle(&world.till);
+    assert_eq!(
+        (&status["lane"], &status["formers"][0]["lane"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(world.account.sell(&world.till, 2), ["L2-1", "L2-2"]);
+    settle(&world.till);
+
+    let nodes = world.nodes();
+    assert_eq!(nodes.len(), 2, "one change of identity: {nodes:?}");
+    assert_eq!(nodes[1]["forked_from"], nodes[0]["node_id"]);
+    assert_eq!(nodes[1]["forked_from_lane"], 1);
+    let alerts = hub(&world.hub_data, &["status", "--json"]).json();
+    let alerts = alerts["alerts"].as_array().expect("a list").clone();
+    assert!(
+        alerts.iter().any(|alert| alert["kind"] == "till_forked"),
+        "{alerts:?}"
+    );
+    let log = node(&world.till, &["logs", "--json"]);
+    assert!(log.stdout.contains("identity_changed"), "{log:?}");
+    world.finish();
+}
+
+#[test]
+fn a_till_restored_without_new_sales_never_repeats_a_number() {
+    let mut world = World::new("behind");
+    let backup = world.dir.join("backup");
+    copy(&world.till, &backup);
+    world.account.sell(&world.till, 3);
+    settle(&world.till);
+    replace(&world.till, &backup);
+    settle(&world.till);
+    assert_eq!(world.account.sell(&world.till, 1), ["L2-1"]);
+    settle(&world.till);
+    // The same backup once more: the third till of the lineage has the third series.
+    replace(&world.till, &backup);
+    settle(&world.till);
+    assert_eq!(world.account.sell(&world.till, 1), ["L3-1"]);
+    settle(&world.till);
+    assert_eq!(world.nodes().len(), 3);
+    world.finish();
+}
+
+#[test]
+fn clones_that_all_sell_become_lanes_of_their_own() {
+    let mut world = World::new("clones");
+    // What is not delivered yet is in every clone, and counted once.
+    world.account.sell(&world.till, 2);
+    let mut tills = vec![world.till.clone()];
+    for number in 0..3 {
+        let data = world.dir.join(&format!("clone{number}"));
+        copy(&world.till, &data);
+        tills.push(data);
+    }
+    for _ in 0..3 {
+        for data in &tills {
+            world.account.sell(data, 2);
+        }
+        for data in tills.iter().rev() {
+            settle(data);
+        }
+    }
+    // A clone of a clone.
+    let again = world.dir.join("again");
+    copy(&tills[2], &again);
+    tills.push(again);
+    for data in &tills {
+        world.account.sell(data, 1);
+        settle(data);
+    }
+    assert_eq!(world.nodes().len(), tills.len());
+    let mut identities = BTreeSet::new();
+    for data in &tills {
+        let status = settle(data);
+        identities.insert(status["node_id"].to_string());
+        assert_whole(&data.join("book.db"));
+    }
+    assert_eq!(identities.len(), tills.len(), "each is its own node");
+    world.finish();
+}
+
+#[test]
+fn clones_that_run_as_daemons_at_the_same_time_come_apart() {
+    let mut world = World::new("daemons");
+    let clone = world.dir.join("clone");
+    copy(&world.till, &clone);
+    let tills = [world.till.clone(), clone];
+    let daemons = tills.each_ref().map(|data| Daemon::node(data));
+    for _ in 0..6 {
+        for data in &tills {
+            world.account.sell(data, 1);
+        }
+    }
+    eventually("both are counted", || {
+        at_hub(&world.hub_data) == world.account.0
+    });
+    let statuses = daemons.each_ref().map(|daemon| daemon.get("/v1/status"));
+    assert_ne!(statuses[0]["node_id"], statuses[1]["node_id"]);
+    drop(daemons);
+    assert_eq!(world.nodes().len(), 2);
+    world.finish();
+}
+
+#[test]
+fn a_change_of_identity_killed_at_random_moments_makes_one_lane() {
+    const RESTORES: usize = 8;
+    let mut world = World::new("fire");
+    let random = SeededRandom::new(17);
+    let backup = world.dir.join("backup");
+    copy(&world.till, &backup);
+    world.account.sell(&world.till, 1);
+    settle(&world.till);
+    let mut kills = 0;
+    for number in 1..=RESTORES {
+        replace(&world.till, &backup);
+        world.account.sell(&world.till, 1);
+        kills += sync_under_fire(&world.till, &random);
+        let status = settle(&world.till);
+        assert_eq!(status["lane"], number + 1);
+        let sold = world.account.sell(&world.till, 1);
+        assert_eq!(sold, [format!("L{}-1", number + 1)]);
+        // The folder goes away next, with whatever is not delivered.
+        settle(&world.till);
+    }
+    println!("{kills} kills over {RESTORES} changes of identity");
+    assert!(kills >= RESTORES, "each is killed at least once");
+    assert_eq!(world.nodes().len(), RESTORES + 1, "no lane without a till");
+    world.finish();
+}
+
+/// Syncs again and again, killed at a random moment, until a run gets through; the number of kills.
+fn sync_under_fire(data: &Path, random: &SeededRandom) -> usize {
+    let mut kills = 0;
+    // Grows until a run gets through on a busy machine too.
+    let mut patience_us = 30_000;
+    loop {
+        let mut child = command(NODE, data, &["sync", "now"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the command starts");
+        pause(Duration::from_micros(random.below(patience_us)));
+        patience_us += patience_us >> 2;
+        // A command that was faster than its killer is done.
+        let _late = child.kill();
+        if child.wait().expect("it is gone").success() && kills > 0 {
+            break;
+        }
+        kills += 1;
+    }
+    kills
+}
+
+#[test]
+fn a_folder_copied_in_the_middle_of_a_change_does_not_take_its_twins_identity() {
+    let mut world = World::new("claim");
+    let backup = world.dir.join("backup");
+    copy(&world.till, &backup);
+    world.account.sell(&world.till, 1);
+    settle(&world.till);
+    replace(&world.till, &backup);
+    world.account.sell(&world.till, 1);
+    // The claim is in the book, and its answer never arrives.
+    let url = world.stop_hub();
+    claim_and_lose_the_answer(&world.till, &url);
+    let clone = world.dir.join("clone");
+    copy(&world.till, &clone);
+    world.start_hub(&url);
+    let first = settle(&world.till);
+    world.account.sell(&clone, 1);
+    let second = settle(&clone);
+    assert_ne!(first["node_id"], second["node_id"]);
+    assert_eq!(world.nodes().len(), 3);
+    for data in [&world.till, &clone] {
+        world.account.sell(data, 1);
+        settle(data);
+        assert_whole(&data.join("book.db"));
+    }
+    world.finish();
+}
+
+/// Puts a claim into the book, as a till does just before it asks.
+fn claim_and_lose_the_answer(data: &Path, hub_url: &str) {
+    use counterfoil_domain::lineage::Point;
+    use counterfoil_replica::BookReplica;
+    use counterfoil_replica::env::{Env, Execution};
+    use counterfoil_shop_store::{Paths, ShopStore};
+    use std::sync::Arc;
+    let env = Env::system();
+    let paths = Paths::of(data);
+    let _pin = BookReplica::open(&paths.book, Arc::clone(&env.files), Execution::Inline);
+    let now_ms = env.clock.now_ms();
+    let mut store = ShopStore::open(&paths, now_ms, Arc::clone(&env.random)).expect("opens");
+    let binding = store.binding().cloned().expect("bound");
+    assert_eq!(binding.hub_url, hub_url);
+    store.claim_identity(Point::START, now_ms).expect("claimed");
+}
+
+#[test]
+fn a_hub_restored_from_an_older_backup_gets_everything_again() {
+    let mut world = World::new("old-hub");
+    let backup = world.dir.join("hub-backup");
+    let url = world.stop_hub();
+    copy(&world.hub_data, &backup);
+    world.start_hub(&url);
+    world.account.sell(&world.till, 3);
+    settle(&world.till);
+    // A till that changed its identity since is unknown to the backup.
+    let clone = world.dir.join("clone");
+    copy(&world.till, &clone);
+    for data in [&world.till, &clone] {
+        world.account.sell(data, 2);
+        settle(data);
+    }
+    let url = world.stop_hub();
+    let hub_data = world.hub_data.clone();
+    replace(&hub_data, &backup);
+    world.start_hub(&url);
+    for data in [&clone, &world.till.clone()] {
+        world.account.sell(data, 1);
+        settle(data);
+    }
+    assert_eq!(world.nodes().len(), 2);
+    world.finish();
+}
+
+#[test]
+fn a_till_that_is_younger_than_the_hubs_backup_is_taken_in_again() {
+    let dir = TempDir::new("young");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let daemon = Daemon::hub(&hub_data);
+    let code = join_code(&hub_data, "Spain");
+    let url = daemon.kill();
+    let backup = dir.join("backup");
+    copy(&hub_data, &backup);
+    let address = url.strip_prefix("http://").expect("an address");
+    let daemon = Daemon::start(HUB, &hub_data, address);
+    let mut account = Account::default();
+    till(&data);
+    node(&data, &["activate", "--join", &code]).succeeds();
+    account.sell(&data, 2);
+    settle(&data);
+    daemon.kill();
+    replace(&hub_data, &backup);
+    let _daemon = Daemon::start(HUB, &hub_data, address);
+    account.sell(&data, 1);
+    settle(&data);
+    account.assert_settled(&hub_data);
+}
+
+#[test]
+fn a_hub_that_lost_a_book_or_everything_but_its_own_database_gets_it_again() {
+    let mut world = World::new("lost");
+    let books = world.hub_data.join("books");
+    let url = world.stop_hub();
+    std::fs::remove_dir_all(&books).expect("removed");
+    world.start_hub(&url);
+    world.account.sell(&world.till, 1);
+    settle(&world.till);
+    let url = world.stop_hub();
+    for entry in std::fs::read_dir(&world.hub_data).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        if name == "books" {
+            std::fs::remove_dir_all(&path).expect("removed");
+        } else if name.starts_with("catalog.db") {
+            std::fs::remove_file(&path).expect("removed");
+        }
+    }
+    world.start_hub(&url);
+    world.account.sell(&world.till, 1);
+    settle(&world.till);
+    assert_eq!(world.nodes().len(), 1, "it is the same till");
+    assert_eq!(
+        receipt_ids(&world.till.join("book.db")).len(),
+        world.account.0.len()
+    );
+    world.finish();
+}
+
+#[test]
+fn a_restored_till_whose_copy_the_hub_has_lost_counts_nothing_twice() {
+    let mut world = World::new("both-lost");
+    let backup = world.dir.join("backup");
+    copy(&world.till, &backup);
+    world.account.sell(&world.till, 3);
+    settle(&world.till);
+    let url = world.stop_hub();
+    std::fs::remove_dir_all(world.hub_data.join("books")).expect("removed");
+    world.start_hub(&url);
+    replace(&world.till, &backup);
+    world.account.sell(&world.till, 2);
+    settle(&world.till);
+    assert_eq!(world.account.sell(&world.till, 1), ["L2-1"]);
+    settle(&world.till);
+    world.finish();
+}
