@@ -6,6 +6,7 @@ use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
 use crate::history::Pruner;
 use crate::integrity::{self, OpenCatalogError, Verifier};
+use crate::limits::EXPORTS_AT_ONCE_MAX;
 use crate::news::{News, Place};
 use crate::store::{Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
@@ -26,6 +27,8 @@ pub struct Hub {
     pub(crate) news: News,
     pub(crate) pruner: Pruner,
     pub(crate) verifier: Verifier,
+    /// Turns for parts of a file on their way out.
+    pub(crate) exports: tokio::sync::Semaphore,
     pub(crate) config: HubConfig,
     pub(crate) env: Env,
     pub(crate) id: HubId,
@@ -111,6 +114,7 @@ impl Hub {
             news: News::new(Place::of(&catalog)),
             pruner: Pruner::default(),
             verifier: Verifier::default(),
+            exports: tokio::sync::Semaphore::new(EXPORTS_AT_ONCE_MAX),
             config,
             env,
             id,

@@ -102,3 +102,7 @@ pub const LINEAGE_POINTS_MAX: i64 = 64;
 /// Nodes of one lineage. A till takes a new identity when its folder was restored or cloned, which is
 /// rare; beyond this something is wrong with its disk, it is refused, and a person looks.
 pub const IDENTITIES_MAX: i64 = 1_000;
+
+/// Parts of a file that are read and compressed at a time, each a MiB; others wait for their turn. More
+/// would not be faster, and fifty tills that bootstrap at once would take the hub's processors from sales.
+pub const EXPORTS_AT_ONCE_MAX: usize = 4;

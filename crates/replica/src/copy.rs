@@ -6,6 +6,7 @@
 
 mod aside;
 mod delta;
+mod export;
 mod outcome;
 mod past;
 mod push;
@@ -284,32 +285,6 @@ impl Copy {
         self.wal()?
             .read(|reading| reading.frames_into(start, last, &mut body))?;
         Ok(PullOutcome::Frames(body))
-    }
-
-    /// The main file as it was when the generation began.
-    ///
-    /// # Errors
-    /// [`CopyError`].
-    pub fn export(&mut self, generation: u64) -> Result<ExportOutcome, CopyError> {
-        let mut now = self.observe()?;
-        if self.record.folding {
-            // Frames of this generation may be in the main file already.
-            self.begin_generation()?;
-            now = self.observe()?;
-            if self.record.folding {
-                return Err(CopyError::Folding {
-                    path: self.path.clone(),
-                });
-            }
-        }
-        if generation != now.mapping.generation {
-            return Ok(ExportOutcome::Gone {
-                generation: now.mapping.generation,
-            });
-        }
-        let bytes = self.wal()?.main_file()?;
-        let digest = Chain::of_base(&bytes);
-        Ok(ExportOutcome::File { bytes, digest })
     }
 
     /// The digest of every page as of a frame, when that is where the copy stands.

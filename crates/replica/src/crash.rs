@@ -37,10 +37,18 @@ pub enum CrashPoint {
     PullSynced,
     /// Node: the record follows the hub's catalog into a later generation.
     PullRenumbered,
-    /// Node: the hub's export stands beside the catalog.
+    /// Node: a part of the hub's file is stored and recorded.
+    BootstrapPart,
+    /// Node: it is recorded that every part is stored.
+    BootstrapWhole,
+    /// Node: the hub's file stands beside the catalog.
     BootstrapStaged,
     /// Node: frames are in the file beside.
     BootstrapInserted,
+    /// Node: the intent to fold them is recorded.
+    BootstrapFolding,
+    /// Node: they are folded, which is not recorded.
+    BootstrapTruncated,
     /// Node: the file beside is whole.
     BootstrapFolded,
     /// The intent of a swap is stored.
@@ -71,7 +79,7 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// All of them, in the order of the table in `DESIGN.md`.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::PushPlanned,
         Self::PushSent,
         Self::PushRenumbered,
@@ -84,8 +92,12 @@ impl CrashPoint {
         Self::PullInserted,
         Self::PullSynced,
         Self::PullRenumbered,
+        Self::BootstrapPart,
+        Self::BootstrapWhole,
         Self::BootstrapStaged,
         Self::BootstrapInserted,
+        Self::BootstrapFolding,
+        Self::BootstrapTruncated,
         Self::BootstrapFolded,
         Self::SwapIntent,
         Self::SwapPutAway,
@@ -117,8 +129,12 @@ impl CrashPoint {
             Self::PullInserted => "pull.inserted",
             Self::PullSynced => "pull.synced",
             Self::PullRenumbered => "pull.renumbered",
+            Self::BootstrapPart => "bootstrap.part",
+            Self::BootstrapWhole => "bootstrap.whole",
             Self::BootstrapStaged => "bootstrap.staged",
             Self::BootstrapInserted => "bootstrap.inserted",
+            Self::BootstrapFolding => "bootstrap.folding",
+            Self::BootstrapTruncated => "bootstrap.truncated",
             Self::BootstrapFolded => "bootstrap.folded",
             Self::SwapIntent => "swap.intent",
             Self::SwapPutAway => "swap.put_away",

@@ -38,8 +38,9 @@ pub const PULL_TAIL_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// pages, a database of 16 GiB. An answer with more is a protocol error.
 pub const DIGESTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of a whole database file on its way down, which is held in memory; a larger one is refused.
-pub const BASE_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
+/// Pages of a database file in one part of an export: 1 MiB, held in memory on both sides. A cut costs
+/// one part at most, and a hub that serves fifty nodes at once holds fifty. More is a bad request.
+pub const EXPORT_PAGES_MAX: u64 = 256;
 
 /// Bytes of a JSON answer; a larger one is a protocol error.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -78,8 +79,8 @@ pub const ZSTD_LEVEL: i32 = 3;
 /// Deadline of one request for frames or JSON.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Deadline for a whole database file: 2 GB over 10 Mbit/s is half an hour.
-pub const BASE_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Deadline for the digests of all pages of a database: the hub reads all of it first.
+pub const DIGESTS_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// A transfer on which no byte moves for this long is given up: the other side has vanished, and
 /// sync must not wait for the deadline of the whole. Long enough for a hub to check and store a base.

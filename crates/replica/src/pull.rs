@@ -5,28 +5,34 @@
 //! all the while, and never an older catalog than before.
 
 mod catalog;
+mod download;
+mod incoming;
 mod staged;
+mod steps;
 
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use self::catalog::{
-    Catalog, Plan, begin_swap, checkpoint, complete_swap, fold, insert, insert_staged, plan, stage,
-    staged_at, state_at,
+use self::{
+    catalog::{
+        Catalog, Plan, begin_swap, checkpoint, complete_swap, fold, insert, insert_staged, plan,
+        state_at,
+    },
+    incoming::{Need, need, take_part},
 };
 use crate::{
     Retry,
     copy::wal_bytes,
     env::{Execution, Files},
-    frame::{Chain, frames, whole_transactions_bytes},
+    frame::{frames, whole_transactions_bytes},
     gate::{Gate, GateClosed, GateUse, in_gate},
     limits::{PULL_TAIL_BYTES_MAX, REPLANS_MAX},
     local::{Local, LocalCheckpoint, LocalError, Writer},
     numbering::Mapping,
     remote::{Exported, HubInfo, Pulled, Remote, RemoteError},
-    swap::{self, BaseRefusal},
+    swap::BaseRefusal,
 };
 
 /// Why a pull ended early. The catalog is what it was, or a newer whole one.
@@ -210,16 +216,8 @@ impl CatalogReplica {
         info: &HubInfo,
         report: &mut PullReport,
     ) -> Result<(), PullError> {
-        let hub = info.clone();
-        let staged = self
-            .on_catalog(move |catalog| staged_at(catalog, &hub))
-            .await?;
-        let staged = match staged {
-            Some(staged) => staged,
-            None => match self.download(remote, info, report).await? {
-                Some(staged) => staged,
-                None => return Ok(()),
-            },
+        let Some(staged) = self.download(remote, info, report).await? else {
+            return Ok(());
         };
         self.pull_frames(remote, insert_staged, staged, info, report)
             .await?;
@@ -232,29 +230,35 @@ impl CatalogReplica {
         Ok(())
     }
 
-    /// Downloads the file that the generation began with and puts it beside; `None` when a new
-    /// generation began meanwhile.
+    /// Downloads what is missing of the file that the generation began with; `None` when the plan
+    /// does not hold any more.
     async fn download(
         &self,
         remote: &Remote,
         info: &HubInfo,
         report: &mut PullReport,
     ) -> Result<Option<(Mapping, u64)>, PullError> {
-        let (bytes, digest, bytes_down) = match remote.export(info.generation).await? {
-            Exported::File {
-                bytes,
-                digest,
-                bytes_down,
-            } => (bytes, digest, bytes_down),
-            Exported::Gone => return Ok(None),
-        };
-        report.bytes_down += bytes_down;
-        let info = info.clone();
-        self.on_catalog(move |catalog| {
-            swap::check_base(&bytes, digest.unwrap_or_else(|| Chain::of_base(&bytes)))?;
-            stage(catalog, &bytes, &info).map_err(PullError::from)
-        })
-        .await
+        loop {
+            let hub = info.clone();
+            let need = self.on_catalog(move |catalog| need(catalog, &hub)).await?;
+            let first = match need {
+                Some(Need::Frames(mapping, frame)) => return Ok(Some((mapping, frame))),
+                Some(Need::Part(first)) => first,
+                None => return Ok(None),
+            };
+            let part = match remote.export(info.generation, first).await? {
+                Exported::Part(part) => part,
+                Exported::Gone => return Ok(None),
+            };
+            report.bytes_down += part.bytes_down;
+            let hub = info.clone();
+            let taken = self
+                .on_catalog(move |catalog| take_part(catalog, first, &part, &hub))
+                .await?;
+            if !taken? {
+                return Ok(None);
+            }
+        }
     }
 
     /// False when what was folded is not there any more.

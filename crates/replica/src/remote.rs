@@ -1,12 +1,13 @@
 //! The hub's replication calls as the node makes them.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::replication::{
-    CHAIN_BEFORE_HEADER, CHAIN_HEADER, ClosedGeneration, DIGEST_HEADER, EXTENSION_DELTA,
-    EXTENSION_PAGES, EXTENSION_ZSTD, GenerationAnswer, Info, PAGE_DIGEST_BYTES, PushAnswer,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, ClosedGeneration, EXTENSION_DELTA, EXTENSION_PAGES,
+    EXTENSION_ZSTD, FILE_BYTES_HEADER, FILE_DIGEST_HEADER, GenerationAnswer, Info,
+    PAGE_DIGEST_BYTES, PART_DIGEST_HEADER, PushAnswer,
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -19,8 +20,8 @@ use crate::{
     env::{HttpClient, HttpError, HttpRequest, HttpResponse},
     frame::Chain,
     limits::{
-        ANSWER_BYTES_MAX, BASE_BYTES_MAX, BASE_TIMEOUT, DIGESTS_BYTES_MAX, FRAME_BYTES,
-        PULL_FRAMES_MAX, REQUEST_TIMEOUT, STALL_TIMEOUT,
+        ANSWER_BYTES_MAX, DIGESTS_BYTES_MAX, DIGESTS_TIMEOUT, EXPORT_PAGES_MAX, FRAME_BYTES,
+        PAGE_BYTES, PULL_FRAMES_MAX, REQUEST_TIMEOUT, STALL_TIMEOUT,
     },
 };
 
@@ -168,12 +169,18 @@ pub(crate) enum Pulled {
 /// Answer to an export.
 #[derive(Debug)]
 pub(crate) enum Exported {
-    File {
-        bytes: Vec<u8>,
-        digest: Option<Chain>,
-        bytes_down: u64,
-    },
+    Part(Part),
     Gone,
+}
+
+/// Pages of the hub's main file, and what it says about the whole of it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) digest: Chain,
+    pub(crate) file_bytes: u64,
+    pub(crate) file_digest: Chain,
+    pub(crate) bytes_down: u64,
 }
 
 /// One database at the hub: its address and the credentials for it.
@@ -272,7 +279,7 @@ impl Remote {
     ) -> Result<Option<Vec<u8>>, RemoteError> {
         const CALL: &str = "GET /pages";
         let mut call = Call::get(format!("/pages/{generation}/{frame}"), DIGESTS_BYTES_MAX);
-        call.timeout = BASE_TIMEOUT;
+        call.timeout = DIGESTS_TIMEOUT;
         let response = self.send(call).await?;
         match response.status {
             StatusCode::OK => {}
@@ -310,10 +317,16 @@ impl Remote {
         Ok(Pulled::Frames { body, bytes_down })
     }
 
-    pub(crate) async fn export(&self, generation: u64) -> Result<Exported, RemoteError> {
+    /// Pages of the main file from `first` on.
+    pub(crate) async fn export(
+        &self,
+        generation: u64,
+        first: u64,
+    ) -> Result<Exported, RemoteError> {
         const CALL: &str = "GET /export";
-        let mut call = Call::get(format!("/export/{generation}"), BASE_BYTES_MAX);
-        call.timeout = BASE_TIMEOUT;
+        let end = first + EXPORT_PAGES_MAX;
+        let limit = usize::try_from(EXPORT_PAGES_MAX).unwrap_or_default() * PAGE_BYTES;
+        let mut call = Call::get(format!("/export/{generation}/{first}/{end}"), limit);
         call.header(ACCEPT_ENCODING.as_str(), compress::ENCODING);
         let response = self.send(call).await?;
         match response.status {
@@ -322,17 +335,19 @@ impl Remote {
             status => return Err(RemoteError::Status { call: CALL, status }),
         }
         let bytes_down = u64::try_from(response.body.len()).unwrap_or(u64::MAX);
-        let digest = response
-            .headers
-            .get(DIGEST_HEADER)
-            .and_then(|value| value.to_str().ok());
-        let digest = digest.and_then(|text| text.parse().ok());
-        let bytes = unpack(CALL, &response, BASE_BYTES_MAX)?;
-        Ok(Exported::File {
+        let wrong = || RemoteError::Answer { call: CALL };
+        let bytes = unpack(CALL, &response, limit)?;
+        let digest = header(&response, PART_DIGEST_HEADER).ok_or_else(wrong)?;
+        if Chain::of_base(&bytes) != digest {
+            return Err(wrong());
+        }
+        Ok(Exported::Part(Part {
             bytes,
             digest,
+            file_bytes: header(&response, FILE_BYTES_HEADER).ok_or_else(wrong)?,
+            file_digest: header(&response, FILE_DIGEST_HEADER).ok_or_else(wrong)?,
             bytes_down,
-        })
+        }))
     }
 
     /// Sends a call; an answer that says more about hub or node than about the call is an error.
@@ -444,6 +459,10 @@ fn read_json<T: DeserializeOwned>(
         });
     }
     parse_json(call, &response.body)
+}
+
+fn header<T: FromStr>(response: &HttpResponse, name: &str) -> Option<T> {
+    response.headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 fn parse_json<T: DeserializeOwned>(call: &'static str, body: &[u8]) -> Result<T, RemoteError> {

@@ -11,7 +11,6 @@ use std::{
 use crate::{
     crash::{self, CrashPoint},
     env::{Files, files::beside},
-    frame::Chain,
     limits::PAGE_BYTES,
     numbering::{Record, RecordError},
 };
@@ -43,39 +42,17 @@ pub enum BaseRefusal {
     /// Not a database in WAL mode with pages of 4,096 bytes.
     #[error("not a database in WAL mode with pages of {PAGE_BYTES} bytes")]
     Content,
-    /// This database is not written by a node.
-    #[error("this database is written by the hub")]
-    ReadOnly,
 }
 
-/// Checks that the bytes are a database file this crate can go on from.
-pub(crate) fn check_base(bytes: &[u8], digest: Chain) -> Result<(), BaseRefusal> {
-    if Chain::of_base(bytes) != digest {
-        return Err(BaseRefusal::Digest);
-    }
+/// Whether a file of that size with that first page is a database this crate can go on from.
+pub(crate) fn is_base(first_page: &[u8], file_bytes: u64) -> bool {
     // Format: 16 bytes of magic, page size (2 bytes), write and read version; 2 means WAL.
     let page_bytes = u16::try_from(PAGE_BYTES).unwrap_or_default().to_be_bytes();
-    let fits = bytes.len() >= PAGE_BYTES
-        && bytes.len().is_multiple_of(PAGE_BYTES)
-        && bytes.starts_with(MAGIC)
-        && bytes[16..18] == page_bytes
-        && bytes[18..20] == [2, 2];
-    if fits {
-        Ok(())
-    } else {
-        Err(BaseRefusal::Content)
-    }
-}
-
-/// Stores the new file beside. The record's `swap`, set afterwards, is the intent that makes it
-/// count; from then on [`finish`] completes it.
-pub(crate) fn stage(files: &dyn Files, database: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    // Of an earlier attempt; it would be mistaken for the new file's.
-    clear_incoming_wal(files, database)?;
-    let incoming = incoming_path(database);
-    files
-        .write_atomic(&incoming, bytes)
-        .map_err(failed(&incoming))
+    first_page.len() >= PAGE_BYTES
+        && file_bytes.is_multiple_of(u64::try_from(PAGE_BYTES).unwrap_or(u64::MAX))
+        && first_page.starts_with(MAGIC)
+        && first_page[16..18] == page_bytes
+        && first_page[18..20] == [2, 2]
 }
 
 /// Removes what SQLite keeps beside the waiting file. Nobody may have that file open, and its WAL
@@ -152,7 +129,7 @@ fn put_away(files: &dyn Files, database: &Path, keep_suffix: Option<&str>) -> io
     files.sync_dir_of(database)
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> RecordError {
+pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> RecordError {
     move |source| RecordError::File {
         path: path.to_owned(),
         source,

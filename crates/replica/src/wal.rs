@@ -20,8 +20,8 @@ pub use self::{
     reading::Reading,
 };
 use crate::{
-    frame::{Frame, Salt, frames},
-    limits::{BASE_BYTES_MAX, BUSY_TIMEOUT_MS, FRAME_BYTES, INSERT_ATTEMPTS_MAX, PAGE_BYTES},
+    frame::{Chain, Frame, Salt, frames},
+    limits::{BUSY_TIMEOUT_MS, FRAME_BYTES, INSERT_ATTEMPTS_MAX, PAGE_BYTES},
 };
 
 /// When a commit through this handle is durable.
@@ -201,30 +201,35 @@ impl Wal {
             .map_err(self.failed("read the main file of"))
     }
 
-    /// The whole main file as it is on disk, without the WAL.
+    /// A part of the main file as it is on disk, without the WAL; it must lie within the file.
     ///
     /// # Errors
     /// [`WalError`].
-    pub fn main_file(&mut self) -> Result<Vec<u8>, WalError> {
-        let failed = || self.failed("read the main file of");
-        let bytes = self.handle.size(File::Main).map_err(failed())?;
-        let too_large = || WalError::TooLarge {
-            path: self.path.clone(),
-            bytes,
-        };
-        let size = usize::try_from(bytes).map_err(|_| too_large())?;
-        if size > BASE_BYTES_MAX {
-            return Err(too_large());
-        }
-        let mut content = vec![0; size];
-        let mut offset = 0;
-        for part in content.chunks_mut(1024 * 1024) {
+    pub(crate) fn main_part(&self, offset: u64, length: u64) -> Result<Vec<u8>, WalError> {
+        let size = usize::try_from(length).unwrap_or(usize::MAX);
+        let mut part = vec![0; size];
+        if size > 0 {
             self.handle
-                .read_at(File::Main, offset, part)
-                .map_err(failed())?;
-            offset += u64::try_from(part.len()).unwrap_or_default();
+                .read_at(File::Main, offset, &mut part)
+                .map_err(self.failed("read the main file of"))?;
         }
-        Ok(content)
+        Ok(part)
+    }
+
+    /// Size in bytes and digest of the main file as it is on disk, without the WAL.
+    ///
+    /// # Errors
+    /// [`WalError`].
+    pub fn main_digest(&self) -> Result<(u64, Chain), WalError> {
+        /// Bytes that are read at a time.
+        const PART_BYTES: usize = 1024 * 1024;
+        let (mut bytes, mut hasher) = (0, blake3::Hasher::new());
+        self.each_main_part(PART_BYTES, |part| {
+            hasher.update(part);
+            bytes += u64::try_from(part.len()).unwrap_or_default();
+            Ok::<_, WalError>(())
+        })?;
+        Ok((bytes, Chain(*hasher.finalize().as_bytes())))
     }
 
     /// Gives the main file as it is on disk, without the WAL, in parts of `part_bytes`.

@@ -6,6 +6,7 @@ mod auth;
 mod bodies;
 mod databases;
 mod events;
+mod export;
 mod history;
 mod lineage;
 mod problems;
@@ -55,7 +56,8 @@ impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Listening<L>>>
 fn own_copy() -> Router<Arc<Hub>> {
     Router::new()
         .route("/info", get(sync::own_info))
-        .route("/export/{generation}", get(sync::own_export))
+        .route("/export/{generation}", get(export::own_whole))
+        .route("/export/{generation}/{start}/{end}", get(export::own_part))
         .route(
             "/sync/{generation}/{start}/{end}",
             get(sync::own_pull).post(sync::own_push),
@@ -71,7 +73,11 @@ fn own_copy() -> Router<Arc<Hub>> {
 pub fn router(hub: Arc<Hub>) -> Router {
     let catalog = Router::new()
         .route("/info", get(sync::catalog_info))
-        .route("/export/{generation}", get(sync::catalog_export))
+        .route("/export/{generation}", get(export::catalog_whole))
+        .route(
+            "/export/{generation}/{start}/{end}",
+            get(export::catalog_part),
+        )
         .route(
             "/sync/{generation}/{start}/{end}",
             get(sync::catalog_pull).post(sync::catalog_refuse),

@@ -15,11 +15,11 @@ use axum::response::{IntoResponse, Response};
 use counterfoil_protocol::gate::{Gate, SCHEMA_HEADER, Schemas, gate};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::replication::{
-    CHAIN_BEFORE_HEADER, CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer, Info,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, GenerationAnswer, Info,
 };
-use counterfoil_replica::{Chain, ExportOutcome, PagesOutcome, PullOutcome, Push, PushOutcome};
+use counterfoil_replica::{Chain, PagesOutcome, PullOutcome, Push, PushOutcome};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Segments {
     }
 }
 
-fn number(segments: &Segments, name: &str) -> Result<u64, ApiError> {
+pub(super) fn number(segments: &Segments, name: &str) -> Result<u64, ApiError> {
     let text = segments.text(name);
     // Not a 400: a stock client takes every 400 for the end of a generation.
     let refused = |_| ApiError::new(Code::Invalid, format!("`{text}` is not a {name} number"));
@@ -67,7 +67,11 @@ fn chain_header(headers: &HeaderMap, name: &str) -> Result<Option<Chain>, ApiErr
 }
 
 /// Holds the catalog back from a node that cannot read it (L4); a stock client does not say.
-async fn catalog(hub: &Hub, caller: &AuthedNode, headers: &HeaderMap) -> Result<Held, ApiError> {
+pub(super) async fn catalog(
+    hub: &Hub,
+    caller: &AuthedNode,
+    headers: &HeaderMap,
+) -> Result<Held, ApiError> {
     let stated = headers
         .get(SCHEMA_HEADER)
         .map(|value| value.to_str().unwrap_or_default());
@@ -96,27 +100,8 @@ async fn info(hub: &Hub, held: Held) -> Result<Info, CopyFailure> {
         .await
 }
 
-async fn export(hub: &Hub, held: Held, generation: u64, zstd: bool) -> Answer {
-    let work = move |copy: &mut counterfoil_replica::Copy| {
-        Ok(match copy.export(generation)? {
-            ExportOutcome::File { bytes, digest } => Ok((bodies::encode(bytes, zstd), digest)),
-            ExportOutcome::Gone { generation } => Err(generation),
-        })
-    };
-    Ok(match hub.copies.work(held, work).await? {
-        Ok((encoded, digest)) => {
-            let mut response = binary(encoded);
-            if let Ok(value) = HeaderValue::from_str(&digest.to_string()) {
-                response.headers_mut().insert(DIGEST_HEADER, value);
-            }
-            response
-        }
-        Err(generation) => gone(generation),
-    })
-}
-
 /// A stock client shows the body, so it says what to do.
-fn gone(generation: u64) -> Response {
+pub(super) fn gone(generation: u64) -> Response {
     let body = json!({
         "generation": generation,
         "detail": "what was asked for is of a generation that has ended",
@@ -157,17 +142,6 @@ pub(crate) async fn own_info(
 ) -> Result<Json<Info>, ApiError> {
     let held = hub.copies.pushed(&key).await?;
     Ok(Json(info(&hub, held).await?))
-}
-
-pub(crate) async fn own_export(
-    State(hub): Hubs,
-    OwnCopy(key): OwnCopy,
-    segments: Segments,
-    headers: HeaderMap,
-) -> Answer {
-    let generation = number(&segments, "generation")?;
-    let held = hub.copies.pushed(&key).await?;
-    export(&hub, held, generation, accepts_zstd(&headers)).await
 }
 
 pub(crate) async fn own_pull(
@@ -281,17 +255,6 @@ pub(crate) async fn catalog_info(
 ) -> Result<Json<Info>, ApiError> {
     let held = catalog(&hub, &node, &headers).await?;
     Ok(Json(info(&hub, held).await?))
-}
-
-pub(crate) async fn catalog_export(
-    State(hub): Hubs,
-    node: AuthedNode,
-    segments: Segments,
-    headers: HeaderMap,
-) -> Answer {
-    let generation = number(&segments, "generation")?;
-    let held = catalog(&hub, &node, &headers).await?;
-    export(&hub, held, generation, accepts_zstd(&headers)).await
 }
 
 pub(crate) async fn catalog_pull(

@@ -13,6 +13,7 @@ mod crash;
 mod databases;
 mod delta;
 mod events;
+mod export;
 mod garbage;
 mod history;
 mod hub;

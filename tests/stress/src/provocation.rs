@@ -52,8 +52,12 @@ pub(crate) const fn of(point: CrashPoint) -> (Victim, Provocation, Folding) {
         CrashPoint::DifferencePending
         | CrashPoint::DifferenceSent
         | CrashPoint::DifferenceAdopted => (Till, CopyLost, Sometimes),
-        CrashPoint::BootstrapStaged
+        CrashPoint::BootstrapPart
+        | CrashPoint::BootstrapWhole
+        | CrashPoint::BootstrapStaged
         | CrashPoint::BootstrapInserted
+        | CrashPoint::BootstrapFolding
+        | CrashPoint::BootstrapTruncated
         | CrashPoint::BootstrapFolded
         | CrashPoint::SwapIntent
         | CrashPoint::SwapPutAway

@@ -13,8 +13,14 @@ pub const CHAIN_HEADER: &str = "x-counterfoil-chain";
 /// A server that has other content there answers with a conflict.
 pub const CHAIN_BEFORE_HEADER: &str = "x-counterfoil-chain-before";
 
-/// Header with the BLAKE3 digest of a whole database file, 64 hexadecimal digits.
-pub const DIGEST_HEADER: &str = "x-counterfoil-digest";
+/// Header of an export: bytes of the whole database file, decimal.
+pub const FILE_BYTES_HEADER: &str = "x-counterfoil-file-bytes";
+
+/// Header of an export: BLAKE3 digest of the whole database file, 64 hexadecimal digits.
+pub const FILE_DIGEST_HEADER: &str = "x-counterfoil-file-digest";
+
+/// Header of a part of an export: BLAKE3 digest of its bytes before compression, 64 hexadecimal digits.
+pub const PART_DIGEST_HEADER: &str = "x-counterfoil-part-digest";
 
 /// Extension: request and response bodies may be `content-encoding: zstd`.
 pub const EXTENSION_ZSTD: &str = "zstd";

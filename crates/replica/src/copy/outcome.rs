@@ -187,18 +187,22 @@ pub enum PullOutcome {
 /// Answer to an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportOutcome {
-    /// The main file, without the WAL.
-    File {
-        /// The file.
+    /// Pages of the main file, fewer where it ends, none only of an empty file.
+    Part {
+        /// The pages.
         bytes: Vec<u8>,
-        /// Its digest.
-        digest: Chain,
+        /// Size of the whole file.
+        file_bytes: u64,
+        /// Digest of the whole file.
+        file_digest: Chain,
     },
     /// 410: another generation is current.
     Gone {
         /// Current generation.
         generation: u64,
     },
+    /// The numbers make no sense.
+    BadRequest,
 }
 
 /// Answer to a question for the pages.

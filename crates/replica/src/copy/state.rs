@@ -4,7 +4,6 @@ use super::{Copy, CopyError, CopyKind, Now};
 use crate::{
     chain::ChainIndex,
     frame::Chain,
-    limits::HISTORY_BLOCK_BYTES,
     numbering::{MainFile, Mapping, Record, Resolution},
     swap,
     wal::{Durability, Wal},
@@ -82,13 +81,7 @@ impl Copy {
 
     /// Size and digest of the main file as it is.
     pub(super) fn main_now(&mut self) -> Result<MainFile, CopyError> {
-        let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
-        self.wal()?.each_main_part(HISTORY_BLOCK_BYTES, |part| {
-            hasher.update(part);
-            bytes += u64::try_from(part.len()).unwrap_or(u64::MAX);
-            Ok::<_, CopyError>(())
-        })?;
-        let digest = Chain(*hasher.finalize().as_bytes());
+        let (bytes, digest) = self.wal()?.main_digest()?;
         Ok(MainFile { bytes, digest })
     }
 

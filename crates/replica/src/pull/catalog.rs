@@ -1,6 +1,9 @@
 //! The blocking half of a pull: compares, inserts, folds and swaps, each step one call.
 
-use super::staged::Staged;
+use super::{
+    incoming::{self, Incoming},
+    staged::Staged,
+};
 use crate::{
     crash::{self, CrashPoint},
     local::{Local, LocalCheckpoint, LocalError},
@@ -14,13 +17,18 @@ use crate::{
 pub(super) struct Catalog {
     pub(super) local: Local,
     /// A download that is not swapped in yet; it outlives a pull that the line cut short.
-    staged: Option<Staged>,
+    pub(super) incoming: Option<Incoming>,
+    /// Whether what an earlier process left of a download was looked at.
+    pub(super) is_loaded: bool,
 }
 
 impl Catalog {
     pub(super) fn new(local: Local) -> Self {
-        let staged = None;
-        Self { local, staged }
+        Self {
+            local,
+            incoming: None,
+            is_loaded: false,
+        }
     }
 }
 
@@ -84,7 +92,7 @@ fn compare(catalog: &mut Catalog, info: &HubInfo) -> Result<Plan, LocalError> {
         crash::pass(CrashPoint::PullRenumbered);
     }
     // The catalog goes on by itself, whatever was on its way.
-    catalog.staged = None;
+    incoming::give_up(catalog)?;
     Ok(Plan::From { mapping, frame })
 }
 
@@ -146,7 +154,7 @@ pub(super) fn insert_staged(
     first: u64,
     body: &[u8],
 ) -> Result<bool, LocalError> {
-    with_staged(catalog, |_, staged| {
+    incoming::with_staged(catalog, |_, staged| {
         if staged.mapping() == *mapping {
             staged.insert(first, body)
         } else {
@@ -156,41 +164,10 @@ pub(super) fn insert_staged(
     .map(Option::unwrap_or_default)
 }
 
-/// Mapping and last frame of a download that an earlier pull began and the hub still continues.
-pub(super) fn staged_at(
-    catalog: &mut Catalog,
-    info: &HubInfo,
-) -> Result<Option<(Mapping, u64)>, LocalError> {
-    let at = with_staged(catalog, |_, staged| {
-        let frame = staged.continues(info)?;
-        Ok(frame.map(|frame| (staged.mapping(), frame)))
-    })?;
-    Ok(at.flatten())
-}
-
-/// Puts a new download beside the catalog; `None` while a swap takes what stands there.
-pub(super) fn stage(
-    catalog: &mut Catalog,
-    bytes: &[u8],
-    info: &HubInfo,
-) -> Result<Option<(Mapping, u64)>, LocalError> {
-    if catalog.local.record.swap.is_some() {
-        return Ok(None);
-    }
-    // An intent that could not be stored may stand on disk all the same; it named the old one.
-    catalog.local.store_record()?;
-    // Closes the old one's handle first.
-    catalog.staged = None;
-    let staged = Staged::begin(catalog.local.files(), catalog.local.path(), bytes, info)?;
-    let mapping = staged.mapping();
-    catalog.staged = Some(staged);
-    Ok(Some((mapping, 0)))
-}
-
 /// Makes the download one file when it holds all that the hub described.
 pub(super) fn fold(catalog: &mut Catalog, info: &HubInfo) -> Result<Option<Mapping>, LocalError> {
     let mut agrees = true;
-    let folded = with_staged(catalog, |local, staged| {
+    let folded = incoming::with_staged(catalog, |local, staged| {
         if staged.mapping().generation != info.generation || staged.frame()? < info.max_frame_no {
             return Ok(None);
         }
@@ -202,42 +179,24 @@ pub(super) fn fold(catalog: &mut Catalog, info: &HubInfo) -> Result<Option<Mappi
     })?;
     if !agrees {
         tracing::warn!("what was downloaded is not the hub's catalog: it is downloaded again");
-        catalog.staged = None;
+        incoming::discard(catalog)?;
     }
     Ok(folded.flatten())
-}
-
-/// Works on the download, if there is one; after an error there is none any more.
-fn with_staged<R>(
-    catalog: &mut Catalog,
-    work: impl FnOnce(&Local, &mut Staged) -> Result<R, LocalError>,
-) -> Result<Option<R>, LocalError> {
-    let Some(mut staged) = catalog.staged.take() else {
-        return Ok(None);
-    };
-    let result = work(&catalog.local, &mut staged);
-    if result.is_ok() {
-        catalog.staged = Some(staged);
-    } else {
-        drop(staged);
-        // It may be the disk that is full, and sales need it; what stays is removed by the next one.
-        swap::discard(catalog.local.files(), catalog.local.path()).ok();
-    }
-    result.map(Some)
 }
 
 /// Records the intent and carries it out; false when the folded download is another one by now.
 pub(super) fn begin_swap(catalog: &mut Catalog, mapping: Mapping) -> Result<bool, LocalError> {
     let is_it = |staged: &Staged| staged.is_folded() && staged.mapping() == mapping;
-    if !catalog.staged.as_ref().is_some_and(is_it) {
-        return Ok(false);
+    match &catalog.incoming {
+        Some(Incoming::Staged(staged)) if is_it(staged) => {}
+        Some(Incoming::Staged(_) | Incoming::Parts(_)) | None => return Ok(false),
     }
     let change = Swap {
         mapping,
         keep_suffix: None,
     };
     // From now on it belongs to the swap, also when storing the intent fails: it may stand on disk.
-    catalog.staged = None;
+    catalog.incoming = None;
     let local = &mut catalog.local;
     local.change_record(|record| record.swap = Some(change))?;
     crash::pass(CrashPoint::SwapIntent);
@@ -250,6 +209,7 @@ pub(super) fn complete_swap(local: &mut Local) -> Result<(), LocalError> {
     let (path, mut record) = (local.path().to_owned(), local.record.clone());
     swap::finish(local.files(), &path, &mut record)?;
     local.record = record;
+    incoming::forget(local)?;
     local.observe()?;
     Ok(())
 }

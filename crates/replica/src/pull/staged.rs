@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::steps::{self, Source, Step};
 use crate::{
     chain::ChainIndex,
     crash::{self, CrashPoint},
@@ -20,35 +21,55 @@ use crate::{
 /// See the module.
 pub(crate) struct Staged {
     path: PathBuf,
+    source: Source,
     mapping: Mapping,
-    /// What the hub said its generation began with; `None` from a server that is not ours.
-    chain_start: Option<Chain>,
     /// `None` while the file is whole, so that it can be moved.
     wal: Option<Wal>,
 }
 
 impl Staged {
-    /// Stores the hub's export beside the database. What was staged before must be dropped.
-    pub(crate) fn begin(
-        files: &dyn Files,
-        database: &Path,
-        bytes: &[u8],
-        info: &HubInfo,
-    ) -> Result<Self, LocalError> {
-        swap::stage(files, database, bytes)?;
-        crash::pass(CrashPoint::BootstrapStaged);
+    /// The hub's file, as it was downloaded to where it waits.
+    pub(crate) fn begin(database: &Path, source: Source) -> Self {
         let mapping = Mapping {
-            generation: info.generation,
+            generation: source.generation,
             shift: 0,
             from: 0,
-            chain: info.chain_start.unwrap_or_else(|| Chain::of_base(bytes)),
+            chain: source.chain_start.unwrap_or(source.file_digest),
         };
-        Ok(Self {
+        Self {
             path: swap::incoming_path(database),
+            source,
             mapping,
-            chain_start: info.chain_start,
             wal: None,
-        })
+        }
+    }
+
+    /// Goes on where the process ended: with the frames that had arrived, by the numbers that the steps
+    /// after the whole file say.
+    pub(crate) fn resume(
+        files: &dyn Files,
+        database: &Path,
+        source: Source,
+        folds: &[Step],
+    ) -> Result<Self, LocalError> {
+        let mut staged = Self::begin(database, source);
+        let mut wal = Wal::open(&staged.path, Durability::Normal)?;
+        let frames = wal.position()?.frames;
+        let mut begun = None;
+        for step in folds {
+            match step {
+                Step::Folding(mapping) => begun = Some(*mapping),
+                Step::Folded => staged.mapping = begun.take().unwrap_or(staged.mapping),
+                Step::Began(_) | Step::Part { .. } | Step::Whole => {}
+            }
+        }
+        // One that was begun took place if no frame is left.
+        if let (Some(mapping), 0) = (begun, frames) {
+            staged.mapping = mapping;
+            steps::append(files, database, Step::Folded)?;
+        }
+        staged.wal = Some(wal);
+        Ok(staged)
     }
 
     pub(crate) fn mapping(&self) -> Mapping {
@@ -63,10 +84,7 @@ impl Staged {
     /// The hub frame it holds, when what the hub describes now continues it.
     pub(crate) fn continues(&mut self, info: &HubInfo) -> Result<Option<u64>, LocalError> {
         let frame = self.frame()?;
-        let same = self.mapping.generation == info.generation
-            && self.chain_start.is_some()
-            && self.chain_start == info.chain_start
-            && frame <= info.max_frame_no;
+        let same = self.source.is_of(info) && frame <= info.max_frame_no;
         Ok(same.then_some(frame))
     }
 
@@ -104,18 +122,15 @@ impl Staged {
     pub(crate) fn agrees(&mut self, info: &HubInfo) -> Result<bool, LocalError> {
         let frame = u64::try_from(self.mapping.local_frame(info.max_frame_no));
         match (info.chain, frame) {
-            (Some(expected), Ok(frame)) => Ok(self.chain_at(frame)? == expected),
+            (Some(expected), Ok(frame)) => {
+                let seed = self.mapping.chain;
+                let chain = match &mut self.wal {
+                    Some(wal) => chain_at(wal, seed, frame)?,
+                    None => seed,
+                };
+                Ok(chain == expected)
+            }
             _ => Ok(true),
-        }
-    }
-
-    fn chain_at(&mut self, frame: u64) -> Result<Chain, LocalError> {
-        let seed = self.mapping.chain;
-        match &mut self.wal {
-            Some(wal) => Ok(wal.read(|reading| {
-                ChainIndex::new(reading.position().salt, 0, seed).at(reading, frame)
-            })?),
-            None => Ok(seed),
         }
     }
 
@@ -126,21 +141,38 @@ impl Staged {
         files: &dyn Files,
         database: &Path,
     ) -> Result<Mapping, LocalError> {
-        let frames = match &mut self.wal {
-            Some(wal) => wal.position()?.frames,
-            None => return Ok(self.mapping),
+        let Some(mut wal) = self.wal.take() else {
+            return Ok(self.mapping);
         };
-        let chain = self.chain_at(frames)?;
+        let frames = wal.position()?.frames;
+        if frames == 0 {
+            drop(wal);
+            swap::clear_incoming_wal(files, database)?;
+            return Ok(self.mapping);
+        }
+        let chain = chain_at(&mut wal, self.mapping.chain, frames)?;
         let next = self.mapping.after_checkpoint(frames, chain);
-        if let Some(mut wal) = self.wal.take()
-            && wal.checkpoint_truncate()? == Checkpoint::Busy
-        {
+        // Frames that a power cut takes away must not look as if they had been folded.
+        wal.sync()?;
+        steps::append(files, database, Step::Folding(next))?;
+        crash::pass(CrashPoint::BootstrapFolding);
+        if wal.checkpoint_truncate()? == Checkpoint::Busy {
             let path = self.path.clone();
             return Err(LocalError::Busy { path });
         }
+        drop(wal);
+        crash::pass(CrashPoint::BootstrapTruncated);
+        steps::append(files, database, Step::Folded)?;
         swap::clear_incoming_wal(files, database)?;
         crash::pass(CrashPoint::BootstrapFolded);
         self.mapping = next;
         Ok(next)
     }
+}
+
+fn chain_at(wal: &mut Wal, seed: Chain, frame: u64) -> Result<Chain, LocalError> {
+    Ok(wal.read(|reading| {
+        let mut index = ChainIndex::new(reading.position().salt, 0, seed);
+        index.at(reading, frame)
+    })?)
 }

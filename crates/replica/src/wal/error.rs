@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::SqliteError;
-use crate::limits::{BASE_BYTES_MAX, PAGE_BYTES};
+use crate::limits::PAGE_BYTES;
 
 /// Why a WAL cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,14 +79,6 @@ pub enum WalError {
         /// Committed frames.
         frames: u64,
     },
-    /// The file is larger than is carried in memory.
-    #[error("the database {path} has {bytes} bytes, more than {BASE_BYTES_MAX}")]
-    TooLarge {
-        /// The database.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-    },
 }
 
 impl WalError {
@@ -102,8 +94,7 @@ impl WalError {
             Self::Path { .. }
             | Self::PageSize { .. }
             | Self::JournalMode { .. }
-            | Self::Damaged { .. }
-            | Self::TooLarge { .. } => false,
+            | Self::Damaged { .. } => false,
         }
     }
 
@@ -118,8 +109,7 @@ impl WalError {
             | Self::Index { .. }
             | Self::Busy { .. }
             | Self::Restarted { .. }
-            | Self::Moved { .. }
-            | Self::TooLarge { .. } => false,
+            | Self::Moved { .. } => false,
         }
     }
 }

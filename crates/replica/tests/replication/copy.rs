@@ -299,8 +299,40 @@ async fn a_fresh_copy_can_be_exported() {
     let mut copy = open(&folder.path().join("fresh.db"));
     let info = copy.info().unwrap();
     assert_eq!((info.generation, info.max_frame_no), (1, 0));
-    let ExportOutcome::File { bytes, .. } = copy.export(1).unwrap() else {
+    let ExportOutcome::Part { bytes, .. } = copy.export(1, 1, 2).unwrap() else {
         panic!("a file")
     };
     assert_eq!(bytes.len(), 4096);
+}
+
+#[tokio::test]
+async fn the_parts_of_an_export_are_the_file() {
+    let pair = Pair::new(3_000, 1).await;
+    let mut copy = pair.copy();
+    copy.push(&pair.part(1, 1, pair.frames() + 1)).unwrap();
+    copy.begin_generation().unwrap();
+    let wal = Wal::open(&pair.target(), Durability::Full).unwrap();
+    let (size, digest) = wal.main_digest().unwrap();
+    for pages in [1, 7, 256] {
+        let (mut joined, mut start) = (Vec::new(), 1);
+        while u64::try_from(joined.len()).unwrap() < size {
+            let ExportOutcome::Part {
+                bytes,
+                file_bytes,
+                file_digest,
+            } = copy.export(2, start, start + pages).unwrap()
+            else {
+                panic!("a part from {start}")
+            };
+            assert_eq!((file_bytes, file_digest), (size, digest));
+            joined.extend_from_slice(&bytes);
+            start += pages;
+        }
+        assert_eq!(Chain::of_base(&joined), digest, "in parts of {pages}");
+    }
+    let pages = size.div_euclid(4096);
+    for (start, end) in [(0, 1), (2, 2), (1, 258), (pages + 1, pages + 2)] {
+        let refused = copy.export(2, start, end).unwrap();
+        assert_eq!(refused, ExportOutcome::BadRequest, "{start}..{end}");
+    }
 }

@@ -297,7 +297,7 @@ async fn a_generation_that_meets_a_reader_begins_later_and_no_torn_file_is_given
         let begun = shop.hub.on_copy(Copy::begin_generation).unwrap();
         assert_eq!(begun, Rotation::Busy);
         let generation = shop.hub.on_copy(Copy::info).unwrap().generation;
-        let torn = shop.hub.on_copy(|copy| copy.export(generation));
+        let torn = shop.hub.on_copy(|copy| copy.export(generation, 1, 2));
         assert!(torn.is_err(), "a file of no generation was given out");
         if newest {
             // The reader goes, and the next frames begin the WAL anew without another checkpoint.
@@ -311,26 +311,39 @@ async fn a_generation_that_meets_a_reader_begins_later_and_no_torn_file_is_given
             shop.hub.restart(&path, CopyKind::Pushed, || ());
             assert_eq!(shop.hub.on_copy(Copy::info).unwrap().generation, generation);
             reading = reader(&path).await;
-            assert!(shop.hub.on_copy(|copy| copy.export(generation)).is_err());
+            assert!(
+                shop.hub
+                    .on_copy(|copy| copy.export(generation, 1, 2))
+                    .is_err()
+            );
             drop(reading);
         }
         shop.hub.on_copy(Copy::begin_generation).unwrap();
         let info = shop.hub.on_copy(Copy::info).unwrap();
         assert!(info.generation > generation);
-        let export = shop
-            .hub
-            .on_copy(|copy| copy.export(info.generation))
-            .unwrap();
-        let ExportOutcome::File { bytes, .. } = export else {
-            panic!("a file")
-        };
         let exported = shop.folder.path().join("exported.db");
+        let bytes = shop.hub.on_copy(|copy| whole(copy, info.generation));
         fs::write(&exported, bytes).unwrap();
         assert_eq!(content(&exported).await.0.len(), shop.sold);
         assert_eq!(content(&exported).await.1, "ok");
         shop.sell(5).await;
         assert_eq!(shop.push().await.difference_pages, None);
         shop.hub.on_copy(Copy::verify).unwrap();
+    }
+}
+
+/// The file that a generation began with, from its parts.
+fn whole(copy: &mut Copy, generation: u64) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let next = u64::try_from(whole.len()).unwrap().div_euclid(4096) + 1;
+        match copy.export(generation, next, next + 256).unwrap() {
+            ExportOutcome::Part { bytes, .. } => whole.extend(bytes),
+            end => {
+                assert!(next > 1 && end == ExportOutcome::BadRequest, "{end:?}");
+                return whole;
+            }
+        }
     }
 }
 

@@ -36,7 +36,7 @@ impl CrashingFiles {
         })
     }
 
-    fn crashed(&self) -> bool {
+    pub(crate) fn crashed(&self) -> bool {
         self.left.load(Ordering::SeqCst) == 0
     }
 

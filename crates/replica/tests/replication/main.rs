@@ -5,6 +5,7 @@
 )]
 
 mod book;
+mod bootstrap;
 mod catalog;
 mod copy;
 mod damage;

@@ -18,7 +18,8 @@ use axum::{
     routing::{get, post},
 };
 use counterfoil_protocol::wire::replication::{
-    CHAIN_BEFORE_HEADER, CHAIN_HEADER, DIGEST_HEADER, GenerationAnswer,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, FILE_BYTES_HEADER, FILE_DIGEST_HEADER, GenerationAnswer,
+    PART_DIGEST_HEADER,
 };
 use counterfoil_replica::{
     Chain, Copy, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push, Remote, compress, delta,
@@ -34,10 +35,16 @@ pub(crate) struct Hub {
     pub(crate) rotate_every: AtomicU32,
     /// Pulls of frames that are answered; the line drops in all after them.
     pub(crate) pulls_to_answer: AtomicU32,
-    /// Whole files given out.
-    pub(crate) exports: AtomicU32,
     /// Pushes that are taken; those after them do not arrive.
     pub(crate) pushes_to_take: AtomicU32,
+    /// First pages of the parts of files given out.
+    pub(crate) parts: Mutex<Vec<u64>>,
+    /// First frames of the pulls that were answered with frames.
+    pub(crate) pulls: Mutex<Vec<u64>>,
+    /// Parts that are answered; the line drops in all after them.
+    pub(crate) parts_to_answer: AtomicU32,
+    /// One of [`Damage`].
+    pub(crate) damage: AtomicU32,
     pushes: AtomicU32,
     pub(crate) pushed_bytes: AtomicU32,
     /// What it announces instead of all it can.
@@ -60,8 +67,11 @@ impl Hub {
             answers_to_drop: AtomicU32::new(0),
             rotate_every: AtomicU32::new(0),
             pulls_to_answer: AtomicU32::new(u32::MAX),
-            exports: AtomicU32::new(0),
             pushes_to_take: AtomicU32::new(u32::MAX),
+            parts: Mutex::default(),
+            pulls: Mutex::default(),
+            parts_to_answer: AtomicU32::new(u32::MAX),
+            damage: AtomicU32::new(Damage::NONE),
             pushes: AtomicU32::new(0),
             pushed_bytes: AtomicU32::new(0),
             announced: Mutex::new(None),
@@ -70,7 +80,7 @@ impl Hub {
         });
         let router = Router::new()
             .route("/info", get(info))
-            .route("/export/{generation}", get(export))
+            .route("/export/{generation}/{start}/{end}", get(export))
             .route("/sync/{generation}/{start}/{end}", post(push).get(pull))
             .route(
                 "/sync/{generation}/{start}/{end}/{baton}",
@@ -165,17 +175,64 @@ async fn info(State(hub): State<Arc<Hub>>) -> Response {
     }
 }
 
-async fn export(State(hub): State<Arc<Hub>>, UrlPath(generation): UrlPath<u64>) -> Response {
-    let Ok(outcome) = hub.on_copy(|copy| copy.export(generation)) else {
+async fn export(
+    State(hub): State<Arc<Hub>>,
+    UrlPath((generation, start, end)): UrlPath<(u64, u64, u64)>,
+) -> Response {
+    let take = |left: u32| left.checked_sub(1);
+    let left = &hub.parts_to_answer;
+    if left
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+        .is_err()
+    {
+        return broken_off();
+    }
+    let Ok(outcome) = hub.on_copy(|copy| copy.export(generation, start, end)) else {
         return unavailable();
     };
     match outcome {
-        ExportOutcome::File { bytes, digest } => {
-            hub.exports.fetch_add(1, Ordering::SeqCst);
-            ([(DIGEST_HEADER, digest.to_string())], bytes).into_response()
+        ExportOutcome::Part {
+            mut bytes,
+            file_bytes,
+            file_digest,
+        } => {
+            hub.parts.lock().unwrap().push(start);
+            let digest = Chain::of_base(&bytes).to_string();
+            match hub.damage.load(Ordering::SeqCst) {
+                Damage::NONE => {}
+                Damage::ON_THE_LINE => bytes[0] ^= 1,
+                _ => {
+                    bytes[100] ^= 1;
+                    let digest = Chain::of_base(&bytes).to_string();
+                    return part(bytes, file_bytes, &file_digest.to_string(), &digest);
+                }
+            }
+            part(bytes, file_bytes, &file_digest.to_string(), &digest)
         }
         ExportOutcome::Gone { generation } => gone(generation),
+        ExportOutcome::BadRequest => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
     }
+}
+
+fn part(bytes: Vec<u8>, file_bytes: u64, file_digest: &str, digest: &str) -> Response {
+    let headers = [
+        (PART_DIGEST_HEADER, digest.to_owned()),
+        (FILE_DIGEST_HEADER, file_digest.to_owned()),
+        (FILE_BYTES_HEADER, file_bytes.to_string()),
+    ];
+    (headers, bytes).into_response()
+}
+
+/// What the hub does to the parts it gives out.
+pub(crate) struct Damage;
+
+impl Damage {
+    /// Nothing.
+    pub(crate) const NONE: u32 = 0;
+    /// A part is not what its digest says.
+    pub(crate) const ON_THE_LINE: u32 = 1;
+    /// Parts are what their digests say, and the whole is not.
+    pub(crate) const IN_THE_FILE: u32 = 2;
 }
 
 async fn pull(
@@ -194,6 +251,9 @@ async fn pull(
     let Ok(outcome) = hub.on_copy(|copy| copy.pull(generation, start, end)) else {
         return unavailable();
     };
+    if matches!(outcome, PullOutcome::Frames(_)) {
+        hub.pulls.lock().unwrap().push(start);
+    }
     match outcome {
         PullOutcome::Frames(body) if headers.contains_key("accept-encoding") => (
             [("content-encoding", "zstd")],
