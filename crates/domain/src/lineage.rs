@@ -84,13 +84,18 @@ pub fn spaced(after: i64, until: i64, count: i64) -> Vec<i64> {
 pub struct Former {
     /// The node it was.
     pub node: NodeId,
-    /// Its lane in the shop.
+    /// Its lane in the shop; [`Self::NO_LANE`] when it never belonged to one.
     pub lane: i64,
     /// The last entry that was written under it.
     pub until_seq: i64,
     /// The last entry that the hub knew from it when it was given up: entries up to here are its,
     /// whoever wrote on under that name.
     pub common: Point,
+}
+
+impl Former {
+    /// The lane of an identity that was given up in trial.
+    pub const NO_LANE: i64 = 0;
 }
 
 /// Who wrote an entry: a former identity, oldest first in `formers`, or the present one.

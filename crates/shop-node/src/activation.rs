@@ -6,6 +6,7 @@ use crate::credentials::{CredentialError, token_hash};
 use crate::node::Node;
 use crate::problem::chain;
 use crate::sync::{SyncError, post};
+use counterfoil_domain::NodeId;
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, ActivateAnswer, ActivateRequest, Admission};
@@ -99,53 +100,84 @@ pub async fn resume(node: &Node) -> Option<Result<ActivateAnswer, Problem>> {
     }
 }
 
-/// Sends again what this node was activated with: a hub that was restored from a backup has
-/// forgotten the till, but may know the join code. Whether the till is known again.
-pub(crate) async fn repeat(node: &Node) -> bool {
+/// Sends again what this node was activated with, under the identity it had then: a hub that was
+/// restored from a backup has forgotten the till, but may know the join code. Whether the till is
+/// known again.
+pub(crate) async fn repeat(node: &Node, identity: NodeId) -> bool {
     let _one_at_a_time = node.inner.activating.lock().await;
-    let used = match node.store(|store| store.used_activation()).await {
-        Ok(Some(used)) => used,
-        Ok(None) => return false,
-        Err(error) => {
-            tracing::error!(error = %chain(&error), "the activation cannot be read");
-            return false;
+    let outcome = match ask_again(node, identity).await {
+        Ok(Some((used, answer))) => {
+            let own = node.store(|store| store.node()).await;
+            if identity == own {
+                finish(node, &used, answer).await.map(|_| true)
+            } else {
+                Ok(true)
+            }
         }
-    };
-    // A registration would make another shop.
-    if !matches!(used.admission, Admission::JoinSecret(_)) {
-        return false;
-    }
-    let token = match node.credentials().await.token() {
-        Ok(Some(token)) => token,
-        Ok(None) => return false,
-        Err(error) => {
-            tracing::error!(error = %chain(&error), "the token cannot be read");
-            return false;
-        }
-    };
-    let outcome = match request(node, &used, &token).await {
-        Ok(answer) => finish(node, &used, answer).await,
+        Ok(None) => Ok(false),
         Err(error) => Err(error.problem()),
     };
-    if let Err(problem) = &outcome {
+    outcome.unwrap_or_else(|problem| {
         tracing::info!(%problem, "the hub does not take this till in again");
+        false
+    })
+}
+
+async fn ask_again(
+    node: &Node,
+    identity: NodeId,
+) -> Result<Option<(PendingActivation, ActivateAnswer)>, SyncError> {
+    let used = node.store(|store| store.used_activation()).await?;
+    let token = node.inner.credentials.of(identity).token()?;
+    let (Some(used), Some(token)) = (used, token) else {
+        return Ok(None);
+    };
+    if !joins(&used) {
+        return Ok(None);
     }
-    outcome.is_ok()
+    let request = ActivateRequest {
+        node: identity,
+        token_hash: token_hash(&token),
+        admission: used.admission.clone(),
+        schemas: node.inner.schemas,
+        first: false,
+        formerly: None,
+    };
+    let answer = post(node, &used.hub_url, ACTIVATE_PATH, None, &request).await?;
+    Ok(Some((used, answer)))
 }
 
 /// The first activation: the node is in trial until the hub says yes.
 async fn complete(node: &Node, pending: &PendingActivation) -> Result<ActivateAnswer, Problem> {
-    let credentials = node.credentials().await;
-    let token = credentials.token_or_mint(node.inner.env.random.as_ref());
-    let token = token.map_err(|error| crate::problem::internal(&error))?;
-    match request(node, pending, &token).await {
-        Ok(answer) => finish(node, pending, answer).await,
-        Err(SyncError::Refused(problem)) if problem.status < 500 => {
-            give_up(node, &problem).await;
-            Err(problem)
+    let mut renamed = false;
+    loop {
+        let credentials = node.credentials().await;
+        let token = credentials.token_or_mint(node.inner.env.random.as_ref());
+        let token = token.map_err(|error| crate::problem::internal(&error))?;
+        match request(node, pending, &token).await {
+            Ok(answer) => return finish(node, pending, answer).await,
+            Err(SyncError::Refused(problem))
+                if problem.code == Code::Conflict && joins(pending) && !renamed =>
+            {
+                tracing::warn!(%problem, "this folder is a copy of another till's: it goes on as another node");
+                let now_ms = node.now_ms();
+                node.store(move |store| store.rename_in_trial(now_ms))
+                    .await
+                    .map_err(|error| crate::problem::store_problem(&error))?;
+                renamed = true;
+            }
+            Err(SyncError::Refused(problem)) if problem.status < 500 => {
+                give_up(node, &problem).await;
+                return Err(problem);
+            }
+            Err(error) => return Err(error.problem()),
         }
-        Err(error) => Err(error.problem()),
     }
+}
+
+/// A registration may be refused for the name of its shop too, and would make another shop.
+fn joins(pending: &PendingActivation) -> bool {
+    matches!(pending.admission, Admission::JoinSecret(_))
 }
 
 /// A node that belongs to a shop asks again: with the token it has and, when that is refused, with a
@@ -182,11 +214,20 @@ async fn request(
     pending: &PendingActivation,
     token: &str,
 ) -> Result<ActivateAnswer, SyncError> {
+    let (own, first, formerly) = node
+        .store(|store| {
+            let first = store.binding().is_none();
+            let former = store.formers().last().filter(|_| first);
+            (store.node(), first, former.map(|former| former.node))
+        })
+        .await;
     let request = ActivateRequest {
-        node: node.store(|store| store.node()).await,
+        node: own,
         token_hash: token_hash(token),
         admission: pending.admission.clone(),
         schemas: node.inner.schemas,
+        first,
+        formerly,
     };
     post(node, &pending.hub_url, ACTIVATE_PATH, None, &request).await
 }

@@ -8,6 +8,7 @@ use counterfoil_domain::document::{Activation, Document};
 use counterfoil_domain::{HubId, ShopId};
 use counterfoil_migrate::params;
 use counterfoil_protocol::wire::hub::{ActivateAnswer, Admission};
+use counterfoil_protocol::wire::lineage::IdentityAnswer;
 use serde::{Deserialize, Serialize};
 
 /// The shop and hub that a node belongs to.
@@ -117,10 +118,14 @@ impl ShopStore {
         hub_url: &str,
         now_ms: i64,
     ) -> Result<(), StoreError> {
+        let epoch = self.epoch.max(answer.epoch.unwrap_or(0));
         match &self.binding {
             Some(binding) if binding.shop == answer.shop => {
                 self.set_hub_url(hub_url)?;
-                return self.set_lane(answer.lane);
+                return self.take_lane(&IdentityAnswer {
+                    lane: answer.lane,
+                    epoch,
+                });
             }
             Some(binding) => return Err(StoreError::AlreadyActivated(binding.shop_name.clone())),
             None => {}
@@ -142,6 +147,7 @@ impl ShopStore {
                 ("hub_id", answer.hub.to_string()),
                 ("hub_url", hub_url.to_owned()),
                 ("lane", answer.lane.to_string()),
+                ("epoch", epoch.to_string()),
             ];
             for (key, value) in rows {
                 let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES (?1, ?2)";
@@ -149,23 +155,9 @@ impl ShopStore {
             }
             Ok(())
         })?;
-        self.binding = Binding::read(self)?;
+        self.reload_identity()?;
         // Rows pending from trial say from now on which shop they come from.
         self.catalog_changed()
-    }
-
-    /// Follows a hub that numbers this lane otherwise, since it was restored from a backup.
-    fn set_lane(&mut self, lane: i64) -> Result<(), StoreError> {
-        let Some(binding) = &mut self.binding else {
-            return Ok(());
-        };
-        if binding.lane == lane {
-            return Ok(());
-        }
-        let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES ('lane', ?1)";
-        self.conn.execute(sql, params![lane.to_string()])?;
-        binding.lane = lane;
-        Ok(())
     }
 
     /// Follows a hub that has moved to another address.

@@ -4,6 +4,7 @@
 //! claim is kept in the book before it is first sent, because nothing but the book is never made
 //! anew; from then on receipts are numbered in a series of their own.
 
+use crate::activation::Binding;
 use crate::error::StoreError;
 use crate::open::ShopStore;
 use counterfoil_domain::env::uuid_v7;
@@ -96,6 +97,30 @@ impl ShopStore {
         self.change_identity(|conn| remove_meta(conn, CLAIM_KEY))
     }
 
+    /// Becomes another node before it ever belonged to a shop: the hub knows another folder under this
+    /// name, so one of them is a copy of the other. Receipts are numbered anew from here on.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the book is as it was.
+    pub fn rename_in_trial(&mut self, now_ms: i64) -> Result<NodeId, StoreError> {
+        let node = NodeId::from_uuid(uuid_v7(now_ms, self.random.as_ref()));
+        let mut formers = self.formers.clone();
+        formers.push(Former {
+            node: self.node,
+            lane: Former::NO_LANE,
+            until_seq: self.head.seq,
+            common: Point::START,
+        });
+        let text = serde_json::to_string(&formers)?;
+        let epoch = self.epoch + 1;
+        self.change_identity(|conn| {
+            set_meta(conn, FORMERS_KEY, &text)?;
+            set_meta(conn, "node_id", &node.to_string())?;
+            set_meta(conn, "epoch", &epoch.to_string())
+        })?;
+        Ok(node)
+    }
+
     /// Becomes what was claimed and given: from the next entry on the book is that node's.
     ///
     /// # Errors
@@ -108,7 +133,10 @@ impl ShopStore {
         let mut formers = self.formers.clone();
         formers.push(Former {
             node: self.node,
-            lane: self.binding.as_ref().map_or(0, |binding| binding.lane),
+            lane: self
+                .binding
+                .as_ref()
+                .map_or(Former::NO_LANE, |binding| binding.lane),
             until_seq: self.head.seq,
             common: claim.common,
         });
@@ -123,12 +151,17 @@ impl ShopStore {
         })
     }
 
-    /// Takes over lane and epoch from a hub that had forgotten this node.
+    /// Takes over lane and epoch from the hub: it may number this lane otherwise since it was restored
+    /// from a backup.
     ///
     /// # Errors
     /// [`StoreError`]; the book is as it was.
     pub fn take_lane(&mut self, answer: &IdentityAnswer) -> Result<(), StoreError> {
         let epoch = self.epoch.max(answer.epoch);
+        let lane = self.binding.as_ref().map(|binding| binding.lane);
+        if (lane, epoch) == (Some(answer.lane), self.epoch) {
+            return Ok(());
+        }
         self.change_identity(|conn| {
             set_meta(conn, "lane", &answer.lane.to_string())?;
             set_meta(conn, "epoch", &epoch.to_string())
@@ -155,6 +188,12 @@ impl ShopStore {
             Some(text) => serde_json::from_str(&text)?,
             None => Vec::new(),
         };
+        if let Some(epoch) = self.meta("epoch")? {
+            self.epoch = epoch
+                .parse()
+                .map_err(|_| StoreError::Corrupt { what: "the epoch" })?;
+        }
+        self.binding = Binding::read(self)?;
         Ok(())
     }
 

@@ -104,6 +104,8 @@ impl ShopStore {
             has_dated_prices: false,
         };
         store.conn.attach(&store.paths.local, "local")?;
+        // Pending edits are replayed as what they were made under.
+        store.reload_identity()?;
         store.attach_catalog()?;
         store.reload()?;
         Ok(store)
@@ -145,12 +147,6 @@ impl ShopStore {
         if let Some(currency) = self.meta("currency")? {
             self.currency = currency.parse()?;
         }
-        if let Some(epoch) = self.meta("epoch")? {
-            self.epoch = epoch
-                .parse()
-                .map_err(|_| StoreError::Corrupt { what: "the epoch" })?;
-        }
-        self.binding = Binding::read(self)?;
         self.reload_identity()
     }
 

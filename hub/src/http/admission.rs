@@ -117,6 +117,12 @@ fn refused(refusal: &Refusal) -> (&'static str, ApiError) {
                 error.hint("the till makes a new one when it is activated again"),
             )
         }
+        Refusal::NodeTaken => {
+            let text = "another till has this name";
+            let error = ApiError::new(Code::Conflict, text);
+            let hint = "a data folder was copied; the copy goes on under another name";
+            ("activation_refused", error.hint(hint))
+        }
         Refusal::TokenTaken => {
             let error = ApiError::new(Code::Conflict, "another till has this token");
             let hint = "a data folder was copied; start this till with a new one";
@@ -144,6 +150,8 @@ pub(crate) async fn activate(
         token_hash,
         right,
         schemas,
+        first: request.first,
+        formerly: request.formerly,
         now_ms,
     };
     match hub
@@ -155,6 +163,7 @@ pub(crate) async fn activate(
             shop,
             shop_name,
             lane,
+            epoch,
         } => {
             tracing::info!(%node, %shop, shop_name, lane, "node activated");
             Ok(Json(ActivateAnswer {
@@ -162,6 +171,7 @@ pub(crate) async fn activate(
                 shop,
                 shop_name,
                 lane,
+                epoch: Some(epoch),
             }))
         }
         Admitted::Refused(refusal) => {

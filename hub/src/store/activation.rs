@@ -3,7 +3,7 @@
 //! The same request may arrive any number of times; the answer stays the same.
 
 use super::shops::{ShopDetails, insert_shop, shop_by_name};
-use super::{Store, StoreError, node_id_optional, shop_id};
+use super::{Store, StoreError, lineage, node_id_optional, shop_id};
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::gate::Schemas;
@@ -15,6 +15,10 @@ pub(crate) struct Activation {
     pub(crate) token_hash: Vec<u8>,
     pub(crate) right: Right,
     pub(crate) schemas: Schemas,
+    /// Whether the node says that it never belonged to a shop.
+    pub(crate) first: bool,
+    /// The name under which it was refused, because its folder is a copy.
+    pub(crate) formerly: Option<NodeId>,
     pub(crate) now_ms: i64,
 }
 
@@ -43,6 +47,7 @@ pub(crate) enum Admitted {
         shop: ShopId,
         shop_name: String,
         lane: i64,
+        epoch: i64,
     },
     /// It does not.
     Refused(Refusal),
@@ -63,6 +68,8 @@ pub(crate) enum Refusal {
     NameTaken,
     /// The node belongs to another shop.
     OtherShop { shop_name: String },
+    /// The node belongs to a shop under another token, and says that it never did.
+    NodeTaken,
     /// Two nodes with one token.
     TokenTaken,
     /// The token was revoked: the node needs a new one before its code is used up.
@@ -73,6 +80,13 @@ struct Binding {
     shop: ShopId,
     token_hash: Vec<u8>,
     revoked: bool,
+}
+
+impl Binding {
+    /// Whether the request comes from the till that is bound, or from its twin to the last byte.
+    fn is_of(&self, request: &Activation) -> bool {
+        self.token_hash == request.token_hash && !self.revoked
+    }
 }
 
 struct Code {
@@ -116,13 +130,17 @@ impl Store {
                 return Ok(Admitted::Refused(Refusal::TokenTaken));
             }
             bind(tx, request, shop)?;
-            let sql = "SELECT shop.name, node.lane FROM node JOIN shop ON shop.id = node.shop
-                       WHERE node.id = ?1";
+            if let Some(former) = request.formerly.filter(|_| binding.is_none()) {
+                lineage::note_copy(tx, request.node, former, request.now_ms)?;
+            }
+            let sql = "SELECT shop.name, node.lane, node.epoch FROM node
+                       JOIN shop ON shop.id = node.shop WHERE node.id = ?1";
             Ok(tx.query_row(sql, params![request.node.to_bytes()], |row| {
                 Ok(Admitted::Bound {
                     shop,
                     shop_name: row.get(0)?,
                     lane: row.get(1)?,
+                    epoch: row.get(2)?,
                 })
             })?)
         })
@@ -159,9 +177,7 @@ fn by_code(
         return Ok(Err(Refusal::CodeUnknown));
     };
     if let Some(user) = code.used_by {
-        let repeated = binding.is_some_and(|held| {
-            user == request.node && held.token_hash == request.token_hash && !held.revoked
-        });
+        let repeated = user == request.node && binding.is_some_and(|held| held.is_of(request));
         return Ok(if repeated {
             Ok(code.shop)
         } else {
@@ -170,6 +186,9 @@ fn by_code(
     }
     if code.expires_ms <= request.now_ms {
         return Ok(Err(Refusal::CodeExpired));
+    }
+    if request.first && binding.is_some_and(|held| !held.is_of(request)) {
+        return Ok(Err(Refusal::NodeTaken));
     }
     if let Some(held) = binding
         && held.shop != code.shop
@@ -207,7 +226,7 @@ fn by_registration(
     let named = shop_by_name(tx, wish.name)?;
     if let Some(held) = binding {
         // A retry of a registration that went through gets the answer it missed.
-        let repeated = held.token_hash == request.token_hash && !held.revoked;
+        let repeated = held.is_of(request);
         if named == Some(held.shop) {
             return Ok(if repeated {
                 Ok(held.shop)

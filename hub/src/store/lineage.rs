@@ -70,6 +70,21 @@ fn book_point(hub: &Connection, seq: i64) -> Result<Option<Point>, StoreError> {
     Ok(hub.query_optional(sql, params![seq], point)?)
 }
 
+/// Whether the attached database can be what this node sent. Whatever else stands in its place says
+/// nothing about the node's history.
+fn is_book_of(hub: &Connection, node: NodeId) -> Result<bool, StoreError> {
+    let tables: i64 = hub.query_value(
+        "SELECT count(*) FROM book.sqlite_schema WHERE type = 'table' AND name IN ('journal', 'meta')",
+        (),
+    )?;
+    if tables != 2 {
+        return Ok(false);
+    }
+    let sql = "SELECT value FROM book.meta WHERE key = 'node_id'";
+    let name = hub.query_optional(sql, (), |row| row.get::<String>(0))?;
+    Ok(name.is_none_or(|name| name == node.to_string()))
+}
+
 impl Store {
     /// What the hub knows of a node's journal in a range: of its copy, when there is one, and of what is
     /// consolidated from it.
@@ -83,6 +98,9 @@ impl Store {
         let before = range.before_seq.unwrap_or(i64::MAX);
         if let Some(book) = book {
             let found = self.with_attached(book, |hub| {
+                if !is_book_of(hub, node.id)? {
+                    return Ok(Vec::new());
+                }
                 let sql = "SELECT coalesce(max(seq), 0) FROM book.journal WHERE seq < ?1";
                 let newest: i64 = hub.query_value(sql, params![before])?;
                 let mut found = Vec::new();
@@ -115,7 +133,10 @@ impl Store {
         let mut is_common = claim.common == Point::START
             || consolidated_points(&self.hub, claim.from.number)?.contains(&claim.common);
         if let Some(book) = book.filter(|_| !is_common) {
-            let held = self.with_attached(book, |hub| book_point(hub, claim.common.seq))?;
+            let held = self.with_attached(book, |hub| match is_book_of(hub, claim.from.id)? {
+                true => book_point(hub, claim.common.seq),
+                false => Ok(None),
+            })?;
             is_common = held == Some(claim.common);
         }
         if !is_common {
@@ -199,28 +220,60 @@ fn fork(tx: &Connection, claim: &Claim) -> Result<Claimed, StoreError> {
             epoch + 1,
         ],
     )?;
-    let sql = "SELECT new.lane, shop.name, old.lane FROM node AS new
-               JOIN node AS old ON old.number = new.forked_from
-               JOIN shop ON shop.id = new.shop WHERE new.id = ?1";
-    let (lane, shop, old): (i64, String, i64) =
-        tx.query_row(sql, params![claim.node.to_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    let detail = format!(
-        "{shop}/{old} was restored from a backup or cloned: this till goes on as {shop}/{lane}, \
-         entries up to {} stay {shop}/{old}'s",
-        claim.common.seq
-    );
-    let alert = AlertRow {
-        at_ms: claim.now_ms,
-        kind: "till_forked".to_owned(),
-        node_id: Some(claim.node),
-        detail,
-    };
-    insert_alert(tx, &alert)?;
+    let lane = tell(tx, claim.node, claim.now_ms)?;
     let epoch = epoch + 1;
     let answer = IdentityAnswer { lane, epoch };
     Ok(Claimed::Given { answer, new: true })
+}
+
+/// Tells the operator who goes on as whom; the lane of the new node.
+fn tell(tx: &Connection, node: NodeId, now_ms: i64) -> Result<i64, StoreError> {
+    let sql = "SELECT new.lane, shop.name, old.lane, new.forked_seq FROM node AS new
+               JOIN node AS old ON old.number = new.forked_from
+               JOIN shop ON shop.id = new.shop WHERE new.id = ?1";
+    let (lane, shop, old, common): (i64, String, i64, i64) =
+        tx.query_row(sql, params![node.to_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+    let detail = format!(
+        "{shop}/{old} was restored from a backup or cloned: this till goes on as {shop}/{lane}, \
+         entries up to {common} stay {shop}/{old}'s"
+    );
+    let alert = AlertRow {
+        at_ms: now_ms,
+        kind: "till_forked".to_owned(),
+        node_id: Some(node),
+        detail,
+    };
+    insert_alert(tx, &alert)?;
+    Ok(lane)
+}
+
+/// Joins a node that was just bound to the lineage of the one whose folder it was copied from, in trial:
+/// what they recorded before counts once. A till of another shop is not believed.
+pub(super) fn note_copy(
+    tx: &Connection,
+    node: NodeId,
+    former: NodeId,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE node SET forked_from = old.number, forked_seq = ?3, forked_chain = ?4,
+                   root = coalesce(old.root, old.number),
+                   epoch = 1 + (SELECT max(kin.epoch) FROM node AS kin
+                                WHERE coalesce(kin.root, kin.number) = coalesce(old.root, old.number))
+               FROM node AS old
+               WHERE node.id = ?1 AND old.id = ?2 AND old.shop = node.shop AND old.number < node.number";
+    let start = Point::START;
+    let row = params![
+        node.to_bytes(),
+        former.to_bytes(),
+        start.seq,
+        start.chain.as_bytes().to_vec()
+    ];
+    if tx.execute(sql, row)? > 0 {
+        tell(tx, node, now_ms)?;
+    }
+    Ok(())
 }
 
 /// Where a former node stands: its key, and up to where its entries are also the heir's.

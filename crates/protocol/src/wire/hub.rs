@@ -47,6 +47,13 @@ pub struct ActivateRequest {
     pub admission: Admission,
     /// What the node can read and write.
     pub schemas: Schemas,
+    /// The node has never belonged to a shop. A hub that knows another till of its name refuses it,
+    /// because its folder is a copy; it asks again as another node.
+    #[serde(default)]
+    pub first: bool,
+    /// The name under which such a node was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<NodeId>,
 }
 
 /// The node is bound.
@@ -60,6 +67,9 @@ pub struct ActivateAnswer {
     pub shop_name: String,
     /// Number of the lane in its shop, from 1.
     pub lane: i64,
+    /// Its receipt series begin with this number at least, when it shares entries with other tills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
 }
 
 /// Opens a sync.

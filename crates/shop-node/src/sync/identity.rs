@@ -10,7 +10,7 @@ use super::link::HubLink;
 use crate::credentials::token_hash;
 use crate::node::{Node, StoreGate};
 use counterfoil_domain::NodeId;
-use counterfoil_domain::lineage::{Comparison, Point};
+use counterfoil_domain::lineage::{Comparison, Former, Point};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{HelloAnswer, book_path};
 use counterfoil_protocol::wire::lineage::{
@@ -141,9 +141,9 @@ async fn take(
     let now_ms = node.now_ms();
     let former_lane = node
         .store(move |store| -> Result<_, StoreError> {
-            store.take_identity(&claim, &answer)?;
-            // Under the new name the hub has nothing yet.
+            // Under the new name the hub has nothing yet; whoever dies in between has said too little.
             store.note(Reader::HubReceived, claim.common.seq, now_ms)?;
+            store.take_identity(&claim, &answer)?;
             Ok(store.formers().last().map(|former| former.lane))
         })
         .await?;
@@ -172,16 +172,36 @@ async fn take(
 /// The hub does not know this till's token: it was restored from a backup that is older than the
 /// till. What took the till in then is asked for again; false when that does not help.
 pub(super) async fn readmit(node: &Node) -> Result<bool, SyncError> {
-    let former = node.store(|store| store.formers().last().copied()).await;
-    let Some(former) = former else {
-        return Ok(crate::activation::repeat(node).await);
-    };
+    let mut formers = node.store(|store| store.formers().to_vec()).await;
+    // Who was given up in trial is somebody else.
+    formers.retain(|former| former.lane != Former::NO_LANE);
+    // The latest that the hub knows; an older backup knows fewer.
+    for former in formers.iter().rev() {
+        if let Some(done) = readmit_as_heir(node, former).await? {
+            return Ok(done);
+        }
+    }
+    let first = formers.first();
+    let own = node.store(|store| store.node()).await;
+    let oldest = first.map_or(own, |former| former.node);
+    if !crate::activation::repeat(node, oldest).await {
+        return Ok(false);
+    }
+    match first {
+        Some(former) => Ok(readmit_as_heir(node, former).await? == Some(true)),
+        None => Ok(true),
+    }
+}
+
+/// Claims the present identity again with the token of a former one; `None` when the hub does not
+/// know that one either.
+async fn readmit_as_heir(node: &Node, former: &Former) -> Result<Option<bool>, SyncError> {
     let hub = match HubLink::open_as(node, former.node).await {
         Ok(hub) => hub,
-        Err(SyncError::NoToken) => return Ok(false),
+        Err(SyncError::NoToken) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let readmitted = async {
+    let asked = async {
         let common = compare(node, &hub).await?.common();
         let common = if common.seq < former.common.seq {
             common
@@ -191,18 +211,19 @@ pub(super) async fn readmit(node: &Node) -> Result<bool, SyncError> {
         let own = node.store(|store| store.node()).await;
         ask(node, &hub, own, common).await
     };
-    match readmitted.await {
+    match asked.await {
         Ok(answer) => {
             node.store(move |store| store.take_lane(&answer)).await?;
             tracing::warn!(
                 lane = answer.lane,
                 "the hub had forgotten this till and knows it again"
             );
-            Ok(true)
+            Ok(Some(true))
         }
+        Err(SyncError::Refused(problem)) if problem.status == 401 => Ok(None),
         Err(SyncError::Refused(problem)) => {
             tracing::info!(%problem, "the hub does not take this till in again");
-            Ok(false)
+            Ok(Some(false))
         }
         Err(error) => Err(error),
     }

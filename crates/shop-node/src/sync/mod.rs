@@ -100,6 +100,14 @@ impl SyncError {
         }
     }
 
+    /// Whether whatever else is asked now would fail too.
+    fn ends_the_run(&self) -> bool {
+        matches!(
+            self,
+            Self::Offline { .. } | Self::Push(PushError::Remote(RemoteError::Offline(_)))
+        ) || self.phase() == Phase::AuthRefused
+    }
+
     /// As the local API answers it.
     pub fn problem(&self) -> Problem {
         let detail = chain(self);
@@ -259,10 +267,8 @@ async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncEr
     let pushed = match identity::push(node, hub, &hello, &gate).await {
         Ok(Pushed::Renamed) => return Ok(Exchanged::Renamed),
         Ok(Pushed::Report(report)) => Ok(report),
-        Err(error) if matches!(error.phase(), Phase::Offline | Phase::AuthRefused) => {
-            return Err(error);
-        }
-        // The line is there: the catalog comes also when the book cannot go.
+        Err(error) if error.ends_the_run() => return Err(error),
+        // The hub is there: the catalog comes also when the book cannot go.
         Err(error) => Err(error),
     };
     let now_ms = node.now_ms();

@@ -1,7 +1,7 @@
 //! A book that changes its identity keeps its numbers apart and its edits its own.
 
 use crate::{NOW_MS, Till};
-use counterfoil_domain::lineage::Point;
+use counterfoil_domain::lineage::{Former, Point};
 use counterfoil_migrate::{Connection, Durability};
 use counterfoil_protocol::wire::lineage::IdentityAnswer;
 use counterfoil_shop_store::ShopStore;
@@ -141,6 +141,9 @@ fn edits_stay_pending_or_merged_and_keep_their_stamps_under_a_new_identity() {
         1,
         "not the one in common"
     );
+    let replayed = versions(&till);
+    till.open();
+    assert_eq!(versions(&till), replayed, "nothing else after a restart");
     let stamped = versions(&till).expect("pending");
     let tag = &old.to_string()[28..];
     assert!(stamped.contains(tag), "{stamped} was made by {old}");
@@ -152,4 +155,26 @@ fn edits_stay_pending_or_merged_and_keep_their_stamps_under_a_new_identity() {
     till.elsewhere("catalog.db", &sql);
     till.store().catalog_changed().expect("replayed");
     assert_eq!(versions(&till), None, "the hub has merged all of it");
+}
+
+#[test]
+fn a_copied_folder_becomes_another_till_in_trial_and_keeps_what_it_recorded() {
+    let mut till = Till::new("trial");
+    till.sell(None, NOW_MS);
+    rename(&mut till, "Tea");
+    let old = till.store().node();
+    let new = till.store().rename_in_trial(NOW_MS).expect("renamed");
+    assert_ne!(old, new);
+    till.open();
+    assert_eq!(till.store().node(), new);
+    let former = till.store().formers().first().copied().expect("one");
+    assert_eq!(
+        (former.node, former.lane, former.until_seq),
+        (old, Former::NO_LANE, 2)
+    );
+    let sold = till.sell(None, NOW_MS);
+    assert_eq!((sold.series.as_deref(), sold.number), (Some("T2"), Some(1)));
+    till.activate(3).expect("activated");
+    let sold = till.sell(None, NOW_MS);
+    assert_eq!((sold.series.as_deref(), sold.number), (Some("L2"), Some(1)));
 }

@@ -61,6 +61,7 @@ impl Till {
             shop: ShopId::from_uuid(uuid::Uuid::from_u128(shop)),
             shop_name: "France".to_owned(),
             lane: 1,
+            epoch: None,
         };
         let used = PendingActivation {
             hub_url: "http://hub".to_owned(),

@@ -60,6 +60,8 @@ impl RealHub {
                 book: 1,
                 catalog: 1,
             },
+            first: true,
+            formerly: None,
         };
         hub.post(ACTIVATE_PATH, None, &request).await;
         hub

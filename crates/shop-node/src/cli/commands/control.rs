@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::local_client::{LocalClient, lock};
 use crate::node::{Node, NodeOptions};
 use clap::Args;
+use counterfoil_domain::lineage::Former;
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
     ActivateCommand, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
@@ -177,14 +178,7 @@ fn status_text(status: &NodeStatus) -> String {
         ),
     ];
     for former in &status.formers {
-        let (lane, common) = (former.lane, former.common.seq);
-        rows.push((
-            "was before",
-            format!(
-                "lane {lane}: this till was restored from a backup or cloned; its entries up to \
-                 {common} are lane {lane}'s"
-            ),
-        ));
+        rows.push(("was before", was_before(former)));
     }
     if let Some(at_ms) = status.last_synced_ms {
         rows.push(("last synced", time(at_ms)));
@@ -270,4 +264,16 @@ pub(crate) async fn receipts(args: &ListArgs, env: Env) -> Result<(), Failure> {
             rows.iter().map(cells),
         )
     })
+}
+
+fn was_before(former: &Former) -> String {
+    let (lane, common) = (former.lane, former.common.seq);
+    if lane == Former::NO_LANE {
+        return "a till in trial: this folder is a copy of one that was activated before it"
+            .to_owned();
+    }
+    format!(
+        "lane {lane}: this till was restored from a backup or cloned; its entries up to {common} \
+         are lane {lane}'s"
+    )
 }
