@@ -38,6 +38,10 @@ pub const PULL_TAIL_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// pages, a database of 16 GiB. An answer with more is a protocol error.
 pub const DIGESTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Pages of a database that a push may write or state, 16 GiB: as many as can be compared (see above).
+/// A frame beyond is refused: SQLite would make a file of any size that a frame states.
+pub const PUSHED_PAGES_MAX: u32 = 4 * 1024 * 1024;
+
 /// Pages of a database file in one part of an export: 1 MiB, held in memory on both sides. A cut costs
 /// one part at most, and a hub that serves fifty nodes at once holds fifty. More is a bad request.
 pub const EXPORT_PAGES_MAX: u64 = 256;

@@ -100,8 +100,8 @@ async fn measure() {
     row("JSON, gzipped", figure(median(&mut jsons)));
     let took: Duration = median(&mut times);
     println!(
-        "{:<36} {:>7.2} ms",
-        "push, until durable at the hub",
+        "{:<38} {:>5.2} ms",
+        "from commit until durable at the hub",
         took.as_secs_f64() * 1e3
     );
 }

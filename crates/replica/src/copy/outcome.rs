@@ -71,9 +71,14 @@ pub enum PushRefusal {
     /// Numbers or length make no sense.
     #[error("the body is not the frames of the range, or the range is wrong or too long")]
     Range,
-    /// A frame writes page 0.
-    #[error("a frame has no page number")]
+    /// A frame that SQLite never writes, or of a database that is too large to be compared.
+    #[error("a frame writes a page, or states a size, that no database here can have")]
     Page,
+    /// Frames after which nothing could open the database any more.
+    #[error(
+        "a first page must be that of a SQLite database with pages of 4096 bytes, in WAL mode, not encrypted"
+    )]
+    NoDatabase,
     /// The transaction does not fit what the hub holds back.
     #[error("the transaction is too large")]
     TransactionTooLarge,

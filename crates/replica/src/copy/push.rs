@@ -8,7 +8,7 @@ use super::{
 use crate::{
     crash::{self, CrashPoint},
     frame::{Chain, frames, whole_transactions_bytes},
-    limits::{FRAME_BYTES, TAIL_BYTES_MAX},
+    limits::{FRAME_BYTES, FRAME_HEADER_BYTES, PUSHED_PAGES_MAX, TAIL_BYTES_MAX},
 };
 
 /// How the frames that the copy has already compare with those that were sent.
@@ -269,8 +269,26 @@ fn check_frames(push: &Push<'_>) -> Result<(), PushRefusal> {
     if to_usize(count).checked_mul(FRAME_BYTES) != Some(push.body.len()) {
         return Err(PushRefusal::Range);
     }
-    if frames(push.body).any(|frame| frame.page_number() == 0) {
-        return Err(PushRefusal::Page);
+    for frame in frames(push.body) {
+        let sizes = 1..=PUSHED_PAGES_MAX;
+        if !sizes.contains(&frame.page_number()) || frame.commit_pages() > PUSHED_PAGES_MAX {
+            return Err(PushRefusal::Page);
+        }
+        if frame.page_number() == 1 && !is_first_page(&frame.bytes()[FRAME_HEADER_BYTES..]) {
+            return Err(PushRefusal::NoDatabase);
+        }
     }
     Ok(())
+}
+
+/// What SQLite asks of the file's header before it opens a database: with another one the copy could
+/// not be read any more, and its owner would have damaged it from outside.
+fn is_first_page(page: &[u8]) -> bool {
+    const PAGE_SIZE: [u8; 2] = [0x10, 0x00];
+    const WAL_MODE: [u8; 2] = [2, 2];
+    const PAYLOAD_FRACTIONS: [u8; 3] = [64, 32, 32];
+    page.starts_with(b"SQLite format 3\0")
+        && page[16..18] == PAGE_SIZE
+        && page[18..20] == WAL_MODE
+        && page[21..24] == PAYLOAD_FRACTIONS
 }

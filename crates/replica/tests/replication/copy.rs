@@ -336,3 +336,43 @@ async fn the_parts_of_an_export_are_the_file() {
         assert_eq!(refused, ExportOutcome::BadRequest, "{start}..{end}");
     }
 }
+
+#[tokio::test]
+async fn frames_that_no_database_has_are_refused_and_change_nothing() {
+    let pair = Pair::new(3, 0).await;
+    let mut copy = pair.copy();
+    let first = pair.part(1, 1, 2);
+    assert_eq!(first.body[..4], [0, 0, 0, 1], "the first page comes first");
+    let changes: [(&str, usize, &[u8]); 8] = [
+        ("no page number", 0, &[0; 4]),
+        ("a page without end", 0, &[0xff; 4]),
+        ("a size without end", 4, &[0xff; 4]),
+        ("the smallest size that is too large", 4, &[0, 0x40, 0, 1]),
+        ("no magic", 24, b"sqLite"),
+        ("another page size", 24 + 16, &[0x20, 0]),
+        ("no WAL", 24 + 18, &[1, 1]),
+        ("a fraction", 24 + 21, &[65]),
+    ];
+    for (what, at, bytes) in changes {
+        let mut body = first.body.to_vec();
+        body[at..at + bytes.len()].copy_from_slice(bytes);
+        let push = Push {
+            body: &body,
+            chain: None,
+            before: None,
+            ..first
+        };
+        let outcome = copy.push(&push).unwrap();
+        assert!(
+            matches!(outcome, PushOutcome::BadRequest(_)),
+            "{what}: {outcome:?}"
+        );
+        assert_eq!(copy.info().unwrap().max_frame_no, 0, "{what}");
+    }
+    let all = pair.part(1, 1, pair.frames() + 1);
+    let outcome = copy.push(&all).unwrap();
+    assert!(
+        matches!(outcome, PushOutcome::Accepted { .. }),
+        "{outcome:?}"
+    );
+}
