@@ -52,6 +52,10 @@ kill-matrix rounds="3":
     cargo build --package stress --features rigged --locked
     target/debug/stress matrix --rounds {{ rounds }}
 
+# Lets a coverage-guided fuzzer choose bytes from the network; `just fuzz delta 600` is one target.
+fuzz target="all" seconds="150":
+    tests/garbage/fuzz/run.sh {{ target }} {{ seconds }}
+
 # The measurements behind docs/performance.md.
 bench:
     cargo bench --package counterfoil-shop-store --locked
