@@ -56,6 +56,10 @@ kill-matrix rounds="3":
 fuzz target="all" seconds="150":
     tests/garbage/fuzz/run.sh {{ target }} {{ seconds }}
 
+# Known mistakes, made on purpose: each must be found by the test that is there for it.
+planted-bugs:
+    cargo run --package stress --features rigged --locked -- planted-bugs
+
 # The measurements behind docs/performance.md.
 bench:
     cargo bench --package counterfoil-shop-store --locked

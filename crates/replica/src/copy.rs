@@ -373,7 +373,10 @@ impl Copy {
             Ok(Checkpoint::Done) => {}
             // It may have moved every frame all the same, and then a commit begins the WAL anew.
             Ok(Checkpoint::Busy) if self.kind == CopyKind::Written => self.wal()?.mark()?,
-            Ok(Checkpoint::Busy) => return Ok(Rotation::Busy),
+            Ok(Checkpoint::Busy) => {
+                crash::pass(CrashPoint::GenerationMetReader);
+                return Ok(Rotation::Busy);
+            }
             Err(error) => return Err(error.into()),
         }
         crash::pass(CrashPoint::GenerationTruncated);

@@ -31,6 +31,8 @@ pub enum CrashPoint {
     CheckpointTruncated,
     /// Node: the mark is in the new WAL, and its salt in no record yet.
     CheckpointMarked,
+    /// Node: TRUNCATE met a reader, and may have moved every frame.
+    CheckpointMetReader,
     /// Node: pulled frames are in the catalog's WAL, unsynced.
     PullInserted,
     /// Node: they are synced, and the record may not know the salt.
@@ -51,6 +53,8 @@ pub enum CrashPoint {
     BootstrapTruncated,
     /// Node: the file beside is whole.
     BootstrapFolded,
+    /// Hub: an empty copy stands beside a damaged one.
+    SwapStaged,
     /// The intent of a swap is stored.
     SwapIntent,
     /// The old files are away.
@@ -75,11 +79,13 @@ pub enum CrashPoint {
     GenerationTruncated,
     /// Hub: the new generation is recorded.
     GenerationBegun,
+    /// Hub: TRUNCATE met a reader, and may have moved every frame.
+    GenerationMetReader,
 }
 
 impl CrashPoint {
     /// All of them, in the order of the table in `DESIGN.md`.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::PushPlanned,
         Self::PushSent,
         Self::PushRenumbered,
@@ -89,6 +95,7 @@ impl CrashPoint {
         Self::CheckpointIntent,
         Self::CheckpointTruncated,
         Self::CheckpointMarked,
+        Self::CheckpointMetReader,
         Self::PullInserted,
         Self::PullSynced,
         Self::PullRenumbered,
@@ -99,6 +106,7 @@ impl CrashPoint {
         Self::BootstrapFolding,
         Self::BootstrapTruncated,
         Self::BootstrapFolded,
+        Self::SwapStaged,
         Self::SwapIntent,
         Self::SwapPutAway,
         Self::SwapRenamed,
@@ -111,6 +119,7 @@ impl CrashPoint {
         Self::GenerationIntent,
         Self::GenerationTruncated,
         Self::GenerationBegun,
+        Self::GenerationMetReader,
     ];
 
     /// The name in [`VARIABLE`], in tables and in reports.
@@ -126,6 +135,7 @@ impl CrashPoint {
             Self::CheckpointIntent => "checkpoint.intent",
             Self::CheckpointTruncated => "checkpoint.truncated",
             Self::CheckpointMarked => "checkpoint.marked",
+            Self::CheckpointMetReader => "checkpoint.met_reader",
             Self::PullInserted => "pull.inserted",
             Self::PullSynced => "pull.synced",
             Self::PullRenumbered => "pull.renumbered",
@@ -136,6 +146,7 @@ impl CrashPoint {
             Self::BootstrapFolding => "bootstrap.folding",
             Self::BootstrapTruncated => "bootstrap.truncated",
             Self::BootstrapFolded => "bootstrap.folded",
+            Self::SwapStaged => "swap.staged",
             Self::SwapIntent => "swap.intent",
             Self::SwapPutAway => "swap.put_away",
             Self::SwapRenamed => "swap.renamed",
@@ -148,6 +159,7 @@ impl CrashPoint {
             Self::GenerationIntent => "generation.intent",
             Self::GenerationTruncated => "generation.truncated",
             Self::GenerationBegun => "generation.begun",
+            Self::GenerationMetReader => "generation.met_reader",
         }
     }
 }

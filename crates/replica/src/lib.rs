@@ -18,6 +18,7 @@ mod local;
 pub mod numbering;
 mod page_index;
 mod pages;
+pub mod planted;
 mod pull;
 mod push;
 mod remote;

@@ -14,6 +14,7 @@ use crate::{
     frame::Chain,
     numbering::{Lost, Mapping, Next, Record, RecordError, Resolution},
     page_index::PageIndex,
+    planted::PlantedBug,
     swap,
     wal::{Checkpoint, Durability, Position, Wal, WalError},
 };
@@ -308,7 +309,11 @@ impl Local {
             closes: None,
             lost: next.err().flatten(),
         };
-        self.change_record(|record| record.next = Some(intent))?;
+        if PlantedBug::CheckpointWithoutIntent.is_planted() {
+            self.record.next = Some(intent);
+        } else {
+            self.change_record(|record| record.next = Some(intent))?;
+        }
         crash::pass(CrashPoint::CheckpointIntent);
         match self.wal()?.checkpoint_truncate()? {
             Checkpoint::Busy => self.settle_checkpoint(),
@@ -324,6 +329,7 @@ impl Local {
     /// then the next writer begins the WAL anew. Within the gate that is us: a mark begins it anew
     /// now, or makes the WAL longer than what was moved.
     fn settle_checkpoint(&mut self) -> Result<Checkpoint, LocalError> {
+        crash::pass(CrashPoint::CheckpointMetReader);
         let before = self.record.salt;
         if self.writer == Writer::Node
             && let Err(error) = self.wal()?.mark()

@@ -363,6 +363,13 @@ impl Wal {
         Ok(Checkpoint::Done)
     }
 
+    /// What this crate never does, for tests of the tests.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn checkpoint_passive(&mut self) -> Result<(), WalError> {
+        self.query("checkpoint", "PRAGMA wal_checkpoint(PASSIVE)")
+            .map(drop)
+    }
+
     /// Makes every frame inserted so far durable: one fsync of the WAL file.
     ///
     /// # Errors

@@ -51,6 +51,28 @@ impl ShopStore {
         })
     }
 
+    /// What a document would be recorded as; nothing is. For tests of the tests.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    #[cfg(feature = "planted-bugs")]
+    pub fn foretell(&mut self, entry: Entry) -> Result<Recorded, StoreError> {
+        let mut foretold = None;
+        let undone = self.write(|writer| -> Result<(), StoreError> {
+            foretold = Some(writer.append(entry)?);
+            Err(StoreError::Corrupt {
+                what: "a transaction that only looks ahead",
+            })
+        });
+        match (foretold, undone) {
+            (Some(recorded), _) => Ok(recorded),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(StoreError::Corrupt {
+                what: "a transaction that did nothing",
+            }),
+        }
+    }
+
     /// Runs a write in one transaction; what it left in memory is taken back with it.
     pub(crate) fn write<T>(
         &mut self,

@@ -9,6 +9,7 @@ use crate::limits::{CONSOLIDATE_ENTRIES_MAX, HISTORY_ROWS_MAX};
 use counterfoil_domain::{Chain, NodeId, Priority, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::hub::AlertRow;
+use counterfoil_replica::planted::PlantedBug;
 use std::error::Error as _;
 use std::path::PathBuf;
 
@@ -397,6 +398,10 @@ fn end_of_batch(
 /// Sets the watermark of the batch's priority, and of each other priority that has nothing up to
 /// there.
 fn advance(tx: &Connection, batch: &Batch, position: &Position) -> Result<(), StoreError> {
+    let mut until = batch.until;
+    if PlantedBug::WatermarkTooFar.is_planted() {
+        until = position.newest.min(until + 1);
+    }
     for (priority, at) in &position.lanes {
         let done = *priority == batch.priority
             || *at < batch.until && !has_entries(tx, *priority, *at, batch.until)?;
@@ -408,12 +413,7 @@ fn advance(tx: &Connection, batch: &Batch, position: &Position) -> Result<(), St
              SELECT ?1, ?2, seq, chain, ?4 FROM book.journal WHERE seq = ?3
              ON CONFLICT (node, priority) DO UPDATE
              SET seq = excluded.seq, chain = excluded.chain, at_ms = excluded.at_ms",
-            params![
-                batch.node.number,
-                priority.code(),
-                batch.until,
-                batch.now_ms
-            ],
+            params![batch.node.number, priority.code(), until, batch.now_ms],
         )?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use counterfoil_demo::till::Till;
 use counterfoil_demo::verdict::{Books, compare};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Everything happens often: a till asks soon again, and folds a WAL of a few sales.
@@ -82,6 +82,25 @@ pub(crate) struct Chain {
     pub(crate) proxies: Vec<Proxy>,
     pub(crate) ledger: Ledger,
     pub(crate) faults: Arc<FaultCounts>,
+    /// By till and alarm: how often it was logged up to the last judgement.
+    alarms: Mutex<Vec<usize>>,
+}
+
+/// What a till logs when it has lost what nobody took from it: its numbers, or its trust in a file.
+/// Everything is healed then, at a price that nobody should have to pay.
+const ALARMS: [&str; 5] = [
+    "another program made a checkpoint",
+    "the frame numbers are lost",
+    "the pages that differ are sent",
+    "the hub holds other pages than it should",
+    "the catalog is not the hub's",
+];
+
+/// Whether files were taken away before, so that alarms are to be expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Files {
+    Kept,
+    Taken,
 }
 
 /// What the comparison at the end found.
@@ -151,8 +170,10 @@ impl Chain {
             tills,
             proxies,
             faults,
+            alarms: Mutex::default(),
         };
         settle(&chain.tills, &chain.hub, SETTLE_LIMIT).await?;
+        chain.new_alarms();
         Ok(chain)
     }
 
@@ -196,8 +217,28 @@ impl Chain {
         settle(&self.tills, &self.hub, SETTLE_LIMIT).await
     }
 
+    /// What tills have logged since this was asked last.
+    fn new_alarms(&self) -> Vec<String> {
+        let pairs = self
+            .tills
+            .iter()
+            .flat_map(|till| ALARMS.map(|alarm| (till, alarm)));
+        let pairs: Vec<_> = pairs.collect();
+        let counts = pairs
+            .iter()
+            .map(|(till, alarm)| till.logged(alarm))
+            .collect();
+        let mut known = self.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *known, counts);
+        let before = before.into_iter().chain(std::iter::repeat(0));
+        let news = pairs.iter().zip(known.iter().zip(before));
+        news.filter(|(_, (now, before))| **now > *before)
+            .map(|((till, alarm), _)| format!("{}: {alarm:?}, and nobody did that", till.name))
+            .collect()
+    }
+
     /// Stops everything and compares the account with what stands in the files.
-    pub(crate) async fn judge(&self) -> anyhow::Result<Verdict> {
+    pub(crate) async fn judge(&self, files: Files) -> anyhow::Result<Verdict> {
         let status = self.hub.status().await?;
         let digests = catalog_digests(&self.tills, &status).await?;
         let ids = statuses(&self.tills).await?;
@@ -212,6 +253,10 @@ impl Chain {
         }
         differences.extend(copies::unsound(&self.hub.data().join("hub.db"))?);
         differences.extend(copies::unsound(&self.hub.data().join("catalog.db"))?);
+        let alarms = self.new_alarms();
+        if files == Files::Kept {
+            differences.extend(alarms);
+        }
         Ok(Verdict {
             lost: comparison.lost,
             doubled: comparison.duplicated,

@@ -14,11 +14,15 @@ mod copies;
 mod faults;
 mod kills;
 mod matrix;
+mod proofs;
 mod provocation;
 mod proxy;
+mod reader;
 mod run;
 
 pub use chain::{Programs, Verdict};
 pub use faults::{Fault, FaultCounts};
 pub use matrix::{Cell, Matrix, MatrixOptions, matrix};
+pub use proofs::{Proof, Proofs, prove};
+pub use provocation::Victim;
 pub use run::{Options, Outcome, run};

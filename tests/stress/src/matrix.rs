@@ -2,7 +2,8 @@
 
 use crate::account::Customers;
 use crate::chain::{Chain, Programs, Verdict};
-use crate::provocation::{self, Provocation, Victim};
+use crate::provocation::{self, Provocation, Victim, Way};
+use crate::reader::Reader;
 use anyhow::{Context as _, ensure};
 use counterfoil_demo::till::Till;
 use counterfoil_replica::crash::{CrashPoint, REACHED, VARIABLE};
@@ -43,6 +44,8 @@ pub struct MatrixOptions {
 pub struct Cell {
     /// Where.
     pub point: CrashPoint,
+    /// On which side.
+    pub victim: Victim,
     /// At which passing, from 1.
     pub passing: u64,
     /// Whether the process died there.
@@ -91,37 +94,15 @@ impl fmt::Display for Matrix {
         writeln!(f, "|---|---|---|---|---|---|---|---|")?;
         let mut kills = 0;
         for point in CrashPoint::ALL {
-            let cells: Vec<&Cell> = self
-                .cells
-                .iter()
-                .filter(|cell| cell.point == point)
-                .collect();
-            if cells.is_empty() {
-                continue;
+            for way in provocation::of(point) {
+                let cells = self.cells.iter();
+                let cells = cells.filter(|cell| (cell.point, cell.victim) == (point, way.victim));
+                let cells: Vec<&Cell> = cells.collect();
+                if !cells.is_empty() {
+                    kills += cells.iter().filter(|cell| cell.reached).count();
+                    row(f, point, way.victim, &cells)?;
+                }
             }
-            let reached = cells.iter().filter(|cell| cell.reached).count();
-            kills += reached;
-            let sum = |of: fn(&Verdict) -> u64| -> u64 {
-                cells.iter().map(|cell| of(&cell.verdict)).sum()
-            };
-            let longest = |of: fn(&Cell) -> Duration| {
-                let longest = cells.iter().map(|cell| of(cell)).max();
-                longest.unwrap_or_default().as_secs_f64()
-            };
-            let side = match provocation::of(point).0 {
-                Victim::Till => "till",
-                Victim::Hub => "hub",
-            };
-            writeln!(
-                f,
-                "| {:<22} | {side:<4} | {reached} | {} | {} | {} | {:.1} s | {:.1} s |",
-                format!("`{}`", point.name()),
-                sum(|verdict| verdict.lost),
-                sum(|verdict| verdict.doubled),
-                sum(|verdict| verdict.differences.len() as u64),
-                longest(|cell| cell.died_after),
-                longest(|cell| cell.settled_after),
-            )?;
         }
         writeln!(
             f,
@@ -133,6 +114,34 @@ impl fmt::Display for Matrix {
         }
         Ok(())
     }
+}
+
+fn row(
+    f: &mut fmt::Formatter<'_>,
+    point: CrashPoint,
+    victim: Victim,
+    cells: &[&Cell],
+) -> fmt::Result {
+    let reached = cells.iter().filter(|cell| cell.reached).count();
+    let sum = |of: fn(&Verdict) -> u64| -> u64 { cells.iter().map(|cell| of(&cell.verdict)).sum() };
+    let longest = |of: fn(&Cell) -> Duration| {
+        let longest = cells.iter().map(|cell| of(cell)).max();
+        longest.unwrap_or_default().as_secs_f64()
+    };
+    let side = match victim {
+        Victim::Till => "till",
+        Victim::Hub => "hub",
+    };
+    writeln!(
+        f,
+        "| {:<22} | {side:<4} | {reached} | {} | {} | {} | {:.1} s | {:.1} s |",
+        format!("`{}`", point.name()),
+        sum(|verdict| verdict.lost),
+        sum(|verdict| verdict.doubled),
+        sum(|verdict| verdict.differences.len() as u64),
+        longest(|cell| cell.died_after),
+        longest(|cell| cell.settled_after),
+    )
 }
 
 /// Kills at every point in turn. What does not agree is in the matrix.
@@ -152,13 +161,20 @@ pub async fn matrix(programs: &Programs, options: &MatrixOptions) -> anyhow::Res
     chain.settle().await?;
     chain.stop().await?;
     let points = CrashPoint::ALL.into_iter();
-    for point in points.filter(|point| point.name().starts_with(&options.only)) {
+    let points = points.filter(|point| point.name().starts_with(&options.only));
+    let ways = points.flat_map(|point| {
+        provocation::of(point)
+            .into_iter()
+            .map(move |way| (point, way))
+    });
+    for (point, way) in ways {
         for round in 1..=options.rounds {
-            let recurs = provocation::of(point).1.recurs();
+            let recurs = way.provocation.recurs();
             let passing = if recurs { round } else { 1 };
             let attempt = Attempt {
                 chain: Arc::clone(&chain),
                 point,
+                way,
                 passing,
                 random: &random,
             };
@@ -177,6 +193,7 @@ pub async fn matrix(programs: &Programs, options: &MatrixOptions) -> anyhow::Res
 struct Attempt<'a> {
     chain: Arc<Chain>,
     point: CrashPoint,
+    way: Way,
     passing: u64,
     random: &'a SeededRandom,
 }
@@ -185,17 +202,22 @@ impl Attempt<'_> {
     /// All processes are down before and after.
     async fn run(&self, customers: Vec<Customers>) -> anyhow::Result<(Cell, Vec<Customers>)> {
         let chain = &self.chain;
-        let (victim, provocation, folding) = provocation::of(self.point);
+        let Way {
+            victim,
+            provocation,
+            folding,
+        } = self.way;
         chain.fold(folding)?;
         chain.ledger.open();
         let mut customers = customers;
-        self.provoke(provocation, &mut customers).await?;
+        let reader = self.provoke(provocation, &mut customers).await?;
         let deaths = self.deaths(victim);
         let start = Instant::now();
         self.start_armed(victim).await;
         let mut trading = trade(chain, customers);
         let died = self.wait_for_death(victim, &mut trading).await?;
         let died_after = start.elapsed();
+        drop(reader);
         let reached = died && self.deaths(victim) == deaths + 1;
         chain.hub.set_environment(Vec::new());
         chain.tills[0].set_environment(Vec::new());
@@ -219,9 +241,10 @@ impl Attempt<'_> {
         back.sort_by_key(|(index, _)| *index);
         chain.settle().await?;
         let settled_after = restart.elapsed();
-        let verdict = chain.judge().await?;
+        let verdict = chain.judge(provocation.files()).await?;
         let cell = Cell {
             point: self.point,
+            victim,
             passing: self.passing,
             reached,
             died_after,
@@ -240,17 +263,29 @@ impl Attempt<'_> {
         }
     }
 
-    /// All processes are down before and after.
+    /// All processes are down before and after; what is given back reads until it is dropped.
     async fn provoke(
         &self,
         provocation: Provocation,
         customers: &mut [Customers],
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<Reader>> {
         let (chain, till) = (&self.chain, &self.chain.tills[0]);
         match provocation {
             Provocation::Trade => {}
             Provocation::CatalogLost => remove_database(&till.data().join("catalog.db"))?,
             Provocation::CopyLost => remove_database(&self.copy_of_the_book().await?)?,
+            Provocation::CopyDamaged => {
+                let mut record = self.copy_of_the_book().await?.into_os_string();
+                record.push("-sync");
+                std::fs::write(record, "no record")?;
+            }
+            Provocation::Reader => {
+                let file = match self.way.victim {
+                    Victim::Till => till.data().join("book.db"),
+                    Victim::Hub => self.copy_of_the_book().await?,
+                };
+                return Ok(Some(Reader::of(&file)?));
+            }
             Provocation::LargeTransaction => {
                 till.start().await?;
                 chain.ledger.restock(till, self.random).await?;
@@ -280,7 +315,7 @@ impl Attempt<'_> {
                 std::fs::remove_file(till.data().join("book.db-sync"))?;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The till's book at the hub.

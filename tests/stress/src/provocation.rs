@@ -1,6 +1,6 @@
 //! What brings a process to a crash point.
 
-use crate::chain::Folding;
+use crate::chain::{Files, Folding};
 use counterfoil_replica::crash::CrashPoint;
 
 /// What is done to the files while all processes are down, or to the processes before the one that
@@ -13,6 +13,10 @@ pub(crate) enum Provocation {
     CatalogLost,
     /// The hub's copy of the till's book is lost.
     CopyLost,
+    /// The record beside the hub's copy is damaged.
+    CopyDamaged,
+    /// Another program reads the book, or the hub's copy of it, until the process has died.
+    Reader,
     /// The till records a transaction that is larger than a batch, while the hub is down.
     LargeTransaction,
     /// The hub's copy is lost, the till dies in the middle of its upload, goes on selling before it is
@@ -21,6 +25,16 @@ pub(crate) enum Provocation {
 }
 
 impl Provocation {
+    /// Whether it takes files away.
+    pub(crate) const fn files(self) -> Files {
+        match self {
+            Self::Trade | Self::LargeTransaction | Self::Reader => Files::Kept,
+            Self::CatalogLost | Self::CopyLost | Self::CopyDamaged | Self::UploadGivenUp => {
+                Files::Taken
+            }
+        }
+    }
+
     /// Whether the process comes there again and again, so that a later passing can be meant.
     pub(crate) const fn recurs(self) -> bool {
         matches!(self, Self::Trade)
@@ -29,47 +43,74 @@ impl Provocation {
 
 /// Whose process dies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Victim {
+pub enum Victim {
+    /// The first till's.
     Till,
+    /// The hub's.
     Hub,
 }
 
-/// How a point is reached; a new point has no place here and does not compile.
-pub(crate) const fn of(point: CrashPoint) -> (Victim, Provocation, Folding) {
+/// One way to a point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Way {
+    pub(crate) victim: Victim,
+    pub(crate) provocation: Provocation,
+    pub(crate) folding: Folding,
+}
+
+const fn way(victim: Victim, provocation: Provocation, folding: Folding) -> Way {
+    Way {
+        victim,
+        provocation,
+        folding,
+    }
+}
+
+/// How a point is reached, on each side that comes there; a new point has no place here and does not
+/// compile.
+pub(crate) fn of(point: CrashPoint) -> Vec<Way> {
     use Folding::{Always, Sometimes};
-    use Provocation::{CatalogLost, CopyLost, LargeTransaction, Trade, UploadGivenUp};
+    use Provocation::{
+        CatalogLost, CopyDamaged, CopyLost, LargeTransaction, Reader, Trade, UploadGivenUp,
+    };
     use Victim::{Hub, Till};
     match point {
         CrashPoint::PushPlanned
         | CrashPoint::PushSent
         | CrashPoint::PullInserted
-        | CrashPoint::PullSynced => (Till, Trade, Sometimes),
+        | CrashPoint::PullSynced => vec![way(Till, Trade, Sometimes)],
         CrashPoint::PushRenumbered
         | CrashPoint::PullRenumbered
         | CrashPoint::CheckpointIntent
         | CrashPoint::CheckpointTruncated
-        | CrashPoint::CheckpointMarked => (Till, Trade, Always),
+        | CrashPoint::CheckpointMarked => vec![way(Till, Trade, Always)],
+        CrashPoint::CheckpointMetReader => vec![way(Till, Reader, Always)],
         CrashPoint::DifferencePending
         | CrashPoint::DifferenceSent
-        | CrashPoint::DifferenceAdopted => (Till, CopyLost, Sometimes),
+        | CrashPoint::DifferenceAdopted => vec![way(Till, CopyLost, Sometimes)],
         CrashPoint::BootstrapPart
         | CrashPoint::BootstrapWhole
         | CrashPoint::BootstrapStaged
         | CrashPoint::BootstrapInserted
         | CrashPoint::BootstrapFolding
         | CrashPoint::BootstrapTruncated
-        | CrashPoint::BootstrapFolded
-        | CrashPoint::SwapIntent
+        | CrashPoint::BootstrapFolded => vec![way(Till, CatalogLost, Sometimes)],
+        CrashPoint::SwapStaged => vec![way(Hub, CopyDamaged, Sometimes)],
+        CrashPoint::SwapIntent
         | CrashPoint::SwapPutAway
         | CrashPoint::SwapRenamed
-        | CrashPoint::SwapRecorded => (Till, CatalogLost, Sometimes),
+        | CrashPoint::SwapRecorded => vec![
+            way(Till, CatalogLost, Sometimes),
+            way(Hub, CopyDamaged, Sometimes),
+        ],
         CrashPoint::CopyInserted | CrashPoint::CopySynced | CrashPoint::CopyTaken => {
-            (Hub, Trade, Sometimes)
+            vec![way(Hub, Trade, Sometimes)]
         }
-        CrashPoint::CopyTailAppended => (Hub, LargeTransaction, Sometimes),
-        CrashPoint::CopyTailCut => (Hub, UploadGivenUp, Sometimes),
+        CrashPoint::CopyTailAppended => vec![way(Hub, LargeTransaction, Sometimes)],
+        CrashPoint::CopyTailCut => vec![way(Hub, UploadGivenUp, Sometimes)],
         CrashPoint::GenerationIntent
         | CrashPoint::GenerationTruncated
-        | CrashPoint::GenerationBegun => (Hub, Trade, Always),
+        | CrashPoint::GenerationBegun => vec![way(Hub, Trade, Always)],
+        CrashPoint::GenerationMetReader => vec![way(Hub, Reader, Always)],
     }
 }

@@ -1,7 +1,7 @@
 //! One run: trade while things break, heal, agree, judge.
 
 use crate::account::Customers;
-use crate::chain::{Chain, Programs, Verdict};
+use crate::chain::{Chain, Files, Programs, Verdict};
 use crate::faults::Fault;
 use crate::kills::{Budget, Pace, kill_hub, kill_till};
 use anyhow::Context as _;
@@ -176,7 +176,7 @@ async fn trade_and_judge(chain: &Arc<Chain>, options: &Options) -> anyhow::Resul
     }
     let trade = start.elapsed();
     let settled = chain.settle().await?;
-    let verdict = chain.judge().await?;
+    let verdict = chain.judge(Files::Kept).await?;
     let account = chain.ledger.account();
     let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
     let ledger = &chain.ledger;

@@ -62,10 +62,26 @@ const RULES: [Rule; 7] = [
 impl Durability {
     fn rule(self) -> Rule {
         match self {
+            Self::Full if is_normal_planted() => rule("synchronous", "NORMAL", "1", true),
             Self::Full => rule("synchronous", "FULL", "2", true),
             Self::Normal => rule("synchronous", "NORMAL", "1", true),
         }
     }
+}
+
+/// Whether this process forgets the rule on purpose: `PlantedBug` of `counterfoil-replica`.
+#[cfg(feature = "planted-bugs")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test reaches into the process it started"
+)]
+fn is_normal_planted() -> bool {
+    std::env::var("COUNTERFOIL_PLANTED_BUG").is_ok_and(|name| name == "synchronous-normal")
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+const fn is_normal_planted() -> bool {
+    false
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

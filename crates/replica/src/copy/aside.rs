@@ -10,6 +10,7 @@ use std::{
 
 use super::{Copy, CopyError, CopyKind};
 use crate::{
+    crash::{self, CrashPoint},
     env::{Files, files::beside},
     frame::Chain,
     limits::{CHAIN_STRIDE_FRAMES, GENERATION_STRIDE, PAGE_BYTES, WAL_HEADER_BYTES},
@@ -84,6 +85,7 @@ impl Copy {
         files
             .write_atomic(&incoming, fresh)
             .map_err(failed(&incoming))?;
+        crash::pass(CrashPoint::SwapStaged);
         let mut intent = record.unwrap_or_default();
         intent.swap = Some(Swap {
             mapping: Mapping {
@@ -95,6 +97,7 @@ impl Copy {
             keep_suffix: Some(suffix),
         });
         intent.store(files, &record_path)?;
+        crash::pass(CrashPoint::SwapIntent);
         swap::finish(files, path, &mut intent)?;
         let (name, shown, why) = (path.display(), kept.display(), reason(damage));
         tracing::error!(path = %name, kept = %shown, why, "a copy is damaged and set aside");

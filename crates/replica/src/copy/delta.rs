@@ -2,6 +2,7 @@
 
 use super::{Copy, CopyError, Push, PushOutcome, PushRefusal, push::Placed, to_usize};
 use crate::delta::{Delta, DeltaError, KnownPages};
+use crate::planted::PlantedBug;
 
 impl Copy {
     /// Takes delta frames: as [`Self::push`], with `push.body` what [`crate::delta::encode`] made of
@@ -24,7 +25,10 @@ impl Copy {
             Ok(delta) => {
                 let known = self.known_pages(frame, |_| delta.pages().to_vec())?;
                 match delta.decode(&known) {
-                    Ok(body) if before.after_all(&body) == chain => {
+                    Ok(body)
+                        if before.after_all(&body) == chain
+                            || PlantedBug::DigestNotCompared.is_planted() =>
+                    {
                         return self.push(&Push {
                             body: &body,
                             ..*push

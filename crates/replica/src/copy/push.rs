@@ -9,6 +9,7 @@ use crate::{
     crash::{self, CrashPoint},
     frame::{Chain, frames, whole_transactions_bytes},
     limits::{FRAME_BYTES, FRAME_HEADER_BYTES, PUSHED_PAGES_MAX, TAIL_BYTES_MAX},
+    planted::PlantedBug,
 };
 
 /// How the frames that the copy has already compare with those that were sent.
@@ -87,6 +88,7 @@ impl Copy {
         let fresh = &push.body[known..];
         if let Some(expected) = push.chain
             && self.chain_after(now, max_frame_no)?.after_all(fresh) != expected
+            && !PlantedBug::DigestNotCompared.is_planted()
         {
             return Ok(Some(PushOutcome::Conflict {
                 generation: now.mapping.generation,
@@ -146,6 +148,7 @@ impl Copy {
         }
         if let Some(before) = push.before
             && self.chain_after(now, push.start - 1)? != before
+            && !PlantedBug::DigestNotCompared.is_planted()
         {
             return Ok(Err(PushOutcome::Conflict {
                 generation,
@@ -202,7 +205,10 @@ impl Copy {
     fn append(&mut self, now: Now, fresh: &[u8], chain: Option<Chain>) -> Result<(), CopyError> {
         let generation = now.mapping.generation;
         let first = now.committed() + 1;
-        let whole = whole_transactions_bytes(fresh);
+        let mut whole = whole_transactions_bytes(fresh);
+        if PlantedBug::TailApplied.is_planted() {
+            whole = fresh.len();
+        }
         if whole == 0 {
             let start = first + self.tail.count();
             let result = self
@@ -215,7 +221,9 @@ impl Copy {
         let inserted = self.tail.count() + count(&fresh[..whole]);
         self.insert(first, &fresh[..whole])?;
         crash::pass(CrashPoint::CopyInserted);
-        self.sync()?;
+        if !PlantedBug::AcknowledgeBeforeSync.is_planted() {
+            self.sync()?;
+        }
         crash::pass(CrashPoint::CopySynced);
         // Binds the salt of a WAL that was empty, and forgets the tail that is in the WAL now.
         self.observe()?;

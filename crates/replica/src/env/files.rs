@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::planted::PlantedBug;
+
 /// Durable file operations. The simulation has a second implementation that injects faults.
 ///
 /// None of these may touch a database that is open in this process, nor its `-shm`: closing any
@@ -136,6 +138,9 @@ impl Files for OsFiles {
 
     fn rename_durable(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)?;
+        if PlantedBug::RenameWithoutSync.is_planted() {
+            return Ok(());
+        }
         self.sync_dir_of(to)
     }
 

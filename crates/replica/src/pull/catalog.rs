@@ -8,6 +8,7 @@ use crate::{
     crash::{self, CrashPoint},
     local::{Local, LocalCheckpoint, LocalError},
     numbering::{Mapping, Record, Swap},
+    planted::PlantedBug,
     remote::HubInfo,
     swap,
     wal::Checkpoint,
@@ -116,6 +117,7 @@ pub(super) fn state_at(
         info.chain,
         u64::try_from(mapping.local_frame(info.max_frame_no)),
     ) && local.chain_at(&mapping, at)? != expected
+        && !PlantedBug::DigestNotCompared.is_planted()
     {
         tracing::warn!("the catalog is not the hub's: it is downloaded again");
         local.change_record(Record::distrust)?;

@@ -122,6 +122,7 @@ impl Download {
         let path = steps::part_path(database);
         if self.stored != self.source.file_bytes
             || Chain(*self.hasher.finalize().as_bytes()) != self.source.file_digest
+                && !crate::planted::PlantedBug::DigestNotCompared.is_planted()
         {
             return Ok(Err(BaseRefusal::Digest));
         }

@@ -13,6 +13,7 @@ use crate::{
     frame::Chain,
     local::LocalError,
     numbering::Mapping,
+    planted::PlantedBug,
     remote::HubInfo,
     swap,
     wal::{Checkpoint, Durability, Wal},
@@ -128,7 +129,7 @@ impl Staged {
                     Some(wal) => chain_at(wal, seed, frame)?,
                     None => seed,
                 };
-                Ok(chain == expected)
+                Ok(chain == expected || PlantedBug::DigestNotCompared.is_planted())
             }
             _ => Ok(true),
         }

@@ -7,6 +7,7 @@ use crate::{
     limits::PUSH_FRAMES_MAX,
     local::{Local, LocalCheckpoint, LocalError},
     numbering::{Lost, Mapping},
+    planted::PlantedBug,
     remote::{Body, HubInfo, Packet},
     wal::Checkpoint,
 };
@@ -150,7 +151,7 @@ pub(super) fn packet(
         return Ok(None);
     }
     crash::pass(CrashPoint::PushPlanned);
-    let first = sending.acknowledged + 1;
+    let first = sending.acknowledged + 1 + u64::from(PlantedBug::CursorTooFar.is_planted());
     let last = sending.until.min(sending.acknowledged + PUSH_FRAMES_MAX);
     let before = local.chain_at(&sending.mapping, sending.acknowledged)?;
     let (body, chain) = local.frames(&sending.mapping, first, last)?;
@@ -186,6 +187,11 @@ pub(super) fn acknowledge(local: &mut Local, sending: &Sending) -> Result<bool, 
     let kept = local.record.mapping == Some(sending.mapping);
     if kept {
         local.acknowledge(sending.acknowledged);
+    }
+    #[cfg(feature = "planted-bugs")]
+    if PlantedBug::PassiveCheckpoint.is_planted() {
+        let mut second = crate::wal::Wal::open(local.path(), crate::wal::Durability::Full)?;
+        second.checkpoint_passive()?;
     }
     Ok(kept)
 }

@@ -23,6 +23,10 @@ async fn record(
     draft: impl FnOnce(&ShopStore, i64) -> Result<Document, StoreError> + Send + 'static,
 ) -> Answer {
     let now_ms = node.now_ms();
+    #[cfg(feature = "planted-bugs")]
+    if counterfoil_replica::planted::PlantedBug::ReplyBeforeCommit.is_planted() {
+        return too_early(node, topic, id, draft).await;
+    }
     let work = move |store: &mut ShopStore| -> Result<Recorded, StoreError> {
         // A repeated request is answered with what was recorded, whatever has changed since.
         if let Some(known) = store.known(id, topic)? {
@@ -38,6 +42,33 @@ async fn record(
     let recorded = node.store(work).await?;
     announce(node, topic, &recorded);
     Ok(axum::Json(recorded))
+}
+
+/// Answers, and then records.
+#[cfg(feature = "planted-bugs")]
+async fn too_early(
+    node: &Node,
+    topic: Topic,
+    id: Option<DocumentId>,
+    draft: impl FnOnce(&ShopStore, i64) -> Result<Document, StoreError> + Send + 'static,
+) -> Answer {
+    let now_ms = node.now_ms();
+    let look_ahead = move |store: &mut ShopStore| -> Result<_, StoreError> {
+        let document = draft(store, now_ms)?;
+        let entry = Entry {
+            id,
+            document,
+            now_ms,
+        };
+        Ok((store.foretell(entry.clone())?, entry))
+    };
+    let (foretold, entry) = node.store(look_ahead).await?;
+    let late = node.clone();
+    drop(tokio::spawn(async move {
+        let recorded = late.store(move |store| store.record(entry)).await;
+        announce(&late, topic, &recorded.expect("what was foretold"));
+    }));
+    Ok(axum::Json(foretold))
 }
 
 fn announce(node: &Node, topic: Topic, recorded: &Recorded) {
