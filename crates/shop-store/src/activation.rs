@@ -112,7 +112,7 @@ impl ShopStore {
         self.remove_local_state(PENDING_KEY)
     }
 
-    fn bind(
+    pub(crate) fn bind(
         &mut self,
         answer: &ActivateAnswer,
         hub_url: &str,
@@ -156,6 +156,7 @@ impl ShopStore {
             Ok(())
         })?;
         self.reload_identity()?;
+        self.keep_identity();
         // Rows pending from trial say from now on which shop they come from.
         self.catalog_changed()
     }
@@ -174,6 +175,7 @@ impl ShopStore {
         let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES ('hub_url', ?1)";
         self.conn.execute(sql, params![hub_url])?;
         hub_url.clone_into(&mut binding.hub_url);
+        self.keep_identity();
         Ok(())
     }
 

@@ -198,7 +198,7 @@ impl ShopStore {
     }
 
     /// One transaction; afterwards, whatever became of it, memory holds what the file says.
-    fn change_identity(
+    pub(crate) fn change_identity(
         &mut self,
         change: impl FnOnce(&Connection) -> Result<(), SqlError>,
     ) -> Result<(), StoreError> {
@@ -206,11 +206,12 @@ impl ShopStore {
             .conn
             .transaction(|tx| change(tx).map_err(StoreError::from));
         self.reload()?;
+        self.keep_identity();
         changed
     }
 }
 
-fn set_meta(conn: &Connection, key: &str, value: &str) -> Result<(), SqlError> {
+pub(crate) fn set_meta(conn: &Connection, key: &str, value: &str) -> Result<(), SqlError> {
     let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES (?1, ?2)";
     conn.execute(sql, params![key, value])?;
     Ok(())

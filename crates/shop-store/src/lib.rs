@@ -12,6 +12,7 @@ pub mod draft;
 pub mod error;
 pub mod identity;
 pub mod import;
+mod loss;
 pub mod open;
 pub mod overlay;
 pub mod record;

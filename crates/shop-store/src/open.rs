@@ -108,6 +108,8 @@ impl ShopStore {
         store.reload_identity()?;
         store.attach_catalog()?;
         store.reload()?;
+        store.make_up_for_losses(now_ms)?;
+        store.keep_identity();
         Ok(store)
     }
 

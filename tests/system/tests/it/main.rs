@@ -1,6 +1,7 @@
 //! The shipped programs as processes, on real sockets and files.
 
 mod activation;
+mod damage;
 mod demo;
 mod directory;
 mod disk;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 pub(crate) const NODE: &str = env!("CARGO_BIN_EXE_system-node");
+pub(crate) const FOREIGN: &str = env!("CARGO_BIN_EXE_system-foreign");
 pub(crate) const HUB: &str = env!("CARGO_BIN_EXE_system-hub");
 
 /// How long a condition may take to come true; far more than it should.
