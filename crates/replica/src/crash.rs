@@ -81,11 +81,21 @@ pub enum CrashPoint {
     GenerationBegun,
     /// Hub: TRUNCATE met a reader, and may have moved every frame.
     GenerationMetReader,
+    /// Node: a claim of a new identity is in the book.
+    IdentityClaimed,
+    /// Node: its token is stored, and nothing is sent yet.
+    IdentityMinted,
+    /// Hub: the new identity is recorded and not answered yet.
+    IdentityGiven,
+    /// Node: the hub has answered, and the book is still the former node's.
+    IdentityAnswered,
+    /// Node: the book is the new node's, of which the hub has nothing.
+    IdentityTaken,
 }
 
 impl CrashPoint {
     /// All of them, in the order of the table in `DESIGN.md`.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 39] = [
         Self::PushPlanned,
         Self::PushSent,
         Self::PushRenumbered,
@@ -120,6 +130,11 @@ impl CrashPoint {
         Self::GenerationTruncated,
         Self::GenerationBegun,
         Self::GenerationMetReader,
+        Self::IdentityClaimed,
+        Self::IdentityMinted,
+        Self::IdentityGiven,
+        Self::IdentityAnswered,
+        Self::IdentityTaken,
     ];
 
     /// The name in [`VARIABLE`], in tables and in reports.
@@ -160,6 +175,11 @@ impl CrashPoint {
             Self::GenerationTruncated => "generation.truncated",
             Self::GenerationBegun => "generation.begun",
             Self::GenerationMetReader => "generation.met_reader",
+            Self::IdentityClaimed => "identity.claimed",
+            Self::IdentityMinted => "identity.minted",
+            Self::IdentityGiven => "identity.given",
+            Self::IdentityAnswered => "identity.answered",
+            Self::IdentityTaken => "identity.taken",
         }
     }
 }
@@ -167,10 +187,10 @@ impl CrashPoint {
 /// The process is at this point, and dies here when a test wants that.
 #[cfg(not(feature = "crash-points"))]
 #[inline]
-pub(crate) const fn pass(_point: CrashPoint) {}
+pub const fn pass(_point: CrashPoint) {}
 
 #[cfg(feature = "crash-points")]
-pub(crate) use armed::pass;
+pub use armed::pass;
 
 #[cfg(feature = "crash-points")]
 mod armed {
@@ -200,7 +220,11 @@ mod armed {
         ))
     }
 
-    pub(crate) fn pass(point: CrashPoint) {
+    /// The process is at this point, and dies here when a test wants that.
+    ///
+    /// # Panics
+    /// When the variable names no crash point.
+    pub fn pass(point: CrashPoint) {
         let Some((name, passing)) = ARMED.get_or_init(armed) else {
             return;
         };

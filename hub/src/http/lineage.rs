@@ -12,6 +12,7 @@ use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::lineage::{
     IdentityAnswer, IdentityRequest, LineageAnswer, LineageRequest,
 };
+use counterfoil_replica::crash::{self, CrashPoint};
 use http::HeaderMap;
 use std::sync::Arc;
 
@@ -61,6 +62,7 @@ pub(crate) async fn identity(
         .await;
     match hub.given_back(held.map(|(held, _)| held), claimed).await? {
         Claimed::Given { answer, new } => {
+            crash::pass(CrashPoint::IdentityGiven);
             let (node, lane) = (request.node, answer.lane);
             tracing::warn!(%node, former = %from.id, lane, new,
                 "a till goes on under a new identity: it was restored from a backup or cloned");

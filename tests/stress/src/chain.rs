@@ -195,6 +195,13 @@ impl Chain {
         Ok(())
     }
 
+    /// Starts all processes.
+    pub(crate) async fn start(&self) -> anyhow::Result<()> {
+        self.hub.start().await?;
+        in_parallel(self.tills.clone(), |till| async move { till.start().await }).await?;
+        Ok(())
+    }
+
     /// Stops all processes.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
         in_parallel(self.tills.clone(), |till| async move { till.stop().await }).await?;

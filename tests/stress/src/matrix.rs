@@ -7,7 +7,7 @@ use crate::reader::Reader;
 use anyhow::{Context as _, ensure};
 use counterfoil_demo::till::Till;
 use counterfoil_replica::crash::{CrashPoint, REACHED, VARIABLE};
-use counterfoil_testkit::SeededRandom;
+use counterfoil_testkit::{SeededRandom, TempDir};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +22,11 @@ const BUSY_TIME: Duration = Duration::from_secs(2);
 const POLL_PAUSE: Duration = Duration::from_millis(10);
 /// Two, so that one goes on while the other is dead.
 const TILLS: usize = 2;
-/// Sales after an upload was given up: the pages that were sent are others by then.
+/// Sales after an upload was given up: the pages that were sent are others by then. Also those that a
+/// restored till has forgotten.
 const SALES_SINCE: usize = 3;
+/// Trade after a death before which nobody could sell.
+const SHORT_TRADE: Duration = Duration::from_millis(500);
 
 /// What the matrix does.
 #[derive(Clone, Debug)]
@@ -214,7 +217,13 @@ impl Attempt<'_> {
         let deaths = self.deaths(victim);
         let start = Instant::now();
         self.start_armed(victim).await;
-        let mut trading = trade(chain, customers);
+        let mut trading = JoinSet::new();
+        let mut outside = None;
+        if provocation == Provocation::Restored {
+            outside = Some(customers);
+        } else {
+            trade(&mut trading, chain, customers);
+        }
         let died = self.wait_for_death(victim, &mut trading).await?;
         let died_after = start.elapsed();
         drop(reader);
@@ -231,6 +240,10 @@ impl Attempt<'_> {
                 chain.tills[0].start().await?;
             }
             Victim::Hub | Victim::Till => {}
+        }
+        if let Some(customers) = outside {
+            trade(&mut trading, chain, customers);
+            tokio::time::sleep(SHORT_TRADE).await;
         }
         let restart = Instant::now();
         chain.ledger.close();
@@ -285,6 +298,18 @@ impl Attempt<'_> {
                     Victim::Hub => self.copy_of_the_book().await?,
                 };
                 return Ok(Some(Reader::of(&file)?));
+            }
+            Provocation::Restored => {
+                let backup = TempDir::new("restored");
+                copy_folder(till.data(), backup.path())?;
+                chain.start().await?;
+                for _ in 0..SALES_SINCE {
+                    chain.ledger.serve_one(till, &mut customers[0]).await?;
+                }
+                chain.settle().await?;
+                chain.stop().await?;
+                std::fs::remove_dir_all(till.data())?;
+                copy_folder(backup.path(), till.data())?;
             }
             Provocation::LargeTransaction => {
                 till.start().await?;
@@ -396,10 +421,10 @@ async fn death_of(till: &Till, limit: Duration) -> bool {
 }
 
 fn trade(
+    trading: &mut JoinSet<anyhow::Result<(usize, Customers)>>,
     chain: &Arc<Chain>,
     customers: Vec<Customers>,
-) -> JoinSet<anyhow::Result<(usize, Customers)>> {
-    let mut trading = JoinSet::new();
+) {
     for (index, mut customers) in customers.into_iter().enumerate() {
         let (chain, till) = (Arc::clone(chain), Arc::clone(&chain.tills[index]));
         drop(trading.spawn(async move {
@@ -407,7 +432,20 @@ fn trade(
             Ok((index, customers))
         }));
     }
-    trading
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?.path();
+        let name = entry.file_name().context("an entry has a name")?;
+        if entry.is_dir() {
+            copy_folder(&entry, &to.join(name))?;
+        } else {
+            std::fs::copy(&entry, to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// A disk that lost a database, with what stands beside it.

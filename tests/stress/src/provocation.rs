@@ -17,6 +17,9 @@ pub(crate) enum Provocation {
     CopyDamaged,
     /// Another program reads the book, or the hub's copy of it, until the process has died.
     Reader,
+    /// The till's folder is put back to what it was some sales ago. Nobody sells before the process has
+    /// died: until the hub is heard of, a restored till cannot know which numbers it gave out.
+    Restored,
     /// The till records a transaction that is larger than a batch, while the hub is down.
     LargeTransaction,
     /// The hub's copy is lost, the till dies in the middle of its upload, goes on selling before it is
@@ -29,9 +32,11 @@ impl Provocation {
     pub(crate) const fn files(self) -> Files {
         match self {
             Self::Trade | Self::LargeTransaction | Self::Reader => Files::Kept,
-            Self::CatalogLost | Self::CopyLost | Self::CopyDamaged | Self::UploadGivenUp => {
-                Files::Taken
-            }
+            Self::CatalogLost
+            | Self::CopyLost
+            | Self::CopyDamaged
+            | Self::Restored
+            | Self::UploadGivenUp => Files::Taken,
         }
     }
 
@@ -71,7 +76,8 @@ const fn way(victim: Victim, provocation: Provocation, folding: Folding) -> Way 
 pub(crate) fn of(point: CrashPoint) -> Vec<Way> {
     use Folding::{Always, Sometimes};
     use Provocation::{
-        CatalogLost, CopyDamaged, CopyLost, LargeTransaction, Reader, Trade, UploadGivenUp,
+        CatalogLost, CopyDamaged, CopyLost, LargeTransaction, Reader, Restored, Trade,
+        UploadGivenUp,
     };
     use Victim::{Hub, Till};
     match point {
@@ -112,5 +118,10 @@ pub(crate) fn of(point: CrashPoint) -> Vec<Way> {
         | CrashPoint::GenerationTruncated
         | CrashPoint::GenerationBegun => vec![way(Hub, Trade, Always)],
         CrashPoint::GenerationMetReader => vec![way(Hub, Reader, Always)],
+        CrashPoint::IdentityClaimed
+        | CrashPoint::IdentityMinted
+        | CrashPoint::IdentityAnswered
+        | CrashPoint::IdentityTaken => vec![way(Till, Restored, Sometimes)],
+        CrashPoint::IdentityGiven => vec![way(Hub, Restored, Sometimes)],
     }
 }

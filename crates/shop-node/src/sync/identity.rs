@@ -17,6 +17,7 @@ use counterfoil_protocol::wire::lineage::{
     IDENTITY_PATH, IdentityAnswer, IdentityRequest, LINEAGE_PATH, LineageAnswer, LineageRequest,
 };
 use counterfoil_protocol::wire::node::LogRow;
+use counterfoil_replica::crash::{self, CrashPoint};
 use counterfoil_replica::{PushError, PushReport, Supersede};
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{IdentityClaim, StoreError};
@@ -102,8 +103,12 @@ async fn change(node: &Node, hub: &HubLink<'_>, common: Point) -> Result<(), Syn
         let claim = node
             .store(move |store| store.claim_identity(common, now_ms))
             .await?;
+        crash::pass(CrashPoint::IdentityClaimed);
         match ask(node, hub, claim.node, claim.common).await {
-            Ok(answer) => return take(node, hub.node_id, claim, answer).await,
+            Ok(answer) => {
+                crash::pass(CrashPoint::IdentityAnswered);
+                return take(node, hub.node_id, claim, answer).await;
+            }
             // This folder was copied after the claim, and the copy has become that node.
             Err(SyncError::Refused(problem)) if problem.code == Code::Conflict => {
                 tracing::warn!(node = %claim.node, "a copy of this folder took the identity");
@@ -123,6 +128,7 @@ async fn ask(
 ) -> Result<IdentityAnswer, SyncError> {
     let credentials = node.inner.credentials.of(wanted);
     let token = credentials.token_or_mint(node.inner.env.random.as_ref())?;
+    crash::pass(CrashPoint::IdentityMinted);
     let request = IdentityRequest {
         node: wanted,
         token_hash: token_hash(&token),
@@ -147,6 +153,7 @@ async fn take(
             Ok(store.formers().last().map(|former| former.lane))
         })
         .await?;
+    crash::pass(CrashPoint::IdentityTaken);
     let (lane, common_seq) = (answer.lane, claim.common.seq);
     tracing::warn!(
         %former, node = %claim.node, lane, common_seq,

@@ -5,7 +5,7 @@ use counterfoil_replica::crash::CrashPoint;
 use stress::{MatrixOptions, matrix};
 
 /// What the names of points begin with; a test for each.
-const GROUPS: [&str; 8] = [
+const GROUPS: [&str; 9] = [
     "push.",
     "difference.",
     "checkpoint.",
@@ -14,6 +14,7 @@ const GROUPS: [&str; 8] = [
     "swap.",
     "copy.",
     "generation.",
+    "identity.",
 ];
 
 #[expect(clippy::print_stdout, reason = "the table is for people")]
@@ -80,4 +81,9 @@ async fn every_crash_point_of_the_hubs_copy_is_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_crash_point_of_a_generation_is_survived() {
     is_survived("generation.").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_crash_point_of_a_change_of_identity_is_survived() {
+    is_survived("identity.").await;
 }
