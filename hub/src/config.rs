@@ -48,7 +48,7 @@ impl HubConfig {
             data: data.into(),
             public_url: None,
             registration: Registration::default(),
-            wal_limit_bytes: 64 * 1024 * 1024,
+            wal_limit_bytes: 48 * 1024 * 1024,
             sweep: Duration::from_secs(60),
             heartbeat: HEARTBEAT,
             history: Retention {

@@ -278,6 +278,21 @@ impl Hub {
         Ok(())
     }
 
+    /// Begins a generation when the WAL is large and a stock client is at its end; `place` is the
+    /// generation and the frame with which it goes on.
+    pub(crate) async fn lead_over(
+        &self,
+        key: &CopyKey,
+        held: Held,
+        place: (u64, u64),
+    ) -> Result<Held, CopyFailure> {
+        let ((generation, start), limit) = (place, self.config.wal_limit_bytes);
+        let lead = move |copy: &mut Copy| copy.checkpoint_for_stock(generation, start, limit);
+        let (held, rotation) = self.copies.on_copy(held, lead).await;
+        self.rotated(&Past::Pushed(key.clone()), rotation?).await;
+        Ok(held)
+    }
+
     /// Says what became of a generation that may have ended.
     pub(crate) async fn rotated(&self, past: &Past, rotation: Rotation) {
         let Rotation::Rotated {

@@ -287,7 +287,8 @@ impl Copies {
         Ok((held, info?))
     }
 
-    async fn on_copy<R: Send + 'static>(
+    /// Runs blocking work on a copy that stays held; one that turned out to be damaged is set aside.
+    pub(crate) async fn on_copy<R: Send + 'static>(
         &self,
         mut held: Held,
         work: impl FnOnce(&mut Copy) -> Result<R, CopyError> + Send + 'static,

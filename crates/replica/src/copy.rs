@@ -11,6 +11,7 @@ mod outcome;
 mod past;
 mod push;
 mod state;
+mod stock;
 mod tail;
 
 use std::{
@@ -258,15 +259,16 @@ impl Copy {
                 .closed
                 .iter()
                 .any(|closed| closed.generation == generation && closed.end_frame + 1 == start);
-            return Ok(if ended_here {
-                PullOutcome::Ended {
+            if ended_here {
+                return Ok(PullOutcome::Ended {
                     generation: current,
-                }
-            } else {
-                PullOutcome::Gone {
-                    generation: current,
-                }
-            });
+                });
+            }
+            let place = (current, now.committed());
+            let counted = self.pull_counted((generation, start, end), place)?;
+            return Ok(counted.unwrap_or(PullOutcome::Gone {
+                generation: current,
+            }));
         }
         if start > now.committed() + 1 {
             return Ok(PullOutcome::Gone {
@@ -327,20 +329,25 @@ impl Copy {
     /// [`CopyError`]; the next call finds out whether the generation began.
     pub fn checkpoint_if_over(&mut self, limit_bytes: u64) -> Result<Rotation, CopyError> {
         let frames = self.observe()?.committed();
-        // A stock client that has frames to send cannot be led over: it would report a conflict at
-        // every sync, for ever. Its WAL grows instead.
+        // A stock client must have shown first that it has everything, see `checkpoint_for_stock`.
         if wal_bytes(frames) <= limit_bytes || self.record.stock_writer {
             return Ok(Rotation::NotNeeded);
         }
-        self.begin_generation()
+        let generation = self.observe()?.mapping.generation;
+        self.rotate(Some(generation))
     }
 
-    /// Begins a generation, whatever the size of the WAL and whoever writes. A stock client must be in
-    /// sync to be led over.
+    /// Begins a generation, whatever the size of the WAL and whoever writes, and ends all counting in
+    /// earlier ones: a stock client must be in sync to be led over.
     ///
     /// # Errors
     /// As [`Self::checkpoint_if_over`].
     pub fn begin_generation(&mut self) -> Result<Rotation, CopyError> {
+        self.rotate(None)
+    }
+
+    /// `counts_on` names the generation in which the client counts that gave the occasion.
+    fn rotate(&mut self, counts_on: Option<u64>) -> Result<Rotation, CopyError> {
         let now = self.observe()?;
         let frames = now.committed();
         if frames == 0 || self.tail.count() > 0 {
@@ -362,6 +369,7 @@ impl Copy {
             frames,
             mapping: Some(mapping),
             closes: Some(ended),
+            counts_on,
             lost: None,
         };
         self.change_record(|record| {

@@ -36,7 +36,10 @@ pub use self::{
     gate::{Gate, GateClosed, GateJob, GateUse, OpenGate},
     local::{LocalCheckpoint, LocalError},
     pull::{CatalogReplica, PullError, PullReport},
-    push::{BookReplica, BookStatus, Divergence, Progress, PushError, PushReport, Supersede},
+    push::{
+        BookReplica, BookStatus, Divergence, Progress, PushError, PushReport, Supersede, WalLimit,
+        WalLimits,
+    },
     remote::{Remote, RemoteError},
     swap::BaseRefusal,
     wal::{Checkpoint, Durability, Position, Reading, SqliteError, Wal, WalError, initialize},

@@ -61,6 +61,9 @@ pub enum LocalCheckpoint {
     Busy,
     /// The WAL starts anew.
     Done,
+    /// The WAL starts anew though the hub did not have all of it: the next push sends the pages that
+    /// differ.
+    DoneEarly,
 }
 
 /// Who writes the database on this node.
@@ -179,6 +182,7 @@ impl Local {
         }
         if resolution != Resolution::Same {
             self.acknowledged = 0;
+            (self.record.since_ms, self.record.sent) = (None, None);
         }
         if self.record != before
             && let Err(error) = self
@@ -307,6 +311,7 @@ impl Local {
             frames,
             mapping: next.ok(),
             closes: None,
+            counts_on: None,
             lost: next.err().flatten(),
         };
         if PlantedBug::CheckpointWithoutIntent.is_planted() {

@@ -101,6 +101,10 @@ pub struct Next {
     pub mapping: Option<Mapping>,
     /// The generation that ends with the checkpoint (hub only).
     pub closes: Option<ClosedGeneration>,
+    /// In which generation the stock client counts that gave the occasion; `None` ends all counting in
+    /// generations that have ended (hub only).
+    #[serde(default)]
+    pub counts_on: Option<u64>,
     /// Why there is no mapping then (node only).
     #[serde(default)]
     pub lost: Option<Lost>,
@@ -128,6 +132,10 @@ pub struct Record {
     /// Generations that can be renumbered, ascending (hub only).
     #[serde(default)]
     pub closed: Vec<ClosedGeneration>,
+    /// Ended generations in which stock clients may go on counting, ascending: by how much their numbers
+    /// are ahead of those of the current generation (hub only).
+    #[serde(default)]
+    pub counted_on: Vec<ClosedGeneration>,
     /// The frames come from a client that cannot renumber (hub only).
     #[serde(default)]
     pub stock_writer: bool,
@@ -137,6 +145,12 @@ pub struct Record {
     /// Why there is no mapping; `None` before the first contact (node only).
     #[serde(default)]
     pub lost: Option<Lost>,
+    /// When a limit was first asked about for this WAL, milliseconds since the Unix epoch (node only).
+    #[serde(default)]
+    pub since_ms: Option<i64>,
+    /// What a server that does not say what it has was sent (node only).
+    #[serde(default)]
+    pub sent: Option<Sent>,
     /// A checkpoint was begun in this generation and may have moved pages: the main file is not what
     /// the generation began with (hub only).
     #[serde(default)]
@@ -147,6 +161,15 @@ pub struct Record {
     /// A change of files that was begun.
     #[serde(default)]
     pub swap: Option<Swap>,
+}
+
+/// Frames of the WAL that were sent; a lost answer leaves open which of the two numbers holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Last frame that the server has answered for.
+    pub acknowledged: u64,
+    /// Last frame that was sent.
+    pub until: u64,
 }
 
 /// What a main file must be as long as nothing is folded into it.
@@ -218,9 +241,12 @@ impl Record {
             mapping,
             next: None,
             closed: Vec::new(),
+            counted_on: Vec::new(),
             stock_writer: false,
             pending: None,
             lost: None,
+            since_ms: None,
+            sent: None,
             folding: false,
             main: None,
             swap: None,
@@ -290,9 +316,26 @@ impl Record {
         self.pending = None;
         (self.folding, self.main) = (false, None);
         if let Some(closes) = next.closes {
+            self.count_on(closes, next.counts_on);
             self.closed.push(closes);
             let surplus = self.closed.len().saturating_sub(CLOSED_GENERATIONS_MAX);
             self.closed.drain(..surplus);
+        }
+    }
+
+    /// Lets clients go on counting in the generation that ends, and in those where they did already.
+    fn count_on(&mut self, closes: ClosedGeneration, counts_on: Option<u64>) {
+        let Some(asked) = counts_on else {
+            self.counted_on.clear();
+            return;
+        };
+        for known in &mut self.counted_on {
+            known.end_frame += closes.end_frame;
+        }
+        self.counted_on.push(closes);
+        while self.counted_on.len() > CLOSED_GENERATIONS_MAX {
+            let idle = self.counted_on.iter().position(|it| it.generation != asked);
+            self.counted_on.remove(idle.unwrap_or(0));
         }
     }
 

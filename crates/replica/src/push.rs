@@ -6,6 +6,8 @@
 
 mod book;
 mod difference;
+mod fold;
+mod stock;
 
 use std::{
     path::Path,
@@ -14,6 +16,7 @@ use std::{
 
 use counterfoil_protocol::wire::replication::PushStatus;
 
+pub use self::fold::{WalLimit, WalLimits};
 use self::{
     book::{Encodings, Plan, Sending},
     difference::Difference,
@@ -233,7 +236,7 @@ impl BookReplica {
         let local = Arc::clone(&self.local);
         let folded = in_gate(gate, GateUse::Checkpoint, move || {
             let mut local = local.lock().unwrap_or_else(PoisonError::into_inner);
-            let folded = book::fold_damaged(&mut local)?;
+            let folded = fold::fold_damaged(&mut local)?;
             Ok((folded, local.path().to_owned()))
         });
         match folded.await?.map_err(PushError::Local)? {
@@ -250,7 +253,8 @@ impl BookReplica {
         report: &mut PushReport,
     ) -> Result<(), PushError> {
         for _ in 0..REPLANS_MAX {
-            let info = remote.info().await?;
+            let mut info = remote.info().await?;
+            self.describe(remote, &mut info).await?;
             let hub = info.clone();
             match self.on_local(move |local| book::plan(local, &hub)).await? {
                 Plan::Other {
@@ -362,11 +366,14 @@ impl BookReplica {
         report: &mut PushReport,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), PushError> {
-        if !info.says_pages {
-            return Err(PushError::DifferenceNotTaken);
-        }
         let pages = remote.pages(info.generation, info.committed_frame_no);
-        let Some(digests) = pages.await? else {
+        let digests = match (info.says_pages, info.is_stock && info.empty) {
+            (true, _) => pages.await?,
+            // An empty database has no page.
+            (false, true) => Some(Vec::new()),
+            (false, false) => return Err(PushError::DifferenceNotTaken),
+        };
+        let Some(digests) = digests else {
             return Ok(());
         };
         let hub = info.clone();
@@ -409,27 +416,26 @@ impl BookReplica {
         Ok(())
     }
 
-    /// Folds the WAL into the main file when it is larger than the limit and the hub has all of it,
-    /// or when the hub has never been met.
+    /// Folds the WAL into the main file when it has passed a limit.
     ///
     /// # Errors
-    /// [`LocalError`]; [`LocalError::Busy`] also when the writer has stopped.
+    /// [`LocalError`].
     pub async fn checkpoint_if_over(
         &self,
         gate: &dyn Gate,
-        limit_bytes: u64,
+        limits: WalLimits,
     ) -> Result<LocalCheckpoint, LocalError> {
         let _operation = self.operation.lock().await;
-        let first = self
-            .on_local(move |local| book::may_checkpoint(local, limit_bytes))
+        let due = self
+            .on_local(move |local| fold::is_due(local, &limits))
             .await?;
-        if first != LocalCheckpoint::Done {
-            return Ok(first);
+        if !matches!(due, LocalCheckpoint::Done | LocalCheckpoint::DoneEarly) {
+            return Ok(due);
         }
         let local = Arc::clone(&self.local);
         let result = in_gate(gate, GateUse::Checkpoint, move || {
             let mut local = local.lock().unwrap_or_else(PoisonError::into_inner);
-            book::checkpoint_if_over(&mut local, limit_bytes)
+            fold::fold_if_due(&mut local, &limits)
         });
         match result.await {
             Ok(result) => result,

@@ -1,6 +1,8 @@
 //! The hub's replication calls as the node makes them.
 
-use std::{str::FromStr, time::Duration};
+mod call;
+
+use std::str::FromStr;
 
 use bytes::Bytes;
 use counterfoil_protocol::problem::Problem;
@@ -10,11 +12,12 @@ use counterfoil_protocol::wire::replication::{
     PAGE_DIGEST_BYTES, PART_DIGEST_HEADER, PushAnswer,
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING},
 };
 use serde::de::DeserializeOwned;
 
+use self::call::Call;
 use crate::{
     Retry, compress, delta,
     env::{HttpClient, HttpError, HttpRequest, HttpResponse},
@@ -91,6 +94,8 @@ pub(crate) struct HubInfo {
     pub(crate) committed_chain: Option<Chain>,
     /// Whether the hub's copy holds nothing at all.
     pub(crate) empty: bool,
+    /// The server says its generation and nothing else: the other numbers are not its own.
+    pub(crate) is_stock: bool,
     pub(crate) chain_start: Option<Chain>,
     pub(crate) closed: Vec<ClosedGeneration>,
     pub(crate) takes_zstd: bool,
@@ -245,6 +250,7 @@ impl Remote {
             committed_frame_no: info.committed_frame_no,
             committed_chain: chain(&info.committed_chain)?,
             empty: info.empty,
+            is_stock: info.chain.is_empty() && info.extensions.is_empty(),
             chain_start: chain(&info.chain_start)?,
             takes_zstd: has(EXTENSION_ZSTD),
             takes_delta: has(EXTENSION_DELTA),
@@ -318,6 +324,24 @@ impl Remote {
     }
 
     /// Pages of the main file from `first` on.
+    /// Whether the main file of a generation holds nothing, from a server that gives files whole.
+    pub(crate) async fn is_base_empty(&self, generation: u64) -> Result<bool, RemoteError> {
+        const CALL: &str = "GET /export";
+        match self
+            .send(Call::get(format!("/export/{generation}"), PAGE_BYTES))
+            .await
+        {
+            Ok(response) if response.status == StatusCode::OK => Ok(true),
+            Ok(response) => Err(RemoteError::Status {
+                call: CALL,
+                status: response.status,
+            }),
+            // A database with a table has two pages.
+            Err(RemoteError::Request(HttpError::TooLarge { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) async fn export(
         &self,
         generation: u64,
@@ -399,51 +423,6 @@ impl Remote {
             }
             status if status.is_server_error() => Err(RemoteError::Unavailable { status }),
             _ => Ok(response),
-        }
-    }
-}
-
-struct Call {
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
-    timeout: Duration,
-    response_bytes_max: usize,
-}
-
-impl Call {
-    fn get(path: String, response_bytes_max: usize) -> Self {
-        let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
-        Self {
-            method,
-            path,
-            headers,
-            body,
-            timeout: REQUEST_TIMEOUT,
-            response_bytes_max,
-        }
-    }
-
-    fn post(path: String, body: Body, timeout: Duration) -> Self {
-        let mut headers = HeaderMap::new();
-        if let Some(encoding) = body.encoding {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-        }
-        let (method, response_bytes_max) = (Method::POST, ANSWER_BYTES_MAX);
-        Self {
-            method,
-            path,
-            headers,
-            body: body.bytes,
-            timeout,
-            response_bytes_max,
-        }
-    }
-
-    fn header(&mut self, name: &'static str, value: &str) {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            self.headers.insert(HeaderName::from_static(name), value);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Settings: the commented defaults, overlaid by `node.toml` in the data directory, by the
 //! environment, and by flags.
 
+use counterfoil_replica::{WalLimit, WalLimits};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +47,9 @@ pub struct Config {
     pub backoff_last_ms: u64,
     pub attempts_max: i64,
     pub wal_limit_mib: u64,
+    pub wal_limit_hours: u32,
+    pub wal_offline_limit_mib: u64,
+    pub wal_offline_limit_hours: u32,
 }
 
 impl Config {
@@ -74,6 +78,19 @@ impl Config {
     /// The size of a WAL at which it is folded, in bytes.
     pub const fn wal_limit_bytes(&self) -> u64 {
         self.wal_limit_mib * 1024 * 1024
+    }
+
+    /// When the book's WAL is folded.
+    pub(crate) fn wal_limits(&self, now_ms: i64) -> WalLimits {
+        let limit = |mib: u64, hours: u32| WalLimit {
+            bytes: mib * 1024 * 1024,
+            age_ms: i64::from(hours) * 60 * 60 * 1000,
+        };
+        WalLimits {
+            now_ms,
+            acknowledged: limit(self.wal_limit_mib, self.wal_limit_hours),
+            any: limit(self.wal_offline_limit_mib, self.wal_offline_limit_hours),
+        }
     }
 
     /// The longest pause between two syncs.

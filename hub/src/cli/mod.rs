@@ -92,7 +92,7 @@ struct RunArgs {
     #[arg(long, value_enum, default_value_t = Registration::Loopback)]
     registration: Registration,
     /// Size at which a write-ahead log is folded into its database, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    #[arg(long, value_name = "MIB", default_value_t = 48)]
     wal_limit_mib: u32,
     /// Time between two sweeps for work that no push announced, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60,

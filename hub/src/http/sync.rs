@@ -150,7 +150,12 @@ pub(crate) async fn own_pull(
     segments: Segments,
     headers: HeaderMap,
 ) -> Answer {
+    let place = (
+        number(&segments, "generation")?,
+        number(&segments, "start")?,
+    );
     let held = hub.copies.pushed(&key).await?;
+    let held = hub.lead_over(&key, held, place).await?;
     pull(&hub, held, &segments, accepts_zstd(&headers)).await
 }
 
@@ -193,7 +198,10 @@ pub(crate) async fn own_push(
     let stock = chain.is_none();
     let body = bodies::read(&headers, body, PUSH_WIRE_BYTES_MAX, BODY_TIMEOUT).await?;
     // A slow body must not hold the copy, so it is taken only now.
-    let held = hub.copies.pushed(&key).await?;
+    let mut held = hub.copies.pushed(&key).await?;
+    if stock {
+        held = hub.lead_over(&key, held, (generation, start)).await?;
+    }
     let now_ms = hub.now_ms();
     let work = move |copy: &mut counterfoil_replica::Copy| {
         let push = |body| Push {

@@ -20,7 +20,7 @@ impl Copy {
         let mut now = self.observe()?;
         if self.record.folding {
             // Frames of this generation may be in the main file already.
-            self.begin_generation()?;
+            self.rotate(Some(now.mapping.generation))?;
             now = self.observe()?;
         }
         // Known unless the folding is still not complete.

@@ -39,6 +39,15 @@ impl Copy {
         if let Err(refusal) = check_frames(push) {
             return Ok(PushOutcome::BadRequest(refusal));
         }
+        let current = self.observe()?.mapping.generation;
+        if let Some(renumbered) = self.renumbered(push, current) {
+            let outcome = self.push_placed(&renumbered)?;
+            return Ok(self.counted_answer(push.generation, outcome));
+        }
+        self.push_placed(push)
+    }
+
+    fn push_placed(&mut self, push: &Push<'_>) -> Result<PushOutcome, CopyError> {
         let Placed {
             now,
             mut max_frame_no,

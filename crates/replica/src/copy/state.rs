@@ -76,6 +76,7 @@ impl Copy {
         };
         self.record.mapping = Some(mapping);
         self.record.closed.clear();
+        self.record.counted_on.clear();
         Ok(mapping)
     }
 

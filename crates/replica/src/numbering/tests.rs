@@ -33,6 +33,7 @@ fn intending(record: &Record, frames: u64) -> Record {
             frames,
             mapping: next,
             closes: None,
+            counts_on: None,
             lost: None,
         }),
         ..record.clone()
@@ -102,6 +103,7 @@ fn a_checkpoint_of_the_hub_remembers_where_the_generation_ended() {
             frames: 10,
             mapping: Some(next),
             closes: Some(closes),
+            counts_on: None,
             lost: None,
         });
         assert_eq!(

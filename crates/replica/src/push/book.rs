@@ -2,14 +2,12 @@
 
 use super::Divergence;
 use crate::{
-    copy::wal_bytes,
     crash::{self, CrashPoint},
     limits::PUSH_FRAMES_MAX,
-    local::{Local, LocalCheckpoint, LocalError},
-    numbering::{Lost, Mapping},
+    local::{Local, LocalError},
+    numbering::{Lost, Mapping, Sent},
     planted::PlantedBug,
     remote::{Body, HubInfo, Packet},
-    wal::Checkpoint,
 };
 
 /// What to do about the hub's state.
@@ -39,6 +37,8 @@ pub(super) struct Sending {
     pub(super) acknowledged: u64,
     /// Last frame of this push; what is written later is for the next push.
     pub(super) until: u64,
+    /// The server does not say what it has, so it is written down here.
+    pub(super) is_stock: bool,
 }
 
 impl Sending {
@@ -134,6 +134,7 @@ fn fit(
                 mapping,
                 acknowledged,
                 until: frames,
+                is_stock: info.is_stock,
             }));
         }
     }
@@ -160,6 +161,7 @@ pub(super) fn packet(
     };
     let end = start + (last - first) + 1;
     let generation = sending.mapping.generation;
+    note_sent(local, sending, last)?;
     let delta = match encodings.delta {
         true => local.delta(sending.acknowledged, &body)?,
         false => None,
@@ -187,6 +189,7 @@ pub(super) fn acknowledge(local: &mut Local, sending: &Sending) -> Result<bool, 
     let kept = local.record.mapping == Some(sending.mapping);
     if kept {
         local.acknowledge(sending.acknowledged);
+        note_sent(local, sending, sending.acknowledged)?;
     }
     #[cfg(feature = "planted-bugs")]
     if PlantedBug::PassiveCheckpoint.is_planted() {
@@ -196,46 +199,16 @@ pub(super) fn acknowledge(local: &mut Local, sending: &Sending) -> Result<bool, 
     Ok(kept)
 }
 
-/// Whether a checkpoint is due and allowed; `Done` stands for yes.
-pub(super) fn may_checkpoint(
-    local: &mut Local,
-    limit_bytes: u64,
-) -> Result<LocalCheckpoint, LocalError> {
-    let position = local.observe()?;
-    // The first frame is the mark: a WAL with nothing else is as short as it can be.
-    if position.frames <= 1 || wal_bytes(position.frames) <= limit_bytes {
-        return Ok(LocalCheckpoint::NotNeeded);
+/// Writes down what is sent to a server that cannot be asked what it has.
+fn note_sent(local: &mut Local, sending: &Sending, until: u64) -> Result<(), LocalError> {
+    if !sending.is_stock {
+        return Ok(());
     }
-    let unbound = local.record.mapping.is_none() && local.record.pending.is_none();
-    if unbound || local.acknowledged() == position.frames {
-        return Ok(LocalCheckpoint::Done);
-    }
-    Ok(LocalCheckpoint::Unacknowledged)
-}
-
-/// Within the gate.
-pub(super) fn checkpoint_if_over(
-    local: &mut Local,
-    limit_bytes: u64,
-) -> Result<LocalCheckpoint, LocalError> {
-    let allowed = may_checkpoint(local, limit_bytes)?;
-    if allowed != LocalCheckpoint::Done {
-        return Ok(allowed);
-    }
-    let frames = local.observe()?.frames;
-    let next = match local.record.mapping {
-        Some(mapping) => Ok(mapping.after_checkpoint(frames, local.chain_at(&mapping, frames)?)),
-        None => Err(None),
-    };
-    match local.checkpoint(next)? {
-        Checkpoint::Done => Ok(LocalCheckpoint::Done),
-        Checkpoint::Busy => Ok(LocalCheckpoint::Busy),
-    }
-}
-
-/// Within the gate: saves what a damaged WAL still holds. After a restart SQLite would take the frame
-/// before the damaged one for the last.
-pub(super) fn fold_damaged(local: &mut Local) -> Result<Checkpoint, LocalError> {
-    local.observe()?;
-    local.checkpoint(Err(Some(Lost::Damaged)))
+    let acknowledged = sending.acknowledged;
+    local.change_record(|record| {
+        record.sent = Some(Sent {
+            acknowledged,
+            until,
+        });
+    })
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::atomic::Ordering};
 
 use counterfoil_replica::{
     CopyKind, Divergence, LocalCheckpoint, OpenGate, PushError, Remote, Retry, Supersede,
-    env::Execution,
+    WalLimits, env::Execution,
 };
 
 use crate::{
@@ -292,7 +292,7 @@ async fn sales_go_on_while_a_push_runs() {
     while !selling.is_finished() {
         shop.try_push().await.unwrap();
         shop.book
-            .checkpoint_if_over(&OpenGate, 200_000)
+            .checkpoint_if_over(&OpenGate, WalLimits::acknowledged_bytes(200_000))
             .await
             .unwrap();
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use counterfoil_replica::{
-    BookReplica, CatalogReplica, Copy, CopyKind, LocalCheckpoint, OpenGate, Supersede,
+    BookReplica, CatalogReplica, Copy, CopyKind, LocalCheckpoint, OpenGate, Supersede, WalLimits,
     env::{Execution, Files, OsFiles},
 };
 
@@ -137,7 +137,10 @@ async fn book_rounds(
             .ok()?;
         done.met = true;
         hub.on_copy(|copy| copy.checkpoint_if_over(0)).ok()?;
-        let checkpoint = book.checkpoint_if_over(&OpenGate, 0).await.ok()?;
+        let checkpoint = book
+            .checkpoint_if_over(&OpenGate, WalLimits::acknowledged_bytes(0))
+            .await
+            .ok()?;
         assert_eq!(checkpoint, LocalCheckpoint::Done);
     }
     Some(())

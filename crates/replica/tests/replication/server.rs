@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -35,6 +35,10 @@ pub(crate) struct Hub {
     pub(crate) rotate_every: AtomicU32,
     /// Pulls of frames that are answered; the line drops in all after them.
     pub(crate) pulls_to_answer: AtomicU32,
+    /// Speaks the stock protocol and nothing else.
+    pub(crate) is_stock: AtomicBool,
+    /// WAL size in bytes at which a stock client at its end is the occasion for a generation.
+    pub(crate) stock_limit: AtomicU32,
     /// Pushes that are taken; those after them do not arrive.
     pub(crate) pushes_to_take: AtomicU32,
     /// First pages of the parts of files given out.
@@ -67,6 +71,8 @@ impl Hub {
             answers_to_drop: AtomicU32::new(0),
             rotate_every: AtomicU32::new(0),
             pulls_to_answer: AtomicU32::new(u32::MAX),
+            is_stock: AtomicBool::new(false),
+            stock_limit: AtomicU32::new(u32::MAX),
             pushes_to_take: AtomicU32::new(u32::MAX),
             parts: Mutex::default(),
             pulls: Mutex::default(),
@@ -80,6 +86,7 @@ impl Hub {
         });
         let router = Router::new()
             .route("/info", get(info))
+            .route("/export/{generation}", get(export_whole))
             .route("/export/{generation}/{start}/{end}", get(export))
             .route("/sync/{generation}/{start}/{end}", post(push).get(pull))
             .route(
@@ -100,6 +107,12 @@ impl Hub {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    fn lead_over(&self, generation: u64, start: u64) {
+        let limit = self.stock_limit.load(Ordering::SeqCst);
+        self.on_copy(|copy| copy.checkpoint_for_stock(generation, start, limit.into()))
+            .unwrap();
     }
 
     pub(crate) fn on_copy<R>(&self, work: impl FnOnce(&mut Copy) -> R) -> R {
@@ -166,12 +179,36 @@ async fn info(State(hub): State<Arc<Hub>>) -> Response {
     match hub.on_copy(Copy::info) {
         Ok(info) => {
             let mut info = info.to_wire();
+            if hub.is_stock.load(Ordering::SeqCst) {
+                let generation = info.current_generation;
+                return Json(serde_json::json!({"current_generation": generation})).into_response();
+            }
             if let Some(announced) = &*hub.announced.lock().unwrap() {
                 info.extensions.clone_from(announced);
             }
             Json(info).into_response()
         }
         Err(_) => unavailable(),
+    }
+}
+
+/// The file as a stock client asks for it.
+async fn export_whole(State(hub): State<Arc<Hub>>, UrlPath(generation): UrlPath<u64>) -> Response {
+    let mut whole = Vec::new();
+    loop {
+        let start = u64::try_from(whole.len()).unwrap().div_euclid(4096) + 1;
+        match hub.on_copy(|copy| copy.export(generation, start, start + 100)) {
+            Ok(ExportOutcome::Part {
+                bytes, file_bytes, ..
+            }) => {
+                whole.extend(bytes);
+                if u64::try_from(whole.len()).unwrap() == file_bytes {
+                    return whole.into_response();
+                }
+            }
+            Ok(ExportOutcome::Gone { generation }) => return gone(generation),
+            Ok(ExportOutcome::BadRequest) | Err(_) => return unavailable(),
+        }
     }
 }
 
@@ -248,6 +285,7 @@ async fn pull(
     {
         return broken_off();
     }
+    hub.lead_over(generation, start);
     let Ok(outcome) = hub.on_copy(|copy| copy.pull(generation, start, end)) else {
         return unavailable();
     };
@@ -306,8 +344,9 @@ async fn push(
     } else {
         plain(&headers, &body)
     };
+    let is_stock = hub.is_stock.load(Ordering::SeqCst);
     let chain = |name: &str| -> Option<Chain> {
-        let value = headers.get(name)?;
+        let value = headers.get(name).filter(|_| !is_stock)?;
         Some(value.to_str().unwrap().parse().unwrap())
     };
     let push = Push {
@@ -318,6 +357,9 @@ async fn push(
         chain: chain(CHAIN_HEADER),
         before: chain(CHAIN_BEFORE_HEADER),
     };
+    if push.chain.is_none() {
+        hub.lead_over(generation, start);
+    }
     let pushed = hub.on_copy(|copy| match is_delta {
         true => copy.push_delta(&push),
         false => copy.push(&push),
@@ -335,6 +377,9 @@ async fn pages(
     State(hub): State<Arc<Hub>>,
     UrlPath((generation, frame)): UrlPath<(u64, u64)>,
 ) -> Response {
+    if hub.is_stock.load(Ordering::SeqCst) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     match hub.on_copy(|copy| copy.pages(generation, frame)) {
         Ok(PagesOutcome::Digests(digests)) => digests.into_response(),
         Ok(PagesOutcome::Gone { generation }) => gone(generation),

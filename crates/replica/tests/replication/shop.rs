@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use counterfoil_replica::{
     BookReplica, CopyKind, LocalCheckpoint, OpenGate, PushError, PushReport, Remote, Supersede,
-    env::Execution,
+    WalLimits, env::Execution,
 };
 use tempfile::TempDir;
 
@@ -84,7 +84,10 @@ impl Shop {
     }
 
     pub(crate) async fn checkpoint(&self) -> LocalCheckpoint {
-        self.book.checkpoint_if_over(&OpenGate, 0).await.unwrap()
+        self.book
+            .checkpoint_if_over(&OpenGate, WalLimits::acknowledged_bytes(0))
+            .await
+            .unwrap()
     }
 
     /// Closes everything that is open on the book, and opens it again.

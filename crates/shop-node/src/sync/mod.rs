@@ -4,6 +4,7 @@
 //! and folds WALs that have grown. It never stands between a customer and a sale: it uses the
 //! writer's thread only for milliseconds at a time.
 
+mod fold;
 mod identity;
 mod link;
 mod listen;
@@ -28,6 +29,7 @@ use counterfoil_protocol::wire::node::{LogRow, SyncReport};
 use counterfoil_replica::{LocalError, PullError, PushError, RemoteError};
 use counterfoil_shop_store::StoreError;
 use counterfoil_shop_store::delivery::Reader;
+use fold::fold;
 use listen::Place;
 use wait::Pace;
 
@@ -214,7 +216,12 @@ pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
             node.inner.news.reached();
             tracing::debug!(?report, "sync complete");
         }
-        Err(error) => tracing::info!(error = %chain(error), "sync incomplete"),
+        Err(error) => {
+            tracing::info!(error = %chain(error), "sync incomplete");
+            if let Err(error) = fold(node).await {
+                tracing::warn!(error = %chain(&error), "a write-ahead log cannot be folded");
+            }
+        }
     }
     node.keep_state().await;
     if let Some(entry) = entry {
@@ -342,18 +349,6 @@ async fn pull(
     report.catalog_revision = revision;
     report.changes_from_others = changes;
     Ok(())
-}
-
-/// Folds WALs that have grown past the limit; in trial too, where nothing is sent.
-async fn fold(node: &Node) -> Result<(), SyncError> {
-    let gate = StoreGate {
-        store: node.inner.store.clone(),
-    };
-    let limit = node.inner.config.wal_limit_bytes();
-    let book = node.inner.book.checkpoint_if_over(&gate, limit).await?;
-    let catalog = node.inner.catalog.checkpoint_if_over(&gate, limit).await?;
-    tracing::debug!(?book, ?catalog, "WAL limits");
-    Ok(node.store(|store| store.tidy_local()).await?)
 }
 
 impl Node {

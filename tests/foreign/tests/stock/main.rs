@@ -6,6 +6,7 @@
 )]
 
 mod databases;
+mod folding;
 mod real_hub;
 #[path = "../../../../crates/replica/tests/replication/server.rs"]
 #[expect(dead_code, reason = "shared with crates/replica, which uses all of it")]
