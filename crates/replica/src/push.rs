@@ -2,7 +2,7 @@
 //!
 //! Nothing has to be remembered between pushes but the record of `numbering.rs`: the hub says what
 //! it has, the rolling checksum says whether that is ours, and the rest is sent. When the two do not
-//! belong together the pages that differ are sent, with leave (design 6, rules 3 to 5).
+//! belong together the pages that differ are sent, with leave (`DESIGN.md`, rules 3 to 5).
 
 mod book;
 mod difference;

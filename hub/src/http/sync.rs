@@ -1,4 +1,4 @@
-//! libSQL's sync protocol, per database (design 5).
+//! libSQL's sync protocol, per database (`crates/replica/DESIGN.md`).
 
 use super::auth::OwnCopy;
 use super::bodies::{self, Encoding, accepts_zstd, binary};

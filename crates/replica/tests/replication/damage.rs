@@ -271,6 +271,51 @@ async fn a_book_whose_wal_is_cut_or_whose_index_is_gone_goes_on() {
     assert_eq!(shop.push().await.difference_pages, None);
 }
 
+#[tokio::test]
+async fn a_book_whose_record_is_damaged_or_whose_file_was_replaced_gets_numbers_again() {
+    let mut shop = Shop::open().await;
+    shop.sell(10).await;
+    shop.push().await;
+    shop = shop
+        .restart(async |path| fs::write(format!("{}-sync", path.display()), "{").unwrap())
+        .await;
+    shop.sell(1).await;
+    let report = shop.push().await;
+    assert_eq!(report.divergence, Some(Divergence::NoNumbers));
+    assert_eq!(shop.checkpoint().await, LocalCheckpoint::Done);
+    let mut old = Vec::new();
+    shop = shop
+        .restart(async |path| old = fs::read(path).unwrap())
+        .await;
+    let sold = shop.sold;
+    shop.sell(10).await;
+    shop.push().await;
+    shop = shop
+        .restart(async |path| {
+            fs::write(&path, &old).unwrap();
+            for part in ["-wal", "-shm"] {
+                fs::remove_file(format!("{}{part}", path.display())).ok();
+            }
+        })
+        .await;
+    shop.sold = sold;
+    shop.sell(2).await;
+    let refused = shop.push_with(Supersede::Never).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            PushError::Diverged {
+                divergence: Divergence::ForeignCheckpoint,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    shop.push().await;
+    shop.sell(2).await;
+    assert_eq!(shop.push().await.divergence, None);
+}
+
 /// A connection in the middle of a read.
 async fn reader(path: &Path) -> libsql::Connection {
     let connection = connect(path).await;
