@@ -10,13 +10,14 @@ use crate::{
     chain::ChainIndex,
     crash::{self, CrashPoint},
     delta::{self, KnownPages},
-    env::Files,
+    env::{Files, files::beside},
     frame::Chain,
+    limits::{FRAME_BYTES, WAL_HEADER_BYTES},
     numbering::{Lost, Mapping, Next, Record, RecordError, Resolution},
     page_index::PageIndex,
     planted::PlantedBug,
     swap,
-    wal::{Checkpoint, Durability, Position, Wal, WalError},
+    wal::{self, Checkpoint, Durability, Position, Wal, WalError},
 };
 
 /// Why the local side of replication failed. The database is unharmed.
@@ -118,6 +119,9 @@ impl Local {
             page_index: PageIndex::default(),
             acknowledged: 0,
         };
+        if writer == Writer::Node {
+            local.mend()?;
+        }
         local.observe()?;
         if writer == Writer::Node {
             // A commit that was killed between its write and its sync is whole again, out of the
@@ -125,6 +129,36 @@ impl Local {
             local.wal()?.sync()?;
         }
         Ok(local)
+    }
+
+    /// Puts the WAL right where the disk has changed it in single words: SQLite would forget every frame
+    /// behind the first such place, and what the hub does not have would be lost.
+    fn mend(&mut self) -> Result<(), LocalError> {
+        let frames = self.wal()?.position()?.frames;
+        let path = beside(&self.path, "-wal");
+        let failed = |source| RecordError::File {
+            path: path.clone(),
+            source,
+        };
+        // Looked at only when the file goes on behind what SQLite took in.
+        let frame_bytes = u64::try_from(FRAME_BYTES).unwrap_or(u64::MAX);
+        let next = WAL_HEADER_BYTES + frames * frame_bytes;
+        let more = self.files.read_range(&path, next, FRAME_BYTES);
+        if more.map_err(failed)?.len() < FRAME_BYTES {
+            return Ok(());
+        }
+        let Some(mut bytes) = self.files.read(&path).map_err(failed)? else {
+            return Ok(());
+        };
+        let places = wal::mend(&mut bytes);
+        if places == 0 {
+            return Ok(());
+        }
+        tracing::error!(path = %path.display(), places, "the disk had changed the WAL: put right");
+        // The wal-index is made anew from the file once nobody holds it.
+        self.close_wal();
+        self.files.write_atomic(&path, &bytes).map_err(failed)?;
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {

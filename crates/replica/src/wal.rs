@@ -5,6 +5,7 @@
 //! dropped. Unsafe code lives in `wal/raw.rs` and `vfs.rs` only.
 
 mod error;
+mod mend;
 mod raw;
 mod reading;
 
@@ -13,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use self::mend::mend;
 use self::raw::{File, Handle};
 pub use self::{
     error::WalError,

@@ -100,16 +100,10 @@ impl<'a> Reading<'a> {
         self.read_wal(0, &mut bytes, 1)?;
         let mut salt = [0; 8];
         salt.copy_from_slice(&bytes[16..24]);
-        let order = match bytes[..4] {
-            [0x37, 0x7f, 0x06, 0x82] => Order::Little,
-            [0x37, 0x7f, 0x06, 0x83] => Order::Big,
-            _ => {
-                return Err(WalError::Damaged {
-                    path: self.wal.path.clone(),
-                    frame: 1,
-                });
-            }
-        };
+        let order = Order::of(&bytes).ok_or_else(|| WalError::Damaged {
+            path: self.wal.path.clone(),
+            frame: 1,
+        })?;
         Ok(Header {
             order,
             salt: Salt(salt),
@@ -142,7 +136,7 @@ impl<'a> Reading<'a> {
 }
 
 /// The two words of SQLite's cumulative WAL checksum.
-type Sum = (u32, u32);
+pub(super) type Sum = (u32, u32);
 
 struct Header {
     order: Order,
@@ -152,31 +146,52 @@ struct Header {
 
 /// Which byte order the checksum reads its input in; the WAL's magic number says it.
 #[derive(Clone, Copy)]
-enum Order {
+pub(super) enum Order {
     Little,
     Big,
 }
 
 impl Order {
-    fn add(self, (mut first, mut second): Sum, bytes: &[u8]) -> Sum {
-        let word = |bytes: &[u8]| {
-            let mut word = [0; 4];
-            word.copy_from_slice(bytes);
-            match self {
-                Self::Little => u32::from_le_bytes(word),
-                Self::Big => u32::from_be_bytes(word),
-            }
-        };
+    /// As the magic number at the beginning of a WAL says.
+    pub(super) fn of(header: &[u8]) -> Option<Self> {
+        match header.get(..4)? {
+            [0x37, 0x7f, 0x06, 0x82] => Some(Self::Little),
+            [0x37, 0x7f, 0x06, 0x83] => Some(Self::Big),
+            _ => None,
+        }
+    }
+
+    pub(super) fn word(self, bytes: &[u8]) -> u32 {
+        let mut word = [0; 4];
+        word.copy_from_slice(bytes);
+        match self {
+            Self::Little => u32::from_le_bytes(word),
+            Self::Big => u32::from_be_bytes(word),
+        }
+    }
+
+    pub(super) fn bytes(self, word: u32) -> [u8; 4] {
+        match self {
+            Self::Little => word.to_le_bytes(),
+            Self::Big => word.to_be_bytes(),
+        }
+    }
+
+    pub(super) fn add(self, (mut first, mut second): Sum, bytes: &[u8]) -> Sum {
         for pair in bytes.chunks_exact(8) {
-            first = first.wrapping_add(word(&pair[..4])).wrapping_add(second);
-            second = second.wrapping_add(word(&pair[4..])).wrapping_add(first);
+            first = first
+                .wrapping_add(self.word(&pair[..4]))
+                .wrapping_add(second);
+            second = second
+                .wrapping_add(self.word(&pair[4..]))
+                .wrapping_add(first);
         }
         (first, second)
     }
 }
 
 /// Checksums are stored most significant byte first, whatever the order of their input.
-fn stored_sum(bytes: &[u8]) -> Sum {
+pub(super) fn stored_sum(bytes: &[u8]) -> Sum {
     let word = |at: usize| {
         let mut word = [0; 4];
         word.copy_from_slice(&bytes[at..at + 4]);
