@@ -10,6 +10,7 @@ mod gate;
 mod identity;
 mod lineage;
 mod notices;
+mod offline;
 mod process;
 mod refusals;
 mod selling;
