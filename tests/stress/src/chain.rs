@@ -44,6 +44,8 @@ pub(crate) enum Folding {
     Always,
     /// After some sales.
     Sometimes,
+    /// At every opportunity, also what the hub does not have.
+    Early,
 }
 
 /// The programs that a run starts.
@@ -96,7 +98,7 @@ const ALARMS: [&str; 5] = [
     "the catalog is not the hub's",
 ];
 
-/// Whether files were taken away before, so that alarms are to be expected.
+/// Whether files were taken away before, or numbers given up, so that alarms are to be expected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Files {
     Kept,
@@ -180,17 +182,19 @@ impl Chain {
     /// When WALs are folded, at hub and tills, from the next starts on.
     pub(crate) fn fold(&self, folding: Folding) -> anyhow::Result<()> {
         let mebibytes = match folding {
-            Folding::Always => "0",
+            Folding::Always | Folding::Early => "0",
             Folding::Sometimes => "1",
         };
         let mut settings = HUB_SETTINGS;
         settings[1] = mebibytes;
         self.hub.set_settings(&settings);
+        let mut tills =
+            TILL_SETTINGS.replace("wal_limit_mib = 1", &format!("wal_limit_mib = {mebibytes}"));
+        if folding == Folding::Early {
+            tills.push_str("wal_offline_limit_mib = 0\n");
+        }
         for till in &self.tills {
-            till.configure(
-                &TILL_SETTINGS
-                    .replace("wal_limit_mib = 1", &format!("wal_limit_mib = {mebibytes}")),
-            )?;
+            till.configure(&tills)?;
         }
         Ok(())
     }

@@ -49,6 +49,8 @@ pub struct Cell {
     pub point: CrashPoint,
     /// On which side.
     pub victim: Victim,
+    /// What was done so that the process came there.
+    pub how: &'static str,
     /// At which passing, from 1.
     pub passing: u64,
     /// Whether the process died there.
@@ -78,7 +80,10 @@ impl Matrix {
         for cell in &self.cells {
             let (name, passing) = (cell.point.name(), cell.passing);
             if !cell.reached {
-                failures.push(format!("{name}: passing {passing} was never reached"));
+                failures.push(format!(
+                    "{name}: passing {passing} was never reached ({})",
+                    cell.how
+                ));
             }
             let differences = cell.verdict.differences.iter();
             failures.extend(differences.map(|text| format!("after {name}:{passing}: {text}")));
@@ -91,19 +96,21 @@ impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "| {:<22} | side | kills | lost | doubled | differences | died after | agreed after |",
+            "| {:<22} | side | how               | kills | lost | doubled | differences | died after | agreed after |",
             "point"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         let mut kills = 0;
         for point in CrashPoint::ALL {
             for way in provocation::of(point) {
+                let how = way.provocation.name();
+                let place = (point, way.victim, how);
                 let cells = self.cells.iter();
-                let cells = cells.filter(|cell| (cell.point, cell.victim) == (point, way.victim));
+                let cells = cells.filter(|cell| (cell.point, cell.victim, cell.how) == place);
                 let cells: Vec<&Cell> = cells.collect();
                 if !cells.is_empty() {
                     kills += cells.iter().filter(|cell| cell.reached).count();
-                    row(f, point, way.victim, &cells)?;
+                    row(f, place, &cells)?;
                 }
             }
         }
@@ -121,8 +128,7 @@ impl fmt::Display for Matrix {
 
 fn row(
     f: &mut fmt::Formatter<'_>,
-    point: CrashPoint,
-    victim: Victim,
+    (point, victim, how): (CrashPoint, Victim, &str),
     cells: &[&Cell],
 ) -> fmt::Result {
     let reached = cells.iter().filter(|cell| cell.reached).count();
@@ -137,7 +143,7 @@ fn row(
     };
     writeln!(
         f,
-        "| {:<22} | {side:<4} | {reached} | {} | {} | {} | {:.1} s | {:.1} s |",
+        "| {:<22} | {side:<4} | {how:<17} | {reached} | {} | {} | {} | {:.1} s | {:.1} s |",
         format!("`{}`", point.name()),
         sum(|verdict| verdict.lost),
         sum(|verdict| verdict.doubled),
@@ -241,6 +247,9 @@ impl Attempt<'_> {
             }
             Victim::Hub | Victim::Till => {}
         }
+        if provocation == Provocation::HubAway {
+            chain.hub.start().await?;
+        }
         if let Some(customers) = outside {
             trade(&mut trading, chain, customers);
             tokio::time::sleep(SHORT_TRADE).await;
@@ -258,6 +267,7 @@ impl Attempt<'_> {
         let cell = Cell {
             point: self.point,
             victim,
+            how: provocation.name(),
             passing: self.passing,
             reached,
             died_after,
@@ -284,7 +294,7 @@ impl Attempt<'_> {
     ) -> anyhow::Result<Option<Reader>> {
         let (chain, till) = (&self.chain, &self.chain.tills[0]);
         match provocation {
-            Provocation::Trade => {}
+            Provocation::Trade | Provocation::HubAway => {}
             Provocation::CatalogLost => remove_database(&till.data().join("catalog.db"))?,
             Provocation::CopyLost => remove_database(&self.copy_of_the_book().await?)?,
             Provocation::CopyDamaged => {
@@ -369,7 +379,9 @@ impl Attempt<'_> {
             }
             Victim::Till => {
                 first.set_environment(environment);
-                drop(chain.hub.start().await);
+                if self.way.provocation != Provocation::HubAway {
+                    drop(chain.hub.start().await);
+                }
             }
         }
         for till in rest {

@@ -15,6 +15,8 @@ pub(crate) enum Provocation {
     CopyLost,
     /// The record beside the hub's copy is damaged.
     CopyDamaged,
+    /// The hub is down until the process has died.
+    HubAway,
     /// Another program reads the book, or the hub's copy of it, until the process has died.
     Reader,
     /// The till's folder is put back to what it was some sales ago. Nobody sells before the process has
@@ -35,8 +37,24 @@ impl Provocation {
             Self::CatalogLost
             | Self::CopyLost
             | Self::CopyDamaged
+            | Self::HubAway
             | Self::Restored
             | Self::UploadGivenUp => Files::Taken,
+        }
+    }
+
+    /// In tables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Trade => "trade",
+            Self::CatalogLost => "catalog lost",
+            Self::CopyLost => "copy lost",
+            Self::CopyDamaged => "copy damaged",
+            Self::HubAway => "hub away",
+            Self::Reader => "a reader",
+            Self::Restored => "till restored",
+            Self::LargeTransaction => "large transaction",
+            Self::UploadGivenUp => "upload given up",
         }
     }
 
@@ -74,9 +92,9 @@ const fn way(victim: Victim, provocation: Provocation, folding: Folding) -> Way 
 /// How a point is reached, on each side that comes there; a new point has no place here and does not
 /// compile.
 pub(crate) fn of(point: CrashPoint) -> Vec<Way> {
-    use Folding::{Always, Sometimes};
+    use Folding::{Always, Early, Sometimes};
     use Provocation::{
-        CatalogLost, CopyDamaged, CopyLost, LargeTransaction, Reader, Restored, Trade,
+        CatalogLost, CopyDamaged, CopyLost, HubAway, LargeTransaction, Reader, Restored, Trade,
         UploadGivenUp,
     };
     use Victim::{Hub, Till};
@@ -85,11 +103,12 @@ pub(crate) fn of(point: CrashPoint) -> Vec<Way> {
         | CrashPoint::PushSent
         | CrashPoint::PullInserted
         | CrashPoint::PullSynced => vec![way(Till, Trade, Sometimes)],
-        CrashPoint::PushRenumbered
-        | CrashPoint::PullRenumbered
-        | CrashPoint::CheckpointIntent
+        CrashPoint::PushRenumbered | CrashPoint::PullRenumbered => vec![way(Till, Trade, Always)],
+        CrashPoint::CheckpointIntent
         | CrashPoint::CheckpointTruncated
-        | CrashPoint::CheckpointMarked => vec![way(Till, Trade, Always)],
+        | CrashPoint::CheckpointMarked => {
+            vec![way(Till, Trade, Always), way(Till, HubAway, Early)]
+        }
         CrashPoint::CheckpointMetReader => vec![way(Till, Reader, Always)],
         CrashPoint::DifferencePending
         | CrashPoint::DifferenceSent
