@@ -1,6 +1,7 @@
-//! The way of the catalog: from an edit at the hub to the tills that listen.
+//! The way of the catalog: from an edit at the hub to the tills that listen, to a new till, and to
+//! fifty of them at once.
 //!
-//! `cargo bench -p system-tests --bench catalog` prints the table. Real daemons on loopback; the tills
+//! `cargo bench -p system-tests --bench catalog` prints the tables. Real daemons on loopback; the tills
 //! ask by themselves every ten minutes only.
 #![expect(
     clippy::disallowed_methods,
@@ -10,17 +11,23 @@
 #![expect(clippy::expect_used, reason = "a benchmark may stop")]
 #![expect(clippy::float_arithmetic, reason = "figures for people")]
 
-use counterfoil_replica::env::{Env, HttpClient, HttpRequest};
+use counterfoil_migrate::{Kind, open_and_migrate, params};
+use counterfoil_replica::env::{Env, HttpClient, HttpRequest, HttpResponse};
 use counterfoil_testkit::TempDir;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const TILLS: usize = 4;
 const EDITS: usize = 100;
+const PRODUCTS: u32 = 65_000;
+const ROWS_AT_ONCE: usize = 2_000;
+const CLIENTS: usize = 50;
 const NODE: &str = env!("CARGO_BIN_EXE_system-node");
 const HUB: &str = env!("CARGO_BIN_EXE_system-hub");
 /// How long anything may take before the benchmark gives up.
@@ -28,7 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(notices());
+    runtime.block_on(async {
+        notices().await;
+        first_look_up().await;
+        many_at_once().await;
+    });
 }
 
 /// From asking the hub for an edit until the last till has it.
@@ -69,6 +80,156 @@ fn line(name: &str, times: &mut [Duration]) {
         times[((times.len() - 1) * percent).div_euclid(100)].as_secs_f64() * 1000.0
     };
     println!("{name:<40} {:>8.1} {:>8.1}", at(50), at(99));
+}
+
+/// A folder for a hub whose catalog holds so many products, in its file or in frames that follow it.
+fn with_products(data: &Path, products: u32, name_bytes: u32, folded: bool) {
+    std::fs::create_dir_all(data).expect("a folder");
+    let conn = open_and_migrate(data.join("catalog.db"), Kind::Catalog, 0).expect("a catalog");
+    for first in (1..=products).step_by(ROWS_AT_ONCE) {
+        let last = products.min(first + 1_999);
+        conn.execute(
+            "WITH RECURSIVE number (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM number WHERE n < ?2)
+             INSERT INTO products (id, name, barcode, price_mills, last_modified_at, revision)
+             SELECT 'P' || n, hex(randomblob(?3)), printf('%013d', n), 1000 + n, 1, 1 FROM number",
+            params![first, last, name_bytes.div_euclid(2)],
+        )
+        .expect("products");
+    }
+    conn.execute("UPDATE catalog_state SET revision = 1", ())
+        .expect("a revision");
+    if folded {
+        let fold = "PRAGMA wal_checkpoint(TRUNCATE)";
+        conn.query_map(fold, (), |row| row.get::<i64>(0))
+            .expect("one file");
+    }
+    conn.abandon();
+}
+
+/// From the activation command until the new till answers for the last product.
+async fn first_look_up() {
+    println!("\n{PRODUCTS} products: from activation to first price look-up, seconds\n");
+    println!("{:<40} {:>8} {:>8} {:>8}", "", "first", "second", "third");
+    for (name, folded) in [
+        ("in the generation's file", true),
+        ("in frames after it", false),
+    ] {
+        let dir = TempDir::new("bench-look-up");
+        let hub_data = dir.join("hub");
+        with_products(&hub_data, PRODUCTS, 40, folded);
+        let hub = Daemon::start(HUB, &hub_data);
+        let mut took = Vec::new();
+        for till in 0..3 {
+            let name_of_shop = format!("shop {till}");
+            let data = dir.join(&format!("till{till}"));
+            run(NODE, &data, &["init"]);
+            let till = Daemon::start(NODE, &data);
+            let started = Instant::now();
+            let shop = [
+                "activate",
+                "--hub",
+                &hub.url,
+                "--name",
+                &name_of_shop,
+                "--phone",
+                "1",
+            ];
+            let mut activating = command(NODE, &data, &shop);
+            let mut activating = activating.stdout(Stdio::null()).spawn().expect("it starts");
+            let last = format!("/v1/catalog/products/P{PRODUCTS}");
+            till.until_there(&last, |row| row["columns"]["price_mills"].is_number())
+                .await;
+            took.push(started.elapsed().as_secs_f64());
+            assert!(activating.wait().expect("it ends").success());
+        }
+        println!(
+            "{name:<40} {:>8.2} {:>8.2} {:>8.2}",
+            took[0], took[1], took[2]
+        );
+    }
+}
+
+/// Clients that ask as fifty new tills do, and keep nothing.
+async fn many_at_once() {
+    let dir = TempDir::new("bench-many");
+    let hub_data = dir.join("hub");
+    with_products(&hub_data, PRODUCTS, 3_000, true);
+    let hub = Arc::new(Daemon::start(HUB, &hub_data));
+    run(HUB, &hub_data, &["status"]);
+    let before = memory(&hub, "VmRSS");
+    let started = Instant::now();
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..CLIENTS {
+        clients.spawn(fetch(Arc::clone(&hub), client));
+    }
+    let (mut file, mut travelled) = (0, 0);
+    while let Some(fetched) = clients.join_next().await {
+        let (file_bytes, bytes) = fetched.expect("a whole file");
+        (file, travelled) = (file_bytes, travelled + bytes);
+    }
+    let took = started.elapsed().as_secs_f64();
+    println!("\n{CLIENTS} tills that fetch a catalog at once\n");
+    println!("{:<40} {:>8.1} MB", "the catalog", mb(file));
+    println!(
+        "{:<40} {:>8.1} MB",
+        "over the line, all tills",
+        mb(travelled)
+    );
+    println!("{:<40} {:>8.1} s", "until the last has it", took);
+    println!("{:<40} {:>8.1} MB", "memory of the hub before", before);
+    println!("{:<40} {:>8.1} MB", "at its peak", memory(&hub, "VmHWM"));
+}
+
+/// One client's download, part by part; size of the file, and bytes as they travelled.
+async fn fetch(hub: Arc<Daemon>, client: usize) -> (u64, u64) {
+    let token = format!("the token of client {client}");
+    let hash = sha2::Sha256::digest(token.as_bytes());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let body = json!({
+        "node": uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + client as u128),
+        "token_hash": hash,
+        "admission": {"registration": {"name": format!("shop {client}"), "phone": "1"}},
+        "schemas": {"book": 1, "catalog": 1},
+    });
+    hub.ask(Method::POST, "/v1/activate", None, &body).await;
+    let info = hub.ask(
+        Method::GET,
+        "/v1/db/catalog/info",
+        Some(&token),
+        &Value::Null,
+    );
+    let generation = info.await["current_generation"].clone();
+    let (mut page, mut travelled) = (1, 0);
+    loop {
+        let path = format!("/v1/db/catalog/export/{generation}/{page}/{}", page + 256);
+        let part = hub
+            .send(Method::GET, &path, Some(&token), &Value::Null)
+            .await;
+        assert!(part.status.is_success(), "{path}: {}", part.status);
+        travelled += part.body.len() as u64;
+        page += 256;
+        let file = part.headers["x-counterfoil-file-bytes"]
+            .to_str()
+            .expect("text");
+        let file: u64 = file.parse().expect("a number");
+        if (page - 1) * 4096 >= file {
+            return (file, travelled);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// What the kernel says of a process, in MB.
+fn memory(daemon: &Daemon, field: &str) -> f64 {
+    let path = format!("/proc/{}/status", daemon.child.id());
+    let status = std::fs::read_to_string(path).expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    mb(kilobytes.expect("a number") * 1024)
 }
 
 async fn activated(data: &Path, hub: &Daemon) -> Daemon {
@@ -134,9 +295,25 @@ impl Daemon {
     }
 
     async fn ask(&self, method: Method, path: &str, token: Option<&str>, body: &Value) -> Value {
+        let response = self.send(method, path, token, body).await;
+        assert!(response.status.is_success(), "{response:?}");
+        serde_json::from_slice(&response.body).expect("a document")
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: &Value,
+    ) -> HttpResponse {
         let mut headers = HeaderMap::new();
         let json = "application/json".parse().expect("plain text");
         headers.insert(http::header::CONTENT_TYPE, json);
+        headers.insert(
+            http::header::ACCEPT_ENCODING,
+            "zstd".parse().expect("plain text"),
+        );
         if let Some(token) = token {
             let bearer = format!("Bearer {token}").parse().expect("plain text");
             headers.insert(http::header::AUTHORIZATION, bearer);
@@ -147,24 +324,26 @@ impl Daemon {
             headers,
             body: body.to_string().into(),
             timeout: PATIENCE,
-            response_bytes_max: 1_000_000,
+            response_bytes_max: 2_000_000,
         };
-        let response = self.http.send(request).await.expect("an answer");
-        assert!(response.status.is_success(), "{response:?}");
-        serde_json::from_slice(&response.body).expect("a document")
+        self.http.send(request).await.expect("an answer")
     }
 
     /// Waits until the status says so.
     async fn until(&self, is_so: impl Fn(&Value) -> bool) {
+        self.until_there("/v1/status", is_so).await;
+    }
+
+    /// Waits until a document is there and says so.
+    async fn until_there(&self, path: &str, is_so: impl Fn(&Value) -> bool) {
         let started = Instant::now();
         loop {
-            let status = self
-                .ask(Method::GET, "/v1/status", None, &Value::Null)
-                .await;
-            if is_so(&status) {
+            let response = self.send(Method::GET, path, None, &Value::Null).await;
+            let document = serde_json::from_slice(&response.body).unwrap_or_default();
+            if response.status.is_success() && is_so(&document) {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "it does not come: {status}");
+            assert!(started.elapsed() < PATIENCE, "it does not come: {document}");
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
     }

@@ -1,6 +1,7 @@
 //! The shipped programs as processes, on real sockets and files.
 
 mod activation;
+mod bootstrap;
 mod damage;
 mod demo;
 mod directory;
@@ -13,6 +14,7 @@ mod notices;
 mod offline;
 mod process;
 mod refusals;
+mod relay;
 mod selling;
 mod store;
 mod world;

@@ -2,14 +2,10 @@
 //! minutes only, which is longer than any test waits.
 
 use crate::process::{Daemon, HUB, eventually, hub, join_code, node, till};
+use crate::relay::Relay;
 use counterfoil_testkit::TempDir;
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 /// A till that runs, is activated, has nothing left to do, and listens.
 fn listening_till(hub_data: &Path, data: &Path, hub_url: Option<&str>) -> Daemon {
@@ -100,7 +96,7 @@ fn a_line_that_swallows_everything_is_noticed_and_opened_again() {
     let (hub_data, data) = (dir.join("hub"), dir.join("till"));
     let arguments = ["--listen", "127.0.0.1:0", "--heartbeat-seconds", "1"];
     let hub = Daemon::start_with(HUB, &hub_data, &arguments);
-    let line = Line::to(&hub.url);
+    let line = Relay::to(&hub.url);
     let till = listening_till(&hub_data, &data, Some(&line.url));
     let opened = line.opened();
     line.swallow();
@@ -109,70 +105,4 @@ fn a_line_that_swallows_everything_is_noticed_and_opened_again() {
     eventually("the till listens again", || listens(&till));
     let revision = edit(&hub_data, "green tea");
     eventually("the till has the change", || has(&till, &revision));
-}
-
-/// A relay whose open connections can go silent: they stay open and deliver nothing more, as after a
-/// router has forgotten them. Connections opened later work.
-struct Line {
-    url: String,
-    state: Arc<State>,
-}
-
-#[derive(Default)]
-struct State {
-    opened: AtomicU64,
-    /// Connections up to this number are silent.
-    silent: AtomicU64,
-}
-
-impl Line {
-    fn to(hub_url: &str) -> Self {
-        let hub = hub_url
-            .strip_prefix("http://")
-            .expect("an address")
-            .to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let state = Arc::new(State::default());
-        let shared = Arc::clone(&state);
-        thread::spawn(move || {
-            for till in listener.incoming() {
-                let (Ok(till), Ok(hub)) = (till, TcpStream::connect(&hub)) else {
-                    continue;
-                };
-                let number = shared.opened.fetch_add(1, Ordering::SeqCst) + 1;
-                let copies = (till.try_clone(), hub.try_clone());
-                let (Ok(till_end), Ok(hub_end)) = copies else {
-                    continue;
-                };
-                let (up, down) = (Arc::clone(&shared), Arc::clone(&shared));
-                thread::spawn(move || relay(till, hub, number, &up));
-                thread::spawn(move || relay(hub_end, till_end, number, &down));
-            }
-        });
-        Self { url, state }
-    }
-
-    fn swallow(&self) {
-        let opened = self.state.opened.load(Ordering::SeqCst);
-        self.state.silent.store(opened, Ordering::SeqCst);
-    }
-
-    fn opened(&self) -> u64 {
-        self.state.opened.load(Ordering::SeqCst)
-    }
-}
-
-fn relay(mut from: TcpStream, mut to: TcpStream, number: u64, state: &State) {
-    let mut buffer = [0; 4096];
-    while let Ok(size @ 1..) = from.read(&mut buffer) {
-        let silent = number <= state.silent.load(Ordering::SeqCst);
-        if !silent && to.write_all(&buffer[..size]).is_err() {
-            return;
-        }
-    }
-    if number > state.silent.load(Ordering::SeqCst) {
-        // The other side may be gone already.
-        let _gone = to.shutdown(Shutdown::Write);
-    }
 }

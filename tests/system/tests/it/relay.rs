@@ -1,0 +1,143 @@
+//! The line between a till and the hub: it counts, and it can be slow or go silent.
+
+use crate::process::pause;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Bytes of a request's first line that are looked at.
+const LINE_BYTES_MAX: usize = 1024;
+
+/// A line to the hub.
+pub(crate) struct Relay {
+    pub(crate) url: String,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    opened: AtomicU64,
+    /// Connections up to this number are silent: they stay open and deliver nothing more, as after a
+    /// router has forgotten them. Connections opened later work.
+    silent: AtomicU64,
+    /// How long a kilobyte takes on its way down, in microseconds.
+    slowness_us: AtomicU64,
+    down_bytes: AtomicU64,
+    /// Paths of the `GET` requests, in order.
+    asked: Mutex<Vec<String>>,
+}
+
+impl Relay {
+    pub(crate) fn to(hub_url: &str) -> Self {
+        let hub = hub_url
+            .strip_prefix("http://")
+            .expect("an address")
+            .to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for till in listener.incoming() {
+                let (Ok(till), Ok(hub)) = (till, TcpStream::connect(&hub)) else {
+                    continue;
+                };
+                let number = shared.opened.fetch_add(1, Ordering::SeqCst) + 1;
+                let copies = (till.try_clone(), hub.try_clone());
+                let (Ok(till_end), Ok(hub_end)) = copies else {
+                    continue;
+                };
+                let (up, down) = (Arc::clone(&shared), Arc::clone(&shared));
+                thread::spawn(move || {
+                    let mut line = Vec::new();
+                    relay(till, hub, number, &up, |bytes| {
+                        up.read_paths(&mut line, bytes);
+                    });
+                });
+                thread::spawn(move || {
+                    relay(hub_end, till_end, number, &down, |bytes| down.count(bytes));
+                });
+            }
+        });
+        Self { url, state }
+    }
+
+    pub(crate) fn swallow(&self) {
+        let opened = self.opened();
+        self.state.silent.store(opened, Ordering::SeqCst);
+    }
+
+    pub(crate) fn opened(&self) -> u64 {
+        self.state.opened.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn slow_down(&self, kilobyte: Duration) {
+        let microseconds = u64::try_from(kilobyte.as_micros()).expect("a short time");
+        self.state.slowness_us.store(microseconds, Ordering::SeqCst);
+    }
+
+    pub(crate) fn down_bytes(&self) -> u64 {
+        self.state.down_bytes.load(Ordering::SeqCst)
+    }
+
+    /// What follows `prefix` in the paths that were asked for, in order.
+    pub(crate) fn asked(&self, prefix: &str) -> Vec<String> {
+        let asked = self.state.asked.lock();
+        let asked = asked.unwrap_or_else(PoisonError::into_inner);
+        let after = asked.iter().filter_map(|path| path.strip_prefix(prefix));
+        after.map(str::to_owned).collect()
+    }
+}
+
+impl State {
+    fn count(&self, bytes: &[u8]) {
+        let size = u64::try_from(bytes.len()).expect("a buffer");
+        self.down_bytes.fetch_add(size, Ordering::SeqCst);
+        let slowness_us = self.slowness_us.load(Ordering::SeqCst);
+        if slowness_us > 0 {
+            pause(Duration::from_micros((slowness_us * size).div_euclid(1024)));
+        }
+    }
+
+    fn read_paths(&self, line: &mut Vec<u8>, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                if line.len() < LINE_BYTES_MAX {
+                    line.push(*byte);
+                }
+                continue;
+            }
+            let text = String::from_utf8_lossy(line).into_owned();
+            if let Some(path) = text.strip_prefix("GET ") {
+                let path = path.split(' ').next().unwrap_or_default().to_owned();
+                let asked = self.asked.lock();
+                asked.unwrap_or_else(PoisonError::into_inner).push(path);
+            }
+            line.clear();
+        }
+    }
+}
+
+fn relay(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    number: u64,
+    state: &State,
+    mut look_at: impl FnMut(&[u8]),
+) {
+    let mut buffer = [0; 4096];
+    while let Ok(size @ 1..) = from.read(&mut buffer) {
+        look_at(&buffer[..size]);
+        let silent = number <= state.silent.load(Ordering::SeqCst);
+        if !silent && to.write_all(&buffer[..size]).is_err() {
+            return;
+        }
+    }
+    if number > state.silent.load(Ordering::SeqCst) {
+        // The other side may be gone already.
+        let _gone = to.shutdown(Shutdown::Write);
+    }
+}
