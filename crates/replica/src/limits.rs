@@ -15,7 +15,8 @@ pub const WAL_HEADER_BYTES: u64 = 32;
 pub const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES;
 
 /// Frames in one push of our own client: 4 MB before compression, so a slow line sees progress and
-/// a lost answer costs little. A longer transaction continues in the next push.
+/// a lost answer costs little. A longer transaction continues in the next push. When more frames wait,
+/// only the newest version of each page is sent.
 pub const PUSH_FRAMES_MAX: u64 = 1024;
 
 /// Frames asked for in one pull of our own client; same reason as [`PUSH_FRAMES_MAX`].

@@ -9,7 +9,7 @@ use crate::{
     Retry,
     chain::ChainIndex,
     crash::{self, CrashPoint},
-    delta::{self, KnownPages},
+    delta,
     env::{Files, files::beside},
     frame::Chain,
     limits::{FRAME_BYTES, WAL_HEADER_BYTES},
@@ -17,7 +17,7 @@ use crate::{
     page_index::PageIndex,
     planted::PlantedBug,
     swap,
-    wal::{self, Checkpoint, Durability, Position, Wal, WalError},
+    wal::{self, Checkpoint, Durability, Position, Reading, Wal, WalError},
 };
 
 /// Why the local side of replication failed. The database is unharmed.
@@ -298,7 +298,8 @@ impl Local {
     /// Frames as the difference from what the other side holds, which has all up to `frame`; `None`
     /// when they have to be sent whole.
     pub(crate) fn delta(&mut self, frame: u64, body: &[u8]) -> Result<Option<Vec<u8>>, LocalError> {
-        let known = self.known_pages(frame, |size| delta::pages_wanted(body, size))?;
+        let wanted = |size| delta::pages_wanted(body, size);
+        let known = self.on_pages(|index, reading| index.known_pages(reading, frame, wanted))?;
         match delta::encode(body, &known) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) => {
@@ -308,22 +309,17 @@ impl Local {
         }
     }
 
-    /// Pages as they were after the last transaction that had ended at a local frame.
-    pub(crate) fn known_pages(
+    /// Reads in the WAL, with where it has which page.
+    pub(crate) fn on_pages<R>(
         &mut self,
-        frame: u64,
-        choose: impl FnOnce(u32) -> Vec<u32>,
-    ) -> Result<KnownPages, LocalError> {
+        work: impl FnOnce(&mut PageIndex, &Reading<'_>) -> Result<R, WalError>,
+    ) -> Result<R, LocalError> {
         self.wal()?;
         let Self {
-            wal: Some(wal),
-            page_index,
-            ..
-        } = self
-        else {
-            return Ok(KnownPages::default());
-        };
-        Ok(wal.read(|reading| page_index.known_pages(reading, frame, choose))?)
+            wal, page_index, ..
+        } = self;
+        let wal = wal.as_mut().expect("it was opened above");
+        Ok(wal.read(|reading| work(page_index, reading))?)
     }
 
     pub(crate) fn acknowledge(&mut self, frames: u64) {

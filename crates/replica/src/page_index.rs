@@ -43,16 +43,45 @@ impl PageIndex {
         let mut known = KnownPages::default();
         for page in choose(size) {
             if (1..=size).contains(&page) {
-                known.push(page, &self.read(reading, end, page)?);
+                known.push(page, &self.page(reading, u64::from(end), page)?);
             }
         }
         Ok(known)
     }
 
-    /// A page as it was after a transaction that ended at this frame.
-    fn read(&self, reading: &Reading<'_>, end: u32, page: u32) -> Result<Vec<u8>, WalError> {
+    /// Pages with a frame after `base` and up to `end`, ascending, and the size of the database then in
+    /// pages. `end` ends a transaction; a page that the database does not have any more is left out.
+    pub(crate) fn changed(
+        &mut self,
+        reading: &Reading<'_>,
+        base: u64,
+        end: u64,
+    ) -> Result<(Vec<u32>, u32), WalError> {
+        self.extend(reading, end)?;
+        let ended = self
+            .commits
+            .partition_point(|(last, _)| u64::from(*last) <= end);
+        let size = ended.checked_sub(1).map_or(0, |last| self.commits[last].1);
+        let is_changed = |frames: &[u32]| {
+            let next = frames.partition_point(|frame| u64::from(*frame) <= base);
+            frames
+                .get(next)
+                .is_some_and(|frame| u64::from(*frame) <= end)
+        };
+        let changed = self.frames_of.range(..=size);
+        let changed = changed.filter(|(_, frames)| is_changed(frames));
+        Ok((changed.map(|(page, _)| *page).collect(), size))
+    }
+
+    /// A page as it was after a transaction that ended at this frame, which was read before.
+    pub(crate) fn page(
+        &self,
+        reading: &Reading<'_>,
+        end: u64,
+        page: u32,
+    ) -> Result<Vec<u8>, WalError> {
         let frames = self.frames_of.get(&page).map_or(&[][..], Vec::as_slice);
-        let before = frames.partition_point(|frame| *frame <= end);
+        let before = frames.partition_point(|frame| u64::from(*frame) <= end);
         let Some(last) = before.checked_sub(1) else {
             let mut bytes = vec![0; PAGE_BYTES];
             reading.main_page(page, &mut bytes)?;

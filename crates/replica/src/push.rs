@@ -4,9 +4,11 @@
 //! it has, the rolling checksum says whether that is ours, and the rest is sent. When the two do not
 //! belong together the pages that differ are sent, with leave (`DESIGN.md`, rules 3 to 5).
 
+mod backlog;
 mod book;
 mod difference;
 mod fold;
+mod sending;
 mod stock;
 
 use std::{
@@ -14,12 +16,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use counterfoil_protocol::wire::replication::PushStatus;
-
 pub use self::fold::{WalLimit, WalLimits};
 use self::{
-    book::{Encodings, Plan, Sending},
-    difference::Difference,
+    backlog::Backlog,
+    book::{Encodings, Plan},
 };
 use crate::{
     Retry,
@@ -28,7 +28,7 @@ use crate::{
     gate::{Gate, GateClosed, GateUse, in_gate},
     limits::REPLANS_MAX,
     local::{Local, LocalCheckpoint, LocalError, Writer},
-    remote::{HubInfo, Packet, Remote, RemoteError},
+    remote::{Remote, RemoteError},
     wal::{Checkpoint, WalError},
 };
 
@@ -252,6 +252,7 @@ impl BookReplica {
         supersede: Supersede,
         report: &mut PushReport,
     ) -> Result<(), PushError> {
+        let mut is_condensed = false;
         for _ in 0..REPLANS_MAX {
             let mut info = remote.info().await?;
             self.describe(remote, &mut info).await?;
@@ -284,6 +285,13 @@ impl BookReplica {
                         zstd: info.takes_zstd,
                         delta: info.takes_delta && report.deltas_refused == 0,
                     };
+                    if !is_condensed && Backlog::is_worth_it(&sending, &info) {
+                        // Once: what is written meanwhile goes as frames, so a push ends.
+                        is_condensed = true;
+                        let sent = self.send_backlog(remote, &info, sending, report, progress);
+                        sent.await?;
+                        continue;
+                    }
                     let sent = self.send(remote, sending, encodings, report, progress);
                     if sent.await? {
                         let is_healed = report.difference_pages.is_some();
@@ -301,119 +309,6 @@ impl BookReplica {
             }
         }
         Err(PushError::Unsettled)
-    }
-
-    /// Sends what is planned; false when the hub's answer calls for a new plan.
-    async fn send(
-        &self,
-        remote: &Remote,
-        mut sending: Sending,
-        mut encodings: Encodings,
-        report: &mut PushReport,
-        progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<bool, PushError> {
-        let total = report.frames + (sending.until - sending.acknowledged);
-        while sending.acknowledged < sending.until {
-            let packet = self
-                .on_local(move |local| book::packet(local, &sending, encodings))
-                .await?;
-            let Some((packet, last)) = packet else {
-                return Ok(false);
-            };
-            let Packet {
-                generation, end, ..
-            } = packet;
-            let sent_bytes = packet.body.sent_bytes();
-            let answer = remote.push(packet).await?;
-            report.bytes_up += sent_bytes;
-            if answer.send_whole && encodings.delta {
-                tracing::warn!("the hub holds other pages than it should; frames are sent whole");
-                report.deltas_refused += 1;
-                // Once is enough: what follows would refer to the same pages.
-                encodings.delta = false;
-                continue;
-            }
-            if (answer.status, answer.generation, answer.max_frame_no)
-                != (PushStatus::Ok, generation, end - 1)
-            {
-                return Ok(false);
-            }
-            report.frames += last - sending.acknowledged;
-            sending.acknowledged = last;
-            let kept = self
-                .on_local(move |local| book::acknowledge(local, &sending))
-                .await?;
-            if !kept {
-                return Ok(false);
-            }
-            let (frames_done, bytes_up) = (report.frames, report.bytes_up);
-            progress(Progress {
-                frames_done,
-                frames_total: total,
-                bytes_up,
-            });
-        }
-        report.generation = sending.mapping.generation;
-        report.max_frame_no = sending.hub_frame();
-        Ok(true)
-    }
-
-    /// Sends the pages that differ; ends early when the hub's answer calls for a new plan.
-    async fn send_difference(
-        &self,
-        remote: &Remote,
-        info: &HubInfo,
-        report: &mut PushReport,
-        progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<(), PushError> {
-        let pages = remote.pages(info.generation, info.committed_frame_no);
-        let digests = match (info.says_pages, info.is_stock && info.empty) {
-            (true, _) => pages.await?,
-            // An empty database has no page.
-            (false, true) => Some(Vec::new()),
-            (false, false) => return Err(PushError::DifferenceNotTaken),
-        };
-        let Some(digests) = digests else {
-            return Ok(());
-        };
-        let hub = info.clone();
-        let prepared = self
-            .on_local(move |local| Difference::prepare(local, &hub, &digests))
-            .await?;
-        let Some(mut difference) = prepared else {
-            return Ok(());
-        };
-        let (total, zstd) = (report.frames + difference.total(), info.takes_zstd);
-        loop {
-            let (packet, kept) = self
-                .execution
-                .blocking(move || (difference.packet(zstd), difference))
-                .await;
-            difference = kept;
-            let Some(packet) = packet.map_err(LocalError::from)? else {
-                break;
-            };
-            let (end, chain) = (packet.end, packet.chain);
-            let (generation, sent_bytes) = (packet.generation, packet.body.sent_bytes());
-            let answer = remote.push(packet).await?;
-            report.bytes_up += sent_bytes;
-            if (answer.status, answer.generation, answer.max_frame_no)
-                != (PushStatus::Ok, generation, end - 1)
-            {
-                return Ok(());
-            }
-            report.frames += difference.acknowledge(end, chain);
-            progress(Progress {
-                frames_done: report.frames,
-                frames_total: total,
-                bytes_up: report.bytes_up,
-            });
-        }
-        report.difference_pages = Some(difference.total());
-        let mapping = difference.mapping();
-        self.on_local(move |local| difference::adopt(local, mapping))
-            .await?;
-        Ok(())
     }
 
     /// Folds the WAL into the main file when it has passed a limit.

@@ -16,14 +16,12 @@ use counterfoil_domain::NodeId;
 use counterfoil_hub::{Hub, HubConfig, Peer, router};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::wire::hub::book_path;
-use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest};
 use counterfoil_replica::env::{Env, HttpRequest};
 use counterfoil_replica::{
     BookReplica, Durability, OpenGate, PushReport, Remote, Supersede, Wal, compress,
 };
-use counterfoil_shop_store::record::Entry;
-use counterfoil_shop_store::{Paths, ShopStore};
-use counterfoil_testkit::{SeededRandom, TempDir};
+use counterfoil_shop_store::Paths;
+use counterfoil_testkit::TempDir;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -33,13 +31,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use system_tests::sales::{LINES, Seller};
 
 const BACKLOG: usize = 3_000;
 const ALONE: usize = 300;
-const LINES: usize = 4;
-/// As many as the Online Retail file has.
-const PRODUCTS: u64 = 3_761;
-const NOW_MS: i64 = 1_291_192_000_000;
 const TOKEN: &str = "token-of-a-benchmark";
 /// Frames of one push.
 const BATCH_FRAMES: u64 = 1_024;
@@ -54,10 +49,10 @@ async fn measure() {
     let (url, node) = hub(&dir.join("hub")).await;
     let mut till = Till::open(&dir.join("till"), &url, node);
     // The first contact, and rows of every product in earlier pages.
-    till.sell(BACKLOG);
+    till.seller.sell(BACKLOG);
     till.push().await;
     let before = till.frames();
-    let json = till.sell(BACKLOG);
+    let json = till.seller.sell(BACKLOG);
     let whole = till.whole_bytes(before);
     let started = Instant::now();
     let report = till.push().await;
@@ -85,7 +80,7 @@ async fn measure() {
     let (mut sent, mut wholes, mut jsons, mut times) = (vec![], vec![], vec![], vec![]);
     for _ in 0..ALONE {
         let before = till.frames();
-        let json = till.sell(1);
+        let json = till.seller.sell(1);
         wholes.push(till.whole_bytes(before));
         let started = Instant::now();
         let report = till.push().await;
@@ -128,10 +123,8 @@ fn gzip(bytes: &[u8]) -> u64 {
 struct Till {
     replica: BookReplica,
     wal: Wal,
-    store: ShopStore,
+    seller: Seller,
     remote: Remote,
-    random: SeededRandom,
-    now_ms: i64,
 }
 
 impl Till {
@@ -141,66 +134,15 @@ impl Till {
         let replica =
             BookReplica::open(&paths.book, Arc::clone(&env.files), env.execution).expect("opens");
         let wal = Wal::open(&paths.book, Durability::Full).expect("opens");
-        let random = Arc::new(SeededRandom::new(1));
         Self {
             replica,
             wal,
-            store: ShopStore::open(&paths, NOW_MS, random).expect("opens"),
+            seller: Seller::open(dir, 1),
             remote: Remote::new(
                 &env.http(),
                 format!("{url}{}", book_path(node)),
                 Some(TOKEN.to_owned()),
             ),
-            random: SeededRandom::new(2),
-            now_ms: NOW_MS,
-        }
-    }
-
-    /// Sells; gives back each sale as JSON.
-    fn sell(&mut self, count: usize) -> Vec<Vec<u8>> {
-        (0..count).map(|_| self.sell_one()).collect()
-    }
-
-    fn sell_one(&mut self) -> Vec<u8> {
-        self.now_ms += 2_000 + i64::try_from(self.random.below(58_000)).expect("small");
-        let lines = (0..LINES).map(|_| self.line()).collect();
-        let request = ReceiptRequest {
-            id: None,
-            lines,
-            tender: if self.random.below(2) == 0 {
-                "cash"
-            } else {
-                "card"
-            }
-            .to_owned(),
-            customer: None,
-            employee: None,
-            refund_of: None,
-        };
-        let now_ms = self.now_ms;
-        let document = self.store.draft_receipt(&request, false, now_ms);
-        let document = document.expect("a sale");
-        let sale = serde_json::to_value(&document).expect("JSON");
-        let entry = Entry {
-            id: None,
-            document,
-            now_ms,
-        };
-        let recorded = self.store.record(entry).expect("recorded");
-        let message = json!({
-            "id": recorded.id, "seq": recorded.seq, "series": recorded.series,
-            "number": recorded.number, "sale": sale,
-        });
-        serde_json::to_vec(&message).expect("JSON")
-    }
-
-    fn line(&mut self) -> LineRequest {
-        let product = self.random.below(PRODUCTS);
-        LineRequest {
-            sku: format!("{}", 20_000 + product),
-            quantity: (1 + self.random.below(12)).to_string(),
-            unit_price: Some(format!("{}.{:02}", product % 13, 5 + product % 90)),
-            description: Some(name(product)),
         }
     }
 
@@ -229,20 +171,6 @@ impl Till {
         }
         u64::try_from(bytes).expect("small")
     }
-}
-
-/// A name as long as those in a real catalog, always the same for a product.
-fn name(product: u64) -> String {
-    const WORDS: [&str; 24] = [
-        "WHITE", "HANGING", "HEART", "T-LIGHT", "HOLDER", "METAL", "LANTERN", "CREAM", "CUPID",
-        "COAT", "HANGER", "KNITTED", "UNION", "FLAG", "HOT", "WATER", "BOTTLE", "WOOLLY", "SET",
-        "BABUSHKA", "NESTING", "BOXES", "GLASS", "STAR",
-    ];
-    let random = SeededRandom::new(product);
-    let words: Vec<&str> = (0..3 + product % 3)
-        .map(|_| WORDS[usize::try_from(random.below(24)).expect("small")])
-        .collect();
-    words.join(" ")
 }
 
 /// A hub on loopback and a node that it knows.

@@ -1,6 +1,6 @@
 //! The blocking steps of a push: decide, read, checkpoint.
 
-use super::Divergence;
+use super::{Divergence, backlog::Backlog};
 use crate::{
     crash::{self, CrashPoint},
     limits::PUSH_FRAMES_MAX,
@@ -64,7 +64,13 @@ pub(super) fn plan(local: &mut Local, info: &HubInfo) -> Result<Plan, LocalError
         match fit(local, position.frames, mapping, info)? {
             Fit::Sending(sending) => {
                 let known = local.record.mapping;
-                local.change_record(|record| record.settle(sending.mapping))?;
+                // A backlog that was cut short may go on.
+                let is_backlog = Backlog::is_worth_it(&sending, info);
+                local.change_record(|record| {
+                    let pending = record.pending;
+                    record.settle(sending.mapping);
+                    record.pending = pending.filter(|it| is_backlog && *it != sending.mapping);
+                })?;
                 if known.is_some_and(|known| known.generation < sending.mapping.generation) {
                     crash::pass(CrashPoint::PushRenumbered);
                 }

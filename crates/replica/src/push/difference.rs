@@ -241,7 +241,8 @@ fn list(
     Ok(())
 }
 
-fn write_frame(body: &mut Vec<u8>, number: u32, commit_pages: Option<u32>, page: &[u8]) {
+/// A frame as it travels; the last one of a transaction says how large the database is then.
+pub(super) fn write_frame(body: &mut Vec<u8>, number: u32, commit_pages: Option<u32>, page: &[u8]) {
     let start = body.len();
     body.extend_from_slice(&number.to_be_bytes());
     body.extend_from_slice(&commit_pages.unwrap_or_default().to_be_bytes());

@@ -4,6 +4,7 @@
     reason = "helpers of tests stop at the first surprise"
 )]
 
+mod backlog;
 mod book;
 mod bootstrap;
 mod catalog;
