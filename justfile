@@ -60,6 +60,10 @@ fuzz target="all" seconds="150":
 planted-bugs:
     cargo run --package stress --features rigged --locked -- planted-bugs
 
+# A power cut at every write boundary, a million disks; `just power-cuts 2000` looks at fewer.
+power-cuts states="120000":
+    cargo run --release --package power --locked -- --states {{ states }}
+
 # The measurements behind docs/performance.md.
 bench:
     cargo bench --package counterfoil-shop-store --locked

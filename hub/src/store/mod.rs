@@ -199,8 +199,13 @@ fn migrated_catalog(
             .remove_if_exists(&path.with_extension(leftover))
             .map_err(file_error)?;
     }
-    // The only handle: closing it folds the WAL into the file.
-    open_and_migrate(&new, Kind::Catalog, now_ms)?.close();
+    let catalog = open_and_migrate(&new, Kind::Catalog, now_ms)?;
+    // Closing would fold the WAL too, and keep silent when it cannot.
+    let folded = catalog.checkpoint_truncate()?;
+    catalog.close();
+    if folded.busy {
+        return Err(file_error(std::io::ErrorKind::ResourceBusy.into()));
+    }
     Ok(new)
 }
 

@@ -8,7 +8,8 @@ use std::{
 
 use crate::planted::PlantedBug;
 
-/// Durable file operations. The simulation has a second implementation that injects faults.
+/// Durable file operations, built from [`DiskSteps`]. The simulation has an implementation of its own
+/// that injects faults.
 ///
 /// None of these may touch a database that is open in this process, nor its `-shm`: closing any
 /// descriptor of such a file drops the POSIX locks SQLite holds on it. A `-wal` carries no locks.
@@ -75,26 +76,136 @@ pub trait Files: Send + Sync {
     fn sync_dir_of(&self, path: &Path) -> io::Result<()>;
 }
 
+/// The plain steps that durable operations are made of.
+///
+/// What makes an operation durable is written once, in [`Files`], on top of these; so a test that
+/// records the steps sees the very order that is used on a real disk.
+pub trait DiskSteps: Send + Sync {
+    /// As [`Files::read`].
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
+
+    /// As [`Files::read_range`].
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn read_range(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+
+    /// Creates or empties a file, writes the content and syncs it; its name is not synced.
+    ///
+    /// # Errors
+    /// What the disk reports; a part of the content may then stand in the file.
+    fn write_synced(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+
+    /// Appends, creating the file when needed; neither content nor name is synced.
+    ///
+    /// # Errors
+    /// What the disk reports; a part of the bytes may then have been written.
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+
+    /// Appends, creating the file when needed, and syncs the file; its name is not synced.
+    ///
+    /// # Errors
+    /// What the disk reports; a part of the bytes may then have been written.
+    fn append_synced(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file off after `length` bytes and syncs it. Does nothing where there is no file.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn truncate_synced(&self, path: &Path, length: u64) -> io::Result<()>;
+
+    /// Renames over an existing target.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes the file; false when there was none.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn remove(&self, path: &Path) -> io::Result<bool>;
+
+    /// Whether the path exists.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn has(&self, path: &Path) -> io::Result<bool>;
+
+    /// Syncs the names in the path's folder.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn sync_names_beside(&self, path: &Path) -> io::Result<()>;
+}
+
+impl<D: DiskSteps> Files for D {
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        DiskSteps::read(self, path)
+    }
+
+    fn write_atomic(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let temporary = beside(path, ".tmp");
+        self.write_synced(&temporary, content)?;
+        self.rename_durable(&temporary, path)
+    }
+
+    fn read_range(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        DiskSteps::read_range(self, path, offset, length)
+    }
+
+    fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        DiskSteps::append(self, path, content)
+    }
+
+    fn append_sync(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let created = !self.has(path)?;
+        self.append_synced(path, content)?;
+        if created {
+            self.sync_names_beside(path)?;
+        }
+        Ok(())
+    }
+
+    fn truncate_sync(&self, path: &Path, length: u64) -> io::Result<()> {
+        self.truncate_synced(path, length)
+    }
+
+    fn rename_durable(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.rename(from, to)?;
+        if PlantedBug::RenameWithoutSync.is_planted() {
+            return Ok(());
+        }
+        self.sync_names_beside(to)
+    }
+
+    fn remove_if_exists(&self, path: &Path) -> io::Result<bool> {
+        self.remove(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.has(path)
+    }
+
+    fn sync_dir_of(&self, path: &Path) -> io::Result<()> {
+        self.sync_names_beside(path)
+    }
+}
+
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsFiles;
 
-impl Files for OsFiles {
+impl DiskSteps for OsFiles {
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         match fs::read(path) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    fn write_atomic(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let temporary = beside(path, ".tmp");
-        let mut file = File::create(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        drop(file);
-        self.rename_durable(&temporary, path)
     }
 
     fn read_range(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
@@ -110,23 +221,24 @@ impl Files for OsFiles {
         Ok(bytes)
     }
 
+    fn write_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    }
+
     fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(path)?;
         file.write_all(content)
     }
 
-    fn append_sync(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let created = !self.exists(path)?;
+    fn append_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(path)?;
         file.write_all(content)?;
-        file.sync_data()?;
-        if created {
-            self.sync_dir_of(path)?;
-        }
-        Ok(())
+        file.sync_data()
     }
 
-    fn truncate_sync(&self, path: &Path, length: u64) -> io::Result<()> {
+    fn truncate_synced(&self, path: &Path, length: u64) -> io::Result<()> {
         let file = match OpenOptions::new().write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -136,15 +248,11 @@ impl Files for OsFiles {
         file.sync_all()
     }
 
-    fn rename_durable(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)?;
-        if PlantedBug::RenameWithoutSync.is_planted() {
-            return Ok(());
-        }
-        self.sync_dir_of(to)
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
-    fn remove_if_exists(&self, path: &Path) -> io::Result<bool> {
+    fn remove(&self, path: &Path) -> io::Result<bool> {
         match fs::remove_file(path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -152,11 +260,11 @@ impl Files for OsFiles {
         }
     }
 
-    fn exists(&self, path: &Path) -> io::Result<bool> {
+    fn has(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
     }
 
-    fn sync_dir_of(&self, path: &Path) -> io::Result<()> {
+    fn sync_names_beside(&self, path: &Path) -> io::Result<()> {
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
