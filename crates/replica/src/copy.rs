@@ -22,6 +22,7 @@ use std::{
 use counterfoil_protocol::wire::replication::ClosedGeneration;
 
 pub use self::aside::SetAside;
+pub use self::delta::DeltaFrames;
 pub use self::outcome::{
     CopyInfo, ExportOutcome, PagesOutcome, PullOutcome, Push, PushOutcome, PushRefusal, Rotation,
 };

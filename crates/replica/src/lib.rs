@@ -29,8 +29,8 @@ mod wal;
 
 pub use self::{
     copy::{
-        Copy, CopyError, CopyInfo, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push,
-        PushOutcome, PushRefusal, RestoreError, Rotation, SetAside,
+        Copy, CopyError, CopyInfo, CopyKind, DeltaFrames, ExportOutcome, PagesOutcome, PullOutcome,
+        Push, PushOutcome, PushRefusal, RestoreError, Rotation, SetAside,
     },
     frame::{Chain, Salt},
     gate::{Gate, GateClosed, GateJob, GateUse, OpenGate},

@@ -5,6 +5,7 @@
 //! all the while, and never an older catalog than before.
 
 mod catalog;
+mod delta;
 mod download;
 mod incoming;
 mod staged;
@@ -166,9 +167,30 @@ impl CatalogReplica {
     ) -> Result<(), PullError> {
         let mut received = inserted;
         let mut held = Vec::new();
+        // What is staged has no pages that the hub could know of.
+        let mut takes_delta = info.takes_delta;
         while received < info.max_frame_no {
-            let (body, bytes) = match remote.pull(mapping.generation, received + 1).await? {
+            let before = match takes_delta && held.is_empty() {
+                true => {
+                    self.on_catalog(move |catalog| delta::before(catalog, &mapping, received))
+                        .await?
+                }
+                false => None,
+            };
+            let (first, generation) = (received + 1, mapping.generation);
+            let (body, bytes) = match remote.pull(generation, first, before).await? {
                 Pulled::Frames { body, bytes_down } => (body, bytes_down),
+                Pulled::Delta(pulled) => {
+                    let bytes_down = u64::try_from(pulled.bytes.len()).unwrap_or(u64::MAX);
+                    let decode =
+                        move |catalog: &mut Catalog| delta::decode(catalog, before, &pulled);
+                    let Some(body) = self.on_catalog(decode).await? else {
+                        report.bytes_down += bytes_down;
+                        takes_delta = false;
+                        continue;
+                    };
+                    (body, bytes_down)
+                }
                 Pulled::Ended | Pulled::Gone => return Ok(()),
             };
             report.bytes_down += bytes;

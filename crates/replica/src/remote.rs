@@ -8,7 +8,7 @@ use bytes::Bytes;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::replication::{
     CHAIN_BEFORE_HEADER, CHAIN_HEADER, ClosedGeneration, EXTENSION_DELTA, EXTENSION_PAGES,
-    EXTENSION_ZSTD, FILE_BYTES_HEADER, FILE_DIGEST_HEADER, GenerationAnswer, Info,
+    EXTENSION_ZSTD, FILE_BYTES_HEADER, FILE_DIGEST_HEADER, FRAMES_HEADER, GenerationAnswer, Info,
     PAGE_DIGEST_BYTES, PART_DIGEST_HEADER, PushAnswer,
 };
 use http::{
@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 
 use self::call::Call;
 use crate::{
-    Retry, compress, delta,
+    DeltaFrames, Retry, compress, delta,
     env::{HttpClient, HttpError, HttpRequest, HttpResponse},
     frame::Chain,
     limits::{
@@ -167,6 +167,7 @@ impl Body {
 #[derive(Debug)]
 pub(crate) enum Pulled {
     Frames { body: Vec<u8>, bytes_down: u64 },
+    Delta(DeltaFrames),
     Ended,
     Gone,
 }
@@ -299,12 +300,26 @@ impl Remote {
         Ok(Some(digests))
     }
 
-    pub(crate) async fn pull(&self, generation: u64, start: u64) -> Result<Pulled, RemoteError> {
+    /// Frames from `start` on; as delta frames when the hub takes `before` for the rolling checksum of
+    /// what comes before them.
+    pub(crate) async fn pull(
+        &self,
+        generation: u64,
+        start: u64,
+        before: Option<Chain>,
+    ) -> Result<Pulled, RemoteError> {
         const CALL: &str = "GET /sync";
         let end = start + PULL_FRAMES_MAX;
         let limit = usize::try_from(PULL_FRAMES_MAX).unwrap_or_default() * FRAME_BYTES;
         let mut call = Call::get(format!("/sync/{generation}/{start}/{end}"), limit);
-        call.header(ACCEPT_ENCODING.as_str(), compress::ENCODING);
+        match before {
+            None => call.header(ACCEPT_ENCODING.as_str(), compress::ENCODING),
+            Some(before) => {
+                let both = format!("{}, {}", delta::ENCODING, compress::ENCODING);
+                call.header(ACCEPT_ENCODING.as_str(), &both);
+                call.header(CHAIN_BEFORE_HEADER, &before.to_string());
+            }
+        }
         let response = self.send(call).await?;
         match response.status {
             StatusCode::OK => {}
@@ -314,6 +329,18 @@ impl Remote {
             }
             StatusCode::GONE => return Ok(Pulled::Gone),
             status => return Err(RemoteError::Status { call: CALL, status }),
+        }
+        if header(&response, CONTENT_ENCODING.as_str()) == Some(delta::ENCODING.to_owned()) {
+            let frames = header(&response, FRAMES_HEADER).filter(|frames| *frames > 0);
+            let chain = header(&response, CHAIN_HEADER);
+            let (Some(frames), Some(chain)) = (frames, chain) else {
+                return Err(RemoteError::Answer { call: CALL });
+            };
+            return Ok(Pulled::Delta(DeltaFrames {
+                bytes: response.body.to_vec(),
+                frames,
+                chain,
+            }));
         }
         let bytes_down = u64::try_from(response.body.len()).unwrap_or(u64::MAX);
         let body = unpack(CALL, &response, limit)?;

@@ -109,12 +109,17 @@ pub(crate) fn decode(encoding: Encoding, body: Bytes, limit: usize) -> Result<By
 
 /// Whether the caller reads zstd.
 pub(crate) fn accepts_zstd(headers: &HeaderMap) -> bool {
+    accepts(headers, compress::ENCODING)
+}
+
+/// Whether the caller takes an answer in this encoding.
+pub(crate) fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
     let accepted = headers
         .get(header::ACCEPT_ENCODING)
         .and_then(|text| text.to_str().ok());
     accepted.is_some_and(|text| {
         text.split(',')
-            .any(|item| item.split(';').next().unwrap_or("").trim() == "zstd")
+            .any(|item| item.split(';').next().unwrap_or("").trim() == encoding)
     })
 }
 

@@ -15,11 +15,13 @@ use axum::response::{IntoResponse, Response};
 use counterfoil_protocol::gate::{Gate, SCHEMA_HEADER, Schemas, gate};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::replication::{
-    CHAIN_BEFORE_HEADER, CHAIN_HEADER, GenerationAnswer, Info,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, FRAMES_HEADER, GenerationAnswer, Info,
 };
-use counterfoil_replica::{Chain, PagesOutcome, PullOutcome, Push, PushOutcome};
+use counterfoil_replica::{
+    Chain, DeltaFrames, PagesOutcome, PullOutcome, Push, PushOutcome, delta,
+};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,17 +112,27 @@ pub(super) fn gone(generation: u64) -> Response {
     (StatusCode::GONE, Json(body)).into_response()
 }
 
-async fn pull(hub: &Hub, held: Held, segments: &Segments, zstd: bool) -> Answer {
+async fn pull(hub: &Hub, held: Held, segments: &Segments, headers: &HeaderMap) -> Answer {
+    let zstd = accepts_zstd(headers);
+    let before = match bodies::accepts(headers, delta::ENCODING) {
+        true => chain_header(headers, CHAIN_BEFORE_HEADER)?,
+        false => None,
+    };
     let generation = number(segments, "generation")?;
     let (start, end) = (number(segments, "start")?, number(segments, "end")?);
     let work = move |copy: &mut counterfoil_replica::Copy| {
+        if let Some(before) = before
+            && let Some(frames) = copy.pull_delta(generation, start, end, before)?
+        {
+            return Ok(Ok(delta_frames(frames)));
+        }
         Ok(match copy.pull(generation, start, end)? {
-            PullOutcome::Frames(frames) => Ok(bodies::encode(frames, zstd)),
+            PullOutcome::Frames(frames) => Ok(binary(bodies::encode(frames, zstd))),
             other => Err(other),
         })
     };
     Ok(match hub.copies.work(held, work).await? {
-        Ok(encoded) => binary(encoded),
+        Ok(response) => response,
         Err(PullOutcome::Ended { generation }) => (
             StatusCode::BAD_REQUEST,
             Json(GenerationAnswer { generation }),
@@ -134,6 +146,17 @@ async fn pull(hub: &Hub, held: Held, segments: &Segments, zstd: bool) -> Answer 
             ));
         }
     })
+}
+
+fn delta_frames(frames: DeltaFrames) -> Response {
+    let mut response = binary((frames.bytes, Encoding::Delta));
+    let chain = HeaderValue::from_str(&frames.chain.to_string());
+    let headers = response.headers_mut();
+    headers.insert(FRAMES_HEADER, HeaderValue::from(frames.frames));
+    if let Ok(chain) = chain {
+        headers.insert(CHAIN_HEADER, chain);
+    }
+    response
 }
 
 pub(crate) async fn own_info(
@@ -156,7 +179,7 @@ pub(crate) async fn own_pull(
     );
     let held = hub.copies.pushed(&key).await?;
     let held = hub.lead_over(&key, held, place).await?;
-    pull(&hub, held, &segments, accepts_zstd(&headers)).await
+    pull(&hub, held, &segments, &headers).await
 }
 
 /// A refusal for a stock client. It shows the body of a 409, and of a `"status": "conflict"` only
@@ -272,7 +295,7 @@ pub(crate) async fn catalog_pull(
     headers: HeaderMap,
 ) -> Answer {
     let held = catalog(&hub, &node, &headers).await?;
-    pull(&hub, held, &segments, accepts_zstd(&headers)).await
+    pull(&hub, held, &segments, &headers).await
 }
 
 /// The catalog is the hub's; a till proposes changes in its book.

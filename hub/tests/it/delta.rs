@@ -1,10 +1,12 @@
-//! Books travel as delta frames, and a hub whose pages are damaged gets them again.
+//! Books and the catalog travel as delta frames, and a hub whose pages are damaged gets them again.
 
 use crate::hub::{TestHub, parse};
 use crate::till::Till;
+use counterfoil_protocol::wire::hub::CATALOG_PATH;
 use counterfoil_protocol::wire::replication::{Info, PushAnswer};
-use counterfoil_replica::env::OsFiles;
-use counterfoil_replica::{Copy, CopyKind, Rotation};
+use counterfoil_replica::env::{Env, Execution, OsFiles};
+use counterfoil_replica::{CatalogReplica, Copy, CopyKind, OpenGate, Remote, Rotation};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -160,4 +162,36 @@ async fn nonsense_as_delta_frames_is_refused_and_nothing_is_lost() {
     let report = till.push(&client).await.unwrap();
     assert_eq!((report.deltas_refused, report.difference_pages), (0, None));
     assert_eq!(client.settle().await.receipts, 2);
+}
+
+#[tokio::test]
+async fn a_changed_price_comes_down_as_a_few_hundred_bytes() {
+    let mut hub = TestHub::start().await;
+    let client = hub.client();
+    let till = Till::of(&client, "France", 1).await;
+    let set = async |sku: usize, price: i64| {
+        let columns = json!({"columns": {"name": format!("ARTICLE {sku}"), "price_mills": price.to_string()}});
+        let path = format!("catalog/products/SKU{sku}");
+        client.admin_post::<Value>(&path, &columns).await;
+    };
+    for sku in 0..100 {
+        set(sku, 100).await;
+    }
+    client.settle().await;
+    let path = hub.dir.join("pulled.db");
+    let catalog = CatalogReplica::open(&path, Arc::new(OsFiles), Execution::Threads).unwrap();
+    let url = format!("{}{CATALOG_PATH}", hub.url);
+    let remote = Remote::new(&Env::system().http(), &url, Some(till.token.clone()));
+    assert!(catalog.pull(&remote, &OpenGate).await.unwrap().bootstrapped);
+    for sku in [3, 50, 97] {
+        set(sku, 250).await;
+        client.settle().await;
+        let report = catalog.pull(&remote, &OpenGate).await.unwrap();
+        assert!(report.frames >= 2 && !report.bootstrapped, "{report:?}");
+        assert!(report.bytes_down < 1_000, "{report:?}");
+    }
+    drop(catalog);
+    hub.stop().await;
+    let sql = "SELECT * FROM products; SELECT * FROM catalog_state; PRAGMA integrity_check";
+    assert!(rows(&path, sql) == rows(&hub.dir.join("catalog.db"), sql));
 }

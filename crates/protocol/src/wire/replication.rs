@@ -37,6 +37,9 @@ pub const PAGE_DIGEST_BYTES: usize = 16;
 /// rolling checksums before and after such a push are then not optional.
 pub const EXTENSION_DELTA: &str = "delta";
 
+/// Header of an answer to a pull that is delta frames: how many there are, decimal.
+pub const FRAMES_HEADER: &str = "x-counterfoil-frames";
+
 /// Every extension this version of the hub announces.
 pub const EXTENSIONS: [&str; 3] = [EXTENSION_ZSTD, EXTENSION_PAGES, EXTENSION_DELTA];
 

@@ -1,8 +1,23 @@
 //! Delta frames at the hub: taken as the frames they stand for, given out to who asks for them.
 
-use super::{Copy, CopyError, Push, PushOutcome, PushRefusal, push::Placed, to_usize};
-use crate::delta::{Delta, DeltaError, KnownPages};
-use crate::planted::PlantedBug;
+use super::{Copy, CopyError, PullOutcome, Push, PushOutcome, PushRefusal, push::Placed, to_usize};
+use crate::{
+    delta::{self, Delta, DeltaError, KnownPages},
+    frame::{Chain, frames},
+    limits::DELTA_FRAMES_MAX,
+    planted::PlantedBug,
+};
+
+/// Frames as the difference from what the other side has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeltaFrames {
+    /// What [`crate::delta::encode`] made of them.
+    pub bytes: Vec<u8>,
+    /// How many there are.
+    pub frames: usize,
+    /// Rolling checksum after the last one.
+    pub chain: Chain,
+}
 
 impl Copy {
     /// Takes delta frames: as [`Self::push`], with `push.body` what [`crate::delta::encode`] made of
@@ -45,6 +60,41 @@ impl Copy {
         Ok(PushOutcome::SendWhole {
             generation: now.mapping.generation,
             max_frame_no,
+        })
+    }
+
+    /// Frames from `start` on, `end` excluded, for who has all before them with this rolling checksum;
+    /// `None` when they have to be given whole, or there are none: [`Self::pull`] says.
+    ///
+    /// # Errors
+    /// [`CopyError`].
+    pub fn pull_delta(
+        &mut self,
+        generation: u64,
+        start: u64,
+        end: u64,
+        before: Chain,
+    ) -> Result<Option<DeltaFrames>, CopyError> {
+        let most = u64::try_from(DELTA_FRAMES_MAX).unwrap_or(u64::MAX);
+        let end = end.min(start.saturating_add(most));
+        let PullOutcome::Frames(body) = self.pull(generation, start, end)? else {
+            return Ok(None);
+        };
+        let now = self.observe()?;
+        if now.mapping.generation != generation || self.chain_after(now, start - 1)? != before {
+            return Ok(None);
+        }
+        let known = self.known_pages(start - 1, |size| delta::pages_wanted(&body, size))?;
+        Ok(match delta::encode(&body, &known) {
+            Ok(bytes) => Some(DeltaFrames {
+                bytes,
+                frames: frames(&body).len(),
+                chain: before.after_all(&body),
+            }),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "frames are given whole");
+                None
+            }
         })
     }
 

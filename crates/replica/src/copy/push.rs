@@ -168,7 +168,7 @@ impl Copy {
     }
 
     /// Rolling checksum after a frame that the copy has, held back or not.
-    fn chain_after(&mut self, now: Now, frame: u64) -> Result<Chain, CopyError> {
+    pub(super) fn chain_after(&mut self, now: Now, frame: u64) -> Result<Chain, CopyError> {
         let committed = self.chain_at(now.committed().min(frame))?;
         if frame <= now.committed() {
             return Ok(committed);

@@ -87,18 +87,20 @@ async fn has_pending(remote: &Remote, info: &HubInfo, known: &Known) -> Result<b
         return is_end(remote, generation, frame).await;
     }
     Ok(matches!(
-        remote.pull(generation, frame).await?,
+        remote.pull(generation, frame, None).await?,
         Pulled::Frames { .. }
     ))
 }
 
 async fn is_end(remote: &Remote, generation: u64, frame: u64) -> Result<bool, RemoteError> {
-    let next = remote.pull(generation, frame + 1).await?;
+    let next = remote.pull(generation, frame + 1, None).await?;
     Ok(matches!(next, Pulled::Ended))
 }
 
 /// Whether the database there was never written.
 async fn is_empty(remote: &Remote, generation: u64) -> Result<bool, RemoteError> {
-    Ok(matches!(remote.pull(generation, 1).await?, Pulled::Ended)
-        && remote.is_base_empty(generation).await?)
+    Ok(
+        matches!(remote.pull(generation, 1, None).await?, Pulled::Ended)
+            && remote.is_base_empty(generation).await?,
+    )
 }

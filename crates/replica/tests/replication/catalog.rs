@@ -340,3 +340,40 @@ async fn a_catalog_with_a_damaged_frame_is_downloaded_again() {
     chain.publish(1).await;
     assert!(!chain.pull().await.bootstrapped);
 }
+
+#[tokio::test]
+async fn what_changes_in_the_catalog_comes_down_as_delta_frames() {
+    let mut chain = Chain::open().await;
+    chain.publish(300).await;
+    chain.pull().await;
+    for _ in 0..3 {
+        chain.publish(1).await;
+        let report = chain.pull().await;
+        assert!(report.frames > 0 && !report.bootstrapped, "{report:?}");
+        // A row of 200 hexadecimal digits, of which 100 bytes are random.
+        assert!(report.bytes_down < 400, "{report:?}");
+        chain.rotate();
+    }
+    assert_eq!(chain.hub.deltas_pulled.load(Ordering::SeqCst), 3);
+    // More frames than travel at once, a transaction among them that comes in several pieces.
+    chain.publish_much().await;
+    let report = chain.pull().await;
+    assert!(!report.bootstrapped, "{report:?}");
+}
+
+#[tokio::test]
+async fn delta_frames_that_do_not_fit_are_pulled_whole() {
+    let mut chain = Chain::open().await;
+    chain.publish(300).await;
+    chain.pull().await;
+    chain.publish(1).await;
+    chain.hub.deltas_to_spoil.store(1, Ordering::SeqCst);
+    let report = chain.pull().await;
+    assert!(report.frames > 0 && !report.bootstrapped, "{report:?}");
+    assert_eq!(chain.hub.deltas_pulled.load(Ordering::SeqCst), 1);
+    // A hub that does not announce them is not asked for them.
+    *chain.hub.announced.lock().unwrap() = Some(vec!["zstd".to_owned()]);
+    chain.publish(1).await;
+    chain.pull().await;
+    assert_eq!(chain.hub.deltas_pulled.load(Ordering::SeqCst), 1);
+}

@@ -18,8 +18,8 @@ use axum::{
     routing::{get, post},
 };
 use counterfoil_protocol::wire::replication::{
-    CHAIN_BEFORE_HEADER, CHAIN_HEADER, FILE_BYTES_HEADER, FILE_DIGEST_HEADER, GenerationAnswer,
-    PART_DIGEST_HEADER,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, FILE_BYTES_HEADER, FILE_DIGEST_HEADER, FRAMES_HEADER,
+    GenerationAnswer, PART_DIGEST_HEADER,
 };
 use counterfoil_replica::{
     Chain, Copy, CopyKind, ExportOutcome, PagesOutcome, PullOutcome, Push, Remote, compress, delta,
@@ -51,6 +51,10 @@ pub(crate) struct Hub {
     pub(crate) damage: AtomicU32,
     pushes: AtomicU32,
     pub(crate) pushed_bytes: AtomicU32,
+    /// Pulls that were answered with delta frames.
+    pub(crate) deltas_pulled: AtomicU32,
+    /// Of those, how many next ones are spoiled on their way.
+    pub(crate) deltas_to_spoil: AtomicU32,
     /// What it announces instead of all it can.
     pub(crate) announced: Mutex<Option<Vec<String>>>,
     /// The `content-encoding` of every push.
@@ -80,6 +84,8 @@ impl Hub {
             damage: AtomicU32::new(Damage::NONE),
             pushes: AtomicU32::new(0),
             pushed_bytes: AtomicU32::new(0),
+            deltas_pulled: AtomicU32::new(0),
+            deltas_to_spoil: AtomicU32::new(0),
             announced: Mutex::new(None),
             encodings: Mutex::new(Vec::new()),
             url,
@@ -286,6 +292,30 @@ async fn pull(
         return broken_off();
     }
     hub.lead_over(generation, start);
+    let before = headers.get(CHAIN_BEFORE_HEADER);
+    if let Some(before) = before.map(|it| it.to_str().unwrap().parse().unwrap()) {
+        let delta = hub.on_copy(|copy| copy.pull_delta(generation, start, end, before));
+        if let Some(delta) = delta.unwrap() {
+            let mut bytes = delta.bytes;
+            if hub
+                .deltas_to_spoil
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+                .is_ok()
+            {
+                *bytes.last_mut().unwrap() ^= 1;
+            }
+            hub.deltas_pulled.fetch_add(1, Ordering::SeqCst);
+            return (
+                [
+                    ("content-encoding", delta::ENCODING.to_owned()),
+                    (FRAMES_HEADER, delta.frames.to_string()),
+                    (CHAIN_HEADER, delta.chain.to_string()),
+                ],
+                bytes,
+            )
+                .into_response();
+        }
+    }
     let Ok(outcome) = hub.on_copy(|copy| copy.pull(generation, start, end)) else {
         return unavailable();
     };
