@@ -53,6 +53,11 @@ impl FromStr for Stamp {
     fn from_str(text: &str) -> Result<Self, ParseStampError> {
         let parse = || {
             let (hlc, tag) = text.split_once('.')?;
+            // A sign is understood by Rust, and written by nobody: no moment is below zero.
+            let is_signed = |text: &str| text.starts_with(['+', '-']);
+            if is_signed(hlc) || is_signed(tag) {
+                return None;
+            }
             let hlc = i64::from_str_radix(hlc, 16).ok()?;
             let node_tag = u32::from_str_radix(tag, 16).ok()?;
             Some(Self {

@@ -98,6 +98,13 @@ fn two_tills_that_typed_the_same_agree() {
 }
 
 #[test]
+fn a_stamp_has_no_sign() {
+    for text in ["-a.00000008", "+a.00000008", "a.+0000008", "a.-0000008"] {
+        assert!(text.parse::<Stamp>().is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_stamp_round_trips_as_text() {
     let stamp = stamp(1_291_192_000_000, 200);
     assert_eq!(stamp.to_string().parse::<Stamp>().expect("a stamp"), stamp);

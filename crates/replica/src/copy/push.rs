@@ -1,6 +1,6 @@
 //! Taking pushed frames: what is known is compared, what continues is made durable.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use super::{
     Copy, CopyError, CopyKind, Now, Push, PushOutcome, PushRefusal, outcome::is_range, to_usize,
@@ -108,6 +108,10 @@ impl Copy {
         if self.tail.bytes().saturating_add(fresh_bytes) > TAIL_BYTES_MAX {
             let refusal = PushRefusal::TransactionTooLarge;
             return Ok(Some(PushOutcome::BadRequest(refusal)));
+        }
+        let whole = whole_transactions_bytes(fresh);
+        if whole > 0 && self.repeats_a_page(now, &fresh[..whole])? {
+            return Ok(Some(PushOutcome::BadRequest(PushRefusal::Page)));
         }
         // Noted before frames of a stock client are taken, forgotten after frames of ours are.
         if push.chain.is_none() && !self.record.stock_writer {
@@ -245,6 +249,31 @@ impl Copy {
             crash::pass(CrashPoint::CopyTailAppended);
         }
         Ok(())
+    }
+
+    /// Whether a transaction, the tail's included, writes a page twice before its last frame. SQLite
+    /// never does, and would put the second one in the place of the first: frames that are
+    /// acknowledged would have other numbers in the WAL.
+    fn repeats_a_page(&self, now: Now, body: &[u8]) -> Result<bool, CopyError> {
+        let mut written = HashSet::new();
+        let mut next = now.committed() + 1;
+        let end = next + self.tail.count();
+        while next < end {
+            let held = self.tail.read(&*self.files, next, end - 1);
+            let held = held.map_err(|source| self.tail_failed(source))?;
+            if frames(&held).any(|frame| !written.insert(frame.page_number())) {
+                return Ok(true);
+            }
+            next += count(&held);
+        }
+        for frame in frames(body) {
+            if frame.is_commit() {
+                written.clear();
+            } else if !written.insert(frame.page_number()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts the tail and then the body into the WAL, a part at a time.

@@ -376,3 +376,40 @@ async fn frames_that_no_database_has_are_refused_and_change_nothing() {
         "{outcome:?}"
     );
 }
+
+#[tokio::test]
+async fn a_transaction_that_writes_a_page_twice_is_refused() {
+    let pair = Pair::new(3, 0).await;
+    let first = pair.part(1, 1, 2);
+    let sized = |pages: u8| {
+        let mut frame = first.body.to_vec();
+        frame[4..8].copy_from_slice(&[0, 0, 0, pages]);
+        frame
+    };
+    let (held, commit) = (sized(0), sized(1));
+    let at_once = [&held[..], &held, &commit].concat();
+    // In one push, and with frames that are held back already.
+    for parts in [vec![&at_once[..]], vec![&held[..], &held, &commit]] {
+        let folder = folder();
+        let mut copy = open(&folder.path().join("target.db"));
+        let mut start = 1;
+        let mut refused = false;
+        for body in parts {
+            let end = start + u64::try_from(body.len().div_euclid(FRAME_BYTES)).unwrap();
+            let push = Push {
+                start,
+                end,
+                body,
+                chain: None,
+                before: None,
+                ..first
+            };
+            let outcome = copy.push(&push).unwrap();
+            refused = matches!(outcome, PushOutcome::BadRequest(_));
+            assert!(refused || body == held, "{outcome:?}");
+            start = end;
+        }
+        assert!(refused);
+        assert_eq!(copy.info().unwrap().committed_frame_no, 0);
+    }
+}
