@@ -22,7 +22,8 @@ fn effort(states: u64) -> Effort {
 
 /// A sample of one scenario, on every side whose power is cut.
 fn survives_power_cuts(scenario: Scenario) {
-    let ground = Ground::new("cuts");
+    // Each place is a folder of its own: a database that was shown there once stays shown.
+    let ground = Ground::new(&format!("{scenario:?}"));
     let recording = record(scenario, &ground.place(), 1).unwrap();
     for side in scenario.sides() {
         let (lie, place) = (Lie::None, ground.place());
