@@ -68,6 +68,7 @@ power-cuts states="120000":
 bench:
     cargo bench --package counterfoil-shop-store --locked
     cargo bench --package system-tests --locked
+    cargo bench --package foreign-clients --locked
 
 # Licences, bans and sources once more, with cargo-deny.
 deny:
