@@ -31,7 +31,7 @@ pub(crate) const fn finder(bug: PlantedBug) -> Option<&'static str> {
         PlantedBug::PassiveCheckpoint | PlantedBug::ReplyBeforeCommit => {
             "broken::kills_at_random_instants_lose_and_double_nothing"
         }
-        PlantedBug::CursorTooFar => "book::a_backlog_goes_in_batches_and_reports_progress",
+        PlantedBug::CursorTooFar => "book::a_local_checkpoint_keeps_the_numbers",
         PlantedBug::WatermarkTooFar => {
             "consolidation::more_entries_than_one_batch_holds_all_arrive"
         }

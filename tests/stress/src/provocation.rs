@@ -112,7 +112,11 @@ pub(crate) fn of(point: CrashPoint) -> Vec<Way> {
         CrashPoint::CheckpointMetReader => vec![way(Till, Reader, Always)],
         CrashPoint::DifferencePending
         | CrashPoint::DifferenceSent
-        | CrashPoint::DifferenceAdopted => vec![way(Till, CopyLost, Sometimes)],
+        | CrashPoint::DifferenceAdopted => vec![
+            way(Till, CopyLost, Sometimes),
+            // A backlog goes the same way.
+            way(Till, LargeTransaction, Sometimes),
+        ],
         CrashPoint::BootstrapPart
         | CrashPoint::BootstrapWhole
         | CrashPoint::BootstrapStaged
