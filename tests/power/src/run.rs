@@ -100,10 +100,10 @@ pub fn prepare(
         let join = join.with_context(crate::report::told)?;
         anyhow::Ok((world.images(), join))
     })??;
-    for image in [&mut images.node, &mut images.hub] {
+    for (side, image) in [(Side::Node, &mut images.node), (Side::Hub, &mut images.hub)] {
         image
             .names
-            .retain(|name, _| !scenario.lost(name) && !name.ends_with("-shm"));
+            .retain(|name, _| !scenario.lost(side, name) && !name.ends_with("-shm"));
     }
     let mut promised = Facts::of(&tape.entries());
     if scenario == Scenario::LostCopy {

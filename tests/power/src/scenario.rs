@@ -19,8 +19,10 @@ pub enum Scenario {
     LostCopy,
     /// The till has lost its frame numbers, and sends what differs.
     LostNumbers,
-    /// A till gets the catalog for the first time, and then again after its numbers are lost.
+    /// A till gets the catalog for the first time.
     Bootstrap,
+    /// A till has lost its catalog's frame numbers, and gets another catalog in the place of the one it has.
+    Replacement,
     /// Databases are made and migrated.
     Migration,
     /// A till in trial is bound to a shop.
@@ -29,7 +31,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Sale,
         Self::Push,
         Self::Checkpoint,
@@ -37,6 +39,7 @@ impl Scenario {
         Self::LostCopy,
         Self::LostNumbers,
         Self::Bootstrap,
+        Self::Replacement,
         Self::Migration,
         Self::Activation,
     ];
@@ -51,7 +54,8 @@ impl Scenario {
             Self::Generation => "generation of the hub",
             Self::LostCopy => "whole book to a hub that lost it",
             Self::LostNumbers => "difference after lost numbers",
-            Self::Bootstrap => "bootstrap and swap",
+            Self::Bootstrap => "bootstrap",
+            Self::Replacement => "another catalog in its place",
             Self::Migration => "migration",
             Self::Activation => "activation",
         }
@@ -61,7 +65,7 @@ impl Scenario {
     #[must_use]
     pub fn sides(self) -> &'static [Side] {
         match self {
-            Self::Sale | Self::Bootstrap => &[Side::Node],
+            Self::Sale | Self::Bootstrap | Self::Replacement => &[Side::Node],
             Self::LostCopy => &[Side::Hub],
             Self::Push
             | Self::Checkpoint
@@ -80,6 +84,7 @@ impl Scenario {
             (Self::Checkpoint, Side::Node) => Lie::Databases,
             (Self::Migration, Side::Hub) => Lie::Everything,
             (Self::Bootstrap, _) => Lie::Beside,
+            (Self::Replacement, _) => Lie::Names,
             _ => Lie::Logs,
         }
     }
@@ -125,6 +130,10 @@ impl Scenario {
             return Ok(Some(join));
         }
         world.activate(&join).await?;
+        if self == Self::Replacement {
+            // What follows stands in the log of the catalog, not in its main file.
+            world.sync().await?;
+        }
         for product in 0..2 {
             world.set_price(product, 1_000).await?;
         }
@@ -136,10 +145,11 @@ impl Scenario {
     }
 
     /// Files that are lost between the preparation and the window.
-    pub(crate) fn lost(self, name: &str) -> bool {
+    pub(crate) fn lost(self, side: Side, name: &str) -> bool {
         match self {
             Self::LostCopy => name.starts_with("books/"),
             Self::LostNumbers => name == "book.db-sync",
+            Self::Replacement => side == Side::Node && name == "catalog.db-sync",
             _ => false,
         }
     }
@@ -169,7 +179,7 @@ impl Scenario {
                     steps.sell_and_sync(world, 1, 1).await;
                 }
             }
-            Self::Bootstrap => {
+            Self::Bootstrap | Self::Replacement => {
                 for round in 0..2 {
                     steps.count(world.sync().await);
                     steps.count(world.set_price(round, 3_000).await);
