@@ -1,6 +1,6 @@
 //! What a database at the hub was: closed generations with their frames, kept for a time.
 //!
-//! When a generation ends its frames would be gone; [`History::keep`] stores them first, and the main
+//! When a generation ends its frames would be gone; `History::keep` stores them first, and the main
 //! file they begin with where no kept generation leads up to it. So every commit of that time can be
 //! restored. `index.json` says what counts; everything else in the folder is named by it or left
 //! over. Each database has a folder of its own. Blocking.

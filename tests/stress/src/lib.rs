@@ -6,7 +6,7 @@
 //! hub's copy of each book the book itself. Every choice comes from a seed; the machine's timing
 //! does not, so a seed repeats the choices and not the run.
 //!
-//! Start with [`run`]. `proxy` breaks connections, `kills` kills, `chain` holds the processes.
+//! Start with [`run()`]. `proxy` breaks connections, `kills` kills, `chain` holds the processes.
 
 mod account;
 mod chain;
