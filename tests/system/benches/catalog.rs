@@ -12,16 +12,15 @@
 #![expect(clippy::float_arithmetic, reason = "figures for people")]
 
 use counterfoil_migrate::{Kind, open_and_migrate, params};
-use counterfoil_replica::env::{Env, HttpClient, HttpRequest, HttpResponse};
 use counterfoil_testkit::TempDir;
-use http::{HeaderMap, Method};
+use http::Method;
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use system_tests::daemon::{Daemon, command, mb, run};
 
 const TILLS: usize = 4;
 const EDITS: usize = 100;
@@ -30,9 +29,6 @@ const ROWS_AT_ONCE: usize = 2_000;
 const CLIENTS: usize = 50;
 const NODE: &str = env!("CARGO_BIN_EXE_system-node");
 const HUB: &str = env!("CARGO_BIN_EXE_system-hub");
-/// How long anything may take before the benchmark gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -156,7 +152,7 @@ async fn many_at_once() {
     with_products(&hub_data, PRODUCTS, 3_000, true);
     let hub = Arc::new(Daemon::start(HUB, &hub_data));
     run(HUB, &hub_data, &["status"]);
-    let before = memory(&hub, "VmRSS");
+    let before = hub.memory("VmRSS");
     let started = Instant::now();
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..CLIENTS {
@@ -177,7 +173,7 @@ async fn many_at_once() {
     );
     println!("{:<40} {:>8.1} s", "until the last has it", took);
     println!("{:<40} {:>8.1} MB", "memory of the hub before", before);
-    println!("{:<40} {:>8.1} MB", "at its peak", memory(&hub, "VmHWM"));
+    println!("{:<40} {:>8.1} MB", "at its peak", hub.memory("VmHWM"));
 }
 
 /// One client's download, part by part; size of the file, and bytes as they travelled.
@@ -218,20 +214,6 @@ async fn fetch(hub: Arc<Daemon>, client: usize) -> (u64, u64) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn mb(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
-
-/// What the kernel says of a process, in MB.
-fn memory(daemon: &Daemon, field: &str) -> f64 {
-    let path = format!("/proc/{}/status", daemon.child.id());
-    let status = std::fs::read_to_string(path).expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    mb(kilobytes.expect("a number") * 1024)
-}
-
 async fn activated(data: &Path, hub: &Daemon) -> Daemon {
     run(NODE, data, &["init"]);
     std::fs::write(data.join("node.toml"), "sync_interval_ms = 600_000\n").expect("written");
@@ -247,104 +229,4 @@ async fn activated(data: &Path, hub: &Daemon) -> Daemon {
     till.until(|status| status["listening"] == true && status["sync"] == "online")
         .await;
     till
-}
-
-fn command(program: &str, data: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments).arg("--data").arg(data);
-    command
-        .env_remove("DBUS_SESSION_BUS_ADDRESS")
-        .env("COUNTERFOIL_LOG", "error");
-    command
-}
-
-fn run(program: &str, data: &Path, arguments: &[&str]) {
-    let output = command(program, data, arguments)
-        .output()
-        .expect("it starts");
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-}
-
-/// A running program; killed when it is dropped.
-struct Daemon {
-    child: Child,
-    url: String,
-    http: HttpClient,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may be gone already, which is what is wanted.
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-impl Daemon {
-    fn start(program: &str, data: &Path) -> Self {
-        let mut command = command(program, data, &["run", "--listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-        let stdout = child.stdout.take().expect("piped");
-        let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("its address");
-        let url = line.trim().trim_start_matches("listening on ").to_owned();
-        let http = Env::system().http();
-        Self { child, url, http }
-    }
-
-    async fn ask(&self, method: Method, path: &str, token: Option<&str>, body: &Value) -> Value {
-        let response = self.send(method, path, token, body).await;
-        assert!(response.status.is_success(), "{response:?}");
-        serde_json::from_slice(&response.body).expect("a document")
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        token: Option<&str>,
-        body: &Value,
-    ) -> HttpResponse {
-        let mut headers = HeaderMap::new();
-        let json = "application/json".parse().expect("plain text");
-        headers.insert(http::header::CONTENT_TYPE, json);
-        headers.insert(
-            http::header::ACCEPT_ENCODING,
-            "zstd".parse().expect("plain text"),
-        );
-        if let Some(token) = token {
-            let bearer = format!("Bearer {token}").parse().expect("plain text");
-            headers.insert(http::header::AUTHORIZATION, bearer);
-        }
-        let request = HttpRequest {
-            method,
-            url: format!("{}{path}", self.url),
-            headers,
-            body: body.to_string().into(),
-            timeout: PATIENCE,
-            response_bytes_max: 2_000_000,
-        };
-        self.http.send(request).await.expect("an answer")
-    }
-
-    /// Waits until the status says so.
-    async fn until(&self, is_so: impl Fn(&Value) -> bool) {
-        self.until_there("/v1/status", is_so).await;
-    }
-
-    /// Waits until a document is there and says so.
-    async fn until_there(&self, path: &str, is_so: impl Fn(&Value) -> bool) {
-        let started = Instant::now();
-        loop {
-            let response = self.send(Method::GET, path, None, &Value::Null).await;
-            let document = serde_json::from_slice(&response.body).unwrap_or_default();
-            if response.status.is_success() && is_so(&document) {
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "it does not come: {document}");
-            tokio::time::sleep(Duration::from_micros(500)).await;
-        }
-    }
 }

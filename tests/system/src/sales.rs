@@ -1,6 +1,7 @@
 //! Sales of a shop with as many products as the Online Retail file has, the same for the same seed.
 #![expect(clippy::expect_used, reason = "a benchmark may stop")]
 
+use counterfoil_domain::NodeId;
 use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest};
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{Paths, ShopStore};
@@ -35,6 +36,12 @@ impl Seller {
             random: SeededRandom::new(seed.wrapping_mul(2) + 1),
             now_ms: BEGIN_MS,
         }
+    }
+
+    /// Who the till is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.store.node()
     }
 
     /// Sells; gives back each sale as JSON.
