@@ -1,21 +1,18 @@
 //! The catalog on its way to a new till, whose process dies again and again meanwhile.
 
-use crate::process::{Daemon, HUB, NODE, command, eventually, hub, join_code, pause, till};
+use crate::process::{Daemon, HUB, NODE, command, eventually, hub, join_code, till};
 use crate::relay::Relay;
 use crate::store::column;
 use counterfoil_migrate::{Kind, open_and_migrate, params};
 use counterfoil_testkit::{SeededRandom, TempDir};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// Products that stand in the file which the generation began with, and in frames after it.
 const IN_THE_FILE: i64 = 12_000;
 const IN_FRAMES: i64 = 6_000;
-/// A part takes a tenth of a second then, a batch of frames four times that.
-const SLOW: Duration = Duration::from_micros(150);
-/// Random moments after a request, in microseconds.
-const MOMENT_US_MAX: u64 = 1_000_000;
+/// A process dies when up to so many bytes have come: two parts, or two batches of frames.
+const LIFE_BYTES_MAX: [u64; 2] = [1_000_000, 3_000_000];
 const ROWS_AT_ONCE: usize = 1_000;
 /// Pages that so many rows change.
 const LARGEST_TRANSACTION_FRAMES: u64 = 400;
@@ -83,6 +80,12 @@ fn chunks(line: &Relay) -> usize {
     asked(line).iter().map(Vec::len).sum()
 }
 
+/// How many bytes may come before the process dies.
+fn life(line: &Relay, random: &SeededRandom) -> u64 {
+    let [_, batches] = asked(line);
+    random.below(LIFE_BYTES_MAX[usize::from(!batches.is_empty())])
+}
+
 fn products(data: &Path) -> i64 {
     let catalog = data.join("catalog.db");
     let sound: Vec<String> = column(&catalog, "PRAGMA integrity_check");
@@ -110,25 +113,23 @@ fn a_bootstrap_killed_at_random_moments_fetches_nothing_twice_and_tears_nothing(
 
     let line = Relay::to(&hub_daemon.url);
     let data = dir.join("killed");
-    line.slow_down(SLOW);
     let random = SeededRandom::new(29);
-    let a_moment = || pause(Duration::from_micros(random.below(MOMENT_US_MAX)));
+    line.stop_after(life(&line, &random));
     let mut activating = activation(&hub_data, &data, &line)
         .spawn()
         .expect("it starts");
-    eventually("it asks for something", || chunks(&line) > 0);
-    a_moment();
+    eventually("it asks for something", || {
+        line.has_stopped() && chunks(&line) > 0
+    });
     activating.kill().expect("it can be killed");
     activating.wait().expect("it is gone");
     let mut kills = 1;
     while products(&data) == 0 {
-        let before = chunks(&line);
+        line.stop_after(life(&line, &random));
         let daemon = Daemon::node(&data);
-        // When everything has arrived there is nothing to ask for.
         eventually("it goes on", || {
-            chunks(&line) > before || daemon.get("/v1/status")["catalog_revision"] == 2
+            line.has_stopped() || daemon.get("/v1/status")["catalog_revision"] == 2
         });
-        a_moment();
         daemon.kill();
         let found = products(&data);
         assert!(
@@ -154,7 +155,7 @@ fn a_bootstrap_killed_at_random_moments_fetches_nothing_twice_and_tears_nothing(
     assert!(down <= least + kills * CHUNK_BYTES_MAX, "{down} of {least}");
 
     // The till goes on as if nothing had been.
-    line.slow_down(Duration::ZERO);
+    line.go_on();
     let daemon = Daemon::node(&data);
     hub(
         &hub_data,

@@ -1,4 +1,4 @@
-//! The line between a till and the hub: it counts, and it can be slow or go silent.
+//! The line between a till and the hub: it counts, and it can stop or go silent.
 
 use crate::process::pause;
 use std::io::{Read, Write};
@@ -23,9 +23,9 @@ struct State {
     /// Connections up to this number are silent: they stay open and deliver nothing more, as after a
     /// router has forgotten them. Connections opened later work.
     silent: AtomicU64,
-    /// How long a kilobyte takes on its way down, in microseconds.
-    slowness_us: AtomicU64,
     down_bytes: AtomicU64,
+    /// Nothing more comes down once so many bytes have, until it is raised; 0 is no limit.
+    down_bytes_max: AtomicU64,
     /// Paths of the `GET` requests, in order.
     asked: Mutex<Vec<String>>,
 }
@@ -74,9 +74,18 @@ impl Relay {
         self.state.opened.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn slow_down(&self, kilobyte: Duration) {
-        let microseconds = u64::try_from(kilobyte.as_micros()).expect("a short time");
-        self.state.slowness_us.store(microseconds, Ordering::SeqCst);
+    /// Lets so many bytes more come down, give or take a buffer, and then none.
+    pub(crate) fn stop_after(&self, bytes: u64) {
+        let limit = self.down_bytes() + bytes.max(1);
+        self.state.down_bytes_max.store(limit, Ordering::SeqCst);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.state.down_bytes_max.store(0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.state.is_at_limit()
     }
 
     pub(crate) fn down_bytes(&self) -> u64 {
@@ -95,11 +104,15 @@ impl Relay {
 impl State {
     fn count(&self, bytes: &[u8]) {
         let size = u64::try_from(bytes.len()).expect("a buffer");
-        self.down_bytes.fetch_add(size, Ordering::SeqCst);
-        let slowness_us = self.slowness_us.load(Ordering::SeqCst);
-        if slowness_us > 0 {
-            pause(Duration::from_micros((slowness_us * size).div_euclid(1024)));
+        while self.is_at_limit() {
+            pause(Duration::from_millis(1));
         }
+        self.down_bytes.fetch_add(size, Ordering::SeqCst);
+    }
+
+    fn is_at_limit(&self) -> bool {
+        let limit = self.down_bytes_max.load(Ordering::SeqCst);
+        limit > 0 && self.down_bytes.load(Ordering::SeqCst) >= limit
     }
 
     fn read_paths(&self, line: &mut Vec<u8>, bytes: &[u8]) {
