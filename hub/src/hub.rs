@@ -6,7 +6,7 @@ use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
 use crate::history::Pruner;
 use crate::integrity::{self, OpenCatalogError, Verifier};
-use crate::limits::EXPORTS_AT_ONCE_MAX;
+use crate::limits::{EXPORTS_AT_ONCE_MAX, PUSHES_AT_ONCE_MAX};
 use crate::news::{News, Place};
 use crate::store::{Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
@@ -29,6 +29,8 @@ pub struct Hub {
     pub(crate) verifier: Verifier,
     /// Turns for parts of a file on their way out.
     pub(crate) exports: tokio::sync::Semaphore,
+    /// Turns for pushes that have arrived.
+    pub(crate) pushes: tokio::sync::Semaphore,
     pub(crate) config: HubConfig,
     pub(crate) env: Env,
     pub(crate) id: HubId,
@@ -115,6 +117,7 @@ impl Hub {
             pruner: Pruner::default(),
             verifier: Verifier::default(),
             exports: tokio::sync::Semaphore::new(EXPORTS_AT_ONCE_MAX),
+            pushes: tokio::sync::Semaphore::new(PUSHES_AT_ONCE_MAX),
             config,
             env,
             id,

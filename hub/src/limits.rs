@@ -106,3 +106,7 @@ pub const IDENTITIES_MAX: i64 = 1_000;
 /// Parts of a file that are read and compressed at a time, each a MiB; others wait for their turn. More
 /// would not be faster, and fifty tills that bootstrap at once would take the hub's processors from sales.
 pub const EXPORTS_AT_ONCE_MAX: usize = 4;
+
+/// Pushes that are decoded and applied at a time; others wait for their turn, compressed. A push may take 70 MB
+/// meanwhile, and more of them than a few processors keep busy would only take the memory.
+pub const PUSHES_AT_ONCE_MAX: usize = 8;

@@ -225,6 +225,8 @@ pub(crate) async fn own_push(
     if stock {
         held = hub.lead_over(&key, held, (generation, start)).await?;
     }
+    let turn = hub.pushes.acquire().await;
+    let turn = turn.map_err(|_| ApiError::new(Code::Internal, "the hub is stopping"))?;
     let now_ms = hub.now_ms();
     let work = move |copy: &mut counterfoil_replica::Copy| {
         let push = |body| Push {
@@ -250,6 +252,7 @@ pub(crate) async fn own_push(
         Ok(Ok(outcome))
     };
     let outcome = hub.copies.work(held, work).await??;
+    drop(turn);
     if let PushOutcome::BadRequest(refusal) = outcome {
         return Err(ApiError::new(Code::BadRequest, refusal.to_string()));
     }

@@ -168,7 +168,9 @@ fn raw(data: &Path, book: &Path) -> Duration {
     let schema = include_str!("../../../migrations/hub/V1__init.sql");
     sqlite(&target, &format!("PRAGMA journal_mode = WAL; {schema}"));
     let copy = data.join("book.db");
-    std::fs::copy(book, &copy).expect("the main file holds the whole base");
+    for file in ["db", "db-wal"] {
+        std::fs::copy(book.with_extension(file), copy.with_extension(file)).expect("a copy");
+    }
     let script = format!(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; ATTACH '{}' AS book; BEGIN IMMEDIATE;
          INSERT INTO receipt SELECT 1, seq, id, topic, hlc, trial, series, number, at_ms,
