@@ -1,7 +1,7 @@
 //! The hub's folder: who owns it now, and how a command finds the owner.
 
 use counterfoil_domain::env::Random;
-use counterfoil_replica::env::Env;
+use counterfoil_replica::env::{Env, create_folder};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -103,12 +103,9 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError::Io`].
-    pub fn create_database(&self, env: &Env, folder: &str) -> Result<(), DataDirError> {
+    pub fn create_database(&self, folder: &str) -> Result<(), DataDirError> {
         let path = self.databases().join(folder);
-        let made = std::fs::create_dir_all(&path);
-        // The new folder's own entry: without it a power cut could take a database away.
-        let made = made.and_then(|()| env.files.sync_dir_of(&path));
-        made.map_err(io_error("make", &path))
+        create_folder(&path).map_err(io_error("make", &path))
     }
 
     fn token_file(&self) -> PathBuf {
@@ -125,7 +122,7 @@ impl DataDir {
     /// [`DataDirError::Io`].
     pub fn create(&self) -> Result<(), DataDirError> {
         let books = self.books();
-        std::fs::create_dir_all(&books).map_err(io_error("make", &books))
+        create_folder(&books).map_err(io_error("make", &books))
     }
 
     /// Fails unless a hub was set up here.

@@ -23,7 +23,7 @@ use self::{
     times::Note,
 };
 use crate::{
-    env::Files,
+    env::{Files, create_folder},
     frame::Chain,
     limits::{FRAME_BYTES, HISTORY_BLOCK_BYTES},
     wal::{Wal, WalError},
@@ -443,7 +443,7 @@ impl History {
     }
 
     fn make_folder(&self) -> Result<(), HistoryError> {
-        fs::create_dir_all(&self.folder).map_err(|source| HistoryError::File {
+        create_folder(&self.folder).map_err(|source| HistoryError::File {
             path: self.folder.clone(),
             source,
         })

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::node::{Address, Health};
-use counterfoil_replica::env::{Env, Files, HttpError, HttpRequest};
+use counterfoil_replica::env::{Env, Files, HttpError, HttpRequest, create_folder};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
@@ -73,7 +73,7 @@ pub fn lock(data: &Path) -> Result<Option<DirectoryLock>, ReachError> {
         path: path.clone(),
         source,
     };
-    std::fs::create_dir_all(data).map_err(error)?;
+    create_folder(data).map_err(error)?;
     let mut options = OpenOptions::new();
     let file = options
         .create(true)

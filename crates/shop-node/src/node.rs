@@ -7,7 +7,7 @@ use crate::sync::{News, SyncState};
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
-use counterfoil_replica::env::{BoxFuture, Env, Worker};
+use counterfoil_replica::env::{BoxFuture, Env, Worker, create_folder};
 use counterfoil_replica::{
     BookReplica, CatalogReplica, Gate, GateClosed, GateJob, GateUse, LocalError,
 };
@@ -99,7 +99,7 @@ impl Node {
         env: Env,
         options: &NodeOptions,
     ) -> Result<Self, OpenNodeError> {
-        std::fs::create_dir_all(data).map_err(OpenNodeError::Directory)?;
+        create_folder(data).map_err(OpenNodeError::Directory)?;
         let paths = Paths::of(data);
         let (book, catalog, store) = match open_databases(&paths, &env) {
             Ok(open) => open,

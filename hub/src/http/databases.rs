@@ -157,7 +157,7 @@ async fn add(
         }
     }
     hub.dir
-        .create_database(&hub.env, &folder)
+        .create_database(&folder)
         .map_err(|error| ApiError::internal(&error))?;
     // Opened now, so that a disk that takes no file is told to the operator and not to a client.
     drop(hub.copies.pushed(&key).await?);

@@ -162,12 +162,12 @@ impl<D: DiskSteps> Files for D {
     }
 
     fn append_sync(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let created = !self.has(path)?;
-        self.append_synced(path, content)?;
-        if created {
+        // A file that holds something has a name that is durable, also after an append that failed half-way.
+        if DiskSteps::read_range(self, path, 0, 1)?.is_empty() {
+            DiskSteps::append(self, path, &[])?;
             self.sync_names_beside(path)?;
         }
-        Ok(())
+        self.append_synced(path, content)
     }
 
     fn truncate_sync(&self, path: &Path, length: u64) -> io::Result<()> {
@@ -273,6 +273,24 @@ impl DiskSteps for OsFiles {
     }
 }
 
+/// Makes a folder and those above it; a power cut takes none of them away afterwards.
+///
+/// # Errors
+/// What the operating system reports.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        create_folder(above)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _made => {}
+    }
+    OsFiles.sync_names_beside(path)
+}
+
 /// Folders can be opened and synced on Unix; elsewhere the rename itself is all there is.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -289,4 +307,101 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// A disk with one file, on which a step fails once, half-way.
+    #[derive(Default)]
+    struct OneFile(Mutex<State>);
+
+    #[derive(Default)]
+    struct State {
+        content: Option<Vec<u8>>,
+        name_is_durable: bool,
+        fails: Option<Step>,
+    }
+
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum Step {
+        Append,
+        SyncNames,
+    }
+
+    impl State {
+        fn fails(&mut self, step: Step) -> bool {
+            self.fails.take_if(|it| *it == step).is_some()
+        }
+    }
+
+    impl DiskSteps for OneFile {
+        fn read(&self, _path: &Path) -> io::Result<Option<Vec<u8>>> {
+            Ok(self.0.lock().unwrap().content.clone())
+        }
+
+        fn read_range(&self, path: &Path, _offset: u64, length: usize) -> io::Result<Vec<u8>> {
+            let content = DiskSteps::read(self, path)?.unwrap_or_default();
+            Ok(content.into_iter().take(length).collect())
+        }
+
+        fn write_synced(&self, _path: &Path, _content: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn append(&self, _path: &Path, content: &[u8]) -> io::Result<()> {
+            let mut state = self.0.lock().unwrap();
+            let fails = !content.is_empty() && state.fails(Step::Append);
+            let written = if fails { 1 } else { content.len() };
+            let file = state.content.get_or_insert_default();
+            file.extend_from_slice(&content[..written]);
+            if fails {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+
+        fn append_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+            DiskSteps::append(self, path, content)
+        }
+
+        fn truncate_synced(&self, _path: &Path, _length: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn remove(&self, _path: &Path) -> io::Result<bool> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn has(&self, path: &Path) -> io::Result<bool> {
+            Ok(DiskSteps::read(self, path)?.is_some())
+        }
+
+        fn sync_names_beside(&self, _path: &Path) -> io::Result<()> {
+            let mut state = self.0.lock().unwrap();
+            if state.fails(Step::SyncNames) {
+                return Err(io::ErrorKind::Other.into());
+            }
+            state.name_is_durable = state.content.is_some();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_was_appended_after_a_failure_has_a_durable_name() {
+        let path = Path::new("tail");
+        for step in [Step::Append, Step::SyncNames] {
+            let disk = OneFile::default();
+            disk.0.lock().unwrap().fails = Some(step);
+            assert!(disk.append_sync(path, b"ab").is_err(), "{step:?}");
+            disk.append_sync(path, b"ab").unwrap();
+            assert!(disk.0.lock().unwrap().name_is_durable, "{step:?}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use counterfoil_domain::env::{Clock, Random};
 pub use self::{
     dial::{Dial, Io, TcpDial},
     execution::{Execution, Worker},
-    files::{DiskSteps, Files, OsFiles},
+    files::{DiskSteps, Files, OsFiles, create_folder},
     http::{HttpClient, HttpError, HttpRequest, HttpResponse, HttpStream},
 };
 

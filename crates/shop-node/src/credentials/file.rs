@@ -96,7 +96,12 @@ impl FileCredential {
         file.write_all(secret)?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
-        File::open(directory)?.sync_all()
+        File::open(directory)?.sync_all()?;
+        // The directory's own name, which may be new.
+        match directory.parent() {
+            Some(above) if !above.as_os_str().is_empty() => File::open(above)?.sync_all(),
+            _ => Ok(()),
+        }
     }
 }
 
