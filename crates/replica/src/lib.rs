@@ -37,8 +37,8 @@ pub use self::{
     local::{LocalCheckpoint, LocalError},
     pull::{CatalogReplica, PullError, PullReport},
     push::{
-        BookReplica, BookStatus, Divergence, Progress, PushError, PushReport, Supersede, WalLimit,
-        WalLimits,
+        BookReplica, BookStatus, Divergence, Progress, PushError, PushReport, Seen, Supersede,
+        WalLimit, WalLimits,
     },
     remote::{Remote, RemoteError},
     swap::BaseRefusal,

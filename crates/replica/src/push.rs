@@ -25,10 +25,11 @@ use crate::{
     Retry,
     copy::wal_bytes,
     env::{Execution, Files},
+    frame::Chain,
     gate::{Gate, GateClosed, GateUse, in_gate},
     limits::REPLANS_MAX,
     local::{Local, LocalCheckpoint, LocalError, Writer},
-    remote::{Remote, RemoteError},
+    remote::{HubInfo, Remote, RemoteError},
     wal::{Checkpoint, WalError},
 };
 
@@ -38,8 +39,8 @@ pub enum PushError {
     /// The hub, or the way there.
     #[error("the push did not reach the hub")]
     Remote(#[from] RemoteError),
-    /// Hub and book do not continue each other, and nothing is overwritten without leave:
-    /// [`Supersede::Allowed`] gives it.
+    /// Hub and book do not continue each other, and nothing is overwritten without leave, see
+    /// [`Supersede`].
     #[error(
         "{divergence}: the hub has {hub_frames} frames of generation {generation}, this book has \
          {local_frames}"
@@ -87,8 +88,39 @@ pub enum Supersede {
     /// What the hub has is continued, or the push ends as [`PushError::Diverged`]. An empty copy at
     /// the hub is always filled.
     Never,
+    /// The book is the truth as long as the hub has what it had when that was found out: a twin may have
+    /// pushed since.
+    Only(Seen),
     /// The book is the truth: what the hub has is replaced by it.
     Allowed,
+}
+
+impl Supersede {
+    fn covers(self, info: &HubInfo) -> bool {
+        match self {
+            Self::Never => info.empty,
+            Self::Only(seen) => info.empty || seen == Seen::of(info),
+            Self::Allowed => true,
+        }
+    }
+}
+
+/// What the hub's copy held at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    generation: u64,
+    frames: u64,
+    chain: Option<Chain>,
+}
+
+impl Seen {
+    fn of(info: &HubInfo) -> Self {
+        Self {
+            generation: info.generation,
+            frames: info.committed_frame_no,
+            chain: info.committed_chain,
+        }
+    }
 }
 
 /// Why frames are not enough to bring the hub up to the book.
@@ -203,6 +235,14 @@ impl BookReplica {
         })
     }
 
+    /// What the hub's copy holds now, for [`Supersede::Only`].
+    ///
+    /// # Errors
+    /// [`PushError::Remote`].
+    pub async fn seen(&self, remote: &Remote) -> Result<Seen, PushError> {
+        Ok(Seen::of(&remote.info().await?))
+    }
+
     /// Brings the hub's copy up to what the book holds now. Safe to drop at any point.
     ///
     /// # Errors
@@ -262,7 +302,7 @@ impl BookReplica {
                     divergence,
                     local_frames,
                 } => {
-                    if supersede == Supersede::Never && !info.empty {
+                    if !supersede.covers(&info) {
                         return Err(PushError::Diverged {
                             divergence,
                             generation: info.generation,

@@ -1,12 +1,16 @@
 //! The pages that differ: what is sent, what is not, and what is left when it is cut short.
 
-use std::sync::atomic::Ordering;
+use std::{path::Path, sync::atomic::Ordering};
 
-use counterfoil_replica::{Copy, LocalCheckpoint, Supersede};
+use counterfoil_replica::{
+    BookReplica, Copy, LocalCheckpoint, OpenGate, PushError, Supersede, env::Execution,
+};
 
 use crate::{
     shop::Shop,
-    support::{connect, connect_foreign, content, pragma, sell, sell_at_once},
+    support::{
+        assert_same_content, connect, connect_foreign, content, files, pragma, sell, sell_at_once,
+    },
 };
 
 async fn fold_by_another_program(shop: &Shop) {
@@ -102,48 +106,61 @@ async fn a_difference_that_nobody_finishes_makes_way() {
     assert_eq!(shop.push().await.difference_pages, None);
 }
 
-#[tokio::test]
-async fn a_tail_of_somebody_else_does_not_stop_a_book_that_is_continued() {
+/// A shop with ten sales that the hub has, and a clone of its book.
+async fn twins() -> (Shop, BookReplica, libsql::Connection) {
     let mut shop = Shop::open().await;
     shop.sell(10).await;
     shop.push().await;
-    // A twin of the book begins a large transaction at the hub and vanishes.
-    let files = ["", "-wal", "-sync"].map(|part| {
-        let from = format!("{}{part}", shop.book_path().display());
-        (from, shop.folder.path().join(format!("twin.db{part}")))
-    });
-    shop = shop
+    let twin = shop.folder.path().join("twin.db");
+    let path = shop.book_path();
+    let shop = shop
         .restart(async |_| {
-            for (from, to) in &files {
-                std::fs::copy(from, to).unwrap();
+            for part in ["", "-wal", "-sync"] {
+                let file = |path: &Path| format!("{}{part}", path.display());
+                std::fs::copy(file(&path), file(&twin)).unwrap();
             }
         })
         .await;
-    let twin_path = shop.folder.path().join("twin.db");
-    let execution = counterfoil_replica::env::Execution::Threads;
-    let twin =
-        counterfoil_replica::BookReplica::open(&twin_path, crate::support::files(), execution);
-    let (twin, store) = (twin.unwrap(), connect(&twin_path).await);
+    let replica = BookReplica::open(&twin, files(), Execution::Threads);
+    (shop, replica.unwrap(), connect(&twin).await)
+}
+
+#[tokio::test]
+async fn leave_to_replace_ends_when_somebody_else_has_pushed() {
+    let (mut shop, twin, store) = twins().await;
+    shop.sell(3).await;
+    shop.push().await;
+    let seen = twin.seen(&shop.remote).await.unwrap();
+    sell(&store, 1).await;
+    let remote = shop.remote.clone();
+    let push = |supersede| twin.push(&remote, &OpenGate, &|_| {}, supersede);
+    // While the twin compares its journal with the hub's the other one goes on.
+    shop.sell(2).await;
+    shop.push().await;
+    let refused = push(Supersede::Only(seen)).await.unwrap_err();
+    assert!(matches!(refused, PushError::Diverged { .. }), "{refused:?}");
+    assert_same_content(&shop.book_path(), &shop.copy_path(), shop.sold).await;
+    // Nobody has pushed since it looked again.
+    let seen = twin.seen(&shop.remote).await.unwrap();
+    let report = push(Supersede::Only(seen)).await.unwrap();
+    assert!(report.difference_pages.is_some());
+    assert_eq!(content(&shop.copy_path()).await.0.len(), 11);
+}
+
+#[tokio::test]
+async fn a_tail_of_somebody_else_does_not_stop_a_book_that_is_continued() {
+    // A twin of the book begins a large transaction at the hub and vanishes.
+    let (mut shop, twin, store) = twins().await;
     sell_at_once(&store, 60_000).await;
     shop.hub.pushes_to_take.store(1, Ordering::SeqCst);
-    let push = twin.push(
-        &shop.remote,
-        &counterfoil_replica::OpenGate,
-        &|_| {},
-        Supersede::Never,
-    );
+    let push = twin.push(&shop.remote, &OpenGate, &|_| {}, Supersede::Never);
     push.await.unwrap_err();
     shop.hub.pushes_to_take.store(u32::MAX, Ordering::SeqCst);
     shop.sell(3).await;
     shop.push_with(Supersede::Never).await.unwrap();
     assert_eq!(shop.push().await.frames, 0);
     // And the twin is not let in without leave.
-    let push = twin.push(
-        &shop.remote,
-        &counterfoil_replica::OpenGate,
-        &|_| {},
-        Supersede::Never,
-    );
+    let push = twin.push(&shop.remote, &OpenGate, &|_| {}, Supersede::Never);
     push.await.unwrap_err();
     assert_eq!(content(&shop.copy_path()).await.0.len(), 13);
 }
@@ -154,8 +171,8 @@ async fn sales_go_on_while_a_difference_is_sent() {
     shop.sell_at_once(40_000).await;
     let (store, book, remote) = (shop.store.clone(), shop.book.clone(), shop.remote.clone());
     let pushing = tokio::spawn(async move {
-        let gate = counterfoil_replica::OpenGate;
-        book.push(&remote, &gate, &|_| {}, Supersede::Allowed).await
+        book.push(&remote, &OpenGate, &|_| {}, Supersede::Allowed)
+            .await
     });
     while !pushing.is_finished() {
         sell(&store, 1).await;

@@ -58,10 +58,12 @@ pub(super) async fn push(
             Err(error) => return Err(error.into()),
         }
     }
+    // Before the comparison: a twin that pushes after it is not overwritten.
+    let seen = book.seen(&remote).await?;
     let compared = compare(node, hub).await?;
     if compared.parted().is_none() {
         let report = book
-            .push(&remote, gate, &|_| {}, Supersede::Allowed)
+            .push(&remote, gate, &|_| {}, Supersede::Only(seen))
             .await?;
         return Ok(Pushed::Report(report));
     }
