@@ -82,7 +82,8 @@ impl Hub {
                 }
             };
             let woken = tokio::time::timeout(timeout, news).await;
-            let result = if woken.is_ok() {
+            // What comes faster than it is dealt with must not put off the sweep for ever.
+            let result = if woken.is_ok() && Instant::now() < due {
                 self.consolidate(self.inbox.take()).await
             } else {
                 due = Instant::now() + self.config.sweep;
@@ -100,11 +101,14 @@ impl Hub {
         }
     }
 
+    /// What fails must not keep the rest from its turn: the first failure is told. Pruning comes first,
+    /// because on a full disk everything else needs its room.
     async fn sweep(&self) -> Result<(), ConsolidateError> {
-        self.consolidate_everything().await?;
-        self.verify_next().await?;
-        self.writer.call(Store::checkpoint).await?;
-        Ok(self.prune_histories().await?)
+        let mut result = self.prune_histories().await.map_err(Into::into);
+        result = result.and(self.consolidate_everything().await);
+        result = result.and(self.verify_next().await.map_err(Into::into));
+        let folded = self.writer.call(Store::checkpoint).await;
+        result.and(folded.map_err(Into::into))
     }
 
     /// Consolidates and publishes everything that was pushed so far.
@@ -146,7 +150,7 @@ impl Hub {
                 result = result.and(self.steps(node, priority).await);
             }
         }
-        self.publish().await?;
+        result = result.and(self.publish().await);
         for node in nodes {
             result = result.and(self.rotate(&CopyKey::Book(node)).await);
         }
@@ -197,18 +201,21 @@ impl Hub {
         let Some((held, book)) = self.held_book(node).await? else {
             return Ok(Vec::new());
         };
-        let waiting = self.writer.call(move |store| store.survey(&book)).await;
-        self.given_back(held, waiting).await
+        self.on_book(Some(held), move |store| store.survey(&book))
+            .await
     }
 
-    /// Ends the use of a book. When the store could not read it, it may be damaged.
-    pub(crate) async fn given_back<R>(
+    /// Has the store work on a book, which is held until it is done, also when nobody waits for that any
+    /// more: nobody may close it while it is attached. A book that the store finds damaged is read as a whole.
+    pub(crate) async fn on_book<R: Send + 'static>(
         &self,
-        held: impl Into<Option<Held>>,
-        result: Result<R, StoreError>,
+        held: Option<Held>,
+        work: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, ConsolidateError> {
-        if result.is_err()
-            && let Some(held) = held.into()
+        let (held, result) = self.writer.call(|store| (held, work(store))).await;
+        if let Err(StoreError::Sql(error)) = &result
+            && error.is_corrupt()
+            && let Some(held) = held
             && let Err(error) = self.copies.work(held, Copy::verify).await
         {
             log(&error.into());
@@ -221,11 +228,8 @@ impl Hub {
         let Some((held, book)) = self.held_book(node).await? else {
             return Ok(false);
         };
-        let step = self
-            .writer
-            .call(move |store| store.consolidate(&book, priority))
-            .await;
-        Ok(match self.given_back(held, step).await? {
+        let step = self.on_book(Some(held), move |store| store.consolidate(&book, priority));
+        Ok(match step.await? {
             Step::Moved { entries, more } => {
                 tracing::debug!(%node, priority = priority.name(), entries, "consolidated");
                 more

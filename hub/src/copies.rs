@@ -155,10 +155,11 @@ impl Copies {
     /// Closes a copy when nobody uses it any more; the next use opens it again.
     pub async fn close(&self, key: &CopyKey) {
         let known = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.slots.remove(key)
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.slots.get(key).map(|(_, slot)| Arc::clone(slot))
         };
-        if let Some((_, slot)) = known {
+        // The slot stays: whoever waits for it and whoever comes later take turns on the same one.
+        if let Some(slot) = known {
             let mut guard = slot.lock_owned().await;
             let close = move || *guard = None;
             self.env.execution.blocking(close).await;
@@ -256,9 +257,11 @@ impl Copies {
                 if let Some(history) = history {
                     copy.keep_history(history);
                 }
-                Ok::<_, CopyError>(copy)
+                *guard = Some(copy);
+                Ok::<_, CopyError>(guard)
             };
-            *guard = Some(self.env.execution.blocking(open).await?);
+            // The guard goes along: when nobody waits any more, the opening ends before another begins.
+            guard = self.env.execution.blocking(open).await?;
         }
         Ok(Held { guard, past })
     }
@@ -343,5 +346,39 @@ impl Copies {
         let slot = Slot::default();
         open.slots.insert(key.clone(), (now, Arc::clone(&slot)));
         slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use counterfoil_testkit::TempDir;
+    use std::future::Future as _;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn an_opening_that_nobody_waits_for_ends_before_another_begins() {
+        let dir = TempDir::new("opening");
+        let data = DataDir::new(dir.path());
+        data.create().unwrap();
+        let retention = Retention {
+            days: 0,
+            bytes_max: 0,
+        };
+        let copies = Copies::new(Env::system(), data, retention);
+        let key = CopyKey::Book(NodeId::from_uuid(uuid::Uuid::from_u128(7)));
+        {
+            let mut opening = std::pin::pin!(copies.pushed(&key));
+            std::future::poll_fn(|cx| {
+                assert!(opening.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        }
+        let guard = copies.slot(&key).lock_owned().await;
+        assert!(
+            guard.is_some(),
+            "it was open when the next one could use it"
+        );
     }
 }

@@ -16,7 +16,10 @@ pub const JSON_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of an answer that a command reads: a whole catalog as JSON; more is an error.
 pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// Time for a request's body to arrive; then the request is refused, so no client holds a
+/// Time for the frames of a push to arrive; then the request is refused. As long as a till gives it.
+pub const PUSH_TIMEOUT: Duration = counterfoil_replica::limits::REQUEST_TIMEOUT;
+
+/// Time for any other body to arrive; then the request is refused, so no client holds a
 /// connection for ever.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 

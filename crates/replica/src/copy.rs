@@ -103,6 +103,10 @@ impl CopyError {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Wal(error) if error.is_busy() => Retry::Now,
+            // What is there is found when the copy is opened again.
+            Self::Tail { source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Retry::Never
+            }
             Self::Wal(_)
             | Self::Tail { .. }
             | Self::Folding { .. }

@@ -181,7 +181,9 @@ impl History {
             return Ok(());
         }
         let note = Note { frame, at_ms };
-        self.make_folder()?;
+        if !self.folder.is_dir() {
+            self.make_folder()?;
+        }
         times::append(&*self.files, &self.folder, generation, note)?;
         self.last_note = Some((generation, note));
         Ok(())

@@ -81,8 +81,10 @@ pub const REPLANS_MAX: u32 = 8;
 /// Compression level: zstd's default, faster than a shop's line.
 pub const ZSTD_LEVEL: i32 = 3;
 
-/// Deadline of one request for frames or JSON.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Deadline of one request for frames or JSON: the largest batch of whole frames, 4 MB, over a line of 7 KB a
+/// second. A shorter one would send the same batch over a slow line again and again; that the other side
+/// has vanished shows sooner, see [`STALL_TIMEOUT`].
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Deadline for the digests of all pages of a database: the hub reads all of it first.
 pub const DIGESTS_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -90,6 +92,10 @@ pub const DIGESTS_TIMEOUT: Duration = Duration::from_secs(1800);
 /// A transfer on which no byte moves for this long is given up: the other side has vanished, and
 /// sync must not wait for the deadline of the whole. Long enough for a hub to check and store a base.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// As [`STALL_TIMEOUT`] while the hub reads a whole database for its digests and says nothing: 15 GB of a disk
+/// that gives 50 MB a second.
+pub const DIGESTS_STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Idle connections are closed after this time, before servers and middleboxes do it silently.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -350,17 +350,22 @@ impl Local {
             self.change_record(|record| record.next = Some(intent))?;
         }
         crash::pass(CrashPoint::CheckpointIntent);
-        match self.wal()?.checkpoint_truncate()? {
-            Checkpoint::Busy => self.settle_checkpoint(),
-            Checkpoint::Done => {
+        match self.wal()?.checkpoint_truncate() {
+            Ok(Checkpoint::Busy) => self.settle_checkpoint(),
+            Ok(Checkpoint::Done) => {
                 crash::pass(CrashPoint::CheckpointTruncated);
                 self.observe()?;
                 Ok(Checkpoint::Done)
             }
+            Err(error) => {
+                // It may have moved every frame before it failed.
+                self.settle_checkpoint()?;
+                Err(error.into())
+            }
         }
     }
 
-    /// Finds out what became of a checkpoint that met a reader. It may have moved every frame, and
+    /// Finds out what became of a checkpoint that met a reader, or failed. It may have moved every frame, and
     /// then the next writer begins the WAL anew. Within the gate that is us: a mark begins it anew
     /// now, or makes the WAL longer than what was moved.
     fn settle_checkpoint(&mut self) -> Result<Checkpoint, LocalError> {

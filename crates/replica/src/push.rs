@@ -240,7 +240,9 @@ impl BookReplica {
     /// # Errors
     /// [`PushError::Remote`].
     pub async fn seen(&self, remote: &Remote) -> Result<Seen, PushError> {
-        Ok(Seen::of(&remote.info().await?))
+        let mut info = remote.info().await?;
+        self.describe(remote, &mut info).await?;
+        Ok(Seen::of(&info))
     }
 
     /// Brings the hub's copy up to what the book holds now. Safe to drop at any point.
@@ -340,8 +342,13 @@ impl BookReplica {
                         }
                         // The hub has the same history and other pages: its file is damaged. What
                         // was replaced is whole again, the rest is compared.
-                        report.divergence = Some(Divergence::HubDamaged);
                         let info = remote.info().await?;
+                        let stands_at = (info.generation, info.max_frame_no);
+                        if stands_at != (report.generation, report.max_frame_no) {
+                            // Somebody else has pushed since: whether to go on is decided anew.
+                            continue;
+                        }
+                        report.divergence = Some(Divergence::HubDamaged);
                         self.send_difference(remote, &info, report, progress)
                             .await?;
                     }

@@ -1,10 +1,12 @@
 //! The hub's replication calls as the node makes them.
 
 mod call;
+mod packet;
+#[cfg(test)]
+mod tests;
 
 use std::str::FromStr;
 
-use bytes::Bytes;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::replication::{
     CHAIN_BEFORE_HEADER, CHAIN_HEADER, ClosedGeneration, EXTENSION_DELTA, EXTENSION_PAGES,
@@ -18,13 +20,14 @@ use http::{
 use serde::de::DeserializeOwned;
 
 use self::call::Call;
+pub(crate) use self::packet::{Body, Packet};
 use crate::{
     DeltaFrames, Retry, compress, delta,
     env::{HttpClient, HttpError, HttpRequest, HttpResponse},
     frame::Chain,
     limits::{
-        ANSWER_BYTES_MAX, DIGESTS_BYTES_MAX, DIGESTS_TIMEOUT, EXPORT_PAGES_MAX, FRAME_BYTES,
-        PAGE_BYTES, PULL_FRAMES_MAX, REQUEST_TIMEOUT, STALL_TIMEOUT,
+        ANSWER_BYTES_MAX, DIGESTS_BYTES_MAX, DIGESTS_STALL_TIMEOUT, DIGESTS_TIMEOUT,
+        EXPORT_PAGES_MAX, FRAME_BYTES, PAGE_BYTES, PULL_FRAMES_MAX, REQUEST_TIMEOUT, STALL_TIMEOUT,
     },
 };
 
@@ -112,57 +115,6 @@ impl HubInfo {
     }
 }
 
-/// Frames ready to be sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Packet {
-    pub(crate) generation: u64,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    /// Rolling checksum before the first frame and after the last.
-    pub(crate) before: Chain,
-    pub(crate) chain: Chain,
-    pub(crate) body: Body,
-}
-
-/// A body, perhaps compressed.
-#[derive(Clone, Debug)]
-pub(crate) struct Body {
-    bytes: Bytes,
-    encoding: Option<&'static str>,
-}
-
-impl Body {
-    /// Compresses when the hub can take it and it is worth it.
-    pub(crate) fn pack(bytes: Vec<u8>, zstd: bool) -> Self {
-        if zstd
-            && let Ok(packed) = compress::encode(&bytes)
-            && packed.len() < bytes.len()
-        {
-            return Self {
-                bytes: packed.into(),
-                encoding: Some(compress::ENCODING),
-            };
-        }
-        Self {
-            bytes: bytes.into(),
-            encoding: None,
-        }
-    }
-
-    /// Delta frames.
-    pub(crate) fn delta(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            encoding: Some(delta::ENCODING),
-        }
-    }
-
-    /// Bytes on the line.
-    pub(crate) fn sent_bytes(&self) -> u64 {
-        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
-    }
-}
-
 /// Answer to a pull.
 #[derive(Debug)]
 pub(crate) enum Pulled {
@@ -193,6 +145,8 @@ pub(crate) struct Part {
 #[derive(Clone)]
 pub struct Remote {
     http: HttpClient,
+    /// For the one call that the hub thinks about for long.
+    patient: HttpClient,
     base_url: String,
     token: Option<String>,
     headers: HeaderMap,
@@ -215,6 +169,7 @@ impl Remote {
         let base_url = base_url.trim_end_matches('/').to_owned();
         Self {
             http: http.with_stall_timeout(STALL_TIMEOUT),
+            patient: http.with_stall_timeout(DIGESTS_STALL_TIMEOUT),
             base_url,
             token,
             headers: HeaderMap::new(),
@@ -287,7 +242,7 @@ impl Remote {
         const CALL: &str = "GET /pages";
         let mut call = Call::get(format!("/pages/{generation}/{frame}"), DIGESTS_BYTES_MAX);
         call.timeout = DIGESTS_TIMEOUT;
-        let response = self.send(call).await?;
+        let response = self.send_with(&self.patient, call).await?;
         match response.status {
             StatusCode::OK => {}
             StatusCode::GONE => return Ok(None),
@@ -350,7 +305,6 @@ impl Remote {
         Ok(Pulled::Frames { body, bytes_down })
     }
 
-    /// Pages of the main file from `first` on.
     /// Whether the main file of a generation holds nothing, from a server that gives files whole.
     pub(crate) async fn is_base_empty(&self, generation: u64) -> Result<bool, RemoteError> {
         const CALL: &str = "GET /export";
@@ -369,6 +323,7 @@ impl Remote {
         }
     }
 
+    /// Pages of the main file from `first` on.
     pub(crate) async fn export(
         &self,
         generation: u64,
@@ -403,6 +358,10 @@ impl Remote {
 
     /// Sends a call; an answer that says more about hub or node than about the call is an error.
     async fn send(&self, call: Call) -> Result<HttpResponse, RemoteError> {
+        self.send_with(&self.http, call).await
+    }
+
+    async fn send_with(&self, http: &HttpClient, call: Call) -> Result<HttpResponse, RemoteError> {
         let Call {
             method,
             path,
@@ -427,7 +386,7 @@ impl Remote {
             timeout,
             response_bytes_max,
         };
-        let response = self.http.send(request).await.map_err(|error| match error {
+        let response = http.send(request).await.map_err(|error| match error {
             HttpError::Connection { .. } | HttpError::Timeout { .. } => RemoteError::Offline(error),
             HttpError::Address { .. }
             | HttpError::Tls { .. }

@@ -200,9 +200,6 @@ impl ShopStore {
             .query_value("SELECT hlc FROM catalog.catalog_state", ())?;
         self.head.clock.observe(Hlc::from_raw(hlc));
         let merged = self.merged_seq()?;
-        let sql = "SELECT EXISTS (SELECT 1 FROM temp.prices)";
-        self.has_dated_prices =
-            self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
         self.conn.transaction(|tx| -> Result<(), StoreError> {
             for name in self.tables.keys() {
                 tx.execute(&format!("DELETE FROM local.pending_{name}"), ())?;
@@ -225,7 +222,12 @@ impl ShopStore {
                 }
             }
             Ok(())
-        })
+        })?;
+        // Own edits may bring one.
+        let sql = "SELECT EXISTS (SELECT 1 FROM temp.prices)";
+        self.has_dated_prices =
+            self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
+        Ok(())
     }
 
     /// This node's journal is merged into the catalog up to here. A hub that has not begun with the

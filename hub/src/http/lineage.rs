@@ -4,7 +4,7 @@ use super::ApiError;
 use super::bodies::read_json;
 use crate::hub::Hub;
 use crate::secrets;
-use crate::store::{AuthedNode, Claim, Claimed};
+use crate::store::{AuthedNode, Claim, Claimed, Store};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -24,15 +24,11 @@ pub(crate) async fn points(
     body: Body,
 ) -> Result<Json<LineageAnswer>, ApiError> {
     let request: LineageRequest = read_json(&headers, body).await?;
-    // Held until the answer stands: nobody closes or changes the copy while it is attached.
-    let held = hub.held_book(node.id).await?;
-    let book = held.as_ref().map(|(_, book)| book.clone());
-    let found = hub
-        .writer
-        .call(move |store| store.lineage(&node, book.as_ref(), request))
-        .await;
-    let points = hub.given_back(held.map(|(held, _)| held), found).await?;
-    tracing::info!(node = %node.id, ?request, points = points.len(), "asked for its lineage");
+    let (held, book) = hub.held_book(node.id).await?.unzip();
+    let id = node.id;
+    let find = move |store: &mut Store| store.lineage(&node, book.as_ref(), request);
+    let points = hub.on_book(held, find).await?;
+    tracing::info!(node = %id, ?request, points = points.len(), "asked for its lineage");
     Ok(Json(LineageAnswer { points }))
 }
 
@@ -54,13 +50,9 @@ pub(crate) async fn identity(
         schemas: request.schemas,
         now_ms: hub.now_ms(),
     };
-    let held = hub.held_book(from.id).await?;
-    let book = held.as_ref().map(|(_, book)| book.clone());
-    let claimed = hub
-        .writer
-        .call(move |store| store.claim(&claim, book.as_ref()))
-        .await;
-    match hub.given_back(held.map(|(held, _)| held), claimed).await? {
+    let (held, book) = hub.held_book(from.id).await?.unzip();
+    let claimed = hub.on_book(held, move |store| store.claim(&claim, book.as_ref()));
+    match claimed.await? {
         Claimed::Given { answer, new } => {
             crash::pass(CrashPoint::IdentityGiven);
             let (node, lane) = (request.node, answer.lane);

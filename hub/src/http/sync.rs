@@ -5,7 +5,7 @@ use super::bodies::{self, Encoding, accepts_zstd, binary};
 use super::{ApiError, bodies::encoding};
 use crate::copies::{CopyFailure, Held};
 use crate::hub::Hub;
-use crate::limits::{BODY_TIMEOUT, PUSH_PLAIN_BYTES_MAX, PUSH_WIRE_BYTES_MAX};
+use crate::limits::{PUSH_PLAIN_BYTES_MAX, PUSH_TIMEOUT, PUSH_WIRE_BYTES_MAX};
 use crate::secrets::from_hex_32;
 use crate::store::AuthedNode;
 use axum::Json;
@@ -219,7 +219,7 @@ pub(crate) async fn own_push(
     let before = chain_header(&headers, CHAIN_BEFORE_HEADER)?;
     let (chain, encoding) = (chain_header(&headers, CHAIN_HEADER)?, encoding(&headers)?);
     let stock = chain.is_none();
-    let body = bodies::read(&headers, body, PUSH_WIRE_BYTES_MAX, BODY_TIMEOUT).await?;
+    let body = bodies::read(&headers, body, PUSH_WIRE_BYTES_MAX, PUSH_TIMEOUT).await?;
     // A slow body must not hold the copy, so it is taken only now.
     let mut held = hub.copies.pushed(&key).await?;
     if stock {

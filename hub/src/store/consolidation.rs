@@ -160,7 +160,7 @@ impl Store {
             Err(StoreError::Sql(error)) if error.is_corrupt() => {
                 tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "book");
                 self.halt(&node, "the book is damaged", book.now_ms)?;
-                Ok(None)
+                Err(StoreError::Sql(error))
             }
             done => done,
         }

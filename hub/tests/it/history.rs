@@ -201,3 +201,41 @@ async fn what_was_keeps_its_worth_when_the_hub_is_killed_while_generations_end()
     check(data.path(), &till, &then);
     hub.terminate();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_book_that_cannot_be_opened_does_not_keep_room_from_being_made() {
+    let mut hub = TestHub::start_with(|config| config.wal_limit_bytes = 300_000).await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "North", 1).await;
+    for _ in 0..4 {
+        for _ in 0..20 {
+            till.sell(4);
+        }
+        till.push(&client).await.unwrap();
+        client.settle().await;
+    }
+    let broken = Till::of(&client, "South", 2).await;
+    broken.push(&client).await.unwrap();
+    client.settle().await;
+    let bytes = |data: &Path| -> u64 {
+        let rows: Vec<HistoryRow> = command_json(data, &["history"]);
+        rows.iter().map(|row| row.bytes).sum()
+    };
+    assert!(bytes(hub.dir.path()) > 0);
+    hub.stop().await;
+    let record = hub.dir.join(&format!("books/{}.db-sync", broken.id));
+    // As a later version of the hub would leave it.
+    std::fs::write(&record, r#"{"format": 99}"#).unwrap();
+    let hub = hub
+        .restart_with(|config| config.history.bytes_max = 0)
+        .await;
+    let made_room = async {
+        while bytes(hub.dir.path()) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(120), made_room).await;
+    in_time.expect("the sweep goes on after a failure");
+    let kept = std::fs::read_to_string(&record).unwrap();
+    assert!(kept.contains("99"), "nothing was made of it: {kept}");
+}

@@ -42,7 +42,11 @@ impl TestHub {
 
     /// A hub that was stopped runs again.
     pub(crate) async fn restart(self) -> Self {
-        Self::start_in(self.dir, |_| {}).await
+        self.restart_with(|_| {}).await
+    }
+
+    pub(crate) async fn restart_with(self, adjust: impl FnOnce(&mut HubConfig)) -> Self {
+        Self::start_in(self.dir, adjust).await
     }
 
     async fn start_in(dir: TempDir, adjust: impl FnOnce(&mut HubConfig)) -> Self {

@@ -24,6 +24,8 @@ pub(super) struct Tail {
     records: Vec<Held>,
     /// Whether the file may hold anything.
     on_disk: bool,
+    /// Whether part of a record may stand behind the last one.
+    is_torn: bool,
 }
 
 /// Where the frames of one record lie.
@@ -58,6 +60,7 @@ impl Tail {
             first: 1,
             records: Vec::new(),
             on_disk,
+            is_torn: false,
         };
         let mut offset = 0;
         while let Some((generation, held)) = tail.record_at(files, offset)? {
@@ -209,10 +212,13 @@ impl Tail {
             // Also replaces whatever is left of an earlier one.
             files.write_atomic(&self.path, &record)?;
             (self.generation, self.first) = (generation, first);
-        } else if let Err(error) = files.append_sync(&self.path, &record) {
-            // A part of it may be there, and nothing would be found behind it.
-            files.truncate_sync(&self.path, offset).ok();
-            return Err(error);
+        } else {
+            if std::mem::replace(&mut self.is_torn, true) {
+                // Nothing would be found behind it.
+                files.truncate_sync(&self.path, offset)?;
+            }
+            files.append_sync(&self.path, &record)?;
+            self.is_torn = false;
         }
         self.on_disk = true;
         self.records.push(Held {
@@ -278,7 +284,9 @@ fn bytes_of(frames: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::OsFiles;
+    use crate::env::{DiskSteps, OsFiles};
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
     #[test]
     fn a_torn_record_is_left_out_and_the_rest_is_kept() {
@@ -303,6 +311,81 @@ mod tests {
             let tail = Tail::load(&OsFiles, path.clone()).unwrap();
             assert_eq!(tail.count(), frames + 1, "{length} bytes");
         }
+    }
+
+    /// A disk on which an append fails half-way, and then a cut.
+    struct TearsOnce(AtomicU8);
+
+    impl TearsOnce {
+        fn fails_at(&self, step: u8) -> bool {
+            let next = self.0.compare_exchange(step, step + 1, SeqCst, SeqCst);
+            next.is_ok()
+        }
+    }
+
+    impl DiskSteps for TearsOnce {
+        fn append_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+            if self.fails_at(0) {
+                OsFiles.append_synced(path, &content[..content.len() >> 1])?;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            OsFiles.append_synced(path, content)
+        }
+
+        fn truncate_synced(&self, path: &Path, length: u64) -> io::Result<()> {
+            if self.fails_at(1) {
+                return Err(io::ErrorKind::Other.into());
+            }
+            OsFiles.truncate_synced(path, length)
+        }
+
+        fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+            DiskSteps::read(&OsFiles, path)
+        }
+
+        fn read_range(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+            DiskSteps::read_range(&OsFiles, path, offset, length)
+        }
+
+        fn write_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+            OsFiles.write_synced(path, content)
+        }
+
+        fn append(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+            DiskSteps::append(&OsFiles, path, content)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            OsFiles.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<bool> {
+            OsFiles.remove(path)
+        }
+
+        fn has(&self, path: &Path) -> io::Result<bool> {
+            OsFiles.has(path)
+        }
+
+        fn sync_names_beside(&self, path: &Path) -> io::Result<()> {
+            OsFiles.sync_names_beside(path)
+        }
+    }
+
+    #[test]
+    fn nothing_is_added_behind_a_record_that_was_torn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db-tail");
+        let disk = TearsOnce(AtomicU8::new(0));
+        let mut tail = Tail::load(&disk, path.clone()).unwrap();
+        let mut append = |first, byte| tail.append(&disk, 2, first, &vec![byte; FRAME_BYTES], None);
+        append(10, 1).unwrap();
+        append(11, 2).unwrap_err();
+        // The cut that would make room fails too.
+        append(11, 3).unwrap_err();
+        append(11, 4).unwrap();
+        assert_eq!(tail.read(&disk, 11, 11).unwrap(), vec![4; FRAME_BYTES]);
+        assert_eq!(Tail::load(&disk, path).unwrap().count(), 2);
     }
 
     #[test]

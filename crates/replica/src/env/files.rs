@@ -273,22 +273,29 @@ impl DiskSteps for OsFiles {
     }
 }
 
-/// Makes a folder and those above it; a power cut takes none of them away afterwards.
+/// Makes a folder and those above it; a power cut takes none of them away afterwards. One that is there
+/// may have been made by a process that died before its name was durable.
 ///
 /// # Errors
 /// What the operating system reports.
 pub fn create_folder(path: &Path) -> io::Result<()> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
-    }
-    if let Some(above) = path.parent() {
+    if let Some(above) = path.parent()
+        && !above.as_os_str().is_empty()
+        && !above.is_dir()
+    {
         create_folder(above)?;
     }
     match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _made => {}
+        Ok(()) => OsFiles.sync_names_beside(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+            match OsFiles.sync_names_beside(path) {
+                // Whose folder it is in made it, and not for us to look around there.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            }
+        }
+        Err(error) => Err(error),
     }
-    OsFiles.sync_names_beside(path)
 }
 
 /// Folders can be opened and synced on Unix; elsewhere the rename itself is all there is.

@@ -79,11 +79,19 @@ impl Index {
             path: path.clone(),
             source,
         };
-        let content = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        files.write_atomic(&path, &content).map_err(failed)?;
+        let write = |index: &Self| {
+            let content = serde_json::to_vec_pretty(index).map_err(|error| failed(error.into()))?;
+            files.write_atomic(&path, &content).map_err(failed)
+        };
+        write(self)?;
         // What cannot be removed now is named in the index and removed the next time.
+        let before = self.unused.len();
         self.unused
             .retain(|name| files.remove_if_exists(&folder.join(name)).is_err());
+        if self.unused.len() < before {
+            // A name that stays would be removed again, also when a file has it anew.
+            write(self)?;
+        }
         Ok(())
     }
 
@@ -161,7 +169,11 @@ impl Index {
             .generations
             .iter()
             .map(|kept| frames_name(kept.generation));
-        let used: Vec<String> = bases.chain(frames).collect();
+        let times = self
+            .generations
+            .iter()
+            .map(|kept| times_name(kept.generation));
+        let used: Vec<String> = bases.chain(frames).chain(times).collect();
         self.unused.retain(|name| !used.contains(name));
     }
 
@@ -187,4 +199,28 @@ pub(super) fn frames_name(generation: u64) -> String {
 
 pub(super) fn times_name(generation: u64) -> String {
     format!("times-{generation:010}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::OsFiles;
+
+    #[test]
+    fn a_file_that_was_removed_is_named_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(frames_name(1));
+        std::fs::write(&path, "old").unwrap();
+        let mut index = Index {
+            unused: vec![frames_name(1)],
+            ..Index::default()
+        };
+        index.store(&OsFiles, folder.path()).unwrap();
+        assert!(!path.exists());
+        // A file of that name that is written later stays.
+        std::fs::write(&path, "new").unwrap();
+        let mut index = Index::load(&OsFiles, folder.path()).unwrap();
+        index.store(&OsFiles, folder.path()).unwrap();
+        assert!(path.exists());
+    }
 }

@@ -14,11 +14,14 @@ pub(super) async fn fold(node: &Node) -> Result<(), SyncError> {
     };
     let (config, now_ms) = (&node.inner.config, node.now_ms());
     let limits = config.wal_limits(now_ms);
-    let book = node.inner.book.checkpoint_if_over(&gate, limits).await?;
+    // What fails for one file must not keep the others from their turn.
+    let book = node.inner.book.checkpoint_if_over(&gate, limits).await;
     let catalog = &node.inner.catalog;
     let catalog = catalog
         .checkpoint_if_over(&gate, config.wal_limit_bytes())
-        .await?;
+        .await;
+    let tidied = node.store(|store| store.tidy_local()).await;
+    let (book, catalog) = (book?, catalog?);
     tracing::debug!(?book, ?catalog, "WAL limits");
     if book == LocalCheckpoint::DoneEarly {
         tracing::warn!("the book's WAL was folded before the hub had all of it");
@@ -35,5 +38,5 @@ pub(super) async fn fold(node: &Node) -> Result<(), SyncError> {
         })
         .await;
     }
-    Ok(node.store(|store| store.tidy_local()).await?)
+    Ok(tidied?)
 }

@@ -225,3 +225,28 @@ fn a_swapped_catalog_is_attached_with_the_overlay_over_it() {
     assert_eq!(row.columns["name"], json!("CHAI"));
     assert_eq!(row.columns["barcode"], json!("500"));
 }
+
+#[test]
+fn a_price_of_ones_own_holds_when_what_was_pending_had_to_be_made_anew() {
+    let mut till = Till::new("repaired");
+    for (table, id, pairs) in [
+        ("products", "tea", vec![("price_mills", json!(1000))]),
+        (
+            "prices",
+            "a",
+            vec![("product", json!("TEA")), ("price_mills", json!(900))],
+        ),
+    ] {
+        let set = till
+            .store()
+            .catalog_set(table, id, &columns(&pairs), NOW_MS);
+        set.expect("set");
+    }
+    till.store = None;
+    for file in ["local.db", "local.db-wal", "local.db-shm"] {
+        std::fs::remove_file(till.dir.join(file)).ok();
+    }
+    till.open();
+    let product = till.store().product("tea", NOW_MS).expect("found");
+    assert_eq!(product.price.expect("a price").mills, 900);
+}
