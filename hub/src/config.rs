@@ -36,6 +36,8 @@ pub struct HubConfig {
     pub heartbeat: Duration,
     /// How much of the past is kept.
     pub history: Retention,
+    /// How far a record may be dated ahead of the hub's clock; beyond it the record goes to quarantine.
+    pub ahead: Duration,
     /// What this hub reads and writes; a node below is told to update.
     pub schemas: Schemas,
 }
@@ -55,6 +57,7 @@ impl HubConfig {
                 days: HISTORY_DAYS_DEFAULT,
                 bytes_max: HISTORY_GIB_DEFAULT * 1024 * 1024 * 1024,
             },
+            ahead: Duration::from_secs(u64::from(AHEAD_DAYS_DEFAULT) * 86_400),
             schemas: Schemas {
                 book: Kind::Book.schema_version(),
                 catalog: Kind::Catalog.schema_version(),
@@ -65,6 +68,9 @@ impl HubConfig {
 
 /// How far back every database can be restored, in days.
 pub(crate) const HISTORY_DAYS_DEFAULT: u32 = 30;
+
+/// How far a record may be dated ahead of the hub's clock, in days: a year, as catalog edits may be.
+pub(crate) const AHEAD_DAYS_DEFAULT: u32 = 366;
 
 /// All that is kept for it, in GiB: a year of frames of some hundred tills.
 pub(crate) const HISTORY_GIB_DEFAULT: u64 = 20;

@@ -24,7 +24,7 @@ pub(crate) struct Inbox {
     nodes: Mutex<BTreeSet<NodeId>>,
     news: Notify,
     /// One pass at a time.
-    turn: tokio::sync::Mutex<()>,
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 impl Inbox {
@@ -150,6 +150,7 @@ impl Hub {
                 result = result.and(self.steps(node, priority).await);
             }
         }
+        result = result.and(self.follow().await.map(drop));
         result = result.and(self.publish().await);
         for node in nodes {
             result = result.and(self.rotate(&CopyKey::Book(node)).await);
@@ -193,7 +194,14 @@ impl Hub {
         }
         let path = self.copies.book_path(node);
         let now_ms = self.now_ms();
-        Ok(Some((held, NodeBook { node, path, now_ms })))
+        let ahead_ms = i64::try_from(self.config.ahead.as_millis()).unwrap_or(i64::MAX >> 1);
+        let book = NodeBook {
+            node,
+            path,
+            now_ms,
+            ahead_ms,
+        };
+        Ok(Some((held, book)))
     }
 
     /// Which priorities have entries that wait.
@@ -239,7 +247,7 @@ impl Hub {
     }
 
     /// Writes changed rows to the catalog until none is left, and folds its WAL when it is large.
-    async fn publish(&self) -> Result<(), ConsolidateError> {
+    pub(crate) async fn publish(&self) -> Result<(), ConsolidateError> {
         loop {
             // Pulls wait meanwhile; a transaction is a fraction of a second.
             let held = self.copies.catalog().await?;

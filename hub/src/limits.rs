@@ -80,6 +80,9 @@ pub const JOIN_CODE_MINUTES: i64 = 24 * 60;
 /// Most characters of a shop's name, phone or address; more is refused.
 pub const NAME_CHARS_MAX: usize = 200;
 
+/// Most characters of the reason that a person gives for a decision; more is refused.
+pub const REASON_CHARS_MAX: usize = 2_000;
+
 /// Answers below this size are not compressed, in bytes.
 pub const COMPRESS_BYTES_MIN: usize = 256;
 
@@ -113,3 +116,7 @@ pub const EXPORTS_AT_ONCE_MAX: usize = 4;
 /// Pushes that are decoded and applied at a time; others wait for their turn, compressed. A push may take 70 MB
 /// meanwhile, and more of them than a few processors keep busy would only take the memory.
 pub const PUSHES_AT_ONCE_MAX: usize = 8;
+
+/// The earliest time that a record may be dated, in milliseconds since the Unix epoch: the year 2000. A till
+/// whose clock lost its battery says 1970 or 1980; earlier records go to quarantine.
+pub const TIME_MS_MIN: i64 = 946_684_800_000;

@@ -171,16 +171,39 @@ CREATE TABLE publish_queue (
     PRIMARY KEY (table_name, row_id)
 ) STRICT, WITHOUT ROWID;
 
--- A record that broke a rule stepped aside; everything behind it went on (X4).
+-- A record that broke a rule stepped aside; everything behind it went on (X4). No row is ever removed: one that was
+-- settled is consolidated, and `settled_as` says how that came.
 CREATE TABLE quarantine (
-    node     INTEGER NOT NULL,
-    seq      INTEGER NOT NULL,
-    id       BLOB    NOT NULL,
-    topic    INTEGER NOT NULL,
-    reason   TEXT    NOT NULL,
-    found_ms INTEGER NOT NULL,
+    node       INTEGER NOT NULL,
+    seq        INTEGER NOT NULL,
+    id         BLOB    NOT NULL,
+    topic      INTEGER NOT NULL,
+    code       TEXT    NOT NULL,           -- domain::Rule
+    reason     TEXT    NOT NULL,           -- in words
+    cause      BLOB,                       -- what it waits for: id of a receipt, or row of a catalog table
+    found_ms   INTEGER NOT NULL,
+    settled_ms INTEGER,                    -- empty: it stands in quarantine
+    settled_as TEXT,                       -- waived, fixed, retried, followed or inherited
+    told       INTEGER NOT NULL DEFAULT 0, -- 1: an alert named it
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX quarantine_open ON quarantine (id) WHERE settled_ms IS NULL;
+CREATE INDEX quarantine_by_cause ON quarantine (cause) WHERE cause IS NOT NULL;
+
+-- What was decided about records in quarantine, by whom and why.
+CREATE TABLE quarantine_decision (
+    number   INTEGER PRIMARY KEY,
+    node     INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    decision TEXT    NOT NULL,             -- waive, fix, retry or follow
+    who      TEXT    NOT NULL,
+    why      TEXT    NOT NULL,
+    at_ms    INTEGER NOT NULL,
+    changes  TEXT    NOT NULL,             -- JSON object of the fields that were set; null: taken out
+    code     TEXT    NOT NULL,             -- the rule it had broken
+    FOREIGN KEY (node, seq) REFERENCES quarantine (node, seq)
+) STRICT;
+CREATE INDEX quarantine_decision_by_entry ON quarantine_decision (node, seq);
 
 -- Entries of a book that are counted with the book of another node of its lineage.
 CREATE TABLE inherited (

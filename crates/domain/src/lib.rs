@@ -15,6 +15,7 @@ pub mod journal;
 pub mod lineage;
 pub mod merge;
 pub mod money;
+pub mod rule;
 
 pub use amount::{Quantity, UnitPrice, line_amount};
 pub use document::{Document, Topic};
@@ -23,3 +24,4 @@ pub use hlc::{Hlc, HlcClock};
 pub use ids::{DocumentId, HubId, NodeId, ShopId};
 pub use journal::{Chain, Priority};
 pub use money::{Currency, Money};
+pub use rule::Rule;

@@ -1,13 +1,12 @@
 //! Every command but `run`.
 
 use super::client::{Call, call, segment};
-use super::database;
 use super::print::{self, Output};
 use super::{CatalogCommand, CodeArgs, Command, Failure, ListCommand, NodeCommand, ReportCommand};
-use super::{RunArgs, ShopCommand};
+use super::{RunArgs, ShopCommand, database, quarantine};
 use counterfoil_protocol::wire::hub::{
     CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest,
-    NodeRow, QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+    NodeRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
 use counterfoil_replica::env::Env;
 use http::Method;
@@ -73,10 +72,7 @@ pub(super) async fn execute(
             let (rows, out) = session.get::<Vec<ConflictRow>>("conflicts").await?;
             out.print(&rows, |rows| print::conflicts(rows))
         }
-        Command::Quarantine(ListCommand::List) => {
-            let (rows, out) = session.get::<Vec<QuarantineRow>>("quarantine").await?;
-            out.print(&rows, |rows| print::quarantine(rows))
-        }
+        Command::Quarantine(command) => quarantine::execute(command, session).await,
         Command::Report(ReportCommand::Sales { by }) => {
             let path = format!("reports/sales?by={}", by.name());
             let (rows, out) = session.get::<Vec<SalesGroup>>(&path).await?;

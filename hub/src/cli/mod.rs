@@ -6,11 +6,14 @@ mod database;
 mod failure;
 mod history;
 mod print;
+mod quarantine;
 mod run;
 
 pub use failure::Failure;
 
-use crate::config::{HISTORY_DAYS_DEFAULT, HISTORY_GIB_DEFAULT, LISTEN_DEFAULT, Registration};
+use crate::config::{
+    AHEAD_DAYS_DEFAULT, HISTORY_DAYS_DEFAULT, HISTORY_GIB_DEFAULT, LISTEN_DEFAULT, Registration,
+};
 use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
 use counterfoil_replica::env::Env;
@@ -61,7 +64,7 @@ enum Command {
     Conflicts(ListCommand),
     /// Records that broke a rule and stepped aside.
     #[command(subcommand)]
-    Quarantine(ListCommand),
+    Quarantine(QuarantineCommand),
     /// The catalog that all tills share.
     #[command(subcommand)]
     Catalog(CatalogCommand),
@@ -109,6 +112,9 @@ struct RunArgs {
     /// All history together, in GiB; beyond it the oldest goes first.
     #[arg(long, value_name = "GIB", default_value_t = HISTORY_GIB_DEFAULT)]
     history_limit_gib: u64,
+    /// How far a record may be dated ahead of the hub's clock, in days; one beyond it goes to quarantine.
+    #[arg(long, value_name = "DAYS", default_value_t = AHEAD_DAYS_DEFAULT)]
+    ahead_days: u32,
 }
 
 /// A database at the hub.
@@ -231,6 +237,92 @@ enum DatabaseCommand {
 enum ListCommand {
     /// Lists them.
     List,
+}
+
+/// A record that stepped aside.
+#[derive(Debug, Args)]
+struct RecordArgs {
+    /// Id of the till, see `quarantine list`.
+    node: String,
+    /// Number of the entry in its journal.
+    seq: i64,
+}
+
+/// Who decides, and why.
+#[derive(Debug, Args)]
+struct DecideArgs {
+    /// Why; goes on record.
+    #[arg(long, value_name = "TEXT")]
+    why: String,
+    /// Who decides; goes on record.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "USER",
+        default_value = "operator",
+        hide_env = true
+    )]
+    by: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineCommand {
+    /// Lists them, those that were settled too.
+    List {
+        /// Only of this till, by its id.
+        #[arg(long, value_name = "ID")]
+        node: Option<String>,
+        /// Only those that broke this rule, by its code.
+        #[arg(long, value_name = "CODE")]
+        reason: Option<String>,
+        /// Only those that stand in quarantine now.
+        #[arg(long)]
+        open: bool,
+    },
+    /// Shows a record as the till wrote it, why it stepped aside, what waits for it, what was decided.
+    Show {
+        #[command(flatten)]
+        record: RecordArgs,
+    },
+    /// Takes a record in as it is, though a rule says no.
+    Waive {
+        #[command(flatten)]
+        record: RecordArgs,
+        #[command(flatten)]
+        decide: DecideArgs,
+    },
+    /// Takes a record in with other fields; what the till wrote stays in its book and is shown.
+    Fix {
+        #[command(flatten)]
+        record: RecordArgs,
+        /// A field and its new value, as `show` names it: `total_minor=2500`, `line.2.amount_minor=1250`,
+        /// `payment.1.tender=cash`, `column.name=Tea`. Nothing after `=` empties it, or takes the line,
+        /// payment or column out.
+        #[arg(long, required = true, value_name = "FIELD=VALUE")]
+        set: Vec<String>,
+        #[command(flatten)]
+        decide: DecideArgs,
+    },
+    /// Judges a record, or all, again.
+    Retry {
+        /// Id of the till, see `quarantine list`.
+        #[arg(requires = "seq")]
+        node: Option<String>,
+        /// Number of the entry in its journal.
+        seq: Option<i64>,
+        /// Everything in quarantine.
+        #[arg(long, conflicts_with = "node", required_unless_present = "node")]
+        all: bool,
+        /// Who decides; goes on record.
+        #[arg(
+            long,
+            value_name = "NAME",
+            env = "USER",
+            default_value = "operator",
+            hide_env = true
+        )]
+        by: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,8 +4,8 @@ use super::Failure;
 use crate::store::Grouping;
 use comfy_table::{CellAlignment, Table, presets};
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, ConflictRow, HubStatus, NodeRow, QuarantineRow, SalesGroup,
-    ShopAdded, ShopRow,
+    CatalogExport, CatalogSetAnswer, ConflictRow, HubStatus, NodeRow, SalesGroup, ShopAdded,
+    ShopRow,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -155,7 +155,7 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
     table(&header, &[4, 5, 6], rows.collect())
 }
 
-fn value(value: &Value) -> String {
+pub(super) fn value(value: &Value) -> String {
     match value {
         Value::Null => "(empty)".to_owned(),
         Value::String(text) => text.clone(),
@@ -187,24 +187,6 @@ pub(super) fn conflicts(rows: &[ConflictRow]) -> String {
         "policy",
     ];
     table(&header, &[0], rows.collect())
-}
-
-pub(super) fn quarantine(rows: &[QuarantineRow]) -> String {
-    let rows = rows.iter().map(|row| {
-        let (node, seq) = (row.node_id.to_string(), row.seq.to_string());
-        vec![
-            row.shop.clone(),
-            seq,
-            row.topic.clone(),
-            row.reason.clone(),
-            node,
-        ]
-    });
-    table(
-        &["shop", "entry", "kind", "reason", "till"],
-        &[1],
-        rows.collect(),
-    )
 }
 
 pub(super) fn sales(by: Grouping, rows: &[SalesGroup]) -> String {

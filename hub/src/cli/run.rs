@@ -26,6 +26,7 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
             days: args.history_days,
             bytes_max: args.history_limit_gib.saturating_mul(1024 * 1024 * 1024),
         },
+        ahead: Duration::from_secs(u64::from(args.ahead_days) * 86_400),
         ..HubConfig::new(data)
     };
     let hub = Hub::open_owned(config, env, ownership).await?;

@@ -19,7 +19,7 @@ use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{
     CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest,
-    NodeRow, QuarantineRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+    NodeRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
@@ -36,7 +36,6 @@ pub(super) fn router() -> Router<Arc<Hub>> {
         .route("/nodes", get(nodes))
         .route("/nodes/{node}/revoke", post(revoke))
         .route("/conflicts", get(conflicts))
-        .route("/quarantine", get(quarantine))
         .route("/catalog/{table}", get(export_table))
         .route("/catalog/{table}/{row}", post(set_row))
         .route("/reports/sales", get(report_sales))
@@ -72,10 +71,6 @@ async fn nodes(State(hub): Hubs, _: Operator) -> Answer<Vec<NodeRow>> {
 
 async fn conflicts(State(hub): Hubs, _: Operator) -> Answer<Vec<ConflictRow>> {
     read(&hub, |reader| reader.conflicts()).await
-}
-
-async fn quarantine(State(hub): Hubs, _: Operator) -> Answer<Vec<QuarantineRow>> {
-    read(&hub, |reader| reader.quarantine()).await
 }
 
 async fn report_sales(State(hub): Hubs, _: Operator, uri: Uri) -> Answer<Vec<SalesGroup>> {

@@ -10,6 +10,7 @@ mod export;
 mod history;
 mod lineage;
 mod problems;
+mod quarantine;
 mod sync;
 
 pub(crate) use problems::ApiError;
@@ -100,7 +101,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
             "/v1/admin",
             admin::router()
                 .merge(databases::router())
-                .merge(history::router()),
+                .merge(history::router())
+                .merge(quarantine::router()),
         )
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_call)

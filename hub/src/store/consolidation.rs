@@ -3,8 +3,8 @@
 //! The book is attached as `book` and only read. One batch is one transaction on `hub.db` together
 //! with its watermark, so every entry is moved exactly once, whatever is interrupted or repeated.
 
-use super::movement::{self, Batch};
-use super::{Store, StoreError, alerts, edits, lineage, shop_id};
+use super::movement::{self, Batch, Moved};
+use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
 use crate::limits::{CONSOLIDATE_ENTRIES_MAX, HISTORY_ROWS_MAX};
 use counterfoil_domain::{Chain, NodeId, Priority, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
@@ -19,6 +19,8 @@ pub(crate) struct NodeBook {
     pub(crate) node: NodeId,
     pub(crate) path: PathBuf,
     pub(crate) now_ms: i64,
+    /// How far a record may be dated ahead of now, in milliseconds.
+    pub(crate) ahead_ms: i64,
 }
 
 /// What one step did.
@@ -100,7 +102,7 @@ impl Store {
         let step = self.with_book(book, |store, node| {
             let mut size = CONSOLIDATE_ENTRIES_MAX;
             loop {
-                match store.batch(node, priority, size, book.now_ms) {
+                match store.batch(node, priority, size, book) {
                     // Some record cannot be stored: halve until it stands alone, then put it aside.
                     Err(StoreError::Sql(error)) if is_about_a_record(&error) && size > 0 => {
                         tracing::warn!(node = %node.id, size, error = &error as &dyn std::error::Error,
@@ -116,7 +118,7 @@ impl Store {
     }
 
     /// Attaches the book meanwhile; `None` when the node is unknown.
-    fn with_book<T>(
+    pub(super) fn with_book<T>(
         &mut self,
         book: &NodeBook,
         work: impl FnOnce(&mut Self, &NodeKey) -> Result<T, StoreError>,
@@ -178,7 +180,7 @@ impl Store {
         node: &NodeKey,
         priority: Priority,
         size: i64,
-        now_ms: i64,
+        book: &NodeBook,
     ) -> Result<Step, StoreError> {
         let done = self.hub.transaction(|tx| {
             let position = match check(tx, node.number)? {
@@ -199,11 +201,19 @@ impl Store {
                 priority,
                 after,
                 until,
-                now_ms,
+                now_ms: book.now_ms,
+                ahead_ms: book.ahead_ms,
+                source: "book",
+                waive: false,
             };
             let moved = if size == 0 {
                 edits::note_progress(tx, &batch)?;
-                movement::put_first_aside(tx, &batch)?
+                let quarantined = rules::put_first_aside(tx, &batch)?;
+                Moved {
+                    entries: 1,
+                    edits: 0,
+                    quarantined,
+                }
             } else {
                 let mut moved = movement::move_batch(tx, &batch)?;
                 moved.edits = edits::merge_batch(tx, &self.shape, &batch)?;
@@ -218,7 +228,7 @@ impl Store {
             }))
         })?;
         done.or_else(|Broken(reason)| {
-            self.halt(node, &reason, now_ms)?;
+            self.halt(node, &reason, book.now_ms)?;
             Ok(Step::Halted)
         })
     }
@@ -252,7 +262,7 @@ impl Store {
 }
 
 /// Whether the failure is about what a record holds, not about the database or its schema.
-fn is_about_a_record(error: &SqlError) -> bool {
+pub(super) fn is_about_a_record(error: &SqlError) -> bool {
     /// SQLite's generic error: a missing column is one, but so is what a single record can cause.
     const SQLITE_ERROR: i32 = 1;
     /// A value of a type that the column cannot take.
@@ -419,7 +429,7 @@ fn advance(tx: &Connection, batch: &Batch, position: &Position) -> Result<(), St
     Ok(())
 }
 
-fn record_run(tx: &Connection, batch: &Batch, moved: &movement::Moved) -> Result<(), StoreError> {
+fn record_run(tx: &Connection, batch: &Batch, moved: &Moved) -> Result<(), StoreError> {
     let detail = serde_json::json!({
         "priority": batch.priority.name(),
         "after": batch.after,

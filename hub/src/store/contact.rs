@@ -82,7 +82,7 @@ impl Reader {
         // Entries of all priorities are through up to the lowest of the four watermarks.
         let sql = "SELECT (SELECT CASE count(*) WHEN 4 THEN min(seq) ELSE 0 END
                            FROM watermark WHERE node = ?1),
-                          (SELECT count(*) FROM quarantine WHERE node = ?1),
+                          (SELECT count(*) FROM quarantine WHERE node = ?1 AND settled_ms IS NULL),
                           (SELECT EXISTS (SELECT 1 FROM node WHERE number = ?1
                            AND book_schema = ?2 AND catalog_schema = ?3 AND catalog_revision = ?4
                            AND seen_ms BETWEEN ?5 AND ?6

@@ -8,7 +8,7 @@ use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::{Field, Origin, Policy, Stamp, Version};
-use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Scalar, Topic};
+use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Rule, Scalar, Topic};
 use counterfoil_migrate::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,11 +33,12 @@ pub(super) fn merge_batch(
     batch: &Batch,
 ) -> Result<i64, StoreError> {
     let sql = format!(
-        "SELECT j.seq, j.id, j.hlc, j.payload FROM book.journal AS j
+        "SELECT j.seq, j.id, j.hlc, j.payload FROM {}.journal AS j
          WHERE j.seq > ?2 AND j.seq <= ?3 AND j.topic = ?4 AND j.{}
            AND NOT EXISTS (SELECT 1 FROM main.quarantine AS q
-                           WHERE q.node = ?1 AND q.seq = j.seq)
+                           WHERE q.node = ?1 AND q.seq = j.seq AND q.settled_ms IS NULL)
          ORDER BY j.seq",
+        batch.source,
         condition(batch.priority)
     );
     let Batch {
@@ -78,7 +79,7 @@ pub(super) fn merge_batch(
                 let columns = touched.entry((edit.table, edit.row)).or_default();
                 columns.extend(edit.columns.into_keys());
             }
-            Err(reason) => put_aside(tx, &node, entry, &reason, now_ms)?,
+            Err(fault) => put_aside(tx, &node, entry, &fault, now_ms)?,
         }
     }
     settle(tx, shape, &touched, now_ms)?;
@@ -104,7 +105,25 @@ pub(super) fn note_progress(tx: &Connection, batch: &Batch) -> Result<(), StoreE
     Ok(())
 }
 
-type Accepted = Result<(CatalogEdit, DocumentId), String>;
+/// The rule that an edit breaks.
+pub(super) struct Fault {
+    pub(super) rule: Rule,
+    pub(super) sentence: String,
+    /// The row of the catalog that it waits for.
+    cause: Option<Vec<u8>>,
+}
+
+impl Fault {
+    fn new(rule: Rule, sentence: impl Into<String>) -> Self {
+        Self {
+            rule,
+            sentence: sentence.into(),
+            cause: None,
+        }
+    }
+}
+
+type Accepted = Result<(CatalogEdit, DocumentId), Fault>;
 
 fn accept(
     tx: &Connection,
@@ -113,35 +132,68 @@ fn accept(
     entry: &Entry,
 ) -> Result<Accepted, StoreError> {
     let read = || -> Accepted {
-        let id = DocumentId::from_slice(&entry.id).map_err(|_| "its id is damaged".to_owned())?;
+        let damaged = |_| Fault::new(Rule::IdDamaged, "its id is damaged");
+        let id = DocumentId::from_slice(&entry.id).map_err(damaged)?;
         check_time(entry.hlc, batch.now_ms)?;
         let payload = entry
             .payload
             .as_deref()
-            .ok_or("the change itself is missing")?;
-        let edit: CatalogEdit = serde_json::from_str(payload)
-            .map_err(|error| format!("the change cannot be read: {error}"))?;
+            .ok_or_else(|| Fault::new(Rule::RecordMissing, "the change itself is missing"))?;
+        let edit: CatalogEdit = serde_json::from_str(payload).map_err(|error| {
+            let sentence = format!("the change cannot be read: {error}");
+            Fault::new(Rule::EditUnreadable, sentence)
+        })?;
         check_edit(shape, &edit)?;
         Ok((edit, id))
     };
     let accepted = read();
     if let Ok((edit, _)) = &accepted
-        && let Some(reason) = is_anothers(tx, shape, batch, edit)?
+        && !batch.waive
     {
-        return Ok(Err(reason));
+        if let Some(fault) = is_anothers(tx, shape, batch, edit)? {
+            return Ok(Err(fault));
+        }
+        if let Some(fault) = is_for_nothing(tx, edit)? {
+            return Ok(Err(fault));
+        }
     }
     Ok(accepted)
 }
 
+/// A price names its product: why one of a product that nobody has ever named is none.
+fn is_for_nothing(tx: &Connection, edit: &CatalogEdit) -> Result<Option<Fault>, StoreError> {
+    let Some(Scalar::Text(product)) = edit
+        .columns
+        .get("product")
+        .filter(|_| edit.table == "prices")
+    else {
+        return Ok(None);
+    };
+    let sql = "SELECT EXISTS (SELECT 1 FROM field_version
+               WHERE table_name = 'products' AND row_id = ?1)";
+    if tx.query_value(sql, params![product.as_str()])? {
+        return Ok(None);
+    }
+    let sentence = format!(
+        "it is a price of the product `{product}`, which nobody has entered so far; when that \
+         arrives, this follows by itself"
+    );
+    Ok(Some(Fault {
+        cause: Some(product.clone().into_bytes()),
+        ..Fault::new(Rule::ProductUnknown, sentence)
+    }))
+}
+
 /// A time far ahead would win every conflict, and drive every clock of the chain, for ever.
-fn check_time(hlc: Hlc, now_ms: i64) -> Result<(), String> {
+fn check_time(hlc: Hlc, now_ms: i64) -> Result<(), Fault> {
     let latest = now_ms.saturating_add(EDIT_AHEAD_MS_MAX);
     if hlc < Hlc::ZERO || hlc.millis() > latest {
-        return Err(format!(
+        let sentence = format!(
             "it is dated {} ms after 1970, far from the hub's clock: set the clock of the till and \
              make the change again",
             hlc.millis()
-        ));
+        );
+        return Err(Fault::new(Rule::EditTimeImpossible, sentence));
     }
     Ok(())
 }
@@ -152,7 +204,7 @@ fn is_anothers(
     shape: &CatalogShape,
     batch: &Batch,
     edit: &CatalogEdit,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<Fault>, StoreError> {
     const OWNER: &str = "shop";
     let has_owner = shape
         .table(&edit.table)
@@ -177,18 +229,20 @@ fn is_anothers(
         .into_iter()
         .flatten()
         .any(|shop| shop != own);
-    Ok(foreign.then(|| "the row belongs to another shop".to_owned()))
+    Ok(foreign.then(|| Fault::new(Rule::RowOfAnotherShop, "the row belongs to another shop")))
 }
 
-pub(super) fn check_edit(shape: &CatalogShape, edit: &CatalogEdit) -> Result<(), String> {
-    let table = shape
-        .table(&edit.table)
-        .ok_or_else(|| format!("the catalog has no table `{}`; update the hub", edit.table))?;
+pub(super) fn check_edit(shape: &CatalogShape, edit: &CatalogEdit) -> Result<(), Fault> {
+    let table = shape.table(&edit.table).ok_or_else(|| {
+        let sentence = format!("the catalog has no table `{}`; update the hub", edit.table);
+        Fault::new(Rule::TableUnknown, sentence)
+    })?;
+    let unreadable = |sentence: &str| Err(Fault::new(Rule::EditUnreadable, sentence));
     if edit.row.trim().is_empty() || edit.row.contains('\0') {
-        return Err("the id of the row is empty or damaged".to_owned());
+        return unreadable("the id of the row is empty or damaged");
     }
     if edit.columns.is_empty() {
-        return Err("no column is changed".to_owned());
+        return unreadable("no column is changed");
     }
     for (column, value) in &edit.columns {
         check_value(table, column, value)?;
@@ -196,18 +250,20 @@ pub(super) fn check_edit(shape: &CatalogShape, edit: &CatalogEdit) -> Result<(),
     Ok(())
 }
 
-fn check_value(table: &TableShape, column: &str, value: &Scalar) -> Result<(), String> {
+fn check_value(table: &TableShape, column: &str, value: &Scalar) -> Result<(), Fault> {
     let name = &table.name;
-    let integer = table
-        .is_integer(column)
-        .ok_or_else(|| format!("`{name}` has no column `{column}` that a shop may change"))?;
+    let integer = table.is_integer(column).ok_or_else(|| {
+        let sentence = format!("`{name}` has no column `{column}` that a shop may change");
+        Fault::new(Rule::ColumnUnknown, sentence)
+    })?;
+    let wrong = |sentence: String| Err(Fault::new(Rule::ColumnValueWrong, sentence));
     match value {
         Scalar::Integer(0 | 1) if column == DELETED => Ok(()),
-        _ if column == DELETED => Err("`deleted` is 0 or 1".to_owned()),
-        Scalar::Integer(_) if !integer => Err(format!("`{name}.{column}` takes text")),
-        Scalar::Text(_) if integer => Err(format!("`{name}.{column}` takes a whole number")),
+        _ if column == DELETED => wrong("`deleted` is 0 or 1".to_owned()),
+        Scalar::Integer(_) if !integer => wrong(format!("`{name}.{column}` takes text")),
+        Scalar::Text(_) if integer => wrong(format!("`{name}.{column}` takes a whole number")),
         Scalar::Text(text) if text.contains('\0') => {
-            Err(format!("`{name}.{column}` holds a damaged text"))
+            wrong(format!("`{name}.{column}` holds a damaged text"))
         }
         Scalar::Null | Scalar::Integer(_) | Scalar::Text(_) => Ok(()),
     }
@@ -217,19 +273,23 @@ fn put_aside(
     tx: &Connection,
     node: &NodeKey,
     entry: &Entry,
-    reason: &str,
+    fault: &Fault,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT OR IGNORE INTO quarantine (node, seq, id, topic, reason, found_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO main.quarantine (node, seq, id, topic, reason, found_ms, code, cause)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (node, seq) DO UPDATE SET code = excluded.code, reason = excluded.reason,
+             cause = excluded.cause, settled_ms = NULL, settled_as = NULL",
         params![
             node.number,
             entry.seq,
             entry.id.clone(),
             Topic::CatalogEdit.code(),
-            reason.replace('\0', " "),
-            now_ms
+            fault.sentence.replace('\0', " "),
+            now_ms,
+            fault.rule.name(),
+            fault.cause.clone()
         ],
     )?;
     Ok(())

@@ -67,8 +67,8 @@ impl Store {
                 base,
                 base_revision,
             };
-            if let Err(reason) = check_edit(&self.shape, &edit) {
-                return Ok(Err(HubEditError::Refused(reason)));
+            if let Err(fault) = check_edit(&self.shape, &edit) {
+                return Ok(Err(HubEditError::Refused(fault.sentence)));
             }
             let stamp = Stamp::new(next_hlc(tx, self.newest_hlc()?, by.now_ms)?, by.hub);
             let origin = Origin {
@@ -100,7 +100,11 @@ fn next_hlc(tx: &Connection, published: Hlc, now_ms: i64) -> Result<Hlc, StoreEr
     Ok(next)
 }
 
-fn typed(shape: &TableShape, column: &str, text: Option<&str>) -> Result<Scalar, String> {
+pub(super) fn typed(
+    shape: &TableShape,
+    column: &str,
+    text: Option<&str>,
+) -> Result<Scalar, String> {
     let Some(text) = text else {
         return Ok(Scalar::Null);
     };

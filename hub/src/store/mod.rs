@@ -11,13 +11,16 @@ mod consolidation;
 mod contact;
 mod databases;
 mod edits;
+mod entry;
 mod hub_edits;
 mod lineage;
 mod movement;
 mod nodes;
 mod publication;
 mod quarantine;
+mod reentry;
 mod reports;
+mod rules;
 mod shops;
 mod status;
 
@@ -27,6 +30,8 @@ pub(crate) use contact::{AuthedNode, Contact, Credential};
 pub(crate) use databases::{Database, DatabaseAddOutcome};
 pub(crate) use hub_edits::{HubEdit, HubEditError};
 pub(crate) use lineage::{Claim, Claimed};
+pub(crate) use quarantine::Listed;
+pub(crate) use reentry::{Decision, Ruled, Ruling};
 pub(crate) use reports::Grouping;
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 

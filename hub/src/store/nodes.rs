@@ -23,7 +23,8 @@ impl Reader {
                       node.catalog_revision, node.clock_offset_ms,
                       (SELECT CASE count(*) WHEN 4 THEN min(seq) ELSE 0 END
                        FROM watermark WHERE watermark.node = node.number),
-                      (SELECT count(*) FROM quarantine WHERE quarantine.node = node.number),
+                      (SELECT count(*) FROM quarantine
+                       WHERE quarantine.node = node.number AND settled_ms IS NULL),
                       former.id, former.lane, node.forked_seq
                    FROM node JOIN shop ON shop.id = node.shop
                    LEFT JOIN node AS former ON former.number = node.forked_from

@@ -1,26 +1,192 @@
-//! Which records stepped aside?
+//! Which records stepped aside, what belongs to them, and which may be judged again?
 
-use super::{Reader, StoreError, node_id};
-use counterfoil_domain::Topic;
-use counterfoil_protocol::wire::hub::QuarantineRow;
+use super::alerts::insert_alert;
+use super::consolidation::NodeBook;
+use super::{Reader, Store, StoreError, entry, node_id};
+use counterfoil_domain::{NodeId, Rule, Topic};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
+use counterfoil_protocol::wire::hub::AlertRow;
+use counterfoil_protocol::wire::quarantine::{QuarantineDecision, QuarantineDetail, QuarantineRow};
+use serde_json::{Map, Value};
+
+/// Which records are listed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listed {
+    /// Of this node.
+    pub(crate) node: Option<NodeId>,
+    /// That broke this rule.
+    pub(crate) code: Option<String>,
+    /// That stand in quarantine now.
+    pub(crate) open: bool,
+}
+
+const ROW: &str =
+    "SELECT node.id, shop.name, node.lane, q.seq, q.topic, q.code, q.reason, q.found_ms,
+        q.settled_ms, q.settled_as
+    FROM quarantine AS q JOIN node ON node.number = q.node JOIN shop ON shop.id = node.shop";
+
+fn row(row: &Row<'_>) -> Result<QuarantineRow, SqlError> {
+    let topic: i64 = row.get(4)?;
+    let name = Topic::from_code(topic).map(|topic| topic.name().to_owned());
+    Ok(QuarantineRow {
+        node_id: node_id(row, 0)?,
+        shop: row.get(1)?,
+        lane: row.get(2)?,
+        seq: row.get(3)?,
+        topic: name.unwrap_or_else(|| format!("unknown ({topic})")),
+        code: row.get(5)?,
+        reason: row.get(6)?,
+        found_ms: row.get(7)?,
+        settled_ms: row.get(8)?,
+        settled_as: row.get(9)?,
+    })
+}
 
 impl Reader {
-    /// All records in quarantine, by node and position.
-    pub(crate) fn quarantine(&self) -> Result<Vec<QuarantineRow>, StoreError> {
-        let sql = "SELECT node.id, shop.name, quarantine.seq, topic, reason, found_ms
-                   FROM quarantine JOIN node ON node.number = quarantine.node
-                   JOIN shop ON shop.id = node.shop ORDER BY quarantine.node, quarantine.seq";
-        Ok(self.hub.query_map(sql, (), |row| {
-            let topic: i64 = row.get(3)?;
-            let name = Topic::from_code(topic).map(|topic| topic.name().to_owned());
-            Ok(QuarantineRow {
-                node_id: node_id(row, 0)?,
-                shop: row.get(1)?,
-                seq: row.get(2)?,
-                topic: name.unwrap_or_else(|| format!("unknown ({topic})")),
-                reason: row.get(4)?,
-                found_ms: row.get(5)?,
-            })
-        })?)
+    /// Records in quarantine, and those that were, by node and position.
+    pub(crate) fn quarantine(&self, listed: &Listed) -> Result<Vec<QuarantineRow>, StoreError> {
+        let sql = format!(
+            "{ROW} WHERE (?1 IS NULL OR node.id = ?1) AND (?2 IS NULL OR q.code = ?2)
+                 AND (NOT ?3 OR q.settled_ms IS NULL) ORDER BY q.node, q.seq"
+        );
+        let node = listed.node.map(NodeId::to_bytes);
+        let row_of = params![node, listed.code.clone(), i64::from(listed.open)];
+        Ok(self.hub.query_map(&sql, row_of, row)?)
+    }
+
+    /// One record with everything that belongs to it but what the book holds.
+    pub(crate) fn quarantined(
+        &self,
+        node: NodeId,
+        seq: i64,
+    ) -> Result<Option<QuarantineDetail>, StoreError> {
+        self.hub.snapshot(|hub| detail(hub, node, seq))
+    }
+
+    /// How many records stand in quarantine.
+    pub(crate) fn quarantine_size(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT count(*) FROM quarantine WHERE settled_ms IS NULL";
+        Ok(self.hub.query_value(sql, ())?)
+    }
+
+    /// Records whose reason to stand in quarantine has gone: what they waited for is here, or this
+    /// program knows their kind.
+    pub(crate) fn due_again(&self) -> Result<Vec<(NodeId, i64)>, StoreError> {
+        let known = Topic::ALL.map(|topic| topic.code().to_string()).join(", ");
+        let sql = format!(
+            "SELECT node.id, q.seq FROM quarantine AS q JOIN node ON node.number = q.node
+             WHERE q.settled_ms IS NULL AND CASE
+                 WHEN q.code IN ('{}', '{}') THEN
+                     EXISTS (SELECT 1 FROM receipt AS h WHERE h.id = q.cause)
+                 WHEN q.code = '{}' THEN EXISTS (SELECT 1 FROM field_version AS v
+                     WHERE v.table_name = 'products' AND v.row_id = CAST(q.cause AS TEXT))
+                 WHEN q.code = '{}' THEN q.topic IN ({known})
+             END ORDER BY q.node, q.seq",
+            Rule::RefundOfQuarantined.name(),
+            Rule::RefundOfUnknown.name(),
+            Rule::ProductUnknown.name(),
+            Rule::TopicUnknown.name(),
+        );
+        let place = |row: &Row<'_>| Ok((node_id(row, 0)?, row.get(1)?));
+        Ok(self.hub.query_map(&sql, (), place)?)
+    }
+}
+
+fn detail(
+    hub: &Connection,
+    node: NodeId,
+    seq: i64,
+) -> Result<Option<QuarantineDetail>, StoreError> {
+    let at = || params![node.to_bytes(), seq];
+    let sql = format!("{ROW} WHERE node.id = ?1 AND q.seq = ?2");
+    let Some(found) = hub.query_optional(&sql, at(), row)? else {
+        return Ok(None);
+    };
+    let number = "SELECT number FROM node WHERE id = ?1";
+    let number: i64 = hub.query_value(number, params![node.to_bytes()])?;
+    let sql = format!(
+        "{ROW} WHERE q.settled_ms IS NULL AND q.cause = (SELECT own.id FROM quarantine AS own
+             WHERE own.node = ?1 AND own.seq = ?2) ORDER BY q.node, q.seq"
+    );
+    let dependants = hub.query_map(&sql, params![number, seq], row)?;
+    let sql = "SELECT decision, who, why, at_ms, code, changes FROM quarantine_decision
+               WHERE node = ?1 AND seq = ?2 ORDER BY number";
+    let decisions = hub.query_map(sql, params![number, seq], |row| {
+        Ok(QuarantineDecision {
+            decision: row.get(0)?,
+            who: row.get(1)?,
+            why: row.get(2)?,
+            at_ms: row.get(3)?,
+            code: row.get(4)?,
+            changes: row.get_with(5, |text: String| serde_json::from_str(&text))?,
+        })
+    })?;
+    let rule = Rule::from_name(&found.code);
+    Ok(Some(QuarantineDetail {
+        may_be_waived: found.settled_ms.is_none() && rule.is_some_and(Rule::may_be_waived),
+        row: found,
+        record: None,
+        consolidated: entry::consolidated(hub, number, seq)?,
+        dependants,
+        decisions,
+    }))
+}
+
+impl Store {
+    /// An entry as it stands in the book; nothing when it cannot be read.
+    pub(crate) fn recorded(
+        &mut self,
+        book: &NodeBook,
+        seq: i64,
+    ) -> Result<Option<Map<String, Value>>, StoreError> {
+        let found = self.with_book(book, |store, _| match entry::record(&store.hub, seq) {
+            // What makes it unreadable may be why it stands in quarantine.
+            Err(StoreError::Sql(SqlError::Column { .. } | SqlError::Decode { .. })) => Ok(None),
+            found => found,
+        })?;
+        Ok(found.flatten())
+    }
+
+    /// Names what refunds wait for that stepped aside after them, and tells a person of every record
+    /// that nobody has been told of.
+    pub(crate) fn tend_quarantine(&self, now_ms: i64) -> Result<(), StoreError> {
+        let untold =
+            "SELECT EXISTS (SELECT 1 FROM quarantine WHERE settled_ms IS NULL AND told = 0)";
+        if !self.hub.query_value::<bool>(untold, ())? {
+            return Ok(());
+        }
+        self.hub.transaction(|tx| {
+            let sql = "UPDATE quarantine AS q SET code = ?2, reason =
+                           'it takes back a receipt that stands in quarantine itself ('
+                           || c.place || '); when that is settled, this follows by itself'
+                       FROM (SELECT own.id, shop.name || '/' || node.lane || ', entry ' || own.seq AS place
+                             FROM quarantine AS own JOIN node ON node.number = own.node
+                             JOIN shop ON shop.id = node.shop WHERE own.settled_ms IS NULL) AS c
+                       WHERE q.settled_ms IS NULL AND q.code = ?1 AND c.id = q.cause";
+            let (unknown, aside) = (Rule::RefundOfUnknown, Rule::RefundOfQuarantined);
+            tx.execute(sql, params![unknown.name(), aside.name()])?;
+            let sql = "SELECT node.id, count(*), min(q.seq), q.reason
+                       FROM quarantine AS q JOIN node ON node.number = q.node
+                       WHERE q.settled_ms IS NULL AND q.told = 0 GROUP BY q.node";
+            let found = tx.query_map(sql, (), |row| {
+                let (count, seq, reason): (i64, i64, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                Ok((node_id(row, 0)?, count, seq, reason))
+            })?;
+            for (node, count, seq, reason) in found {
+                let records = if count == 1 { "record" } else { "records" };
+                let detail = format!(
+                    "{count} {records} of this till stepped aside, the first is entry {seq}: {reason}"
+                );
+                let alert = AlertRow {
+                    at_ms: now_ms,
+                    kind: "quarantine_not_empty".to_owned(),
+                    node_id: Some(node),
+                    detail,
+                };
+                insert_alert(tx, &alert)?;
+            }
+            tx.execute("UPDATE quarantine SET told = 1 WHERE told = 0", ())?;
+            Ok(())
+        })
     }
 }

@@ -33,7 +33,7 @@ impl Grouping {
     }
 }
 
-fn uuid_text(column: &str) -> String {
+pub(super) fn uuid_text(column: &str) -> String {
     let hex = format!("lower(hex({column}))");
     format!(
         "substr({hex},1,8)||'-'||substr({hex},9,4)||'-'||substr({hex},13,4)||'-'||\

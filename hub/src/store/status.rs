@@ -33,7 +33,7 @@ impl Reader {
         let alerts = self.alerts(STATUS_ALERTS_MAX)?;
         let sql = "SELECT (SELECT count(*) FROM shop), (SELECT count(*) FROM node),
                           (SELECT count(*) FROM receipt), (SELECT count(*) FROM document),
-                          (SELECT count(*) FROM quarantine), (SELECT count(*) FROM conflict)";
+                          (SELECT count(*) FROM quarantine WHERE settled_ms IS NULL), (SELECT count(*) FROM conflict)";
         Ok(self.hub.query_row(sql, (), |row| {
             Ok(HubStatus {
                 hub_id,

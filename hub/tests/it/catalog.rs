@@ -2,7 +2,8 @@ use crate::hub::{Client, TestHub};
 use crate::till::Till;
 use counterfoil_domain::Scalar;
 use counterfoil_migrate::{Connection, params};
-use counterfoil_protocol::wire::hub::{CatalogExport, ConflictRow, QuarantineRow, ShopRow};
+use counterfoil_protocol::wire::hub::{CatalogExport, ConflictRow, ShopRow};
+use counterfoil_protocol::wire::quarantine::QuarantineRow;
 use serde_json::{Map, Value, json};
 
 fn text(text: &str) -> Scalar {

@@ -3,7 +3,8 @@ use crate::till::Till;
 use counterfoil_domain::{Document, Scalar};
 use counterfoil_hub::limits::CONSOLIDATE_ENTRIES_MAX;
 use counterfoil_migrate::Connection;
-use counterfoil_protocol::wire::hub::{NodeRow, QuarantineRow, SalesGroup};
+use counterfoil_protocol::wire::hub::{NodeRow, SalesGroup};
+use counterfoil_protocol::wire::quarantine::QuarantineRow;
 
 fn hub_sum(hub: &TestHub, sql: &str) -> i64 {
     let db = Connection::open_read_only(hub.dir.join("hub.db")).unwrap();
@@ -139,15 +140,17 @@ async fn a_record_that_breaks_a_rule_steps_aside_and_the_rest_goes_on() {
          VALUES ({unknown}, randomblob(16), 1, 77, 9, randomblob(32))"
     ));
     till.tamper("UPDATE journal SET id = x'00' WHERE seq = 6");
-    // The sum overflows: no set of rows can hold it.
+    // A sum with it would overflow.
     till.tamper(
         "UPDATE receipt_item SET amount_minor = 9223372036854775807 WHERE key >> 16 = 7 AND sku <> ''",
     );
+    // The hub's table has no place for it.
+    till.tamper("UPDATE receipt_item SET sku = NULL WHERE key >> 16 = 8 AND sku <> ''");
     till.push(&client).await.unwrap();
     let status = client.settle().await;
     assert_eq!(
         (status.receipts, status.documents, status.quarantined),
-        (2, 1, 7)
+        (1, 1, 8)
     );
     let rows: Vec<QuarantineRow> = client.admin_get("quarantine").await;
     let reasons: Vec<_> = rows
@@ -163,12 +166,13 @@ async fn a_record_that_breaks_a_rule_steps_aside_and_the_rest_goes_on() {
     check(4, "the payments come to 0");
     check(5, "the receipt itself is missing");
     check(6, "id is damaged");
-    check(7, "cannot be stored");
+    check(7, "that cannot be true");
+    check(8, "cannot be stored");
     check(unknown, "update the hub");
     let standing = till.hello(&client).await;
     assert_eq!(
         (standing.consolidated_seq, standing.quarantined),
-        (unknown, 7)
+        (unknown, 8)
     );
 }
 

@@ -19,4 +19,7 @@ mod history;
 mod hub;
 mod integrity;
 mod lineage;
+mod poison;
+mod quarantine;
+mod reentry;
 mod till;

@@ -191,6 +191,20 @@ impl Till {
         }
     }
 
+    /// A refund of one line; its place in the journal.
+    pub(crate) fn take_back(&mut self, refund_of: Option<DocumentId>) -> (i64, DocumentId) {
+        let mut receipt = self.receipt(1);
+        for line in &mut receipt.lines {
+            line.quantity.milli = -line.quantity.milli;
+            line.amount_minor = -line.amount_minor;
+        }
+        receipt.total_minor = -receipt.total_minor;
+        receipt.payments[0].amount_minor = receipt.total_minor;
+        receipt.refund_of = refund_of;
+        let (seq, id, _) = self.record(&Document::Refund(receipt));
+        (seq, id)
+    }
+
     pub(crate) fn move_stock(&mut self, milli: i64) {
         self.record(&Document::StockMovement(StockMovement {
             sku: "TEA".to_owned(),
@@ -241,7 +255,7 @@ fn insert_rows(
         Document::Sale(receipt) | Document::Refund(receipt) => {
             tx.execute(
                 "UPDATE journal SET trial = ?2, series = ?3, number = ?4, at_ms = ?5,
-                 currency = ?6, total_minor = ?7 WHERE seq = ?1",
+                 currency = ?6, total_minor = ?7, refund_of = ?8 WHERE seq = ?1",
                 params![
                     seq,
                     i64::from(receipt.trial),
@@ -249,7 +263,8 @@ fn insert_rows(
                     receipt.number,
                     receipt.at_ms,
                     receipt.currency.to_string(),
-                    receipt.total_minor
+                    receipt.total_minor,
+                    receipt.refund_of.map(DocumentId::to_bytes)
                 ],
             )?;
             for (index, line) in (1_i64..).zip(&receipt.lines) {

@@ -2,7 +2,9 @@
 
 use counterfoil_domain::{document, edit, merge};
 use counterfoil_protocol::problem::Problem;
-use counterfoil_protocol::wire::{database, events, history, hub, lineage, node, replication};
+use counterfoil_protocol::wire::{
+    database, events, history, hub, lineage, node, quarantine, replication,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,7 +15,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// All that stands in a body, and what a book holds as JSON and the hub reads out of it.
-const CHECKS: [fn(&[u8]); 61] = [
+const CHECKS: [fn(&[u8]); 64] = [
     check::<database::DatabaseAddRequest>,
     check::<database::DatabaseTokenRequest>,
     check::<database::DatabaseAccess>,
@@ -43,7 +45,10 @@ const CHECKS: [fn(&[u8]); 61] = [
     check::<hub::CatalogSetRequest>,
     check::<hub::CatalogSetAnswer>,
     check::<hub::CatalogExport>,
-    check::<hub::QuarantineRow>,
+    check::<quarantine::QuarantineRow>,
+    check::<quarantine::QuarantineDetail>,
+    check::<quarantine::QuarantineRequest>,
+    check::<quarantine::QuarantineAnswer>,
     check::<lineage::LineageRequest>,
     check::<lineage::LineageAnswer>,
     check::<lineage::IdentityRequest>,

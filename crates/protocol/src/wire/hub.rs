@@ -312,20 +312,3 @@ pub struct CatalogExport {
     /// Values in the order of the columns; rows by id.
     pub rows: Vec<Vec<serde_json::Value>>,
 }
-
-/// A record that stepped aside.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct QuarantineRow {
-    /// The node it came from.
-    pub node_id: NodeId,
-    /// Name of its shop.
-    pub shop: String,
-    /// Position in the node's journal.
-    pub seq: i64,
-    /// Kind of document.
-    pub topic: String,
-    /// Why it was not taken in.
-    pub reason: String,
-    /// When, milliseconds since the Unix epoch.
-    pub found_ms: i64,
-}

@@ -6,4 +6,5 @@ pub mod history;
 pub mod hub;
 pub mod lineage;
 pub mod node;
+pub mod quarantine;
 pub mod replication;

@@ -1,0 +1,210 @@
+//! The operator's calls about records that stepped aside.
+
+use super::ApiError;
+use super::auth::Operator;
+use super::bodies::read_json;
+use super::sync::Segments;
+use crate::hub::Hub;
+use crate::limits::{NAME_CHARS_MAX, REASON_CHARS_MAX};
+use crate::store::{Decision, Listed, Ruled, Ruling};
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use counterfoil_domain::{NodeId, Rule};
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::quarantine::{
+    QuarantineAnswer, QuarantineDetail, QuarantineRequest, QuarantineRow,
+};
+use http::{HeaderMap, Uri};
+use std::sync::Arc;
+
+type Hubs = State<Arc<Hub>>;
+type Answer<T> = Result<Json<T>, ApiError>;
+
+pub(super) fn router() -> Router<Arc<Hub>> {
+    Router::new()
+        .route("/quarantine", get(list))
+        .route("/quarantine/retry", post(retry_all))
+        .route("/quarantine/{node}/{seq}", get(show))
+        .route("/quarantine/{node}/{seq}/waive", post(waive))
+        .route("/quarantine/{node}/{seq}/fix", post(fix))
+        .route("/quarantine/{node}/{seq}/retry", post(retry))
+}
+
+fn node_named(named: &str) -> Result<NodeId, ApiError> {
+    let refused = |_| ApiError::new(Code::BadRequest, format!("`{named}` is not a node id"));
+    named.parse().map_err(refused)
+}
+
+fn listed(uri: &Uri) -> Result<Listed, ApiError> {
+    let mut listed = Listed::default();
+    let query = uri.query().unwrap_or_default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("node", node)) => listed.node = Some(node_named(node)?),
+            Some(("reason", code)) => {
+                let rule = Rule::from_name(code).ok_or_else(|| {
+                    let known = Rule::ALL.map(Rule::name).join(", ");
+                    let detail = format!("`{code}` is no reason; there are {known}");
+                    ApiError::new(Code::BadRequest, detail)
+                })?;
+                listed.code = Some(rule.name().to_owned());
+            }
+            Some(("open", "true")) => listed.open = true,
+            Some(("open", "false")) => listed.open = false,
+            _ => {
+                let detail = "a list is asked for by node=ID, reason=CODE, open=true";
+                return Err(ApiError::new(Code::BadRequest, detail));
+            }
+        }
+    }
+    Ok(listed)
+}
+
+async fn list(State(hub): Hubs, _: Operator, uri: Uri) -> Answer<Vec<QuarantineRow>> {
+    let listed = listed(&uri)?;
+    let rows = hub.reports.call(move |reader| reader.quarantine(&listed));
+    Ok(Json(rows.await?))
+}
+
+fn place(segments: &Segments) -> Result<(NodeId, i64), ApiError> {
+    let (node, seq) = (node_named(segments.text("node"))?, segments.text("seq"));
+    let refused = |_| ApiError::new(Code::BadRequest, format!("`{seq}` is no entry's number"));
+    Ok((node, seq.parse().map_err(refused)?))
+}
+
+fn missing(node: NodeId, seq: i64) -> ApiError {
+    let detail = format!("entry {seq} of node {node} is not in quarantine and never was");
+    ApiError::new(Code::NotFound, detail).hint("`counterfoil-hub quarantine list` shows what is")
+}
+
+async fn show(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<QuarantineDetail> {
+    let (node, seq) = place(&segments)?;
+    let found = hub.quarantined(node, seq).await?;
+    found.map(Json).ok_or_else(|| missing(node, seq))
+}
+
+async fn waive(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<QuarantineAnswer> {
+    let ruling = ruling(Decision::Waive, &headers, body).await?;
+    decide(&hub, &segments, ruling).await
+}
+
+async fn fix(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<QuarantineAnswer> {
+    let ruling = ruling(Decision::Fix, &headers, body).await?;
+    decide(&hub, &segments, ruling).await
+}
+
+async fn retry(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<QuarantineAnswer> {
+    let ruling = ruling(Decision::Retry, &headers, body).await?;
+    decide(&hub, &segments, ruling).await
+}
+
+async fn retry_all(
+    State(hub): Hubs,
+    _: Operator,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<QuarantineAnswer> {
+    let ruling = ruling(Decision::Retry, &headers, body).await?;
+    let taken_in = hub.retry_quarantine(ruling).await?;
+    answer(&hub, None, taken_in).await
+}
+
+async fn ruling(decision: Decision, headers: &HeaderMap, body: Body) -> Result<Ruling, ApiError> {
+    let QuarantineRequest { who, why, changes } = read_json(headers, body).await?;
+    let (who, why) = (who.trim().to_owned(), why.trim().to_owned());
+    let invalid = |detail: &str| Err(ApiError::new(Code::Invalid, detail));
+    if who.is_empty() || who.chars().count() > NAME_CHARS_MAX || who.contains('\0') {
+        return invalid("who decides is missing, or too long");
+    }
+    if why.chars().count() > REASON_CHARS_MAX || why.contains('\0') {
+        return invalid("why it is decided is too long");
+    }
+    match decision {
+        Decision::Waive | Decision::Fix if why.is_empty() => {
+            return invalid("why it is decided is missing");
+        }
+        Decision::Fix if changes.is_empty() => return invalid("no field is set"),
+        Decision::Waive | Decision::Retry | Decision::Follow if !changes.is_empty() => {
+            return invalid("only a fix sets fields");
+        }
+        _ => {}
+    }
+    Ok(Ruling {
+        decision,
+        who,
+        why,
+        changes,
+    })
+}
+
+async fn decide(hub: &Hub, segments: &Segments, ruling: Ruling) -> Answer<QuarantineAnswer> {
+    let (node, seq) = place(segments)?;
+    let (who, decision) = (ruling.who.clone(), ruling.decision);
+    let (ruled, taken_in) = hub.decide(node, seq, ruling).await?;
+    tracing::info!(%node, seq, who, ?decision, ?ruled, "decided");
+    match ruled {
+        Ruled::TakenIn | Ruled::Repeated | Ruled::Still => {
+            answer(hub, Some((node, seq)), taken_in).await
+        }
+        Ruled::Missing => Err(missing(node, seq)),
+        Ruled::Settled { how, .. } => {
+            let detail = format!("entry {seq} of node {node} was {how} before; it is consolidated");
+            Err(ApiError::new(Code::Conflict, detail)
+                .hint("`counterfoil-hub quarantine show` says who decided what"))
+        }
+        Ruled::Refused(reason) => Err(ApiError::new(Code::Invalid, reason)),
+        Ruled::NoRecord => {
+            // A node or an entry that nobody has heard of is told apart from a lost copy.
+            let known = hub
+                .reports
+                .call(move |reader| reader.quarantined(node, seq));
+            if known.await?.is_none() {
+                return Err(missing(node, seq));
+            }
+            let detail = format!("the hub's copy of the book does not give entry {seq} now");
+            Err(ApiError::new(Code::Conflict, detail)
+                .hint("the till sends its book again at its next contact; then decide again"))
+        }
+    }
+}
+
+async fn answer(
+    hub: &Hub,
+    about: Option<(NodeId, i64)>,
+    taken_in: i64,
+) -> Answer<QuarantineAnswer> {
+    let read = move |reader: &mut crate::store::Reader| {
+        let found = match about {
+            Some((node, seq)) => reader.quarantined(node, seq)?,
+            None => None,
+        };
+        let (row, open) = (found.map(|found| found.row), reader.quarantine_size()?);
+        Ok(QuarantineAnswer {
+            row,
+            taken_in,
+            open,
+        })
+    };
+    let answer: Result<_, crate::store::StoreError> = hub.reports.call(read).await;
+    Ok(Json(answer?))
+}
