@@ -8,15 +8,22 @@ use crate::history::{HistoriesError, Past};
 use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
 use crate::news::Place;
-use crate::store::{HubEditError, NodeBook, Reader, Step, Store, StoreError};
+use crate::store::{
+    DecideError, DecisionMade, HubEdit, HubEditError, NodeBook, Reader, Step, Store, StoreError,
+    What,
+};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{NodeId, Priority};
+use counterfoil_protocol::wire::decisions::Deciding;
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
 use counterfoil_replica::{Copy, Rotation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+/// Who decided, when nobody says.
+const OPERATOR: &str = "operator";
 
 /// Which nodes pushed something since the consolidator looked.
 #[derive(Default)]
@@ -338,7 +345,13 @@ impl Hub {
         let hub = NodeId::from_uuid(self.id.uuid());
         let target = (table.clone(), row.clone());
         let write = move |store: &mut Store| {
-            let origin = crate::store::HubEdit { edit, hub, now_ms };
+            let who = OPERATOR.to_owned();
+            let origin = HubEdit {
+                edit,
+                hub,
+                now_ms,
+                who,
+            };
             store.edit_at_hub(&table, &row, &columns, &origin)
         };
         if let Err(refused) = self.writer.call(write).await? {
@@ -351,5 +364,37 @@ impl Hub {
             .call(move |reader| reader.catalog_row(&table, &row))
             .await?;
         Ok(answer.ok_or(HubEditError::NoTable))
+    }
+
+    /// Decides a conflict and publishes the choice; the revision that holds it.
+    pub(crate) async fn decide(
+        &self,
+        conflict: i64,
+        what: What,
+        deciding: Deciding,
+    ) -> Result<Result<(DecisionMade, i64), DecideError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let now_ms = self.now_ms();
+        let by = HubEdit {
+            edit: deciding
+                .id
+                .unwrap_or_else(|| document_id(now_ms, &*self.env.random)),
+            hub: NodeId::from_uuid(self.id.uuid()),
+            now_ms,
+            who: deciding.by.unwrap_or_else(|| OPERATOR.to_owned()),
+        };
+        let seen = deciding.seen;
+        let decide = move |store: &mut Store| store.decide(conflict, &what, seen, &by);
+        let made = match self.writer.call(decide).await? {
+            Ok(made) => made,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        // Also when it was repeated: the first attempt may have ended before it was published.
+        self.publish().await?;
+        let revision = self
+            .reports
+            .call(|reader| reader.catalog_revision())
+            .await?;
+        Ok(Ok((made, revision)))
     }
 }

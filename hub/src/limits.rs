@@ -56,6 +56,12 @@ pub const HISTORY_ROWS_MAX: i64 = 10_000;
 /// wrong token asks every few seconds.
 pub const ALERT_REPEAT_MS: i64 = 60_000;
 
+/// Rows of one answer of the conflicts or the audit trail; the rest comes with the next page.
+pub const PAGE_ROWS_MAX: i64 = 500;
+
+/// Most characters of the name of who decides, which stands in the audit trail; more is refused.
+pub const WHO_CHARS_MAX: usize = 100;
+
 /// Alerts shown by `status`.
 pub const STATUS_ALERTS_MAX: i64 = 20;
 

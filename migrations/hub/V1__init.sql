@@ -135,6 +135,7 @@ CREATE TABLE field_version (
     node_tag    INTEGER NOT NULL,
     value       TEXT    NOT NULL,          -- JSON scalar
     base        TEXT    NOT NULL,          -- JSON list of stamps
+    base_revision INTEGER NOT NULL,        -- the catalog that its editor had; for people
     edit        BLOB    NOT NULL,
     node        BLOB    NOT NULL,
     shop        BLOB,                      -- empty: the hub itself
@@ -155,8 +156,28 @@ CREATE TABLE conflict (
     winner_shop  BLOB,
     policy       TEXT    NOT NULL,
     found_ms     INTEGER NOT NULL,
+    -- What became of it, decided anew with every edit of the field.
+    state        TEXT    NOT NULL,
+    settled_by   TEXT,                     -- stamp; empty while open
+    settled_ms   INTEGER,
     UNIQUE (table_name, row_id, column_name, loser)
 ) STRICT;
+CREATE INDEX conflict_by_state ON conflict (state);
+
+-- What people decided. Nothing removes a row.
+CREATE TABLE audit (
+    id       INTEGER PRIMARY KEY,
+    at_ms    INTEGER NOT NULL,
+    who      TEXT    NOT NULL,
+    action   TEXT    NOT NULL,
+    subject  TEXT    NOT NULL,
+    detail   TEXT    NOT NULL DEFAULT '',
+    before   TEXT    NOT NULL,             -- JSON
+    after    TEXT    NOT NULL,             -- JSON
+    edit     BLOB UNIQUE,                  -- the edit that carried it out
+    conflict INTEGER REFERENCES conflict (id)
+) STRICT;
+CREATE INDEX audit_by_conflict ON audit (conflict) WHERE conflict IS NOT NULL;
 
 -- The last catalog edit of each node that is merged or in quarantine.
 CREATE TABLE edit_progress (

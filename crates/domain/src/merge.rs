@@ -113,7 +113,7 @@ pub enum Policy {
     LastWriterWins,
     /// A version written at the hub beats those of shops.
     HubWins,
-    /// The earliest stays current until a person chooses.
+    /// The earliest, and what it is edited to, stays current until a person chooses.
     Manual,
 }
 
@@ -182,13 +182,29 @@ impl Field {
         self.versions.iter()
     }
 
-    /// The versions that nobody replaced, oldest first. A version that holds the same value as a
-    /// replaced one counts as replaced too: two tills that typed the same name agreed.
-    fn heads(&self) -> Vec<(Stamp, &Version)> {
-        let mut replaced: BTreeSet<Stamp> = BTreeSet::new();
+    /// The versions that nobody replaced, oldest first: what an editor replaces who has seen
+    /// everything.
+    pub fn heads(&self) -> Vec<Stamp> {
+        let replaced = self.replacements();
+        let heads = self.versions.keys();
+        heads
+            .filter(|stamp| !replaced.contains_key(stamp))
+            .copied()
+            .collect()
+    }
+
+    /// The versions that replaced the given one; none while it is a head.
+    pub fn replaced_by(&self, stamp: &Stamp) -> BTreeSet<Stamp> {
+        self.replacements().remove(stamp).unwrap_or_default()
+    }
+
+    /// The versions that were replaced, with those that replaced them. A version that holds the same
+    /// value as a replaced one counts as replaced too: two tills that typed the same name agreed.
+    fn replacements(&self) -> BTreeMap<Stamp, BTreeSet<Stamp>> {
+        let mut replaced: BTreeMap<Stamp, BTreeSet<Stamp>> = BTreeMap::new();
         for (stamp, version) in &self.versions {
             for base in &version.base {
-                replaced.insert(*base);
+                replaced.entry(*base).or_default().insert(*stamp);
                 let Some(seen) = self.versions.get(base) else {
                     continue;
                 };
@@ -199,31 +215,76 @@ impl Field {
                     .filter(|(twin, held)| {
                         *twin != base && held.base.is_disjoint(&[*stamp].into())
                     });
-                replaced.extend(same_value.map(|(twin, _)| *twin));
+                for (twin, _) in same_value {
+                    replaced.entry(*twin).or_default().insert(*stamp);
+                }
             }
         }
-        let heads = self
+        replaced
+    }
+
+    /// The head that the earliest version has become: an edit of what is visible stays visible.
+    /// Where ways part, the one that leads to a person's choice comes before the earlier one.
+    fn standing(&self, replaced: &BTreeMap<Stamp, BTreeSet<Stamp>>) -> Option<Stamp> {
+        let known = |version: &Version| -> Vec<Stamp> {
+            let bases = version.base.iter();
+            bases
+                .filter(|base| self.versions.contains_key(base))
+                .copied()
+                .collect()
+        };
+        // Who replaces several versions has seen a conflict and settled it.
+        let choices = self
             .versions
             .iter()
-            .filter(|(stamp, _)| !replaced.contains(*stamp));
-        heads.map(|(stamp, version)| (*stamp, version)).collect()
+            .filter(|(_, held)| known(held).len() > 1);
+        let mut open: Vec<Stamp> = choices.map(|(stamp, _)| *stamp).collect();
+        let mut chosen = BTreeSet::new();
+        while let Some(stamp) = open.pop() {
+            if let Some(version) = self.versions.get(&stamp)
+                && chosen.insert(stamp)
+            {
+                open.extend(known(version));
+            }
+        }
+        let rank = |stamp: &Stamp| (!chosen.contains(stamp), *stamp);
+        let roots = self
+            .versions
+            .iter()
+            .filter(|(_, held)| known(held).is_empty());
+        let mut at = roots.map(|(stamp, _)| *stamp).min_by_key(rank)?;
+        let mut passed = BTreeSet::new();
+        while let Some(next) = replaced.get(&at) {
+            if !passed.insert(at) {
+                return None;
+            }
+            at = next.iter().copied().min_by_key(rank)?;
+        }
+        Some(at)
     }
 
     /// Decides the field; `None` when it has no version.
     pub fn decide(&self, policy: Policy) -> Option<Decision> {
-        let heads = self.heads();
+        let replaced = self.replacements();
+        let heads: Vec<(Stamp, &Version)> = self
+            .versions
+            .iter()
+            .filter(|(stamp, _)| !replaced.contains_key(stamp))
+            .map(|(stamp, version)| (*stamp, version))
+            .collect();
         let by_hub = |version: &Version| version.origin.shop.is_none();
         let current = match policy {
-            Policy::LastWriterWins => heads.iter().max_by_key(|(stamp, _)| *stamp),
+            Policy::LastWriterWins => heads.iter().map(|(stamp, _)| *stamp).max(),
             Policy::HubWins => heads
                 .iter()
-                .max_by_key(|(stamp, held)| (by_hub(held), *stamp)),
-            Policy::Manual => heads.iter().min_by_key(|(stamp, _)| *stamp),
+                .max_by_key(|(stamp, held)| (by_hub(held), *stamp))
+                .map(|(stamp, _)| *stamp),
+            Policy::Manual => self.standing(&replaced),
         };
         // Replacing goes forward in time only when clocks are sane; a ring of versions that
         // replace each other has no head, and then the latest stands.
         let current = match current {
-            Some((stamp, _)) => *stamp,
+            Some(stamp) => stamp,
             None => *self.versions.last_key_value()?.0,
         };
         let value = &self.versions.get(&current)?.value;

@@ -22,6 +22,10 @@ pub enum Code {
     NotFound,
     /// It contradicts what is already there.
     Conflict,
+    /// A conflict that is settled already.
+    AlreadySettled,
+    /// What the caller saw is not there any more: look again.
+    ChangedMeanwhile,
     /// A join code that was used, has expired or never existed.
     JoinCodeRefused,
     /// The hub does not take registrations from here.
@@ -52,7 +56,11 @@ impl Code {
             Self::Unauthorized => 401,
             Self::Forbidden | Self::JoinCodeRefused | Self::RegistrationClosed => 403,
             Self::NotFound => 404,
-            Self::Conflict | Self::NotActivated | Self::Diverged => 409,
+            Self::Conflict
+            | Self::AlreadySettled
+            | Self::ChangedMeanwhile
+            | Self::NotActivated
+            | Self::Diverged => 409,
             Self::TooLarge => 413,
             Self::Invalid => 422,
             Self::UpdateRequired => 426,
@@ -75,6 +83,8 @@ impl Code {
             | Self::Invalid
             | Self::NotFound
             | Self::Conflict
+            | Self::AlreadySettled
+            | Self::ChangedMeanwhile
             | Self::TooLarge
             | Self::StorageFull
             | Self::NotActivated

@@ -5,8 +5,8 @@ use super::print::{self, Output};
 use super::{CatalogCommand, CodeArgs, Command, Failure, ListCommand, NodeCommand, ReportCommand};
 use super::{RunArgs, ShopCommand, database, quarantine};
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest,
-    NodeRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+    CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
+    SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
 use counterfoil_replica::env::Env;
 use http::Method;
@@ -24,6 +24,11 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn get<T: DeserializeOwned>(self, path: &str) -> Result<(T, Output), Failure> {
+        Ok((self.fetch(path).await?, self.out))
+    }
+
+    /// One of several reads of a command.
+    pub(super) async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let (path, body) = (format!("/v1/admin/{path}"), Vec::new());
         let request = Call {
             method: Method::GET,
@@ -31,7 +36,11 @@ impl Session {
             body,
             sets_up: false,
         };
-        Ok((call(self.data, &self.env, &request).await?, self.out))
+        call(self.data.clone(), &self.env, &request).await
+    }
+
+    pub(super) fn out(&self) -> Output {
+        self.out
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
@@ -68,10 +77,8 @@ pub(super) async fn execute(
         Command::Node(command) => node(command, session).await,
         Command::Catalog(command) => catalog(command, session).await,
         Command::Database(command) => database::execute(command, session).await,
-        Command::Conflicts(ListCommand::List) => {
-            let (rows, out) = session.get::<Vec<ConflictRow>>("conflicts").await?;
-            out.print(&rows, |rows| print::conflicts(rows))
-        }
+        Command::Conflicts(command) => super::conflicts::execute(command, session).await,
+        Command::Audit { page } => super::conflicts::audit(page, session).await,
         Command::Quarantine(command) => quarantine::execute(command, session).await,
         Command::Report(ReportCommand::Sales { by }) => {
             let path = format!("reports/sales?by={}", by.name());

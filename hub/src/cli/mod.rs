@@ -2,6 +2,7 @@
 
 mod client;
 mod commands;
+mod conflicts;
 mod database;
 mod failure;
 mod history;
@@ -61,7 +62,12 @@ enum Command {
     Database(DatabaseCommand),
     /// Concurrent edits of the catalog, with both values.
     #[command(subcommand)]
-    Conflicts(ListCommand),
+    Conflicts(conflicts::ConflictsCommand),
+    /// What people decided: who, when, what, before and after.
+    Audit {
+        #[command(flatten)]
+        page: conflicts::PageArgs,
+    },
     /// Records that broke a rule and stepped aside.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),

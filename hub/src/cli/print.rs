@@ -4,8 +4,7 @@ use super::Failure;
 use crate::store::Grouping;
 use comfy_table::{CellAlignment, Table, presets};
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, ConflictRow, HubStatus, NodeRow, SalesGroup, ShopAdded,
-    ShopRow,
+    CatalogExport, CatalogSetAnswer, HubStatus, NodeRow, SalesGroup, ShopAdded, ShopRow,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -163,32 +162,6 @@ pub(super) fn value(value: &Value) -> String {
     }
 }
 
-pub(super) fn conflicts(rows: &[ConflictRow]) -> String {
-    let rows = rows.iter().map(|row| {
-        vec![
-            row.id.to_string(),
-            format!("{} {} {}", row.table, row.row, row.column),
-            value(&row.winner_value),
-            row.winner_shop
-                .map_or_else(|| "hub".to_owned(), |shop| shop.to_string()),
-            value(&row.loser_value),
-            row.loser_shop
-                .map_or_else(|| "hub".to_owned(), |shop| shop.to_string()),
-            row.policy.clone(),
-        ]
-    });
-    let header = [
-        "no",
-        "field",
-        "current",
-        "from",
-        "other value",
-        "from",
-        "policy",
-    ];
-    table(&header, &[0], rows.collect())
-}
-
 pub(super) fn sales(by: Grouping, rows: &[SalesGroup]) -> String {
     let line = |name: &str, rows: &[&SalesGroup]| {
         let sum = |part: fn(&SalesGroup) -> i64| rows.iter().map(|row| part(row)).sum::<i64>();
@@ -235,7 +208,10 @@ pub(super) fn status(status: &HubStatus) -> String {
         ("receipts", status.receipts.to_string()),
         ("other records", status.documents.to_string()),
         ("quarantined", status.quarantined.to_string()),
-        ("conflicts", status.conflicts.to_string()),
+        (
+            "conflicts",
+            format!("{}, {} open", status.conflicts, status.conflicts_open),
+        ),
         (
             "catalog",
             format!(

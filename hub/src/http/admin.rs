@@ -18,8 +18,8 @@ use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, CatalogSetRequest, ConflictRow, HubStatus, JoinCodeRequest,
-    NodeRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+    CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
+    SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
@@ -35,7 +35,6 @@ pub(super) fn router() -> Router<Arc<Hub>> {
         .route("/join-codes", post(add_join_code))
         .route("/nodes", get(nodes))
         .route("/nodes/{node}/revoke", post(revoke))
-        .route("/conflicts", get(conflicts))
         .route("/catalog/{table}", get(export_table))
         .route("/catalog/{table}/{row}", post(set_row))
         .route("/reports/sales", get(report_sales))
@@ -67,10 +66,6 @@ async fn shops(State(hub): Hubs, _: Operator) -> Answer<Vec<ShopRow>> {
 async fn nodes(State(hub): Hubs, _: Operator) -> Answer<Vec<NodeRow>> {
     let schemas = hub.config.schemas;
     read(&hub, move |reader| reader.nodes(schemas)).await
-}
-
-async fn conflicts(State(hub): Hubs, _: Operator) -> Answer<Vec<ConflictRow>> {
-    read(&hub, |reader| reader.conflicts()).await
 }
 
 async fn report_sales(State(hub): Hubs, _: Operator, uri: Uri) -> Answer<Vec<SalesGroup>> {

@@ -4,6 +4,7 @@ mod admin;
 mod admission;
 mod auth;
 mod bodies;
+mod conflicts;
 mod databases;
 mod events;
 mod export;
@@ -100,6 +101,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .nest(
             "/v1/admin",
             admin::router()
+                .merge(conflicts::router())
                 .merge(databases::router())
                 .merge(history::router())
                 .merge(quarantine::router()),

@@ -1,33 +1,349 @@
-//! Which concurrent edits had to be settled?
+//! Which concurrent edits had to be settled, and what became of them?
 
-use super::{Reader, StoreError, shop_id_optional};
-use counterfoil_migrate::Row;
-use counterfoil_migrate::SqlError;
-use counterfoil_protocol::wire::hub::ConflictRow;
+use super::catalog::CatalogShape;
+use super::edits::{Fields, load_fields, to_json};
+use super::{Reader, StoreError, node_id, shop_id_optional};
+use counterfoil_domain::merge::{Decision, Field, Policy, Stamp};
+use counterfoil_domain::{DocumentId, Scalar, ShopId};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
+use counterfoil_protocol::wire::decisions::{
+    ConflictPage, ConflictRow, ConflictSide, ConflictState,
+};
+use std::collections::BTreeMap;
 
-fn json(row: &Row<'_>, index: usize) -> Result<serde_json::Value, SqlError> {
-    row.get_with(index, |text: String| serde_json::from_str(&text))
+/// A column of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldName<'a> {
+    pub(super) table: &'a str,
+    pub(super) row: &'a str,
+    pub(super) column: &'a str,
+}
+
+/// Which conflicts are asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConflictFilter {
+    pub(crate) state: Option<ConflictState>,
+    pub(crate) table: Option<String>,
+    pub(crate) shop: Option<ShopId>,
+    /// Those with a greater number.
+    pub(crate) after: i64,
+    /// At most so many.
+    pub(crate) limit: i64,
+}
+
+/// A row of `conflict` as it is stored.
+struct Stored {
+    id: i64,
+    table: String,
+    row: String,
+    column: String,
+    loser: Stamp,
+    winner: Stamp,
+    policy: String,
+    found_ms: i64,
+    state: ConflictState,
+    settled_by: Option<Stamp>,
+    settled_ms: Option<i64>,
+}
+
+const STORED: &str = "SELECT id, table_name, row_id, column_name, loser, winner, policy, found_ms,
+                             state, settled_by, settled_ms FROM conflict";
+
+fn stamp(row: &Row<'_>, index: usize) -> Result<Stamp, SqlError> {
+    row.get_with(index, |text: String| text.parse())
+}
+
+fn state(row: &Row<'_>, index: usize) -> Result<ConflictState, SqlError> {
+    row.get_with(index, |name: String| {
+        ConflictState::from_name(&name).ok_or("unknown state of a conflict")
+    })
+}
+
+impl Stored {
+    fn read(row: &Row<'_>) -> Result<Self, SqlError> {
+        Ok(Self {
+            id: row.get(0)?,
+            table: row.get(1)?,
+            row: row.get(2)?,
+            column: row.get(3)?,
+            loser: stamp(row, 4)?,
+            winner: stamp(row, 5)?,
+            policy: row.get(6)?,
+            found_ms: row.get(7)?,
+            state: state(row, 8)?,
+            settled_by: row.get_with(9, |text: Option<String>| {
+                text.map(|text| text.parse::<Stamp>()).transpose()
+            })?,
+            settled_ms: row.get(10)?,
+        })
+    }
+
+    fn name(&self) -> FieldName<'_> {
+        FieldName {
+            table: &self.table,
+            row: &self.row,
+            column: &self.column,
+        }
+    }
+}
+
+/// Records who lost, and what has become of the conflicts that the field had.
+pub(super) fn note(
+    tx: &Connection,
+    name: FieldName<'_>,
+    field: &Field,
+    (decision, policy): (&Decision, Policy),
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    // A field that one version has never had a conflict.
+    if field.versions().nth(1).is_none() {
+        return Ok(());
+    }
+    for loser in &decision.losers {
+        record(tx, name, field, [*loser, decision.current], policy, now_ms)?;
+    }
+    let known = tx.query_map(
+        "SELECT id, loser, state FROM conflict
+         WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3",
+        params![name.table, name.row, name.column],
+        |row| Ok((row.get::<i64>(0)?, stamp(row, 1)?, state(row, 2)?)),
+    )?;
+    for (id, loser, held) in known {
+        let (state, settled_by) = state_of(tx, field, decision, policy, loser)?;
+        if state == held {
+            continue;
+        }
+        tx.execute(
+            "UPDATE conflict SET state = ?2, settled_by = ?3, settled_ms = ?4 WHERE id = ?1",
+            params![
+                id,
+                state.name(),
+                settled_by.map(|stamp| stamp.to_string()),
+                settled_by.map(|_| now_ms),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+fn record(
+    tx: &Connection,
+    name: FieldName<'_>,
+    field: &Field,
+    [loser, winner]: [Stamp; 2],
+    policy: Policy,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (Some(lost), Some(won)) = (field.version(&loser), field.version(&winner)) else {
+        return Ok(());
+    };
+    let (state, settled_by) = unreplaced(policy, winner);
+    tx.execute(
+        "INSERT OR IGNORE INTO conflict (table_name, row_id, column_name, loser, winner,
+             loser_value, winner_value, loser_shop, winner_shop, policy, found_ms,
+             state, settled_by, settled_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        params![
+            name.table,
+            name.row,
+            name.column,
+            loser.to_string(),
+            winner.to_string(),
+            to_json("field value", &lost.value)?,
+            to_json("field value", &won.value)?,
+            lost.origin.shop.map(ShopId::to_bytes),
+            won.origin.shop.map(ShopId::to_bytes),
+            policy.name(),
+            now_ms,
+            state.name(),
+            settled_by.map(|stamp| stamp.to_string()),
+            settled_by.map(|_| now_ms),
+        ],
+    )?;
+    Ok(())
+}
+
+fn unreplaced(policy: Policy, current: Stamp) -> (ConflictState, Option<Stamp>) {
+    match policy {
+        Policy::Manual => (ConflictState::Open, None),
+        Policy::LastWriterWins | Policy::HubWins => (ConflictState::ByPolicy, Some(current)),
+    }
+}
+
+/// What has become of a version that lost, and the version that decided so.
+fn state_of(
+    tx: &Connection,
+    field: &Field,
+    decision: &Decision,
+    policy: Policy,
+    loser: Stamp,
+) -> Result<(ConflictState, Option<Stamp>), StoreError> {
+    if decision.losers.contains(&loser) {
+        return Ok(unreplaced(policy, decision.current));
+    }
+    let mut replacing = field.replaced_by(&loser);
+    let Some(first) = replacing.first().copied() else {
+        let state = if loser == decision.current {
+            ConflictState::ByPolicy
+        } else {
+            ConflictState::ByAgreement
+        };
+        return Ok((state, Some(decision.current)));
+    };
+    let chosen = |stamp: &Stamp| -> Result<bool, StoreError> {
+        let edit = field.version(stamp).map(|version| version.origin.edit);
+        let sql = "SELECT EXISTS (SELECT 1 FROM audit WHERE edit = ?1 AND conflict IS NOT NULL)";
+        Ok(tx.query_value(sql, params![edit.map(DocumentId::to_bytes)])?)
+    };
+    while let Some(stamp) = replacing.pop_first() {
+        if chosen(&stamp)? {
+            return Ok((ConflictState::ByChoice, Some(stamp)));
+        }
+    }
+    Ok((ConflictState::ByEdit, Some(first)))
+}
+
+/// A value as programs read it.
+pub(super) fn plain(value: &Scalar) -> serde_json::Value {
+    match value {
+        Scalar::Null => serde_json::Value::Null,
+        Scalar::Integer(number) => (*number).into(),
+        Scalar::Text(text) => text.as_str().into(),
+    }
+}
+
+/// A version with where it came from; `None` when there is no such version.
+fn side(
+    hub: &Connection,
+    name: FieldName<'_>,
+    stamp: Stamp,
+) -> Result<Option<ConflictSide>, StoreError> {
+    let sql = "SELECT v.value, v.base, v.base_revision, v.node, v.shop, shop.name, node.lane
+               FROM field_version AS v
+               LEFT JOIN shop ON shop.id = v.shop LEFT JOIN node ON node.id = v.node
+               WHERE v.table_name = ?1 AND v.row_id = ?2 AND v.column_name = ?3
+                 AND v.hlc = ?4 AND v.node_tag = ?5";
+    let key = params![
+        name.table,
+        name.row,
+        name.column,
+        stamp.hlc.raw(),
+        i64::from(stamp.node_tag)
+    ];
+    Ok(hub.query_optional(sql, key, |row| {
+        Ok(ConflictSide {
+            value: row.get_with(0, |text: String| serde_json::from_str(&text))?,
+            stamp,
+            at_ms: stamp.hlc.millis(),
+            node_id: node_id(row, 3)?,
+            shop_id: shop_id_optional(row, 4)?,
+            shop: row.get(5)?,
+            lane: row.get(6)?,
+            base: row.get_with(1, |text: String| serde_json::from_str(&text))?,
+            base_revision: row.get(2)?,
+        })
+    })?)
+}
+
+/// What is said where a version is gone that a conflict names: nothing removes versions.
+const GONE: StoreError = StoreError::Missing {
+    what: "version of a field that a conflict names",
+};
+
+fn full(
+    hub: &Connection,
+    shape: &CatalogShape,
+    stored: Stored,
+    fields: &Fields,
+) -> Result<ConflictRow, StoreError> {
+    let (name, policy) = (stored.name(), shape.policy(&stored.table, &stored.column));
+    let decision = fields
+        .get(&stored.column)
+        .and_then(|field| field.decide(policy))
+        .ok_or(GONE)?;
+    let [winner, loser, current] =
+        [stored.winner, stored.loser, decision.current].map(|stamp| side(hub, name, stamp));
+    Ok(ConflictRow {
+        winner: winner?.ok_or(GONE)?,
+        loser: loser?.ok_or(GONE)?,
+        current: current?.ok_or(GONE)?,
+        id: stored.id,
+        policy: stored.policy,
+        found_ms: stored.found_ms,
+        state: stored.state,
+        settled_ms: stored.settled_ms,
+        settled_by: stored.settled_by,
+        table: stored.table,
+        row: stored.row,
+        column: stored.column,
+    })
+}
+
+/// One conflict as it is now; `None` when there is none of that number.
+pub(super) fn conflict_of(
+    hub: &Connection,
+    shape: &CatalogShape,
+    id: i64,
+) -> Result<Option<ConflictRow>, StoreError> {
+    let sql = format!("{STORED} WHERE id = ?1");
+    let Some(stored) = hub.query_optional(&sql, params![id], Stored::read)? else {
+        return Ok(None);
+    };
+    let fields = load_fields(hub, &stored.table, &stored.row)?;
+    full(hub, shape, stored, &fields).map(Some)
 }
 
 impl Reader {
-    /// All conflicts, oldest first.
-    pub(crate) fn conflicts(&self) -> Result<Vec<ConflictRow>, StoreError> {
-        let sql = "SELECT id, table_name, row_id, column_name, policy, winner_value, winner_shop,
-                          loser_value, loser_shop, found_ms
-                   FROM conflict ORDER BY id";
-        Ok(self.hub.query_map(sql, (), |row| {
-            Ok(ConflictRow {
-                id: row.get(0)?,
-                table: row.get(1)?,
-                row: row.get(2)?,
-                column: row.get(3)?,
-                policy: row.get(4)?,
-                winner_value: json(row, 5)?,
-                winner_shop: shop_id_optional(row, 6)?,
-                loser_value: json(row, 7)?,
-                loser_shop: shop_id_optional(row, 8)?,
-                found_ms: row.get(9)?,
-            })
-        })?)
+    /// The shop of that name or id.
+    pub(crate) fn shop_named(&self, named: &str) -> Result<Option<ShopId>, StoreError> {
+        let id = named.parse::<ShopId>().ok().map(ShopId::to_bytes);
+        let sql = "SELECT id FROM shop WHERE name = ?1 OR id = ?2 ORDER BY name = ?1 DESC";
+        let found = self
+            .hub
+            .query_optional(sql, params![named, id], |row| shop_id_optional(row, 0))?;
+        Ok(found.flatten())
+    }
+
+    /// A page of conflicts by number, of one moment.
+    pub(crate) fn conflicts(&self, filter: &ConflictFilter) -> Result<ConflictPage, StoreError> {
+        let shape = CatalogShape::load(&self.catalog)?;
+        let sql = format!(
+            "{STORED} WHERE id > ?1 AND (?2 IS NULL OR state = ?2)
+                 AND (?3 IS NULL OR table_name = ?3)
+                 AND (?4 IS NULL OR loser_shop = ?4 OR winner_shop = ?4)
+             ORDER BY id LIMIT ?5"
+        );
+        self.hub.snapshot(|hub| {
+            let page = params![
+                filter.after,
+                filter.state.map(ConflictState::name),
+                filter.table.as_deref(),
+                filter.shop.map(ShopId::to_bytes),
+                filter.limit.saturating_add(1)
+            ];
+            let mut stored = hub.query_map(&sql, page, Stored::read)?;
+            let shown = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+            let more = stored.len() > shown;
+            stored.truncate(shown);
+            let next = stored.last().filter(|_| more).map(|last| last.id);
+            let mut rows: BTreeMap<(String, String), Fields> = BTreeMap::new();
+            let mut conflicts = Vec::with_capacity(stored.len());
+            for found in stored {
+                let key = (found.table.clone(), found.row.clone());
+                if !rows.contains_key(&key) {
+                    let fields = load_fields(hub, &found.table, &found.row)?;
+                    rows.insert(key.clone(), fields);
+                }
+                let fields = rows.get(&key).ok_or(GONE)?;
+                conflicts.push(full(hub, &shape, found, fields)?);
+            }
+            Ok(ConflictPage { conflicts, next })
+        })
+    }
+
+    /// One conflict; `None` when there is none of that number.
+    pub(crate) fn conflict(&self, id: i64) -> Result<Option<ConflictRow>, StoreError> {
+        let shape = CatalogShape::load(&self.catalog)?;
+        self.hub.snapshot(|hub| conflict_of(hub, &shape, id))
     }
 }

@@ -1,13 +1,14 @@
 //! What does each catalog field hold after the edits of a batch, and which edits lost?
 
 use super::catalog::{CatalogShape, TableShape};
+use super::conflicts::{self, FieldName};
 use super::consolidation::{NodeKey, condition};
 use super::movement::Batch;
 use super::{StoreError, lineage, node_id, shop_id_optional};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::lineage::writer_of;
-use counterfoil_domain::merge::{Field, Origin, Policy, Stamp, Version};
+use counterfoil_domain::merge::{Field, Origin, Stamp, Version};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Rule, Scalar, Topic};
 use counterfoil_migrate::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -336,8 +337,9 @@ pub(super) fn insert_versions(
         let base = edit.base.get(column).map_or(&[][..], Vec::as_slice);
         tx.execute(
             "INSERT OR IGNORE INTO field_version
-                 (table_name, row_id, column_name, hlc, node_tag, value, base, edit, node, shop)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 (table_name, row_id, column_name, hlc, node_tag, value, base, edit, node, shop,
+                  base_revision)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 edit.table.as_str(),
                 edit.row.as_str(),
@@ -349,6 +351,7 @@ pub(super) fn insert_versions(
                 origin.edit.to_bytes(),
                 origin.node.to_bytes(),
                 origin.shop.map(counterfoil_domain::ShopId::to_bytes),
+                edit.base_revision,
             ],
         )?;
     }
@@ -372,16 +375,8 @@ pub(super) fn settle(
             let Some(decision) = field.decide(policy) else {
                 continue;
             };
-            for loser in &decision.losers {
-                let found = Loss {
-                    table,
-                    row,
-                    column,
-                    policy,
-                    now_ms,
-                };
-                record_conflict(tx, &found, field, *loser, decision.current)?;
-            }
+            let name = FieldName { table, row, column };
+            conflicts::note(tx, name, field, (&decision, policy), now_ms)?;
         }
         tx.execute(
             "INSERT OR IGNORE INTO publish_queue (table_name, row_id) VALUES (?1, ?2)",
@@ -391,46 +386,7 @@ pub(super) fn settle(
     Ok(())
 }
 
-struct Loss<'a> {
-    table: &'a str,
-    row: &'a str,
-    column: &'a str,
-    policy: Policy,
-    now_ms: i64,
-}
-
-fn record_conflict(
-    tx: &Connection,
-    found: &Loss<'_>,
-    field: &Field,
-    loser: Stamp,
-    winner: Stamp,
-) -> Result<(), StoreError> {
-    let (Some(lost), Some(won)) = (field.version(&loser), field.version(&winner)) else {
-        return Ok(());
-    };
-    tx.execute(
-        "INSERT OR IGNORE INTO conflict (table_name, row_id, column_name, loser, winner,
-             loser_value, winner_value, loser_shop, winner_shop, policy, found_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        params![
-            found.table,
-            found.row,
-            found.column,
-            loser.to_string(),
-            winner.to_string(),
-            to_json("field value", &lost.value)?,
-            to_json("field value", &won.value)?,
-            lost.origin.shop.map(counterfoil_domain::ShopId::to_bytes),
-            won.origin.shop.map(counterfoil_domain::ShopId::to_bytes),
-            found.policy.name(),
-            found.now_ms,
-        ],
-    )?;
-    Ok(())
-}
-
-fn to_json<T: serde::Serialize + ?Sized>(
+pub(super) fn to_json<T: serde::Serialize + ?Sized>(
     what: &'static str,
     value: &T,
 ) -> Result<String, StoreError> {

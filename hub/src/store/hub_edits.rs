@@ -1,20 +1,31 @@
 //! An edit made at the hub itself.
 
+use super::audit::{Decided, write_down};
 use super::catalog::TableShape;
-use super::edits::{Touched, check_edit, insert_versions, load_fields, settle};
+use super::conflicts::plain;
+use super::edits::{Fields, Touched, check_edit, insert_versions, load_fields, settle};
 use super::{Store, StoreError};
-use counterfoil_domain::merge::{Origin, Stamp};
+use counterfoil_domain::merge::{Field, Origin, Stamp};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, HlcClock, NodeId, Scalar};
 use counterfoil_migrate::{Connection, params};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// An edit made at the hub itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HubEdit {
     pub(crate) edit: DocumentId,
     /// The hub's id, as the node of the edit.
     pub(crate) hub: NodeId,
     pub(crate) now_ms: i64,
+    /// Who makes it, for the audit trail.
+    pub(crate) who: String,
+}
+
+/// An edit that is ready to be made, with its stamp.
+pub(super) struct Prepared {
+    pub(super) edit: CatalogEdit,
+    pub(super) stamp: Stamp,
 }
 
 /// Why an edit at the hub was not made.
@@ -48,40 +59,96 @@ impl Store {
                 Err(reason) => return Ok(Err(HubEditError::Refused(reason))),
             };
         }
-        let base_revision = self.catalog_revision()?;
         self.hub.transaction(|tx| {
             let fields = load_fields(tx, table, row)?;
-            let mut base = BTreeMap::new();
-            for column in values.keys() {
-                let decision = fields
-                    .get(column)
-                    .and_then(|field| field.decide(self.shape.policy(table, column)));
-                let seen = decision.map(|found| [found.losers, vec![found.current]].concat());
-                base.insert(column.clone(), seen.unwrap_or_default());
-            }
-            let (table, row) = (table.to_owned(), row.to_owned());
-            let edit = CatalogEdit {
-                table,
-                row,
-                columns: values,
-                base,
-                base_revision,
+            let before = self.current(table, &fields, values.keys());
+            let prepared = match self.prepare(tx, (table, row), &fields, values, by)? {
+                Ok(prepared) => prepared,
+                Err(refused) => return Ok(Err(refused)),
             };
-            if let Err(fault) = check_edit(&self.shape, &edit) {
-                return Ok(Err(HubEditError::Refused(fault.sentence)));
-            }
-            let stamp = Stamp::new(next_hlc(tx, self.newest_hlc()?, by.now_ms)?, by.hub);
-            let origin = Origin {
-                edit: by.edit,
-                node: by.hub,
-                shop: None,
+            let after = prepared.edit.columns.iter();
+            let after = after.map(|(column, value)| (column.clone(), plain(value)));
+            let decided = Decided {
+                at_ms: by.now_ms,
+                who: &by.who,
+                action: "catalog_set",
+                subject: format!("{table} {row}"),
+                detail: "",
+                before: before.into(),
+                after: after.collect::<Map<_, _>>().into(),
+                edit: Some(by.edit),
+                conflict: None,
             };
-            insert_versions(tx, &edit, stamp, &origin)?;
-            let columns = edit.columns.into_keys().collect();
-            let touched = Touched::from([((edit.table, edit.row), columns)]);
-            settle(tx, &self.shape, &touched, by.now_ms)?;
+            write_down(tx, decided)?;
+            self.carry_out(tx, prepared, by)?;
             Ok(Ok(()))
         })
+    }
+
+    /// What columns of a row hold now.
+    fn current<'a>(
+        &self,
+        table: &str,
+        fields: &Fields,
+        columns: impl Iterator<Item = &'a String>,
+    ) -> Map<String, Value> {
+        let value = |column: &String| {
+            let field = fields.get(column)?;
+            let decision = field.decide(self.shape.policy(table, column))?;
+            Some(plain(&field.version(&decision.current)?.value))
+        };
+        columns
+            .map(|column| (column.clone(), value(column).unwrap_or(Value::Null)))
+            .collect()
+    }
+
+    /// Makes ready an edit that replaces everything known of its columns.
+    pub(super) fn prepare(
+        &self,
+        tx: &Connection,
+        (table, row): (&str, &str),
+        fields: &Fields,
+        columns: BTreeMap<String, Scalar>,
+        by: &HubEdit,
+    ) -> Result<Result<Prepared, HubEditError>, StoreError> {
+        let mut base = BTreeMap::new();
+        for column in columns.keys() {
+            let heads = fields.get(column).map(Field::heads);
+            base.insert(column.clone(), heads.unwrap_or_default());
+        }
+        let seen = base.values().flatten().map(|stamp| stamp.hlc).max();
+        let edit = CatalogEdit {
+            table: table.to_owned(),
+            row: row.to_owned(),
+            columns,
+            base,
+            base_revision: self.catalog_revision()?,
+        };
+        if let Err(fault) = check_edit(&self.shape, &edit) {
+            return Ok(Err(HubEditError::Refused(fault.sentence)));
+        }
+        // What was merged may not be published yet.
+        let newest = self.newest_hlc()?.max(seen.unwrap_or(Hlc::ZERO));
+        let stamp = Stamp::new(next_hlc(tx, newest, by.now_ms)?, by.hub);
+        Ok(Ok(Prepared { edit, stamp }))
+    }
+
+    /// Merges an edit of the hub.
+    pub(super) fn carry_out(
+        &self,
+        tx: &Connection,
+        Prepared { edit, stamp }: Prepared,
+        by: &HubEdit,
+    ) -> Result<(), StoreError> {
+        let origin = Origin {
+            edit: by.edit,
+            node: by.hub,
+            shop: None,
+        };
+        insert_versions(tx, &edit, stamp, &origin)?;
+        let columns = edit.columns.into_keys().collect();
+        let touched = Touched::from([((edit.table, edit.row), columns)]);
+        settle(tx, &self.shape, &touched, by.now_ms)
     }
 }
 

@@ -5,11 +5,13 @@
 
 mod activation;
 mod alerts;
+mod audit;
 mod catalog;
 mod conflicts;
 mod consolidation;
 mod contact;
 mod databases;
+mod decisions;
 mod edits;
 mod entry;
 mod hub_edits;
@@ -25,9 +27,11 @@ mod shops;
 mod status;
 
 pub(crate) use activation::{Activation, Admitted, Refusal, Right};
+pub(crate) use conflicts::ConflictFilter;
 pub(crate) use consolidation::{NodeBook, Step};
 pub(crate) use contact::{AuthedNode, Contact, Credential};
 pub(crate) use databases::{Database, DatabaseAddOutcome};
+pub(crate) use decisions::{DecideError, DecisionMade, What};
 pub(crate) use hub_edits::{HubEdit, HubEditError};
 pub(crate) use lineage::{Claim, Claimed};
 pub(crate) use quarantine::Listed;
@@ -64,6 +68,12 @@ pub enum StoreError {
         /// Where it is wrong.
         #[source]
         source: serde_json::Error,
+    },
+    /// Something is gone that nothing removes.
+    #[error("a {what} is gone")]
+    Missing {
+        /// What was looked for.
+        what: &'static str,
     },
     /// A file beside the databases cannot be handled.
     #[error("cannot prepare {what}")]

@@ -33,7 +33,9 @@ impl Reader {
         let alerts = self.alerts(STATUS_ALERTS_MAX)?;
         let sql = "SELECT (SELECT count(*) FROM shop), (SELECT count(*) FROM node),
                           (SELECT count(*) FROM receipt), (SELECT count(*) FROM document),
-                          (SELECT count(*) FROM quarantine WHERE settled_ms IS NULL), (SELECT count(*) FROM conflict)";
+                          (SELECT count(*) FROM quarantine WHERE settled_ms IS NULL),
+                          (SELECT count(*) FROM conflict),
+                          (SELECT count(*) FROM conflict WHERE state = 'open')";
         Ok(self.hub.query_row(sql, (), |row| {
             Ok(HubStatus {
                 hub_id,
@@ -45,6 +47,7 @@ impl Reader {
                 documents: row.get(3)?,
                 quarantined: row.get(4)?,
                 conflicts: row.get(5)?,
+                conflicts_open: row.get(6)?,
                 catalog_revision: catalog.revision,
                 catalog_digest: catalog.digest,
                 catalog_rows: catalog.rows,

@@ -59,6 +59,8 @@ async fn wrong_and_missing_tokens_are_refused_everywhere() {
         "/v1/admin/shops".to_owned(),
         "/v1/admin/nodes".to_owned(),
         "/v1/admin/conflicts".to_owned(),
+        "/v1/admin/conflicts/1".to_owned(),
+        "/v1/admin/audit".to_owned(),
         "/v1/admin/catalog/products".to_owned(),
         "/v1/admin/reports/sales?by=shop".to_owned(),
     ];

@@ -2,7 +2,8 @@ use crate::hub::{Client, TestHub};
 use crate::till::Till;
 use counterfoil_domain::Scalar;
 use counterfoil_migrate::{Connection, params};
-use counterfoil_protocol::wire::hub::{CatalogExport, ConflictRow, ShopRow};
+use counterfoil_protocol::wire::decisions::{ConflictPage, ConflictState};
+use counterfoil_protocol::wire::hub::{CatalogExport, ShopRow};
 use counterfoil_protocol::wire::quarantine::QuarantineRow;
 use serde_json::{Map, Value, json};
 
@@ -63,7 +64,8 @@ async fn an_edit_reaches_the_catalog_with_its_origin() {
     assert_eq!(row["origin_shop_id"], shops.0.to_string());
     assert_eq!(row["last_modified_shop_id"], shops.1.to_string());
     assert_eq!(row["last_modified_at"], next.hlc.raw());
-    assert_eq!(client.admin_get::<Vec<ConflictRow>>("conflicts").await, []);
+    let page: ConflictPage = client.admin_get("conflicts").await;
+    assert_eq!((page.conflicts, page.next), (vec![], None));
 }
 
 #[tokio::test]
@@ -82,10 +84,14 @@ async fn concurrent_edits_are_settled_and_both_values_are_kept() {
     assert_eq!(status.conflicts, 1);
     // The later one by its own clock, not the later one to arrive.
     assert_eq!(product(&client, "TEA").await["name"], "Chai");
-    let conflicts: Vec<ConflictRow> = client.admin_get("conflicts").await;
-    assert_eq!(conflicts[0].winner_value, "Chai");
-    assert_eq!(conflicts[0].loser_value, "Tea");
-    assert_ne!(conflicts[0].winner_shop, conflicts[0].loser_shop);
+    let conflicts = client
+        .admin_get::<ConflictPage>("conflicts")
+        .await
+        .conflicts;
+    assert_eq!(conflicts[0].winner.value, "Chai");
+    assert_eq!(conflicts[0].loser.value, "Tea");
+    assert_ne!(conflicts[0].winner.shop_id, conflicts[0].loser.shop_id);
+    assert_eq!(conflicts[0].state, ConflictState::ByPolicy);
     // An edit that changed nothing counts as merged all the same.
     assert_eq!(merged(&hub, &first), Some(first.seq));
 }
@@ -257,7 +263,13 @@ async fn the_hub_can_edit_and_settles_conflicts_by_it() {
     assert_eq!(answer["row"]["last_modified_shop_id"], Value::Null);
     let before = client.settle().await;
     assert_eq!(answer["revision"], before.catalog_revision);
-    assert_eq!(before.conflicts, 1);
+    assert_eq!((before.conflicts, before.conflicts_open), (1, 0));
+    let conflicts = client
+        .admin_get::<ConflictPage>("conflicts")
+        .await
+        .conflicts;
+    assert_eq!(conflicts[0].state, ConflictState::ByEdit);
+    assert_eq!(conflicts[0].current.value, "Tea, loose");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod access;
 mod admission;
 mod catalog;
 mod commands;
+mod conflicts;
 mod consolidation;
 mod crash;
 mod databases;

@@ -3,7 +3,7 @@
 use counterfoil_domain::{document, edit, merge};
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::{
-    database, events, history, hub, lineage, node, quarantine, replication,
+    database, decisions, events, history, hub, lineage, node, quarantine, replication,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// All that stands in a body, and what a book holds as JSON and the hub reads out of it.
-const CHECKS: [fn(&[u8]); 64] = [
+const CHECKS: [fn(&[u8]); 69] = [
     check::<database::DatabaseAddRequest>,
     check::<database::DatabaseTokenRequest>,
     check::<database::DatabaseAccess>,
@@ -23,6 +23,12 @@ const CHECKS: [fn(&[u8]); 64] = [
     check::<database::DatabaseRemoved>,
     check::<database::DatabaseFoldRequest>,
     check::<database::DatabaseFolded>,
+    check::<decisions::ConflictRow>,
+    check::<decisions::ConflictPage>,
+    check::<decisions::ResolveRequest>,
+    check::<decisions::Deciding>,
+    check::<decisions::ConflictDecided>,
+    check::<decisions::AuditPage>,
     check::<events::Notice>,
     check::<history::HistoryRow>,
     check::<history::GenerationRow>,
@@ -37,7 +43,6 @@ const CHECKS: [fn(&[u8]); 64] = [
     check::<hub::ShopAdded>,
     check::<hub::ShopRow>,
     check::<hub::NodeRow>,
-    check::<hub::ConflictRow>,
     check::<hub::SalesGroup>,
     check::<hub::HubStatus>,
     check::<hub::AlertRow>,

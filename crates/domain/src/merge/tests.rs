@@ -85,6 +85,44 @@ fn choosing_one_side_settles_a_manual_conflict() {
 }
 
 #[test]
+fn an_edit_of_the_visible_value_stays_visible_until_a_person_chooses() {
+    let (left, right, next) = (stamp(10, 1), stamp(20, 2), stamp(30, 3));
+    let mut field = field(&[
+        (left, version("100", 1, &[])),
+        (right, version("200", 2, &[])),
+        (next, version("150", 3, &[left])),
+    ]);
+    assert_eq!(current(&field, Policy::Manual), "150");
+    assert_eq!(
+        field.decide(Policy::Manual).expect("decided").losers,
+        [right]
+    );
+    // One more edit of the same value from the same screen, and a successor of the first.
+    field.insert(stamp(40, 2), version("175", 2, &[left]));
+    field.insert(stamp(50, 1), version("160", 1, &[next]));
+    assert_eq!(current(&field, Policy::Manual), "160");
+}
+
+#[test]
+fn what_a_person_chose_stays_when_an_older_edit_arrives_late() {
+    let (left, right, choice) = (stamp(10, 1), stamp(20, 2), stamp(30, 0));
+    let chosen = [
+        (left, version("a", 1, &[])),
+        (right, version("b", 2, &[])),
+        (choice, version("c", 0, &[left, right])),
+    ];
+    for late in [
+        (stamp(5, 3), version("older", 3, &[])),
+        (stamp(15, 3), version("beside", 3, &[left])),
+    ] {
+        let mut field = field(&chosen);
+        field.insert(late.0, late.1);
+        let decision = field.decide(Policy::Manual).expect("decided");
+        assert_eq!((decision.current, decision.losers), (choice, vec![late.0]));
+    }
+}
+
+#[test]
 fn two_tills_that_typed_the_same_agree() {
     let (left, right, next) = (stamp(10, 1), stamp(20, 2), stamp(30, 3));
     let mut field = field(&[
@@ -185,6 +223,35 @@ proptest! {
                     || decision.losers.contains(stamp)
                     || replaced;
                 prop_assert!(kept, "{stamp} is neither current, nor a loser, nor replaced");
+            }
+        }
+    }
+
+    #[test]
+    fn under_manual_only_an_edit_of_what_is_visible_or_a_choice_changes_it(
+        edits in prop::collection::vec((1..4_u8, 0..5_u8, 0..4_u8, any::<prop::sample::Index>()), 1..12),
+    ) {
+        let mut field = Field::default();
+        let mut made = Vec::new();
+        for (position, (writer, value, kind, any)) in edits.into_iter().enumerate() {
+            let before = field.decide(Policy::Manual).map(|decision| decision.current);
+            let base = match kind {
+                0 => Vec::new(),
+                1 => before.into_iter().collect(),
+                // A person who sees everything.
+                2 => field.heads(),
+                _ if made.is_empty() => Vec::new(),
+                _ => vec![made[any.index(made.len())]],
+            };
+            let at = stamp(i64::try_from(position).expect("small"), writer);
+            // No two hold the same value, so nobody agrees by accident.
+            field.insert(at, version(&format!("{position} {value}"), writer, &base));
+            made.push(at);
+            let after = field.decide(Policy::Manual).expect("decided").current;
+            let replaces = before.is_none_or(|before| base.contains(&before));
+            prop_assert_eq!(after, if replaces { at } else { before.expect("one") });
+            if kind == 2 {
+                prop_assert_eq!(field.decide(Policy::Manual).expect("decided").losers, []);
             }
         }
     }

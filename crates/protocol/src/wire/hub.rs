@@ -186,31 +186,6 @@ pub struct NodeRow {
     pub clock_offset_ms: Option<i64>,
 }
 
-/// A conflict in a list.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ConflictRow {
-    /// Number of the conflict.
-    pub id: i64,
-    /// Catalog table.
-    pub table: String,
-    /// Row of the table.
-    pub row: String,
-    /// Column of the row.
-    pub column: String,
-    /// How it was settled.
-    pub policy: String,
-    /// What became current.
-    pub winner_value: serde_json::Value,
-    /// Who wrote it; the hub when absent.
-    pub winner_shop: Option<ShopId>,
-    /// What lost, kept.
-    pub loser_value: serde_json::Value,
-    /// Who wrote it; the hub when absent.
-    pub loser_shop: Option<ShopId>,
-    /// When it was found, milliseconds since the Unix epoch.
-    pub found_ms: i64,
-}
-
 /// A group of `report sales`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SalesGroup {
@@ -253,6 +228,8 @@ pub struct HubStatus {
     pub quarantined: i64,
     /// Recorded conflicts.
     pub conflicts: i64,
+    /// Those that wait for a person.
+    pub conflicts_open: i64,
     /// Newest revision of the catalog.
     pub catalog_revision: i64,
     /// Digest over the catalog's content, hexadecimal.

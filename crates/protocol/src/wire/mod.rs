@@ -1,6 +1,7 @@
 //! The messages, by conversation. Every document is JSON; numbers carry their unit in their name.
 
 pub mod database;
+pub mod decisions;
 pub mod events;
 pub mod history;
 pub mod hub;

@@ -1,0 +1,202 @@
+//! Conflicts and what people decide about them, as the operator's commands ask for it.
+
+use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::{DocumentId, NodeId, ShopId};
+use serde::{Deserialize, Serialize};
+
+/// Whether a conflict waits for a person, and what settled it otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictState {
+    /// Both values stand side by side: under `manual` only a person settles it.
+    Open,
+    /// The policy chose; the value that lost is kept and can be put back.
+    ByPolicy,
+    /// A person chose.
+    ByChoice,
+    /// A later edit replaced the value that lost.
+    ByEdit,
+    /// Both came to hold the same value.
+    ByAgreement,
+}
+
+impl ConflictState {
+    /// The stored and typed name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::ByPolicy => "by_policy",
+            Self::ByChoice => "by_choice",
+            Self::ByEdit => "by_edit",
+            Self::ByAgreement => "by_agreement",
+        }
+    }
+
+    /// Reads a stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [
+            Self::Open,
+            Self::ByPolicy,
+            Self::ByChoice,
+            Self::ByEdit,
+            Self::ByAgreement,
+        ]
+        .into_iter()
+        .find(|state| state.name() == name)
+    }
+}
+
+/// One of the values of a conflict, with where it came from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictSide {
+    /// The value.
+    pub value: serde_json::Value,
+    /// Names the version.
+    pub stamp: Stamp,
+    /// When it was written, milliseconds since the Unix epoch by the writer's logical clock.
+    pub at_ms: i64,
+    /// Who wrote it: a node, or the hub.
+    pub node_id: NodeId,
+    /// The writer's shop; the hub when absent.
+    pub shop_id: Option<ShopId>,
+    /// Name of the shop.
+    pub shop: Option<String>,
+    /// Number of the writer's lane in its shop, from 1.
+    pub lane: Option<i64>,
+    /// The versions that its editor saw and replaced.
+    pub base: Vec<Stamp>,
+    /// The catalog revision that its editor had.
+    pub base_revision: i64,
+}
+
+/// A conflict in a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictRow {
+    /// Number of the conflict.
+    pub id: i64,
+    /// Catalog table.
+    pub table: String,
+    /// Row of the table.
+    pub row: String,
+    /// Column of the row.
+    pub column: String,
+    /// The policy under which it was found.
+    pub policy: String,
+    /// When it was found, milliseconds since the Unix epoch.
+    pub found_ms: i64,
+    /// What was current when it was found.
+    pub winner: ConflictSide,
+    /// What lost, kept.
+    pub loser: ConflictSide,
+    /// What is current now.
+    pub current: ConflictSide,
+    /// Whether it is settled, and how.
+    pub state: ConflictState,
+    /// Since when, milliseconds since the Unix epoch; absent while it is open.
+    pub settled_ms: Option<i64>,
+    /// The version that settled it; absent while it is open.
+    pub settled_by: Option<Stamp>,
+}
+
+/// `GET /v1/admin/conflicts?state=&table=&shop=&after=&limit=`: conflicts by number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictPage {
+    /// Ascending by number.
+    pub conflicts: Vec<ConflictRow>,
+    /// `after` of the next page; absent on the last.
+    pub next: Option<i64>,
+}
+
+/// What a person chose.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// The value that is current stays.
+    Winner,
+    /// The value that lost becomes current.
+    Loser,
+    /// A third value, as text that is converted to the column's type; nothing empties the column.
+    Value(Option<String>),
+}
+
+impl Choice {
+    /// The stored name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Winner => "winner",
+            Self::Loser => "loser",
+            Self::Value(_) => "value",
+        }
+    }
+}
+
+/// Who decides, and what they saw. Part of every request that decides.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Deciding {
+    /// The version that was current when the person looked. Another one there now is a refusal. Absent:
+    /// for a resolution the winner of the conflict, for putting back whatever there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Stamp>,
+    /// Made by the caller before the first attempt: a repetition is answered and decides nothing again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DocumentId>,
+    /// Who decides, for the audit trail; `operator` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// `POST /v1/admin/conflicts/{id}/resolve`: settles a conflict. The choice is an edit of the hub that
+/// replaces every version there is of the column.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ResolveRequest {
+    /// What is chosen.
+    pub choice: Choice,
+    /// Who, and what they saw.
+    #[serde(flatten)]
+    pub deciding: Deciding,
+}
+
+/// A conflict after a decision.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictDecided {
+    /// As it is now.
+    pub conflict: ConflictRow,
+    /// Newest revision of the catalog, which holds the choice.
+    pub revision: i64,
+    /// The decision had been made before; nothing was written.
+    pub repeated: bool,
+}
+
+/// A decision in the audit trail.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditRow {
+    /// Number of the decision.
+    pub id: i64,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// Who decided.
+    pub who: String,
+    /// Stable name of what was done: `catalog_set`, `conflict_resolved`, `conflict_put_back`.
+    pub action: String,
+    /// What it was done to.
+    pub subject: String,
+    /// More about how; may be empty.
+    pub detail: String,
+    /// What was there.
+    pub before: serde_json::Value,
+    /// What is there since.
+    pub after: serde_json::Value,
+    /// The edit that carried it out.
+    pub edit: Option<DocumentId>,
+    /// The conflict it decided.
+    pub conflict: Option<i64>,
+}
+
+/// `GET /v1/admin/audit?after=&limit=`: decisions, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// Ascending by number.
+    pub decisions: Vec<AuditRow>,
+    /// `after` of the next page; absent on the last.
+    pub next: Option<i64>,
+}

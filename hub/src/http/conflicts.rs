@@ -1,0 +1,225 @@
+//! The operator's calls about conflicts, and the trail of what was decided.
+
+use super::ApiError;
+use super::auth::Operator;
+use super::bodies::read_json;
+use super::sync::Segments;
+use crate::hub::Hub;
+use crate::limits::{PAGE_ROWS_MAX, WHO_CHARS_MAX};
+use crate::store::{ConflictFilter, DecideError, What};
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::decisions::{
+    AuditPage, ConflictDecided, ConflictPage, ConflictRow, ConflictState, Deciding, ResolveRequest,
+};
+use http::HeaderMap;
+use serde::Deserialize;
+use std::sync::Arc;
+
+type Hubs = State<Arc<Hub>>;
+type Answer<T> = Result<Json<T>, ApiError>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+pub(super) fn router() -> Router<Arc<Hub>> {
+    Router::new()
+        .route("/conflicts", get(list))
+        .route("/conflicts/{conflict}", get(show))
+        .route("/conflicts/{conflict}/resolve", post(resolve))
+        .route("/conflicts/{conflict}/put-back", post(put_back))
+        .route("/audit", get(audit))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    state: Option<ConflictState>,
+    table: Option<String>,
+    shop: Option<String>,
+    #[serde(default)]
+    after: i64,
+    limit: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageQuery {
+    #[serde(default)]
+    after: i64,
+    limit: Option<i64>,
+}
+
+fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {
+    match query {
+        Ok(Query(query)) => Ok(query),
+        Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
+    }
+}
+
+fn page_size(limit: Option<i64>) -> Result<i64, ApiError> {
+    let limit = limit.unwrap_or(PAGE_ROWS_MAX);
+    if !(1..=PAGE_ROWS_MAX).contains(&limit) {
+        let detail = format!("`limit` is 1 to {PAGE_ROWS_MAX}");
+        return Err(ApiError::new(Code::BadRequest, detail));
+    }
+    Ok(limit)
+}
+
+async fn list(State(hub): Hubs, _: Operator, query: Asked<ListQuery>) -> Answer<ConflictPage> {
+    let ListQuery {
+        state,
+        table,
+        shop,
+        after,
+        limit,
+    } = asked(query)?;
+    let limit = page_size(limit)?;
+    let shop = match shop {
+        None => None,
+        Some(named) => {
+            let missing = ApiError::new(Code::NotFound, format!("there is no shop `{named}`"))
+                .hint("`counterfoil-hub shop list` shows names and ids");
+            let find = move |reader: &mut crate::store::Reader| reader.shop_named(&named);
+            Some(hub.reports.call(find).await?.ok_or(missing)?)
+        }
+    };
+    let filter = ConflictFilter {
+        state,
+        table,
+        shop,
+        after,
+        limit,
+    };
+    let page = hub.reports.call(move |reader| reader.conflicts(&filter));
+    Ok(Json(page.await?))
+}
+
+fn number(segments: &Segments) -> Result<i64, ApiError> {
+    let named = segments.text("conflict");
+    let refused = |_| {
+        ApiError::new(
+            Code::BadRequest,
+            format!("`{named}` is not a conflict's number"),
+        )
+    };
+    named.parse().map_err(refused)
+}
+
+fn no_conflict(id: i64) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no conflict {id}"))
+        .hint("`counterfoil-hub conflicts list` shows the numbers")
+}
+
+async fn show(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<ConflictRow> {
+    let id = number(&segments)?;
+    let row = hub.reports.call(move |reader| reader.conflict(id)).await?;
+    Ok(Json(row.ok_or_else(|| no_conflict(id))?))
+}
+
+async fn resolve(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<ConflictDecided> {
+    let ResolveRequest { choice, deciding } = read_json(&headers, body).await?;
+    decide(&hub, number(&segments)?, What::Resolve(choice), deciding).await
+}
+
+async fn put_back(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<ConflictDecided> {
+    let deciding = read_json(&headers, body).await?;
+    decide(&hub, number(&segments)?, What::PutBack, deciding).await
+}
+
+fn checked(mut deciding: Deciding) -> Result<Deciding, ApiError> {
+    if let Some(by) = &mut deciding.by {
+        by.truncate(by.trim_end().len());
+        if by.is_empty() || by.chars().count() > WHO_CHARS_MAX || by.chars().any(char::is_control) {
+            let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
+            return Err(ApiError::new(Code::Invalid, detail));
+        }
+    }
+    Ok(deciding)
+}
+
+async fn decide(hub: &Hub, id: i64, what: What, deciding: Deciding) -> Answer<ConflictDecided> {
+    match hub.decide(id, what, checked(deciding)?).await? {
+        Ok((made, revision)) => {
+            tracing::info!(conflict = id, repeated = made.repeated, "conflict decided");
+            Ok(Json(ConflictDecided {
+                conflict: made.conflict,
+                revision,
+                repeated: made.repeated,
+            }))
+        }
+        Err(DecideError::NoConflict) => Err(no_conflict(id)),
+        Err(DecideError::IdUsed) => Err(ApiError::new(
+            Code::Conflict,
+            "the id belongs to another decision",
+        )
+        .hint("make a new id for each decision")),
+        Err(DecideError::Settled(row)) => Err(settled(&row)),
+        Err(DecideError::Changed(row)) => Err(changed(&row)),
+        Err(DecideError::Refused(reason)) => Err(ApiError::new(Code::Invalid, reason)),
+    }
+}
+
+/// What a field holds now, and whose it is.
+fn present(row: &ConflictRow) -> String {
+    let writer = match (&row.current.shop, row.current.lane) {
+        (Some(shop), Some(lane)) => format!("{shop}/{lane}"),
+        (Some(shop), None) => shop.clone(),
+        (None, _) => "the hub".to_owned(),
+    };
+    let ConflictRow {
+        table,
+        row: id,
+        column,
+        current,
+        ..
+    } = row;
+    format!(
+        "{table} {id} {column} is {} now, by {writer}, version {}",
+        current.value, current.stamp
+    )
+}
+
+fn settled(row: &ConflictRow) -> ApiError {
+    let (id, present) = (row.id, present(row));
+    let detail = match row.state {
+        ConflictState::ByChoice => format!("conflict {id} is settled by a choice: {present}"),
+        ConflictState::ByEdit => format!("conflict {id} is settled by a later edit: {present}"),
+        ConflictState::ByAgreement => format!("conflict {id} is settled, both agree: {present}"),
+        ConflictState::Open | ConflictState::ByPolicy => {
+            format!("the value that lost in conflict {id} is there already: {present}")
+        }
+    };
+    ApiError::new(Code::AlreadySettled, detail).hint(format!(
+        "`counterfoil-hub conflicts put-back {id}` makes the value that lost current all the same"
+    ))
+}
+
+fn changed(row: &ConflictRow) -> ApiError {
+    let detail = format!("something newer is there: {}", present(row));
+    ApiError::new(Code::ChangedMeanwhile, detail).hint(format!(
+        "to decide over that value, repeat with --seen {}",
+        row.current.stamp
+    ))
+}
+
+async fn audit(State(hub): Hubs, _: Operator, query: Asked<PageQuery>) -> Answer<AuditPage> {
+    let PageQuery { after, limit } = asked(query)?;
+    let limit = page_size(limit)?;
+    let page = hub.reports.call(move |reader| reader.audit(after, limit));
+    Ok(Json(page.await?))
+}

@@ -1,0 +1,213 @@
+//! What did a person decide about a conflict?
+//!
+//! A decision is an edit of the hub that replaces every version it saw, so it merges like any other,
+//! and a line of the audit trail, in one transaction.
+
+use super::audit::{Decided, decision_of, write_down};
+use super::conflicts::{conflict_of, plain};
+use super::edits::load_fields;
+use super::hub_edits::{HubEdit, HubEditError, typed};
+use super::{Store, StoreError};
+use counterfoil_domain::Scalar;
+use counterfoil_domain::merge::{Stamp, Version};
+use counterfoil_migrate::Connection;
+use counterfoil_protocol::wire::decisions::{AuditRow, Choice, ConflictRow, ConflictState};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// What a person wants with a conflict.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Resolve(Choice),
+    PutBack,
+}
+
+/// A conflict after a decision.
+#[derive(Clone, Debug)]
+pub(crate) struct DecisionMade {
+    pub(crate) conflict: ConflictRow,
+    /// It had been made before.
+    pub(crate) repeated: bool,
+}
+
+/// Why nothing was decided.
+#[derive(Clone, Debug)]
+pub(crate) enum DecideError {
+    /// There is no such conflict.
+    NoConflict,
+    /// The id belongs to another decision.
+    IdUsed,
+    /// It is settled already.
+    Settled(Box<ConflictRow>),
+    /// Something else is current than what the person saw.
+    Changed(Box<ConflictRow>),
+    /// The value breaks a rule.
+    Refused(String),
+}
+
+impl What {
+    fn action(&self) -> &'static str {
+        match self {
+            Self::Resolve(_) => "conflict_resolved",
+            Self::PutBack => "conflict_put_back",
+        }
+    }
+
+    fn detail(&self) -> &'static str {
+        match self {
+            Self::Resolve(choice) => choice.name(),
+            Self::PutBack => "loser",
+        }
+    }
+
+    /// Whether this is what an earlier decision was.
+    fn is(&self, earlier: &AuditRow, conflict: i64, value: &Scalar) -> bool {
+        let same_value = match self {
+            // What is current has moved on since; the winner of then was chosen.
+            Self::Resolve(Choice::Winner) => true,
+            Self::Resolve(_) | Self::PutBack => earlier.after.get("value") == Some(&plain(value)),
+        };
+        earlier.conflict == Some(conflict)
+            && earlier.action == self.action()
+            && earlier.detail == self.detail()
+            && same_value
+    }
+}
+
+fn may_decide(what: &What, conflict: &ConflictRow, seen: Option<Stamp>) -> Result<(), DecideError> {
+    let boxed = || Box::new(conflict.clone());
+    let (seen, settled) = match what {
+        What::Resolve(_) => {
+            let waits = matches!(
+                conflict.state,
+                ConflictState::Open | ConflictState::ByPolicy
+            );
+            let seen = seen.unwrap_or(conflict.winner.stamp);
+            (
+                seen,
+                !waits || conflict.current.stamp == conflict.loser.stamp,
+            )
+        }
+        // The value is there already.
+        What::PutBack => (
+            seen.unwrap_or(conflict.current.stamp),
+            conflict.current.value == conflict.loser.value,
+        ),
+    };
+    if settled {
+        return Err(DecideError::Settled(boxed()));
+    }
+    if seen != conflict.current.stamp {
+        return Err(DecideError::Changed(boxed()));
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Decides a conflict. The same decision made again, because its answer was lost, writes nothing.
+    pub(crate) fn decide(
+        &self,
+        id: i64,
+        what: &What,
+        seen: Option<Stamp>,
+        by: &HubEdit,
+    ) -> Result<Result<DecisionMade, DecideError>, StoreError> {
+        self.hub
+            .transaction(|tx| self.decide_within(tx, id, what, seen, by))
+    }
+
+    fn decide_within(
+        &self,
+        tx: &Connection,
+        id: i64,
+        what: &What,
+        seen: Option<Stamp>,
+        by: &HubEdit,
+    ) -> Result<Result<DecisionMade, DecideError>, StoreError> {
+        let Some(conflict) = conflict_of(tx, &self.shape, id)? else {
+            return Ok(Err(DecideError::NoConflict));
+        };
+        let fields = load_fields(tx, &conflict.table, &conflict.row)?;
+        let version =
+            |stamp: &Stamp| -> Option<&Version> { fields.get(&conflict.column)?.version(stamp) };
+        let value = match self.chosen_value(what, &conflict, version) {
+            Ok(value) => value,
+            Err(reason) => return Ok(Err(DecideError::Refused(reason))),
+        };
+        if let Some(earlier) = decision_of(tx, by.edit)? {
+            return Ok(if what.is(&earlier, id, &value) {
+                Ok(DecisionMade {
+                    conflict,
+                    repeated: true,
+                })
+            } else {
+                Err(DecideError::IdUsed)
+            });
+        }
+        let standing = version(&conflict.current.stamp).map(|current| current.origin.edit);
+        if let Some(edit) = standing
+            && let Some(earlier) = decision_of(tx, edit)?
+            && what.is(&earlier, id, &value)
+        {
+            return Ok(Ok(DecisionMade {
+                conflict,
+                repeated: true,
+            }));
+        }
+        if let Err(refused) = may_decide(what, &conflict, seen) {
+            return Ok(Err(refused));
+        }
+        let target = (conflict.table.as_str(), conflict.row.as_str());
+        let columns = BTreeMap::from([(conflict.column.clone(), value.clone())]);
+        let prepared = match self.prepare(tx, target, &fields, columns, by)? {
+            Ok(prepared) => prepared,
+            Err(HubEditError::NoTable) => {
+                let gone = format!("the catalog has no table `{}` any more", conflict.table);
+                return Ok(Err(DecideError::Refused(gone)));
+            }
+            Err(HubEditError::Refused(reason)) => return Ok(Err(DecideError::Refused(reason))),
+        };
+        let decided = Decided {
+            at_ms: by.now_ms,
+            who: &by.who,
+            action: what.action(),
+            subject: format!("{} {} {}", conflict.table, conflict.row, conflict.column),
+            detail: what.detail(),
+            before: json!({ "value": conflict.current.value, "stamp": conflict.current.stamp }),
+            after: json!({ "value": plain(&value), "stamp": prepared.stamp }),
+            edit: Some(by.edit),
+            conflict: Some(id),
+        };
+        write_down(tx, decided)?;
+        self.carry_out(tx, prepared, by)?;
+        let conflict = conflict_of(tx, &self.shape, id)?.ok_or(StoreError::Missing {
+            what: "conflict that was just decided",
+        })?;
+        Ok(Ok(DecisionMade {
+            conflict,
+            repeated: false,
+        }))
+    }
+
+    fn chosen_value<'a>(
+        &self,
+        what: &What,
+        conflict: &ConflictRow,
+        version: impl Fn(&Stamp) -> Option<&'a Version>,
+    ) -> Result<Scalar, String> {
+        let held = |stamp: Stamp| -> Result<Scalar, String> {
+            let version = version(&stamp).ok_or("the value is gone")?;
+            Ok(version.value.clone())
+        };
+        match what {
+            What::Resolve(Choice::Winner) => held(conflict.current.stamp),
+            What::Resolve(Choice::Loser) | What::PutBack => held(conflict.loser.stamp),
+            What::Resolve(Choice::Value(text)) => {
+                let shape = self.shape.table(&conflict.table).ok_or_else(|| {
+                    format!("the catalog has no table `{}` any more", conflict.table)
+                })?;
+                typed(shape, &conflict.column, text.as_deref())
+            }
+        }
+    }
+}
