@@ -9,11 +9,11 @@ use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
 use crate::news::Place;
 use crate::store::{
-    DecideError, DecisionMade, HubEdit, HubEditError, NodeBook, Reader, Step, Store, StoreError,
-    What,
+    DecideError, DecisionMade, HubEdit, HubEditError, NodeBook, PolicyError, Reader, Step, Store,
+    StoreError, WantedPolicy, What,
 };
 use counterfoil_domain::env::document_id;
-use counterfoil_domain::{NodeId, Priority};
+use counterfoil_domain::{DocumentId, NodeId, Priority};
 use counterfoil_protocol::wire::decisions::Deciding;
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
 use counterfoil_replica::{Copy, Rotation};
@@ -340,20 +340,9 @@ impl Hub {
         columns: BTreeMap<String, Option<String>>,
     ) -> Result<Result<CatalogSetAnswer, HubEditError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
-        let now_ms = self.now_ms();
-        let edit = document_id(now_ms, &*self.env.random);
-        let hub = NodeId::from_uuid(self.id.uuid());
+        let by = self.made_by(self.now_ms(), None, None);
         let target = (table.clone(), row.clone());
-        let write = move |store: &mut Store| {
-            let who = OPERATOR.to_owned();
-            let origin = HubEdit {
-                edit,
-                hub,
-                now_ms,
-                who,
-            };
-            store.edit_at_hub(&table, &row, &columns, &origin)
-        };
+        let write = move |store: &mut Store| store.edit_at_hub(&table, &row, &columns, &by);
         if let Err(refused) = self.writer.call(write).await? {
             return Ok(Err(refused));
         }
@@ -366,8 +355,39 @@ impl Hub {
         Ok(answer.ok_or(HubEditError::NoTable))
     }
 
+    fn made_by(&self, now_ms: i64, id: Option<DocumentId>, who: Option<String>) -> HubEdit {
+        HubEdit {
+            edit: id.unwrap_or_else(|| document_id(now_ms, &*self.env.random)),
+            hub: NodeId::from_uuid(self.id.uuid()),
+            now_ms,
+            who: who.unwrap_or_else(|| OPERATOR.to_owned()),
+        }
+    }
+
+    /// Changes a policy and publishes it; whether it was another one before, and the revision.
+    pub(crate) async fn set_policy(
+        &self,
+        wanted: WantedPolicy,
+        who: Option<String>,
+    ) -> Result<Result<(bool, i64), PolicyError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let by = self.made_by(self.now_ms(), None, who);
+        let set = move |store: &mut Store| store.set_policy(&wanted, &by);
+        let changed = match self.writer.call(set).await? {
+            Ok(changed) => changed,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        // Also when nothing changed: the first attempt may have ended before it was published.
+        self.publish().await?;
+        let revision = self
+            .reports
+            .call(|reader| reader.catalog_revision())
+            .await?;
+        Ok(Ok((changed, revision)))
+    }
+
     /// Decides a conflict and publishes the choice; the revision that holds it.
-    pub(crate) async fn decide(
+    pub(crate) async fn decide_conflict(
         &self,
         conflict: i64,
         what: What,
@@ -375,14 +395,7 @@ impl Hub {
     ) -> Result<Result<(DecisionMade, i64), DecideError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
         let now_ms = self.now_ms();
-        let by = HubEdit {
-            edit: deciding
-                .id
-                .unwrap_or_else(|| document_id(now_ms, &*self.env.random)),
-            hub: NodeId::from_uuid(self.id.uuid()),
-            now_ms,
-            who: deciding.by.unwrap_or_else(|| OPERATOR.to_owned()),
-        };
+        let by = self.made_by(now_ms, deciding.id, deciding.by);
         let seen = deciding.seen;
         let decide = move |store: &mut Store| store.decide(conflict, &what, seen, &by);
         let made = match self.writer.call(decide).await? {

@@ -62,6 +62,12 @@ pub const PAGE_ROWS_MAX: i64 = 500;
 /// Most characters of the name of who decides, which stands in the audit trail; more is refused.
 pub const WHO_CHARS_MAX: usize = 100;
 
+/// Fields that a rehearsal lists; beyond it they are counted only.
+pub const REHEARSAL_ROWS_MAX: usize = 10_000;
+
+/// How far back a rehearsal may go, in days; more is refused.
+pub const REHEARSAL_DAYS_MAX: u32 = 3_660;
+
 /// Alerts shown by `status`.
 pub const STATUS_ALERTS_MAX: i64 = 20;
 

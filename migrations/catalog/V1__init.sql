@@ -19,7 +19,7 @@ CREATE TABLE merged_edits (
 CREATE TABLE policy (
     table_name  TEXT NOT NULL,
     column_name TEXT NOT NULL,
-    policy      TEXT NOT NULL CHECK (policy IN ('last_writer_wins', 'hub_wins', 'manual')),
+    policy      TEXT NOT NULL CHECK (policy IN ('last_writer_wins', 'hub_wins', 'shop_wins', 'manual')),
     PRIMARY KEY (table_name, column_name)
 ) STRICT, WITHOUT ROWID;
 

@@ -164,6 +164,16 @@ CREATE TABLE conflict (
 ) STRICT;
 CREATE INDEX conflict_by_state ON conflict (state);
 
+-- Every policy that a column had, from when on; the row at 0 is what the catalog's schema says.
+CREATE TABLE policy_change (
+    table_name  TEXT    NOT NULL,
+    column_name TEXT    NOT NULL,          -- `*` holds for the rest of the table
+    hlc         INTEGER NOT NULL,
+    node_tag    INTEGER NOT NULL,
+    policy      TEXT    NOT NULL,
+    PRIMARY KEY (table_name, column_name, hlc, node_tag)
+) STRICT, WITHOUT ROWID;
+
 -- What people decided. Nothing removes a row.
 CREATE TABLE audit (
     id       INTEGER PRIMARY KEY,

@@ -6,6 +6,10 @@
 //! with their values. Joining two sets is a union, so the result depends on neither order, nor
 //! grouping, nor repetition (ADR 0001).
 
+mod policy;
+
+pub use policy::{Policy, Timeline};
+
 use crate::edit::Scalar;
 use crate::hlc::Hlc;
 use crate::ids::{DocumentId, NodeId, ShopId};
@@ -105,49 +109,28 @@ pub struct Version {
     pub origin: Origin,
 }
 
-/// How concurrent edits of a field are settled. Chosen per table and column group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// The latest by logical time is current.
-    LastWriterWins,
-    /// A version written at the hub beats those of shops.
-    HubWins,
-    /// The earliest, and what it is edited to, stays current until a person chooses.
-    Manual,
-}
-
-impl Policy {
-    /// The stored and typed name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::LastWriterWins => "last_writer_wins",
-            Self::HubWins => "hub_wins",
-            Self::Manual => "manual",
-        }
-    }
-
-    /// Reads a stored name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::LastWriterWins, Self::HubWins, Self::Manual]
-            .into_iter()
-            .find(|policy| policy.name() == name)
-    }
-}
-
 /// All versions of one field.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Field {
     versions: BTreeMap<Stamp, Version>,
 }
 
-/// What a field comes to under a policy.
+/// What a field comes to under its policies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decision {
     /// The stamp of the version that is current.
     pub current: Stamp,
     /// The concurrent versions whose value lost, oldest first.
     pub losers: Vec<Stamp>,
+    /// The policy by which each of them lost.
+    lost: BTreeMap<Stamp, Policy>,
+}
+
+impl Decision {
+    /// The policy by which a version lost; `None` when it did not.
+    pub fn lost_by(&self, loser: &Stamp) -> Option<Policy> {
+        self.lost.get(loser).copied()
+    }
 }
 
 impl Field {
@@ -223,79 +206,124 @@ impl Field {
         replaced
     }
 
-    /// The head that the earliest version has become: an edit of what is visible stays visible.
+    /// Decides the field; `None` when it has no version. `owner` is the shop whose own row it is.
+    ///
+    /// Policies take turns: under each the versions written while it held stand beside what was current
+    /// before, so that a change of policy brings back nothing that had lost.
+    pub fn decide(&self, policies: &Timeline, owner: Option<ShopId>) -> Option<Decision> {
+        let replaced = self.replacements();
+        let mut lost = BTreeMap::new();
+        let mut current: Option<Stamp> = None;
+        let mut rest = self.versions.iter().peekable();
+        for (end, policy) in policies.spans() {
+            let ended = |stamp: &Stamp| end.is_some_and(|end| *stamp >= end);
+            let mut members: BTreeSet<Stamp> = BTreeSet::new();
+            while let Some((stamp, _)) = rest.next_if(|(stamp, _)| !ended(stamp)) {
+                members.insert(*stamp);
+            }
+            if members.is_empty() {
+                continue;
+            }
+            members.extend(current);
+            let is_head = |stamp: &&Stamp| {
+                let by = replaced.get(stamp);
+                by.is_none_or(|by| by.first().is_none_or(ended))
+            };
+            let heads: Vec<Stamp> = members.iter().filter(is_head).copied().collect();
+            let picked = self.pick(&heads, &members, &replaced, (policy, owner));
+            // Replacing goes forward in time only when clocks are sane; a ring of versions that
+            // replace each other has no head, and then the latest stands.
+            current = picked.or_else(|| members.last().copied());
+            let losers = heads.iter().filter(|stamp| Some(**stamp) != current);
+            lost.extend(losers.map(|stamp| (*stamp, policy)));
+        }
+        let current = current?;
+        let value = &self.versions.get(&current)?.value;
+        let losers = self.versions.iter().filter(|(stamp, held)| {
+            **stamp != current && !replaced.contains_key(stamp) && held.value != *value
+        });
+        let losers: Vec<Stamp> = losers.map(|(stamp, _)| *stamp).collect();
+        let by = |stamp: &Stamp| lost.get(stamp).copied();
+        let lost = losers
+            .iter()
+            .map(|stamp| (*stamp, by(stamp).unwrap_or_else(|| policies.at(stamp))))
+            .collect();
+        Some(Decision {
+            current,
+            losers,
+            lost,
+        })
+    }
+
+    fn pick(
+        &self,
+        heads: &[Stamp],
+        members: &BTreeSet<Stamp>,
+        replaced: &BTreeMap<Stamp, BTreeSet<Stamp>>,
+        (policy, owner): (Policy, Option<ShopId>),
+    ) -> Option<Stamp> {
+        let writer = |stamp: &Stamp| self.versions.get(stamp).map(|held| held.origin.shop);
+        let heads = heads.iter().copied();
+        match policy {
+            Policy::LastWriterWins => heads.max(),
+            Policy::HubWins => heads.max_by_key(|stamp| (writer(stamp) == Some(None), *stamp)),
+            Policy::ShopWins => heads.max_by_key(|stamp| {
+                let own = owner.is_some() && writer(stamp) == Some(owner);
+                (own, *stamp)
+            }),
+            Policy::Manual => self.standing(members, replaced),
+        }
+    }
+
+    /// The head that the earliest member has become: an edit of what is visible stays visible.
     /// Where ways part, the one that leads to a person's choice comes before the earlier one.
-    fn standing(&self, replaced: &BTreeMap<Stamp, BTreeSet<Stamp>>) -> Option<Stamp> {
-        let known = |version: &Version| -> Vec<Stamp> {
-            let bases = version.base.iter();
+    fn standing(
+        &self,
+        members: &BTreeSet<Stamp>,
+        replaced: &BTreeMap<Stamp, BTreeSet<Stamp>>,
+    ) -> Option<Stamp> {
+        let known = |stamp: &Stamp| -> Vec<Stamp> {
+            let bases = self.versions.get(stamp).map(|version| &version.base);
+            let bases = bases.into_iter().flatten();
             bases
-                .filter(|base| self.versions.contains_key(base))
+                .filter(|base| members.contains(base))
                 .copied()
                 .collect()
         };
         // Who replaces several versions has seen a conflict and settled it.
-        let choices = self
-            .versions
-            .iter()
-            .filter(|(_, held)| known(held).len() > 1);
-        let mut open: Vec<Stamp> = choices.map(|(stamp, _)| *stamp).collect();
+        let choices = members.iter().filter(|stamp| known(stamp).len() > 1);
+        let mut open: Vec<Stamp> = choices.copied().collect();
         let mut chosen = BTreeSet::new();
         while let Some(stamp) = open.pop() {
-            if let Some(version) = self.versions.get(&stamp)
-                && chosen.insert(stamp)
-            {
-                open.extend(known(version));
+            if chosen.insert(stamp) {
+                open.extend(known(&stamp));
             }
         }
         let rank = |stamp: &Stamp| (!chosen.contains(stamp), *stamp);
-        let roots = self
-            .versions
-            .iter()
-            .filter(|(_, held)| known(held).is_empty());
-        let mut at = roots.map(|(stamp, _)| *stamp).min_by_key(rank)?;
+        let roots = members.iter().filter(|stamp| known(stamp).is_empty());
+        let mut at = roots.copied().min_by_key(rank)?;
         let mut passed = BTreeSet::new();
-        while let Some(next) = replaced.get(&at) {
+        loop {
+            let next = replaced.get(&at).into_iter().flatten();
+            let next = next.filter(|stamp| members.contains(stamp)).copied();
+            let Some(next) = next.min_by_key(rank) else {
+                return Some(at);
+            };
             if !passed.insert(at) {
                 return None;
             }
-            at = next.iter().copied().min_by_key(rank)?;
+            at = next;
         }
-        Some(at)
     }
+}
 
-    /// Decides the field; `None` when it has no version.
-    pub fn decide(&self, policy: Policy) -> Option<Decision> {
-        let replaced = self.replacements();
-        let heads: Vec<(Stamp, &Version)> = self
-            .versions
-            .iter()
-            .filter(|(stamp, _)| !replaced.contains_key(stamp))
-            .map(|(stamp, version)| (*stamp, version))
-            .collect();
-        let by_hub = |version: &Version| version.origin.shop.is_none();
-        let current = match policy {
-            Policy::LastWriterWins => heads.iter().map(|(stamp, _)| *stamp).max(),
-            Policy::HubWins => heads
-                .iter()
-                .max_by_key(|(stamp, held)| (by_hub(held), *stamp))
-                .map(|(stamp, _)| *stamp),
-            Policy::Manual => self.standing(&replaced),
-        };
-        // Replacing goes forward in time only when clocks are sane; a ring of versions that
-        // replace each other has no head, and then the latest stands.
-        let current = match current {
-            Some(stamp) => stamp,
-            None => *self.versions.last_key_value()?.0,
-        };
-        let value = &self.versions.get(&current)?.value;
-        let lost = heads
-            .iter()
-            .filter(|(stamp, held)| *stamp != current && held.value != *value);
-        Some(Decision {
-            current,
-            losers: lost.map(|(stamp, _)| *stamp).collect(),
-        })
-    }
+/// The shop that created a row, from all its fields: the writer of the oldest version; `None` is the hub.
+pub fn creator<'a>(fields: impl IntoIterator<Item = &'a Field>) -> Option<ShopId> {
+    let oldest = fields
+        .into_iter()
+        .filter_map(|field| field.versions.first_key_value());
+    let (_, version) = oldest.min_by_key(|(stamp, _)| **stamp)?;
+    version.origin.shop
 }
 
 fn rank(version: &Version) -> (DocumentId, &Scalar, &BTreeSet<Stamp>) {

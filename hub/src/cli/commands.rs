@@ -2,7 +2,7 @@
 
 use super::client::{Call, call, segment};
 use super::print::{self, Output};
-use super::{CatalogCommand, CodeArgs, Command, Failure, ListCommand, NodeCommand, ReportCommand};
+use super::{CatalogCommand, CodeArgs, Command, Failure, NodeCommand, ReportCommand};
 use super::{RunArgs, ShopCommand, database, quarantine};
 use counterfoil_protocol::wire::hub::{
     CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
@@ -78,6 +78,7 @@ pub(super) async fn execute(
         Command::Catalog(command) => catalog(command, session).await,
         Command::Database(command) => database::execute(command, session).await,
         Command::Conflicts(command) => super::conflicts::execute(command, session).await,
+        Command::Policy(command) => super::policies::execute(command, session).await,
         Command::Audit { page } => super::conflicts::audit(page, session).await,
         Command::Quarantine(command) => quarantine::execute(command, session).await,
         Command::Report(ReportCommand::Sales { by }) => {

@@ -210,7 +210,7 @@ pub(super) async fn audit(page: PageArgs, session: Session) -> Result<(), Failur
     session.out().print(&rows, |rows| decisions(rows))
 }
 
-fn writer(side: &ConflictSide) -> String {
+pub(super) fn writer(side: &ConflictSide) -> String {
     match (&side.shop, side.lane) {
         (Some(shop), Some(lane)) => format!("{shop}/{lane}"),
         (Some(shop), None) => shop.clone(),

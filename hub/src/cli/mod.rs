@@ -6,6 +6,7 @@ mod conflicts;
 mod database;
 mod failure;
 mod history;
+mod policies;
 mod print;
 mod quarantine;
 mod run;
@@ -63,6 +64,9 @@ enum Command {
     /// Concurrent edits of the catalog, with both values.
     #[command(subcommand)]
     Conflicts(conflicts::ConflictsCommand),
+    /// How concurrent edits are settled, by table and column.
+    #[command(subcommand)]
+    Policy(policies::PolicyCommand),
     /// What people decided: who, when, what, before and after.
     Audit {
         #[command(flatten)]
@@ -237,12 +241,6 @@ enum DatabaseCommand {
         #[arg(long)]
         in_sync: bool,
     },
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-enum ListCommand {
-    /// Lists them.
-    List,
 }
 
 /// A record that stepped aside.

@@ -89,7 +89,7 @@ async fn export_table(State(hub): Hubs, _: Operator, segments: Segments) -> Answ
     Ok(Json(rows.ok_or(missing)?))
 }
 
-fn no_table(table: &str) -> ApiError {
+pub(super) fn no_table(table: &str) -> ApiError {
     ApiError::new(
         Code::NotFound,
         format!("the catalog has no table `{table}`"),

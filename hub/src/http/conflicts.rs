@@ -141,19 +141,27 @@ async fn put_back(
     decide(&hub, number(&segments)?, What::PutBack, deciding).await
 }
 
-fn checked(mut deciding: Deciding) -> Result<Deciding, ApiError> {
-    if let Some(by) = &mut deciding.by {
-        by.truncate(by.trim_end().len());
-        if by.is_empty() || by.chars().count() > WHO_CHARS_MAX || by.chars().any(char::is_control) {
-            let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
-            return Err(ApiError::new(Code::Invalid, detail));
-        }
+/// The name of who decides.
+pub(super) fn checked_who(by: Option<String>) -> Result<Option<String>, ApiError> {
+    let is_name = |by: &String| {
+        let size = 1..=WHO_CHARS_MAX;
+        !by.trim().is_empty()
+            && size.contains(&by.chars().count())
+            && !by.chars().any(char::is_control)
+    };
+    if !by.as_ref().is_none_or(is_name) {
+        let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
+        return Err(ApiError::new(Code::Invalid, detail));
     }
-    Ok(deciding)
+    Ok(by)
 }
 
 async fn decide(hub: &Hub, id: i64, what: What, deciding: Deciding) -> Answer<ConflictDecided> {
-    match hub.decide(id, what, checked(deciding)?).await? {
+    let deciding = Deciding {
+        by: checked_who(deciding.by)?,
+        ..deciding
+    };
+    match hub.decide_conflict(id, what, deciding).await? {
         Ok((made, revision)) => {
             tracing::info!(conflict = id, repeated = made.repeated, "conflict decided");
             Ok(Json(ConflictDecided {

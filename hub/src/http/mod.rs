@@ -10,6 +10,7 @@ mod events;
 mod export;
 mod history;
 mod lineage;
+mod policies;
 mod problems;
 mod quarantine;
 mod sync;
@@ -102,6 +103,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
             "/v1/admin",
             admin::router()
                 .merge(conflicts::router())
+                .merge(policies::router())
                 .merge(databases::router())
                 .merge(history::router())
                 .merge(quarantine::router()),

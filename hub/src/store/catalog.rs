@@ -1,9 +1,9 @@
 //! What is in the catalog? Tables are described by their schema, not by code.
 
+use super::policies::Policies;
 use super::{Reader, Store, StoreError};
 use counterfoil_domain::digest::CatalogHasher;
 use counterfoil_domain::edit::DELETED;
-use counterfoil_domain::merge::Policy;
 use counterfoil_domain::{Hlc, Scalar};
 use counterfoil_migrate::{Connection, Row, SqlError, Value, params};
 use counterfoil_protocol::wire::hub::{CatalogExport, CatalogSetAnswer};
@@ -23,7 +23,7 @@ pub(crate) struct TableShape {
 #[derive(Clone, Debug)]
 pub(crate) struct CatalogShape {
     pub(crate) tables: Vec<TableShape>,
-    policies: BTreeMap<String, BTreeMap<String, Policy>>,
+    pub(super) policies: Policies,
 }
 
 /// The catalog's content in one number, and its size.
@@ -45,8 +45,16 @@ impl TableShape {
 }
 
 impl CatalogShape {
+    /// Reads the schema and the policies.
+    pub(crate) fn load(catalog: &Connection, hub: &Connection) -> Result<Self, StoreError> {
+        Ok(Self {
+            tables: Self::tables(catalog)?,
+            policies: Policies::load(hub)?,
+        })
+    }
+
     /// Reads the schema: a catalog table has the columns `id`, `deleted` and `versions`.
-    pub(crate) fn load(catalog: &Connection) -> Result<Self, StoreError> {
+    fn tables(catalog: &Connection) -> Result<Vec<TableShape>, StoreError> {
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
         let names = catalog.query_map(sql, (), |row| row.get::<String>(0))?;
         let mut tables = Vec::new();
@@ -69,32 +77,12 @@ impl CatalogShape {
                 editable,
             });
         }
-        let mut policies = BTreeMap::<String, BTreeMap<String, Policy>>::new();
-        let sql = "SELECT table_name, column_name, policy FROM policy";
-        catalog.query_each(sql, (), |row| -> Result<(), SqlError> {
-            // The schema's CHECK allows known names only.
-            let policy = row.get_with(2, |name: String| {
-                Policy::from_name(&name).ok_or("unknown policy")
-            })?;
-            policies
-                .entry(row.get(0)?)
-                .or_default()
-                .insert(row.get(1)?, policy);
-            Ok(())
-        })?;
-        Ok(Self { tables, policies })
+        Ok(tables)
     }
 
     /// The table of that name.
     pub(crate) fn table(&self, name: &str) -> Option<&TableShape> {
         self.tables.iter().find(|table| table.name == name)
-    }
-
-    /// How conflicts of a column are settled.
-    pub(crate) fn policy(&self, table: &str, column: &str) -> Policy {
-        let of_table = self.policies.get(table);
-        let found = of_table.and_then(|of| of.get(column).or_else(|| of.get("*")));
-        found.copied().unwrap_or(Policy::LastWriterWins)
     }
 }
 
@@ -144,10 +132,10 @@ fn rows_where(
 }
 
 fn digest_of(catalog: &Connection) -> Result<Digest, StoreError> {
-    let shape = CatalogShape::load(catalog)?;
+    let tables = CatalogShape::tables(catalog)?;
     let mut hasher = CatalogHasher::new();
     let mut rows = BTreeMap::new();
-    for table in &shape.tables {
+    for table in &tables {
         let content = table.columns.iter().filter(|name| *name != "revision");
         let content: Vec<_> = content.map(String::as_str).collect();
         let (columns, name) = (content.join(", "), &table.name);
@@ -195,7 +183,7 @@ impl Reader {
 
     /// All rows of a table by id, deleted ones included; `None` when there is no such table.
     pub(crate) fn catalog_table(&self, table: &str) -> Result<Option<CatalogExport>, StoreError> {
-        let shape = CatalogShape::load(&self.catalog)?;
+        let shape = CatalogShape::load(&self.catalog, &self.hub)?;
         let table = shape.table(table);
         table
             .map(|table| rows_where(&self.catalog, table, None))
@@ -208,7 +196,7 @@ impl Reader {
         table: &str,
         id: &str,
     ) -> Result<Option<CatalogSetAnswer>, StoreError> {
-        let shape = CatalogShape::load(&self.catalog)?;
+        let shape = CatalogShape::load(&self.catalog, &self.hub)?;
         let Some(table) = shape.table(table) else {
             return Ok(None);
         };

@@ -92,7 +92,7 @@ pub(super) fn note(
     tx: &Connection,
     name: FieldName<'_>,
     field: &Field,
-    (decision, policy): (&Decision, Policy),
+    decision: &Decision,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     // A field that one version has never had a conflict.
@@ -100,7 +100,7 @@ pub(super) fn note(
         return Ok(());
     }
     for loser in &decision.losers {
-        record(tx, name, field, [*loser, decision.current], policy, now_ms)?;
+        record(tx, name, field, (*loser, decision), now_ms)?;
     }
     let known = tx.query_map(
         "SELECT id, loser, state FROM conflict
@@ -109,7 +109,7 @@ pub(super) fn note(
         |row| Ok((row.get::<i64>(0)?, stamp(row, 1)?, state(row, 2)?)),
     )?;
     for (id, loser, held) in known {
-        let (state, settled_by) = state_of(tx, field, decision, policy, loser)?;
+        let (state, settled_by) = state_of(tx, field, decision, loser)?;
         if state == held {
             continue;
         }
@@ -130,11 +130,14 @@ fn record(
     tx: &Connection,
     name: FieldName<'_>,
     field: &Field,
-    [loser, winner]: [Stamp; 2],
-    policy: Policy,
+    (loser, decision): (Stamp, &Decision),
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    let winner = decision.current;
     let (Some(lost), Some(won)) = (field.version(&loser), field.version(&winner)) else {
+        return Ok(());
+    };
+    let Some(policy) = decision.lost_by(&loser) else {
         return Ok(());
     };
     let (state, settled_by) = unreplaced(policy, winner);
@@ -166,7 +169,9 @@ fn record(
 fn unreplaced(policy: Policy, current: Stamp) -> (ConflictState, Option<Stamp>) {
     match policy {
         Policy::Manual => (ConflictState::Open, None),
-        Policy::LastWriterWins | Policy::HubWins => (ConflictState::ByPolicy, Some(current)),
+        Policy::LastWriterWins | Policy::HubWins | Policy::ShopWins => {
+            (ConflictState::ByPolicy, Some(current))
+        }
     }
 }
 
@@ -175,10 +180,9 @@ fn state_of(
     tx: &Connection,
     field: &Field,
     decision: &Decision,
-    policy: Policy,
     loser: Stamp,
 ) -> Result<(ConflictState, Option<Stamp>), StoreError> {
-    if decision.losers.contains(&loser) {
+    if let Some(policy) = decision.lost_by(&loser) {
         return Ok(unreplaced(policy, decision.current));
     }
     let mut replacing = field.replaced_by(&loser);
@@ -213,7 +217,7 @@ pub(super) fn plain(value: &Scalar) -> serde_json::Value {
 }
 
 /// A version with where it came from; `None` when there is no such version.
-fn side(
+pub(super) fn side(
     hub: &Connection,
     name: FieldName<'_>,
     stamp: Stamp,
@@ -245,9 +249,9 @@ fn side(
     })?)
 }
 
-/// What is said where a version is gone that a conflict names: nothing removes versions.
-const GONE: StoreError = StoreError::Missing {
-    what: "version of a field that a conflict names",
+/// What is said where a version is gone: nothing removes versions.
+pub(super) const GONE: StoreError = StoreError::Missing {
+    what: "version of a field",
 };
 
 fn full(
@@ -256,10 +260,9 @@ fn full(
     stored: Stored,
     fields: &Fields,
 ) -> Result<ConflictRow, StoreError> {
-    let (name, policy) = (stored.name(), shape.policy(&stored.table, &stored.column));
-    let decision = fields
-        .get(&stored.column)
-        .and_then(|field| field.decide(policy))
+    let name = stored.name();
+    let decision = shape
+        .decide(&stored.table, &stored.column, fields)
         .ok_or(GONE)?;
     let [winner, loser, current] =
         [stored.winner, stored.loser, decision.current].map(|stamp| side(hub, name, stamp));
@@ -306,7 +309,7 @@ impl Reader {
 
     /// A page of conflicts by number, of one moment.
     pub(crate) fn conflicts(&self, filter: &ConflictFilter) -> Result<ConflictPage, StoreError> {
-        let shape = CatalogShape::load(&self.catalog)?;
+        let shape = CatalogShape::load(&self.catalog, &self.hub)?;
         let sql = format!(
             "{STORED} WHERE id > ?1 AND (?2 IS NULL OR state = ?2)
                  AND (?3 IS NULL OR table_name = ?3)
@@ -343,7 +346,7 @@ impl Reader {
 
     /// One conflict; `None` when there is none of that number.
     pub(crate) fn conflict(&self, id: i64) -> Result<Option<ConflictRow>, StoreError> {
-        let shape = CatalogShape::load(&self.catalog)?;
+        let shape = CatalogShape::load(&self.catalog, &self.hub)?;
         self.hub.snapshot(|hub| conflict_of(hub, &shape, id))
     }
 }

@@ -4,6 +4,7 @@ use super::catalog::{CatalogShape, TableShape};
 use super::conflicts::{self, FieldName};
 use super::consolidation::{NodeKey, condition};
 use super::movement::Batch;
+use super::policies::OWNER;
 use super::{StoreError, lineage, node_id, shop_id_optional};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::edit::DELETED;
@@ -206,7 +207,6 @@ fn is_anothers(
     batch: &Batch,
     edit: &CatalogEdit,
 ) -> Result<Option<Fault>, StoreError> {
-    const OWNER: &str = "shop";
     let has_owner = shape
         .table(&edit.table)
         .is_some_and(|table| table.is_integer(OWNER).is_some());
@@ -220,7 +220,7 @@ fn is_anothers(
     };
     let fields = load_fields(tx, &edit.table, &edit.row)?;
     let held = fields.get(OWNER).and_then(|field| {
-        let decision = field.decide(shape.policy(&edit.table, OWNER))?;
+        let decision = shape.decide(&edit.table, OWNER, &fields)?;
         match &field.version(&decision.current)?.value {
             Scalar::Text(shop) => Some(shop.clone()),
             Scalar::Null | Scalar::Integer(_) => None,
@@ -367,16 +367,16 @@ pub(super) fn settle(
 ) -> Result<(), StoreError> {
     for ((table, row), columns) in touched {
         let fields = load_fields(tx, table, row)?;
-        for column in columns {
+        let owned = shape.owned_columns(table, &fields);
+        for column in columns.iter().chain(owned).collect::<BTreeSet<_>>() {
             let Some(field) = fields.get(column) else {
                 continue;
             };
-            let policy = shape.policy(table, column);
-            let Some(decision) = field.decide(policy) else {
+            let Some(decision) = shape.decide(table, column, &fields) else {
                 continue;
             };
             let name = FieldName { table, row, column };
-            conflicts::note(tx, name, field, (&decision, policy), now_ms)?;
+            conflicts::note(tx, name, field, &decision, now_ms)?;
         }
         tx.execute(
             "INSERT OR IGNORE INTO publish_queue (table_name, row_id) VALUES (?1, ?2)",

@@ -93,9 +93,10 @@ impl Store {
         columns: impl Iterator<Item = &'a String>,
     ) -> Map<String, Value> {
         let value = |column: &String| {
-            let field = fields.get(column)?;
-            let decision = field.decide(self.shape.policy(table, column))?;
-            Some(plain(&field.version(&decision.current)?.value))
+            let decision = self.shape.decide(table, column, fields)?;
+            Some(plain(
+                &fields.get(column)?.version(&decision.current)?.value,
+            ))
         };
         columns
             .map(|column| (column.clone(), value(column).unwrap_or(Value::Null)))
@@ -153,7 +154,7 @@ impl Store {
 }
 
 /// The hub's logical clock: after everything it has merged and given out.
-fn next_hlc(tx: &Connection, published: Hlc, now_ms: i64) -> Result<Hlc, StoreError> {
+pub(super) fn next_hlc(tx: &Connection, published: Hlc, now_ms: i64) -> Result<Hlc, StoreError> {
     let sql = "SELECT value FROM meta WHERE key = 'hlc'";
     let given = tx.query_optional(sql, (), |row| {
         row.get_with(0, |text: String| text.parse::<i64>())

@@ -18,6 +18,7 @@ mod hub_edits;
 mod lineage;
 mod movement;
 mod nodes;
+mod policies;
 mod publication;
 mod quarantine;
 mod reentry;
@@ -34,6 +35,7 @@ pub(crate) use databases::{Database, DatabaseAddOutcome};
 pub(crate) use decisions::{DecideError, DecisionMade, What};
 pub(crate) use hub_edits::{HubEdit, HubEditError};
 pub(crate) use lineage::{Claim, Claimed};
+pub(crate) use policies::{PolicyError, WantedPolicy};
 pub(crate) use quarantine::Listed;
 pub(crate) use reentry::{Decision, Ruled, Ruling};
 pub(crate) use reports::Grouping;
@@ -106,7 +108,8 @@ impl Store {
         let hub = open_and_migrate(hub, Kind::Hub, now_ms)?;
         let catalog = Connection::open_existing(catalog, Durability::Full)?;
         apply(&catalog, Kind::Catalog, now_ms)?;
-        let shape = catalog::CatalogShape::load(&catalog)?;
+        policies::take_over(&hub, &catalog)?;
+        let shape = catalog::CatalogShape::load(&catalog, &hub)?;
         let store = Self {
             hub,
             catalog,

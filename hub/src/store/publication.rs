@@ -5,6 +5,7 @@
 
 use super::catalog::{TableShape, scalars};
 use super::edits::{Fields, load_fields};
+use super::policies;
 use super::{Store, StoreError};
 use crate::limits::PUBLISH_ROWS_MAX;
 use counterfoil_domain::edit::DELETED;
@@ -35,7 +36,8 @@ impl Store {
         } else {
             self.unpublished_progress()?
         };
-        if queue.is_empty() && merged.is_empty() {
+        let policies = policies::unpublished(&self.shape, &self.catalog)?;
+        if queue.is_empty() && merged.is_empty() && !policies {
             return Ok(false);
         }
         let mut rows = Vec::with_capacity(queue.len());
@@ -47,9 +49,10 @@ impl Store {
             rows.push((shape, self.content(shape, row, &fields)?));
         }
         let floor = self.published_revision()?;
-        let revision = self
-            .catalog
-            .transaction(|tx| write(tx, &rows, &merged, floor))?;
+        let revision = self.catalog.transaction(|tx| {
+            let stated = policies::publish(&self.shape, tx)?;
+            write(tx, &rows, &merged, (floor, stated))
+        })?;
         self.hub.transaction(|tx| -> Result<(), StoreError> {
             tx.execute(
                 "INSERT INTO meta VALUES ('published_revision', ?1)
@@ -137,8 +140,7 @@ impl Store {
                     oldest = Some((*stamp, version.origin.shop));
                 }
             }
-            let policy = self.shape.policy(&table.name, column);
-            let Some(decision) = field.decide(policy) else {
+            let Some(decision) = self.shape.decide(&table.name, column, fields) else {
                 continue;
             };
             let Some(version) = field.version(&decision.current) else {
@@ -179,11 +181,11 @@ fn write(
     tx: &Connection,
     rows: &[(&TableShape, Content)],
     merged: &[(String, i64)],
-    floor: i64,
+    (floor, stated): (i64, bool),
 ) -> Result<i64, StoreError> {
     let held: i64 = tx.query_value("SELECT revision FROM catalog_state", ())?;
     let revision = held.max(floor) + 1;
-    let mut changed = false;
+    let mut changed = stated;
     for (table, content) in rows {
         changed |= write_row(tx, table, content, revision)?;
     }

@@ -61,6 +61,7 @@ async fn wrong_and_missing_tokens_are_refused_everywhere() {
         "/v1/admin/conflicts".to_owned(),
         "/v1/admin/conflicts/1".to_owned(),
         "/v1/admin/audit".to_owned(),
+        "/v1/admin/policies".to_owned(),
         "/v1/admin/catalog/products".to_owned(),
         "/v1/admin/reports/sales?by=shop".to_owned(),
     ];

@@ -21,6 +21,7 @@ mod hub;
 mod integrity;
 mod lineage;
 mod poison;
+mod policies;
 mod quarantine;
 mod reentry;
 mod till;

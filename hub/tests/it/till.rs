@@ -240,6 +240,11 @@ impl Till {
         Stamp::new(hlc, self.id)
     }
 
+    /// Takes note of a logical time, as with a catalog that was pulled.
+    pub(crate) fn observe(&mut self, seen: Hlc) {
+        self.clock.observe(seen);
+    }
+
     /// Changes a stored value, as no till ever does.
     pub(crate) fn tamper(&self, sql: &str) {
         self.book.execute(sql, ()).unwrap();

@@ -3,7 +3,7 @@
 use counterfoil_domain::{document, edit, merge};
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::{
-    database, decisions, events, history, hub, lineage, node, quarantine, replication,
+    database, decisions, events, history, hub, lineage, node, policies, quarantine, replication,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// All that stands in a body, and what a book holds as JSON and the hub reads out of it.
-const CHECKS: [fn(&[u8]); 69] = [
+const CHECKS: [fn(&[u8]); 74] = [
     check::<database::DatabaseAddRequest>,
     check::<database::DatabaseTokenRequest>,
     check::<database::DatabaseAccess>,
@@ -79,6 +79,11 @@ const CHECKS: [fn(&[u8]); 69] = [
     check::<node::CatalogDigest>,
     check::<node::ImportBatch>,
     check::<node::ImportResult>,
+    check::<policies::PolicyRow>,
+    check::<policies::PolicySetRequest>,
+    check::<policies::PolicySet>,
+    check::<policies::RehearseRequest>,
+    check::<policies::Rehearsal>,
     check::<replication::Info>,
     check::<replication::PushAnswer>,
     check::<replication::GenerationAnswer>,

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-const POLICIES: [Policy; 3] = [Policy::LastWriterWins, Policy::HubWins, Policy::Manual];
+const POLICIES: [Policy; 4] = Policy::ALL;
 
 fn node(number: u8) -> NodeId {
     NodeId::from_uuid(Uuid::from_u128(u128::from(number)))
@@ -34,7 +34,9 @@ fn field(versions: &[(Stamp, Version)]) -> Field {
 }
 
 fn current(field: &Field, policy: Policy) -> String {
-    let decision = field.decide(policy).expect("a field with versions");
+    let decision = field
+        .decide(&policy.into(), None)
+        .expect("a field with versions");
     field
         .version(&decision.current)
         .expect("the current version")
@@ -51,7 +53,10 @@ fn an_edit_that_saw_the_value_replaces_it_under_every_policy() {
     ]);
     for policy in POLICIES {
         assert_eq!(current(&field, policy), "chai");
-        assert_eq!(field.decide(policy).expect("decided").losers, []);
+        assert_eq!(
+            field.decide(&policy.into(), None).expect("decided").losers,
+            []
+        );
     }
 }
 
@@ -65,7 +70,10 @@ fn concurrent_edits_are_settled_by_the_policy_and_the_loser_is_kept() {
     ]);
     let check = |policy, winner: &str, loser: Stamp| {
         assert_eq!(current(&field, policy), winner);
-        assert_eq!(field.decide(policy).expect("decided").losers, [loser]);
+        assert_eq!(
+            field.decide(&policy.into(), None).expect("decided").losers,
+            [loser]
+        );
     };
     check(Policy::LastWriterWins, "shop tea", early);
     check(Policy::HubWins, "hub tea", late);
@@ -80,7 +88,7 @@ fn choosing_one_side_settles_a_manual_conflict() {
         (right, version("b", 2, &[])),
         (choice, version("b", 0, &[left, right])),
     ]);
-    let decision = field.decide(Policy::Manual).expect("decided");
+    let decision = field.decide(&Policy::Manual.into(), None).expect("decided");
     assert_eq!((decision.current, decision.losers), (choice, Vec::new()));
 }
 
@@ -94,7 +102,10 @@ fn an_edit_of_the_visible_value_stays_visible_until_a_person_chooses() {
     ]);
     assert_eq!(current(&field, Policy::Manual), "150");
     assert_eq!(
-        field.decide(Policy::Manual).expect("decided").losers,
+        field
+            .decide(&Policy::Manual.into(), None)
+            .expect("decided")
+            .losers,
         [right]
     );
     // One more edit of the same value from the same screen, and a successor of the first.
@@ -117,7 +128,7 @@ fn what_a_person_chose_stays_when_an_older_edit_arrives_late() {
     ] {
         let mut field = field(&chosen);
         field.insert(late.0, late.1);
-        let decision = field.decide(Policy::Manual).expect("decided");
+        let decision = field.decide(&Policy::Manual.into(), None).expect("decided");
         assert_eq!((decision.current, decision.losers), (choice, vec![late.0]));
     }
 }
@@ -129,10 +140,79 @@ fn two_tills_that_typed_the_same_agree() {
         (left, version("tea", 1, &[])),
         (right, version("tea", 2, &[])),
     ]);
-    assert_eq!(field.decide(Policy::Manual).expect("decided").losers, []);
+    assert_eq!(
+        field
+            .decide(&Policy::Manual.into(), None)
+            .expect("decided")
+            .losers,
+        []
+    );
     field.insert(next, version("chai", 3, &[right]));
-    let decision = field.decide(Policy::Manual).expect("decided");
+    let decision = field.decide(&Policy::Manual.into(), None).expect("decided");
     assert_eq!((decision.current, decision.losers), (next, Vec::new()));
+}
+
+#[test]
+fn the_shop_whose_own_row_it_is_wins_over_other_shops_and_the_hub() {
+    let (own, other, hub) = (stamp(10, 1), stamp(20, 2), stamp(30, 0));
+    let field = field(&[
+        (own, version("ours", 1, &[])),
+        (other, version("theirs", 2, &[])),
+        (hub, version("head office's", 0, &[])),
+    ]);
+    let owner = ShopId::from_uuid(Uuid::from_u128(1));
+    let decide = |owner| {
+        field
+            .decide(&Policy::ShopWins.into(), owner)
+            .expect("decided")
+    };
+    assert_eq!(decide(Some(owner)).current, own);
+    assert_eq!(decide(Some(owner)).losers, [other, hub]);
+    // Nobody's own row: the latest.
+    assert_eq!(decide(None).current, hub);
+    assert_eq!(creator([&field]), Some(owner));
+}
+
+#[test]
+fn a_change_of_policy_brings_back_nothing_that_had_lost() {
+    let (early, late, next) = (stamp(10, 1), stamp(20, 2), stamp(60, 2));
+    let mut field = field(&[
+        (early, version("tea", 1, &[])),
+        (late, version("chai", 2, &[])),
+    ]);
+    let mut policies = Timeline::always(Policy::LastWriterWins);
+    policies.change(stamp(50, 0), Policy::Manual);
+    let decide = |field: &Field| field.decide(&policies, None).expect("decided");
+    assert_eq!(decide(&field).current, late);
+    // Whoever edits what is visible sees that edit, under the new policy as well.
+    field.insert(next, version("chai, loose", 2, &[late]));
+    let decision = decide(&field);
+    assert_eq!((decision.current, &decision.losers), (next, &vec![early]));
+    assert_eq!(decision.lost_by(&early), Some(Policy::LastWriterWins));
+    // What nobody could know of is a question now.
+    field.insert(stamp(70, 3), version("leaves", 3, &[]));
+    let decision = decide(&field);
+    assert_eq!(decision.current, next);
+    assert_eq!(decision.lost_by(&stamp(70, 3)), Some(Policy::Manual));
+}
+
+#[test]
+fn a_rehearsal_decides_as_if_the_policy_had_held() {
+    let (early, late) = (stamp(10, 0), stamp(20, 2));
+    let field = field(&[
+        (early, version("hub", 0, &[])),
+        (late, version("shop", 2, &[])),
+    ]);
+    let mut policies = Timeline::always(Policy::LastWriterWins);
+    policies.change(stamp(50, 0), Policy::Manual);
+    let rehearsed = policies.as_if(stamp(5, 0), Policy::HubWins);
+    assert_eq!(rehearsed.now(), Policy::HubWins);
+    assert_eq!(
+        field.decide(&rehearsed, None).expect("decided").current,
+        early
+    );
+    let later = policies.as_if(stamp(30, 0), Policy::HubWins);
+    assert_eq!(field.decide(&later, None).expect("decided").current, late);
 }
 
 #[test]
@@ -170,7 +250,94 @@ fn histories() -> impl Strategy<Value = Vec<(Stamp, Version)>> {
     })
 }
 
+/// Changes of policy between and beside the edits of a history.
+fn changes() -> impl Strategy<Value = Vec<(Stamp, Policy)>> {
+    let change = (
+        0..13_i64,
+        200..202_u8,
+        prop::sample::select(&Policy::ALL[..]),
+    );
+    let change = change.prop_map(|(ms, writer, policy)| (stamp(ms, writer), policy));
+    prop::collection::vec(change, 0..4)
+}
+
+fn timeline(first: Policy, changes: &[(Stamp, Policy)]) -> Timeline {
+    let mut policies = Timeline::always(first);
+    for (at, policy) in changes {
+        policies.change(*at, *policy);
+    }
+    policies
+}
+
+/// A small repeatable shuffle.
+fn shuffle<T>(items: &mut [T], seed: u64) {
+    let mut state = seed | 1;
+    for index in (1..items.len()).rev() {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        items.swap(
+            index,
+            usize::try_from(state >> 33).expect("31 bits") % (index + 1),
+        );
+    }
+}
+
+/// What a hub learns, in the order in which it learns it.
+#[derive(Clone, Debug)]
+enum Event {
+    Edit(Stamp, Version),
+    Change(Stamp, Policy),
+}
+
 proptest! {
+    #[test]
+    fn hubs_that_learn_edits_and_changes_of_policy_in_any_order_decide_alike(
+        history in histories(),
+        changes in changes(),
+        first in prop::sample::select(&Policy::ALL[..]),
+        owner in 0..4_u8,
+        seed in any::<u64>(),
+    ) {
+        // One change a stamp: a hub gives none out twice.
+        let changes: BTreeMap<Stamp, Policy> = changes.into_iter().collect();
+        let edits = history.iter().map(|(at, edit)| Event::Edit(*at, edit.clone()));
+        let mut events: Vec<Event> = edits
+            .chain(changes.iter().map(|(at, policy)| Event::Change(*at, *policy)))
+            .collect();
+        let hub = |events: &[Event]| {
+            let (mut field, mut policies) = (Field::default(), Timeline::always(first));
+            for event in events {
+                match event.clone() {
+                    Event::Edit(at, edit) => field.insert(at, edit),
+                    Event::Change(at, policy) => policies.change(at, policy),
+                }
+                // Deciding in between leaves no trace.
+                field.decide(&policies, None);
+            }
+            let owner = (owner != 0).then(|| ShopId::from_uuid(Uuid::from_u128(u128::from(owner))));
+            field.decide(&policies, owner)
+        };
+        let expected = hub(&events);
+        shuffle(&mut events, seed);
+        events.push(events[0].clone());
+        prop_assert_eq!(hub(&events), expected);
+    }
+
+    #[test]
+    fn a_change_of_policy_decides_nothing_that_was_written_before(
+        history in histories(),
+        changes in changes(),
+        first in prop::sample::select(&Policy::ALL[..]),
+        next in prop::sample::select(&Policy::ALL[..]),
+    ) {
+        let field = field(&history);
+        let mut policies = timeline(first, &changes);
+        let before = field.decide(&policies, None);
+        policies.change(stamp(1_000, 0), next);
+        prop_assert_eq!(field.decide(&policies, None), before);
+    }
+
     #[test]
     fn join_is_commutative_associative_and_idempotent(
         history in histories(),
@@ -194,23 +361,20 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut other = history.clone();
-        // A small repeatable shuffle; duplicates stand for redelivery.
-        let mut state = seed | 1;
-        for index in (1..other.len()).rev() {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            other.swap(index, usize::try_from(state >> 33).expect("31 bits") % (index + 1));
-        }
+        // Duplicates stand for redelivery.
+        shuffle(&mut other, seed);
         other.push(other[0].clone());
         for policy in POLICIES {
-            prop_assert_eq!(field(&history).decide(policy), field(&other).decide(policy));
+            prop_assert_eq!(field(&history).decide(&policy.into(), None), field(&other).decide(&policy.into(), None));
         }
     }
 
     #[test]
-    fn no_value_disappears(history in histories()) {
+    fn no_value_disappears(history in histories(), changes in changes()) {
         let field = field(&history);
         for policy in POLICIES {
-            let decision = field.decide(policy).expect("at least one version");
+            let policies = timeline(policy, &changes);
+            let decision = field.decide(&policies, None).expect("at least one version");
             let value = field.version(&decision.current).expect("kept").value.clone();
             for (stamp, version) in &history {
                 let replaced = history.iter().any(|(_, other)| {
@@ -234,7 +398,7 @@ proptest! {
         let mut field = Field::default();
         let mut made = Vec::new();
         for (position, (writer, value, kind, any)) in edits.into_iter().enumerate() {
-            let before = field.decide(Policy::Manual).map(|decision| decision.current);
+            let before = field.decide(&Policy::Manual.into(), None).map(|decision| decision.current);
             let base = match kind {
                 0 => Vec::new(),
                 1 => before.into_iter().collect(),
@@ -247,11 +411,11 @@ proptest! {
             // No two hold the same value, so nobody agrees by accident.
             field.insert(at, version(&format!("{position} {value}"), writer, &base));
             made.push(at);
-            let after = field.decide(Policy::Manual).expect("decided").current;
+            let after = field.decide(&Policy::Manual.into(), None).expect("decided").current;
             let replaces = before.is_none_or(|before| base.contains(&before));
             prop_assert_eq!(after, if replaces { at } else { before.expect("one") });
             if kind == 2 {
-                prop_assert_eq!(field.decide(Policy::Manual).expect("decided").losers, []);
+                prop_assert_eq!(field.decide(&Policy::Manual.into(), None).expect("decided").losers, []);
             }
         }
     }

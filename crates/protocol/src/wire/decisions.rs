@@ -176,7 +176,8 @@ pub struct AuditRow {
     pub at_ms: i64,
     /// Who decided.
     pub who: String,
-    /// Stable name of what was done: `catalog_set`, `conflict_resolved`, `conflict_put_back`.
+    /// Stable name of what was done: `catalog_set`, `conflict_resolved`, `conflict_put_back`,
+    /// `policy_set`.
     pub action: String,
     /// What it was done to.
     pub subject: String,

@@ -7,5 +7,6 @@ pub mod history;
 pub mod hub;
 pub mod lineage;
 pub mod node;
+pub mod policies;
 pub mod quarantine;
 pub mod replication;

@@ -1,0 +1,97 @@
+//! The operator's calls about how conflicts are settled.
+
+use super::ApiError;
+use super::admin::no_table;
+use super::auth::Operator;
+use super::bodies::read_json;
+use super::conflicts::checked_who;
+use super::sync::Segments;
+use crate::hub::Hub;
+use crate::limits::REHEARSAL_DAYS_MAX;
+use crate::store::{PolicyError, WantedPolicy};
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use counterfoil_domain::merge::Policy;
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::policies::{
+    PolicyRow, PolicySet, PolicySetRequest, Rehearsal, RehearseRequest,
+};
+use http::HeaderMap;
+use std::sync::Arc;
+
+type Hubs = State<Arc<Hub>>;
+type Answer<T> = Result<Json<T>, ApiError>;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+pub(super) fn router() -> Router<Arc<Hub>> {
+    Router::new()
+        .route("/policies", get(list))
+        .route("/policies/{table}/{column}", post(set))
+        .route("/policies/{table}/{column}/rehearse", post(rehearse))
+}
+
+async fn list(State(hub): Hubs, _: Operator) -> Answer<Vec<PolicyRow>> {
+    Ok(Json(hub.reports.call(|reader| reader.policies()).await?))
+}
+
+fn wanted(segments: &Segments, policy: Policy) -> WantedPolicy {
+    WantedPolicy {
+        table: segments.text("table").to_owned(),
+        column: segments.text("column").to_owned(),
+        policy,
+    }
+}
+
+fn refusal(table: &str, error: PolicyError) -> ApiError {
+    match error {
+        PolicyError::NoTable => no_table(table),
+        PolicyError::Refused(reason) => ApiError::new(Code::Invalid, reason),
+    }
+}
+
+async fn set(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<PolicySet> {
+    let PolicySetRequest { policy, by } = read_json(&headers, body).await?;
+    let wanted = wanted(&segments, policy);
+    let WantedPolicy { table, column, .. } = wanted.clone();
+    let set = hub.set_policy(wanted, checked_who(by)?).await?;
+    let (changed, revision) = set.map_err(|error| refusal(&table, error))?;
+    tracing::info!(table, column, policy = policy.name(), changed, "policy set");
+    Ok(Json(PolicySet {
+        table,
+        column,
+        policy,
+        changed,
+        revision,
+    }))
+}
+
+async fn rehearse(
+    State(hub): Hubs,
+    _: Operator,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Rehearsal> {
+    let RehearseRequest { policy, days } = read_json(&headers, body).await?;
+    if !(1..=REHEARSAL_DAYS_MAX).contains(&days) {
+        let detail = format!("a rehearsal goes back 1 to {REHEARSAL_DAYS_MAX} days");
+        return Err(ApiError::new(Code::Invalid, detail));
+    }
+    let since_ms = hub.now_ms().saturating_sub(i64::from(days) * DAY_MS);
+    let wanted = wanted(&segments, policy);
+    let table = wanted.table.clone();
+    let rehearsal = hub
+        .reports
+        .call(move |reader| reader.rehearse(&wanted, since_ms))
+        .await?;
+    Ok(Json(rehearsal.map_err(|error| refusal(&table, error))?))
+}

@@ -1,0 +1,416 @@
+//! How are conflicts of a column settled, since when, and what would another policy have come to?
+//!
+//! `policy_change` holds every change with its stamp; the first row of a column is what the catalog's
+//! schema says. What is in force stands in `policy` of the catalog, where tills see it.
+
+use super::audit::{Decided, write_down};
+use super::catalog::{CatalogShape, TableShape};
+use super::conflicts::{FieldName, GONE, side};
+use super::edits::{Fields, load_fields};
+use super::hub_edits::{HubEdit, next_hlc};
+use super::{Reader, Store, StoreError};
+use crate::limits::REHEARSAL_ROWS_MAX;
+use counterfoil_domain::merge::{Decision, Policy, Stamp, Timeline, creator};
+use counterfoil_domain::{Hlc, Scalar, ShopId};
+use counterfoil_migrate::{Connection, SqlError, params};
+use counterfoil_protocol::wire::policies::{PolicyRow, Rehearsal, RehearsalRow};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// The column whose policy holds for the columns that have none of their own.
+pub(crate) const REST: &str = "*";
+
+/// The column that says for which shop a row holds.
+pub(super) const OWNER: &str = "shop";
+
+/// A column by which the rows of a table take turns: such a table is not merged by time.
+const EFFECTIVE: &str = "valid_from_ms";
+
+type Changes = BTreeMap<Stamp, Policy>;
+
+/// All policies by table and column, with their past.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policies(BTreeMap<String, BTreeMap<String, Changes>>);
+
+/// The stamp of what the schema says.
+const SCHEMA: Stamp = Stamp {
+    hlc: Hlc::ZERO,
+    node_tag: 0,
+};
+
+/// Why a policy was not set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum PolicyError {
+    /// There is no such table.
+    NoTable,
+    /// It breaks a rule.
+    Refused(String),
+}
+
+/// A policy of a column, as a person wants it.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedPolicy {
+    pub(crate) table: String,
+    pub(crate) column: String,
+    pub(crate) policy: Policy,
+}
+
+impl Policies {
+    pub(super) fn load(hub: &Connection) -> Result<Self, StoreError> {
+        let mut policies = Self::default();
+        let sql = "SELECT table_name, column_name, hlc, node_tag, policy FROM policy_change";
+        hub.query_each(sql, (), |row| -> Result<(), SqlError> {
+            let stamp = Stamp {
+                hlc: Hlc::from_raw(row.get(2)?),
+                node_tag: row.get(3)?,
+            };
+            let policy = row.get_with(4, |name: String| {
+                Policy::from_name(&name).ok_or("unknown policy")
+            })?;
+            let of_table = policies.0.entry(row.get(0)?).or_default();
+            of_table
+                .entry(row.get(1)?)
+                .or_default()
+                .insert(stamp, policy);
+            Ok(())
+        })?;
+        Ok(policies)
+    }
+
+    /// The policies that a column had: its own, and before them those of the rest of its table.
+    pub(super) fn of(&self, table: &str, column: &str) -> Timeline {
+        let changes = |column: &str| self.0.get(table)?.get(column);
+        let own = changes(column);
+        let first_own = own.and_then(|own| own.keys().next());
+        let mut timeline = Timeline::always(Policy::LastWriterWins);
+        for (at, policy) in changes(REST).into_iter().flatten() {
+            if first_own.is_none_or(|first| at < first) {
+                timeline.change(*at, *policy);
+            }
+        }
+        for (at, policy) in own.into_iter().flatten() {
+            timeline.change(*at, *policy);
+        }
+        timeline
+    }
+
+    /// Whether a column has a policy of its own.
+    fn has_own(&self, table: &str, column: &str) -> bool {
+        self.0.get(table).is_some_and(|of| of.contains_key(column))
+    }
+
+    /// What is in force, by table and column.
+    fn in_force(&self) -> impl Iterator<Item = (&str, &str, Stamp, Policy)> {
+        self.0.iter().flat_map(|(table, columns)| {
+            columns.iter().filter_map(move |(column, changes)| {
+                let (at, policy) = changes.last_key_value()?;
+                Some((table.as_str(), column.as_str(), *at, *policy))
+            })
+        })
+    }
+}
+
+/// Takes over what the catalog's schema says of columns whose policy was never changed here.
+pub(super) fn take_over(hub: &Connection, catalog: &Connection) -> Result<(), StoreError> {
+    let sql = "SELECT table_name, column_name, policy FROM policy";
+    let stated = catalog.query_map(sql, (), |row| {
+        let (table, column): (String, String) = (row.get(0)?, row.get(1)?);
+        Ok((table, column, row.get::<String>(2)?))
+    })?;
+    hub.transaction(|tx| -> Result<(), StoreError> {
+        for (table, column, policy) in stated {
+            tx.execute(
+                "INSERT INTO policy_change (table_name, column_name, hlc, node_tag, policy)
+                 SELECT ?1, ?2, 0, 0, ?3 WHERE NOT EXISTS
+                     (SELECT 1 FROM policy_change WHERE table_name = ?1 AND column_name = ?2)",
+                params![table, column, policy],
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// Whether the catalog states another policy than the one in force.
+pub(super) fn unpublished(shape: &CatalogShape, catalog: &Connection) -> Result<bool, StoreError> {
+    // Asked before every publication: one statement.
+    let sql = "SELECT table_name, column_name, policy FROM policy";
+    let stated = catalog.query_map(sql, (), |row| {
+        Ok((
+            row.get::<String>(0)?,
+            row.get::<String>(1)?,
+            row.get::<String>(2)?,
+        ))
+    })?;
+    let is_stated = |(table, column, _, policy): (&str, &str, Stamp, Policy)| {
+        let same = |(of, named, held): &(String, String, String)| {
+            of == table && named == column && held == policy.name()
+        };
+        stated.iter().any(same)
+    };
+    Ok(!shape.policies.in_force().all(is_stated))
+}
+
+/// Writes the policies in force to the catalog; whether any differed.
+pub(super) fn publish(shape: &CatalogShape, tx: &Connection) -> Result<bool, StoreError> {
+    let mut changed = false;
+    for (table, column, _, policy) in shape.policies.in_force() {
+        changed |= 0 < tx.execute(
+            "INSERT INTO policy (table_name, column_name, policy) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (table_name, column_name) DO UPDATE SET policy = excluded.policy
+                 WHERE policy <> excluded.policy",
+            params![table, column, policy.name()],
+        )?;
+    }
+    Ok(changed)
+}
+
+impl CatalogShape {
+    /// What a column of a row comes to; `None` when it has no version.
+    pub(super) fn decide(&self, table: &str, column: &str, fields: &Fields) -> Option<Decision> {
+        self.decide_by(&self.policies.of(table, column), (table, column), fields)
+    }
+
+    /// The same under other policies.
+    fn decide_by(
+        &self,
+        policies: &Timeline,
+        (table, column): (&str, &str),
+        fields: &Fields,
+    ) -> Option<Decision> {
+        let field = fields.get(column)?;
+        let owner = if policies.ever(Policy::ShopWins) {
+            self.owner(table, column, fields)
+        } else {
+            None
+        };
+        field.decide(policies, owner)
+    }
+
+    /// The shop whose own row it is: the one it holds for, or the one that created it.
+    fn owner(&self, table: &str, column: &str, fields: &Fields) -> Option<ShopId> {
+        let has_owner = self
+            .table(table)
+            .is_some_and(|table| table.is_integer(OWNER).is_some());
+        if !has_owner || column == OWNER {
+            return creator(fields.values());
+        }
+        let decision = self.decide(table, OWNER, fields)?;
+        match &fields.get(OWNER)?.version(&decision.current)?.value {
+            Scalar::Text(shop) => shop.parse().ok(),
+            Scalar::Null | Scalar::Integer(_) => None,
+        }
+    }
+
+    /// Columns of a table whose decision depends on whose row it is, and so on other columns.
+    pub(super) fn owned_columns<'a>(
+        &'a self,
+        table: &'a str,
+        fields: &'a Fields,
+    ) -> impl Iterator<Item = &'a String> {
+        let owned = |column: &&String| self.policies.of(table, column).ever(Policy::ShopWins);
+        fields.keys().filter(owned)
+    }
+
+    fn check(&self, wanted: &WantedPolicy) -> Result<(), PolicyError> {
+        let WantedPolicy {
+            table,
+            column,
+            policy,
+        } = wanted;
+        let shape = self.table(table).ok_or(PolicyError::NoTable)?;
+        if column != REST && shape.is_integer(column).is_none() {
+            let known: Vec<_> = shape
+                .editable
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect();
+            return Err(PolicyError::Refused(format!(
+                "`{table}` has no column `{column}`; it has {}, and `{REST}` for the rest",
+                known.join(", ")
+            )));
+        }
+        if *policy == Policy::LastWriterWins && is_effective_dated(shape) {
+            return Err(PolicyError::Refused(format!(
+                "the rows of `{table}` take turns by `{EFFECTIVE}` and are never merged by time: a new \
+                 value is a new row"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn is_effective_dated(table: &TableShape) -> bool {
+    table.is_integer(EFFECTIVE).is_some()
+}
+
+impl Store {
+    /// Changes a policy from now on; whether it was another one before. The next publication states it.
+    pub(crate) fn set_policy(
+        &mut self,
+        wanted: &WantedPolicy,
+        by: &HubEdit,
+    ) -> Result<Result<bool, PolicyError>, StoreError> {
+        if let Err(refused) = self.shape.check(wanted) {
+            return Ok(Err(refused));
+        }
+        let WantedPolicy {
+            table,
+            column,
+            policy,
+        } = wanted;
+        let before = self.shape.policies.of(table, column).now();
+        let own = self.shape.policies.has_own(table, column);
+        if before == *policy && own {
+            return Ok(Ok(false));
+        }
+        let newest = self.newest_hlc()?;
+        self.hub.transaction(|tx| -> Result<(), StoreError> {
+            let stamp = Stamp::new(next_hlc(tx, newest, by.now_ms)?, by.hub);
+            tx.execute(
+                "INSERT INTO policy_change (table_name, column_name, hlc, node_tag, policy)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    table.as_str(),
+                    column.as_str(),
+                    stamp.hlc.raw(),
+                    i64::from(stamp.node_tag),
+                    policy.name()
+                ],
+            )?;
+            let decided = Decided {
+                at_ms: by.now_ms,
+                who: &by.who,
+                action: "policy_set",
+                subject: format!("{table} {column}"),
+                detail: "",
+                before: json!(before.name()),
+                after: json!(policy.name()),
+                edit: None,
+                conflict: None,
+            };
+            write_down(tx, decided)
+        })?;
+        self.shape.policies = Policies::load(&self.hub)?;
+        Ok(Ok(true))
+    }
+}
+
+/// Fields of the wanted columns that were edited since.
+fn edited_since(
+    hub: &Connection,
+    policies: &Policies,
+    wanted: &WantedPolicy,
+    since: Stamp,
+) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
+    let sql = "SELECT DISTINCT row_id, column_name FROM field_version
+               WHERE table_name = ?1 AND (?2 = '*' OR column_name = ?2) AND hlc >= ?3
+               ORDER BY row_id, column_name";
+    let key = params![
+        wanted.table.as_str(),
+        wanted.column.as_str(),
+        since.hlc.raw()
+    ];
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    hub.query_each(sql, key, |row| -> Result<(), SqlError> {
+        let column: String = row.get(1)?;
+        // The policy of the rest says nothing of a column that has its own.
+        if wanted.column != REST || !policies.has_own(&wanted.table, &column) {
+            rows.entry(row.get(0)?).or_default().push(column);
+        }
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+impl Reader {
+    /// What is in force, by table and column.
+    pub(crate) fn policies(&self) -> Result<Vec<PolicyRow>, StoreError> {
+        let policies = Policies::load(&self.hub)?;
+        let rows = policies
+            .in_force()
+            .map(|(table, column, at, policy)| PolicyRow {
+                table: table.to_owned(),
+                column: column.to_owned(),
+                policy,
+                since_ms: (at != SCHEMA).then(|| at.hlc.millis()),
+            });
+        Ok(rows.collect())
+    }
+
+    /// Decides every field that was edited since a moment as if the policy had held since then.
+    pub(crate) fn rehearse(
+        &self,
+        wanted: &WantedPolicy,
+        since_ms: i64,
+    ) -> Result<Result<Rehearsal, PolicyError>, StoreError> {
+        let since = Stamp {
+            hlc: Hlc::at_millis(since_ms.max(1)),
+            node_tag: 0,
+        };
+        self.hub.snapshot(|hub| {
+            let shape = CatalogShape::load(&self.catalog, hub)?;
+            if let Err(refused) = shape.check(wanted) {
+                return Ok(Err(refused));
+            }
+            let mut rehearsal = Rehearsal {
+                table: wanted.table.clone(),
+                column: wanted.column.clone(),
+                policy: wanted.policy,
+                since_ms,
+                fields: 0,
+                different: 0,
+                rows: Vec::new(),
+            };
+            for (row, columns) in edited_since(hub, &shape.policies, wanted, since)? {
+                let fields = load_fields(hub, &wanted.table, &row)?;
+                for column in columns {
+                    let name = FieldName {
+                        table: &wanted.table,
+                        row: &row,
+                        column: &column,
+                    };
+                    rehearsal.fields += 1;
+                    let found = differs(hub, &shape, name, &fields, (since, wanted.policy))?;
+                    let Some(found) = found else {
+                        continue;
+                    };
+                    rehearsal.different += 1;
+                    if rehearsal.rows.len() < REHEARSAL_ROWS_MAX {
+                        rehearsal.rows.push(found);
+                    }
+                }
+            }
+            Ok(Ok(rehearsal))
+        })
+    }
+}
+
+/// What a field would hold; `None` when it is what it holds.
+fn differs(
+    hub: &Connection,
+    shape: &CatalogShape,
+    name: FieldName<'_>,
+    fields: &Fields,
+    (since, policy): (Stamp, Policy),
+) -> Result<Option<RehearsalRow>, StoreError> {
+    let FieldName { table, row, column } = name;
+    let held = shape.policies.of(table, column);
+    let now = shape.decide(table, column, fields).ok_or(GONE)?;
+    let as_if = held.as_if(since, policy);
+    let then = shape
+        .decide_by(&as_if, (table, column), fields)
+        .ok_or(GONE)?;
+    let field = fields.get(column).ok_or(GONE)?;
+    let value = |decision: &Decision| field.version(&decision.current).map(|held| &held.value);
+    if value(&now) == value(&then) {
+        return Ok(None);
+    }
+    let side = |stamp| -> Result<_, StoreError> { side(hub, name, stamp)?.ok_or(GONE) };
+    Ok(Some(RehearsalRow {
+        row: row.to_owned(),
+        column: column.to_owned(),
+        policy_now: held.at(&now.current),
+        now: side(now.current)?,
+        then: side(then.current)?,
+    }))
+}
