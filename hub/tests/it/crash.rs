@@ -5,6 +5,7 @@ use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::wire::hub::{HubStatus, SalesGroup};
 use counterfoil_testkit::{SeededRandom, TempDir};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often the hub is killed.
 const KILLS: u64 = 30;
@@ -44,9 +45,12 @@ async fn a_hub_killed_while_it_takes_in_and_consolidates_loses_and_doubles_nothi
         tills.push(Till::of(&client, &format!("shop {seed}"), seed).await);
     }
     let (mut broken, mut whole) = (0, 0);
+    // How long the pushes of a round take on this machine.
+    let mut undisturbed_ms = 0;
     for round in 0..KILLS {
         trade(&mut tills, round);
-        let span_ms = if round % 3 == 0 { 25 } else { 120 };
+        let is_left_alone = round % 3 == 0;
+        let span_ms = if is_left_alone { 25 } else { undisturbed_ms };
         let pause = Duration::from_millis(random.below(span_ms));
         let pushes = async {
             for till in &tills {
@@ -60,9 +64,11 @@ async fn a_hub_killed_while_it_takes_in_and_consolidates_loses_and_doubles_nothi
             tokio::time::sleep(pause).await;
             hub.kill();
         };
-        if round % 3 == 0 {
+        if is_left_alone {
             // Nothing but consolidation and publication is left to be hit.
+            let begun = Instant::now();
             pushes.await;
+            undisturbed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap().max(1);
             kill.await;
         } else {
             tokio::join!(pushes, kill);
@@ -74,6 +80,7 @@ async fn a_hub_killed_while_it_takes_in_and_consolidates_loses_and_doubles_nothi
     }
     let status = client.settle().await;
     println!("{KILLS} kills, {whole} pushes whole, {broken} pushes broken");
+    assert!(broken > 0 && whole > 0, "no kill met a push under way");
     let receipts = i64::try_from(KILLS * 40 * 3).unwrap();
     assert_eq!(
         (status.receipts, status.quarantined),

@@ -114,7 +114,7 @@ fn announce(url: &str, path: &str, token: Option<&str>, length: &str) -> String 
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(120)))
         .unwrap();
     let bearer = token.map(|token| format!("authorization: Bearer {token}\r\n"));
     let (digest, value) = DIGEST;

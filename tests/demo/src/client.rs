@@ -24,6 +24,8 @@ pub enum CallError {
         url: String,
         /// What happened.
         reason: String,
+        /// Whether a connection was there; the till knows nothing of a request that had none.
+        is_sent: bool,
     },
     /// The till said no.
     #[error("{url} refused: {problem}")]
@@ -70,7 +72,7 @@ impl Api {
         url: String,
         body: &(impl Serialize + Sync),
     ) -> Result<A, CallError> {
-        let body = serde_json::to_vec(body).map_err(|error| no_answer(&url, &error))?;
+        let body = serde_json::to_vec(body).map_err(|error| no_answer(&url, &error, false))?;
         self.exchange(method, url, Bytes::from(body)).await
     }
 
@@ -85,31 +87,33 @@ impl Api {
         url: String,
         body: Bytes,
     ) -> Result<A, CallError> {
-        let uri: Uri = url.parse().map_err(|error| no_answer(&url, &error))?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|error| no_answer(&url, &error, false))?;
         let mut request = Request::builder().method(method).uri(uri);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let request = request
             .body(Full::new(body))
-            .map_err(|error| no_answer(&url, &error))?;
+            .map_err(|error| no_answer(&url, &error, false))?;
         let exchange = async {
             let answer = self
                 .client
                 .request(request)
                 .await
-                .map_err(|e| no_answer(&url, &e))?;
+                .map_err(|e| no_answer(&url, &e, !e.is_connect()))?;
             let status = answer.status();
             let body = answer
                 .into_body()
                 .collect()
                 .await
-                .map_err(|e| no_answer(&url, &e))?;
+                .map_err(|e| no_answer(&url, &e, true))?;
             Ok((status, body.to_bytes()))
         };
         let (status, body) = tokio::time::timeout(CALL_LIMIT, exchange)
             .await
-            .map_err(|elapsed| no_answer(&url, &elapsed))??;
+            .map_err(|elapsed| no_answer(&url, &elapsed, true))??;
         if status.is_success()
             && let Ok(answer) = serde_json::from_slice(&body)
         {
@@ -129,7 +133,7 @@ impl Api {
     }
 }
 
-fn no_answer(url: &str, reason: &dyn std::error::Error) -> CallError {
+fn no_answer(url: &str, reason: &dyn std::error::Error, is_sent: bool) -> CallError {
     let mut text = reason.to_string();
     let mut source = reason.source();
     while let Some(cause) = source {
@@ -140,5 +144,6 @@ fn no_answer(url: &str, reason: &dyn std::error::Error) -> CallError {
     CallError::NoAnswer {
         url: url.to_owned(),
         reason: text,
+        is_sent,
     }
 }

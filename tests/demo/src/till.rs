@@ -197,6 +197,7 @@ impl Till {
                 Err(CallError::NoAnswer {
                     url: path.to_owned(),
                     reason,
+                    is_sent: false,
                 })
             }
         }

@@ -25,6 +25,7 @@ const REPEAT_PAUSE: Duration = Duration::from_millis(5);
 const CUSTOMER_PAUSE_MS_MAX: u64 = 20;
 /// Pause between two customers when they are few.
 const QUIET_PAUSE: Duration = Duration::from_millis(400);
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Movements that are more pages than one batch of a push holds.
 const MOVEMENTS: usize = 40_000;
 const MOVEMENTS_AT_MS: i64 = 1_767_225_600_000;
@@ -39,7 +40,7 @@ pub(crate) struct Ledger {
     numbers: Mutex<BTreeMap<(String, String, i64), counterfoil_domain::DocumentId>>,
     closing: AtomicBool,
     quiet: AtomicBool,
-    /// Requests that got no answer.
+    /// Requests that a till accepted and did not answer.
     pub(crate) unanswered: AtomicU64,
     /// Of those, requests that had been recorded all the same.
     pub(crate) recorded_unheard: AtomicU64,
@@ -102,7 +103,7 @@ impl Ledger {
         self.quiet.store(false, Ordering::SeqCst);
     }
 
-    /// From now on customers are few, and a till has time to deliver everything in between.
+    /// From now on customers are few: the next one comes when the hub has everything.
     pub(crate) fn calm_down(&self) {
         self.quiet.store(true, Ordering::SeqCst);
     }
@@ -113,6 +114,7 @@ impl Ledger {
             self.serve_one(till, customers).await?;
             let dice = &mut customers.dice;
             if self.quiet.load(Ordering::SeqCst) {
+                self.delivery(till).await;
                 tokio::time::sleep(QUIET_PAUSE).await;
             } else if dice.roll(1, 10) > 1 {
                 let pause = Duration::from_millis(dice.roll(0, CUSTOMER_PAUSE_MS_MAX));
@@ -120,6 +122,22 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the hub has everything that the till recorded. No longer than the till is there and
+    /// reaches the hub.
+    async fn delivery(&self, till: &Till) {
+        while !self.closing.load(Ordering::SeqCst) {
+            // The customers are served by the one that comes back.
+            let Ok(status) = till.status().await else {
+                return;
+            };
+            let is_idle = status.sync == "online" && status.hub_received_seq == status.journal_seq;
+            if is_idle || !["online", "syncing"].contains(&status.sync.as_str()) {
+                return;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
     }
 
     /// Serves the next customer of a till, and changes the catalog now and then.
@@ -142,18 +160,18 @@ impl Ledger {
     /// Repeats one request under its id until it is answered, and writes the answer down.
     async fn serve(&self, till: &Till, order: &Order) -> anyhow::Result<()> {
         let deadline = Instant::now() + ANSWER_LIMIT;
-        let mut heard = true;
+        let mut was_cut_off = false;
         let recorded: Recorded = loop {
             match till.post(order.path, &order.body).await {
                 Ok(recorded) => break recorded,
-                Err(CallError::NoAnswer { .. }) if Instant::now() < deadline => {
-                    heard = false;
+                Err(CallError::NoAnswer { is_sent, .. }) if Instant::now() < deadline => {
+                    was_cut_off |= is_sent;
                     tokio::time::sleep(REPEAT_PAUSE).await;
                 }
                 Err(error) => bail!("{}: {}: {error}", till.name, order.id),
             }
         };
-        if !heard {
+        if was_cut_off {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
             if recorded.repeated {
                 self.recorded_unheard.fetch_add(1, Ordering::Relaxed);

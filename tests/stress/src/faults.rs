@@ -81,22 +81,49 @@ pub(crate) struct Plan {
 const WHOLE_OF_THREE: u64 = 1;
 /// The fault strikes before this byte: inside a request's head, or up to some hundred frames in.
 const AT_BITS_MAX: u64 = 18;
+/// The first of each kind strikes before this byte, which every connection reaches.
+const AT_FIRST_BITS_MAX: u64 = 8;
 
-impl Plan {
+/// Deals plans to the connections of a network: every fault comes once before any comes again.
+#[derive(Debug, Default)]
+pub(crate) struct Deck {
+    left: Vec<Fault>,
+    /// How often it was shuffled.
+    rounds: u64,
+}
+
+impl Deck {
     /// The next connection's plan; `None` leaves it alone.
-    pub(crate) fn draw(random: &SeededRandom) -> Option<Self> {
+    pub(crate) fn deal(&mut self, random: &SeededRandom) -> Option<Plan> {
         if random.below(3) < WHOLE_OF_THREE {
             return None;
         }
-        let count = u64::try_from(Fault::ALL.len()).unwrap_or(u64::MAX);
-        let fault = Fault::ALL[usize::try_from(random.below(count)).unwrap_or_default()];
+        if self.left.is_empty() {
+            self.left = Fault::ALL.to_vec();
+            self.rounds += 1;
+        }
+        let count = u64::try_from(self.left.len()).unwrap_or(u64::MAX);
+        let place = usize::try_from(random.below(count)).unwrap_or_default();
+        let fault = self.left.swap_remove(place);
+        let bits = if self.rounds == 1 {
+            AT_FIRST_BITS_MAX
+        } else {
+            AT_BITS_MAX
+        };
+        Some(Plan::of(fault, bits, random))
+    }
+}
+
+impl Plan {
+    /// A fault that strikes before the byte that has so many bits.
+    fn of(fault: Fault, bits: u64, random: &SeededRandom) -> Self {
         let direction = if random.below(2) == 0 {
             Direction::Up
         } else {
             Direction::Down
         };
         // As likely in the first kilobyte as anywhere later.
-        let size = 1_u64 << random.below(AT_BITS_MAX);
+        let size = 1_u64 << random.below(bits);
         let at = usize::try_from(random.below(size)).unwrap_or_default();
         let lasts = match (fault, random.below(20)) {
             // Longer than the client's patience, now and then.
@@ -104,12 +131,12 @@ impl Plan {
             (Fault::HalfOpen, _) => Duration::from_millis(100 + random.below(2_000)),
             _ => Duration::from_millis(random.below(400)),
         };
-        Some(Self {
+        Self {
             fault,
             direction,
             at,
             lasts,
-        })
+        }
     }
 }
 

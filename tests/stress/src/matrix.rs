@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long trade may take to come to a point.
-const REACH_LIMIT: Duration = Duration::from_secs(20);
+/// How long trade may take to come to a point, on the slowest machine.
+const REACH_LIMIT: Duration = Duration::from_secs(300);
 /// Some points are passed when much is going on, others when nearly nothing is.
 const BUSY_TIME: Duration = Duration::from_secs(2);
 const POLL_PAUSE: Duration = Duration::from_millis(10);

@@ -29,10 +29,9 @@ const SAID_CHARS_MAX: usize = 120;
 /// The name of a test within its package; names are unique over all packages asked.
 pub(crate) const fn finder(bug: PlantedBug) -> &'static str {
     match bug {
-        PlantedBug::PassiveCheckpoint | PlantedBug::ReplyBeforeCommit => {
-            "broken::kills_at_random_instants_lose_and_double_nothing"
+        PlantedBug::PassiveCheckpoint | PlantedBug::CursorTooFar => {
+            "book::a_local_checkpoint_keeps_the_numbers"
         }
-        PlantedBug::CursorTooFar => "book::a_local_checkpoint_keeps_the_numbers",
         PlantedBug::WatermarkTooFar => {
             "consolidation::more_entries_than_one_batch_holds_all_arrive"
         }
@@ -43,7 +42,9 @@ pub(crate) const fn finder(bug: PlantedBug) -> &'static str {
         PlantedBug::DigestNotCompared => "copy::a_wrong_checksum_is_found_before_anything_is_taken",
         // Only a power cut shows these.
         PlantedBug::AcknowledgeBeforeSync => "cuts::a_push_survives_power_cuts",
-        PlantedBug::SynchronousNormal => "cuts::a_sale_survives_power_cuts",
+        PlantedBug::SynchronousNormal | PlantedBug::ReplyBeforeCommit => {
+            "cuts::a_sale_survives_power_cuts"
+        }
         PlantedBug::RenameWithoutSync => "cuts::a_catalog_that_is_replaced_survives_power_cuts",
     }
 }

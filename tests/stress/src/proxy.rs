@@ -1,6 +1,6 @@
 //! The network between one till and the hub: a relay that breaks connections by plan.
 
-use crate::faults::{Direction, Fault, FaultCounts, Plan};
+use crate::faults::{Deck, Direction, Fault, FaultCounts, Plan};
 use anyhow::Context as _;
 use counterfoil_testkit::SeededRandom;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -104,13 +104,14 @@ impl Drop for Proxy {
 }
 
 async fn accept(mut listener: TcpListener, address: SocketAddr, link: Arc<Link>) {
+    let mut deck = Deck::default();
     loop {
         // An error of one connection is that connection's own.
         let Ok((till, _)) = listener.accept().await else {
             continue;
         };
         let faulty = link.faulty.load(Ordering::SeqCst);
-        let plan = faulty.then(|| Plan::draw(&link.random)).flatten();
+        let plan = faulty.then(|| deck.deal(&link.random)).flatten();
         if let Some(plan) = plan
             && plan.fault == Fault::Refuse
         {

@@ -81,7 +81,7 @@ impl RealHub {
             url: format!("{}{path}", self.url),
             headers,
             body: serde_json::to_vec(body).unwrap().into(),
-            timeout: Duration::from_secs(20),
+            timeout: Duration::from_secs(120),
             response_bytes_max: 1_000_000,
         };
         let response = Env::system().http().send(request).await.unwrap();

@@ -17,7 +17,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 /// How long the checkpointing thread may take to the place where it is held up.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Holds one thread up at one place, once.
 struct Stop {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 use stress::{Options, Outcome, Programs, run};
 
+const KILLS: u64 = 200;
+
 pub(crate) fn programs() -> Programs {
     Programs {
         hub: env!("CARGO_BIN_EXE_stress-hub").into(),
@@ -22,8 +24,8 @@ async fn kills_at_random_instants_lose_and_double_nothing() {
     let outcome = passes(Options {
         seed: 1,
         tills: 4,
-        kills: 200,
-        time: Duration::from_secs(60),
+        kills: KILLS,
+        time: Duration::from_secs(600),
         network: false,
         keep: None,
     })
@@ -31,6 +33,7 @@ async fn kills_at_random_instants_lose_and_double_nothing() {
     let [hub, tills, starting] = outcome.kills;
     println!("{outcome}");
     assert!(hub > 0 && tills > 0 && starting > 0, "{outcome}");
+    assert_eq!(hub + tills + starting, KILLS, "{outcome}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +42,7 @@ async fn a_network_that_breaks_in_every_way_loses_and_doubles_nothing() {
         seed: 2,
         tills: 4,
         kills: 20,
-        time: Duration::from_secs(25),
+        time: Duration::from_secs(10),
         network: true,
         keep: None,
     })

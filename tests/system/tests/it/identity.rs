@@ -1,14 +1,14 @@
 //! X6, X8, G9: a till that is restored from a backup or cloned, and a hub that lost part of its disk, come
 //! together again without a person and without losing a sale that only one side has.
 
-use crate::process::{Daemon, HUB, NODE, command, eventually, hub, join_code, node, pause, till};
+use crate::process::{Daemon, HUB, NODE, command, eventually, hub, join_code, node, till};
+use crate::relay::{Relay, kill_until_through};
 use crate::store::{assert_whole, receipt_ids};
 use crate::world::{Account, World, at_hub, copy, replace, settle};
 use counterfoil_testkit::{SeededRandom, TempDir};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 #[test]
 fn a_till_restored_from_a_backup_and_sold_on_goes_on_as_another_lane() {
@@ -125,9 +125,9 @@ fn clones_that_run_as_daemons_at_the_same_time_come_apart() {
 }
 
 #[test]
-fn a_change_of_identity_killed_at_random_moments_makes_one_lane() {
+fn a_change_of_identity_killed_at_any_answer_makes_one_lane() {
     const RESTORES: usize = 8;
-    let mut world = World::new("fire");
+    let (mut world, line) = World::behind_a_line("fire");
     let random = SeededRandom::new(17);
     let backup = world.dir.join("backup");
     copy(&world.till, &backup);
@@ -137,7 +137,7 @@ fn a_change_of_identity_killed_at_random_moments_makes_one_lane() {
     for number in 1..=RESTORES {
         replace(&world.till, &backup);
         world.account.sell(&world.till, 1);
-        kills += sync_under_fire(&world.till, &random);
+        kills += sync_under_fire(&world.till, &line, &random);
         let status = settle(&world.till);
         assert_eq!(status["lane"], number + 1);
         let sold = world.account.sell(&world.till, 1);
@@ -151,27 +151,13 @@ fn a_change_of_identity_killed_at_random_moments_makes_one_lane() {
     world.finish();
 }
 
-/// Syncs again and again, killed at a random moment, until a run gets through; the number of kills.
-fn sync_under_fire(data: &Path, random: &SeededRandom) -> usize {
-    let mut kills = 0;
-    // Grows until a run gets through on a busy machine too.
-    let mut patience_us = 30_000;
-    loop {
-        let mut child = command(NODE, data, &["sync", "now"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the command starts");
-        pause(Duration::from_micros(random.below(patience_us)));
-        patience_us += patience_us >> 2;
-        // A command that was faster than its killer is done.
-        let _late = child.kill();
-        if child.wait().expect("it is gone").success() && kills > 0 {
-            break;
-        }
-        kills += 1;
-    }
-    kills
+/// Syncs a till that is killed at one answer after the other; the number of kills.
+fn sync_under_fire(data: &Path, line: &Relay, random: &SeededRandom) -> usize {
+    kill_until_through(line, random, || {
+        let mut command = command(NODE, data, &["sync", "now"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    })
 }
 
 #[test]

@@ -213,6 +213,14 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// How long something takes on this machine, which decides when its next run is killed.
+#[expect(clippy::disallowed_methods, reason = "real processes run in real time")]
+pub(crate) fn length_of(work: impl FnOnce()) -> Duration {
+    let begun = std::time::Instant::now();
+    work();
+    begun.elapsed()
+}
+
 #[expect(clippy::disallowed_methods, reason = "real processes run in real time")]
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);

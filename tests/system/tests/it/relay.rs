@@ -1,8 +1,11 @@
 //! The line between a till and the hub: it counts, and it can stop or go silent.
 
 use crate::process::pause;
+use counterfoil_testkit::SeededRandom;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -10,6 +13,11 @@ use std::time::Duration;
 
 /// Bytes of a request's first line that are looked at.
 const LINE_BYTES_MAX: usize = 1024;
+/// How much more may come down in the next life of a command: a part of an answer, or one or two.
+const STEP_BYTES_MAX: u64 = 1_500;
+/// Nobody is that unlucky: the command does not get on.
+const KILLS_MAX: usize = 100;
+const SIGKILL: i32 = 9;
 
 /// A line to the hub.
 pub(crate) struct Relay {
@@ -17,15 +25,16 @@ pub(crate) struct Relay {
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
     opened: AtomicU64,
     /// Connections up to this number are silent: they stay open and deliver nothing more, as after a
     /// router has forgotten them. Connections opened later work.
     silent: AtomicU64,
     down_bytes: AtomicU64,
-    /// Nothing more comes down once so many bytes have, until it is raised; 0 is no limit.
+    /// Nothing more comes down once so many bytes have, until it is raised.
     down_bytes_max: AtomicU64,
+    /// Connections on which something waits to come down.
+    held: AtomicU64,
     /// Paths of the `GET` requests, in order.
     asked: Mutex<Vec<String>>,
 }
@@ -38,7 +47,14 @@ impl Relay {
             .to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            opened: AtomicU64::new(0),
+            silent: AtomicU64::new(0),
+            down_bytes: AtomicU64::new(0),
+            down_bytes_max: AtomicU64::new(u64::MAX),
+            held: AtomicU64::new(0),
+            asked: Mutex::default(),
+        });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for till in listener.incoming() {
@@ -76,16 +92,22 @@ impl Relay {
 
     /// Lets so many bytes more come down, give or take a buffer, and then none.
     pub(crate) fn stop_after(&self, bytes: u64) {
-        let limit = self.down_bytes() + bytes.max(1);
+        let limit = self.down_bytes() + bytes;
         self.state.down_bytes_max.store(limit, Ordering::SeqCst);
     }
 
     pub(crate) fn go_on(&self) {
-        self.state.down_bytes_max.store(0, Ordering::SeqCst);
+        let no_limit = u64::MAX;
+        self.state.down_bytes_max.store(no_limit, Ordering::SeqCst);
     }
 
     pub(crate) fn has_stopped(&self) -> bool {
         self.state.is_at_limit()
+    }
+
+    /// Whether the hub has said something that the till does not hear.
+    pub(crate) fn holds(&self) -> bool {
+        self.state.held.load(Ordering::SeqCst) > 0
     }
 
     pub(crate) fn down_bytes(&self) -> u64 {
@@ -104,15 +126,19 @@ impl Relay {
 impl State {
     fn count(&self, bytes: &[u8]) {
         let size = u64::try_from(bytes.len()).expect("a buffer");
-        while self.is_at_limit() {
-            pause(Duration::from_millis(1));
+        if self.is_at_limit() {
+            self.held.fetch_add(1, Ordering::SeqCst);
+            while self.is_at_limit() {
+                pause(Duration::from_millis(1));
+            }
+            self.held.fetch_sub(1, Ordering::SeqCst);
         }
         self.down_bytes.fetch_add(size, Ordering::SeqCst);
     }
 
     fn is_at_limit(&self) -> bool {
         let limit = self.down_bytes_max.load(Ordering::SeqCst);
-        limit > 0 && self.down_bytes.load(Ordering::SeqCst) >= limit
+        self.down_bytes.load(Ordering::SeqCst) >= limit
     }
 
     fn read_paths(&self, line: &mut Vec<u8>, bytes: &[u8]) {
@@ -132,6 +158,48 @@ impl State {
             line.clear();
         }
     }
+}
+
+/// Runs a command again and again, and more comes down to it each time. It is killed while it waits for
+/// an answer that is on its way, or right after it heard one. Returns the number of kills before a run
+/// got through, which is never 0: in its first life it hears nothing.
+pub(crate) fn kill_until_through(
+    line: &Relay,
+    random: &SeededRandom,
+    command: impl Fn() -> Command,
+) -> usize {
+    let mut bytes = 0;
+    let mut kills = 0;
+    loop {
+        line.stop_after(bytes);
+        let hears = kills > 0 && random.below(2) == 0;
+        let mut child = command().spawn().expect("the command starts");
+        let status = end_of(&mut child, || line.holds() || (hears && line.has_stopped()));
+        if status.signal() != Some(SIGKILL) {
+            assert!(status.success(), "{status} after {kills} kills");
+            line.go_on();
+            return kills;
+        }
+        kills += 1;
+        assert!(
+            kills < KILLS_MAX,
+            "killed {kills} times, and no run got through"
+        );
+        bytes += 1 + random.below(STEP_BYTES_MAX);
+    }
+}
+
+/// Waits for the end of a process, which comes at the latest when it is to die.
+fn end_of(child: &mut Child, dies: impl Fn() -> bool) -> ExitStatus {
+    while !dies() {
+        if let Some(status) = child.try_wait().expect("its state") {
+            return status;
+        }
+        pause(Duration::from_millis(1));
+    }
+    // It may have ended meanwhile: its status says how.
+    let _late = child.kill();
+    child.wait().expect("it is gone")
 }
 
 fn relay(

@@ -1,6 +1,7 @@
 //! A hub and a till with an account of what was sold that the test keeps itself.
 
 use crate::process::{Daemon, HUB, eventually, hub, join_code, node, till};
+use crate::relay::Relay;
 use crate::store::{assert_whole, column};
 use counterfoil_testkit::TempDir;
 use serde_json::Value;
@@ -106,20 +107,34 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(name: &str) -> Self {
+        Self::reached_by(name, str::to_owned)
+    }
+
+    /// One whose till reaches the hub over a line that can stop.
+    pub(crate) fn behind_a_line(name: &str) -> (Self, Relay) {
+        let mut line = None;
+        let world = Self::reached_by(name, |url| line.insert(Relay::to(url)).url.clone());
+        (world, line.expect("laid with the world"))
+    }
+
+    /// The till reaches the hub at the address that `reach` makes of the hub's own.
+    fn reached_by(name: &str, reach: impl FnOnce(&str) -> String) -> Self {
         let dir = TempDir::new(name);
         let (hub_data, data) = (dir.join("hub"), dir.join("till"));
-        let hub = Some(Daemon::hub(&hub_data));
+        let hub = Daemon::hub(&hub_data);
+        let url = reach(&hub.url);
         till(&data);
         let mut world = Self {
             dir,
             hub_data,
-            hub,
+            hub: Some(hub),
             till: data,
             account: Account::default(),
         };
         world.account.sell(&world.till, 1);
         let code = join_code(&world.hub_data, "France");
-        node(&world.till, &["activate", "--join", &code]).succeeds();
+        let arguments = ["activate", "--join", &code, "--hub", &url];
+        node(&world.till, &arguments).succeeds();
         world.account.sell(&world.till, 2);
         settle(&world.till);
         world
