@@ -60,8 +60,8 @@ fuzz target="all" seconds="150":
 planted-bugs:
     cargo run --package stress --features rigged --locked -- planted-bugs
 
-# A power cut at every write boundary, a million disks; `just power-cuts 2000` looks at fewer.
-power-cuts states="120000":
+# A power cut at every write boundary, over a million disks; `just power-cuts 2000` looks at fewer.
+power-cuts states="300000":
     cargo run --release --package power --locked -- --states {{ states }}
 
 # The measurements behind docs/performance.md.

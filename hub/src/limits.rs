@@ -28,7 +28,7 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Copies that are held open at once; the one used longest ago is closed for another. Each holds
-/// two file descriptors and a checksum index.
+/// four file descriptors and a checksum index.
 pub const COPIES_OPEN_MAX: usize = 64;
 
 /// Free-standing databases of one hub; one more is refused. `database list` opens each of them.

@@ -59,7 +59,7 @@ pub const CLOSED_GENERATIONS_MAX: usize = 64;
 pub const GENERATION_STRIDE: u64 = 1_000_000;
 
 /// Frames between two remembered values of the rolling checksum: 128 values in a 64 MB WAL, and at
-/// most 2 MB hashed to find any one.
+/// most 0.5 MB hashed to find any one.
 pub const CHAIN_STRIDE_FRAMES: u64 = 128;
 
 /// How long SQLite waits for a lock of another connection, in milliseconds. Short, because during a

@@ -59,7 +59,7 @@ pub(super) async fn own(dir: &DataDir, env: &Env) -> Result<Ownership, Failure> 
         match way(dir, env)? {
             Way::Own(ownership) => return Ok(ownership),
             Way::Running { url, .. } if Instant::now() > deadline || answers(env, &url).await => {
-                return Err(Failure::failed(format!(
+                return Err(Failure::unusable(format!(
                     "a hub runs on this folder already, at {url}"
                 ))
                 .hint("stop it first, or use another --data"));

@@ -9,6 +9,9 @@ use std::error::Error;
 use std::fmt;
 use std::io::Write;
 
+/// The data folder cannot be used; the same as at the node.
+const EXIT_FOLDER: u8 = 7;
+
 /// How a command failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
@@ -45,6 +48,14 @@ impl Failure {
             exit_code: Code::HubUnreachable.exit_code(),
             text: text.into(),
             hint: None,
+        }
+    }
+
+    /// The data folder cannot be used.
+    pub(super) fn unusable(text: impl Into<String>) -> Self {
+        Self {
+            exit_code: EXIT_FOLDER,
+            ..Self::failed(text)
         }
     }
 
@@ -100,7 +111,10 @@ impl From<Problem> for Failure {
 impl From<DataDirError> for Failure {
     fn from(error: DataDirError) -> Self {
         let missing = matches!(error, DataDirError::Missing { .. });
-        let failure = Self::from_chain(&error);
+        let failure = Self {
+            exit_code: EXIT_FOLDER,
+            ..Self::from_chain(&error)
+        };
         if missing {
             return failure.hint("check --data, or begin with `counterfoil-hub shop add NAME`");
         }
@@ -118,6 +132,9 @@ impl From<OpenHubError> for Failure {
     fn from(error: OpenHubError) -> Self {
         use crate::store::StoreError;
         let mut failure = Self::from_chain(&error);
+        if matches!(error, OpenHubError::DataDir(_) | OpenHubError::InUse) {
+            failure.exit_code = EXIT_FOLDER;
+        }
         if let OpenHubError::Store(StoreError::Migrate(cause)) = &error {
             failure = failure.hint(cause.hint());
             if cause.is_schema_conflict() {

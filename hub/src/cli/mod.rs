@@ -30,6 +30,7 @@ Exit codes:
   4  the hub cannot be reached now, try later
   5  refused: credential, join code or registration
   6  conflict of schemas or histories
+  7  the data directory cannot be used
 
 Data goes to stdout, everything else to stderr. COUNTERFOIL_LOG sets the log level (error, warn,
 info, debug). Every command works whether or not the hub runs on the folder.";

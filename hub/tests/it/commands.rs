@@ -36,13 +36,17 @@ fn every_command_works_before_the_first_start() {
     let dir = TempDir::new("commands");
     let data = dir.join("new/folder");
     let missing = command(&data, &["status"]);
-    assert_eq!(code(&missing), 1);
+    assert_eq!(code(&missing), 7);
     assert!(
         errors(&missing).contains("error: there is no hub in"),
         "{}",
         errors(&missing)
     );
     assert!(errors(&missing).contains("hint: "));
+    let file = dir.join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let no_folder = command(&file, &["run", "--listen", "127.0.0.1:0"]);
+    assert_eq!(code(&no_folder), 7, "{}", errors(&no_folder));
 
     let url = "http://10.0.0.1:9";
     let added: ShopAdded = command_json(&data, &["shop", "add", "Leith", "--hub-url", url]);
@@ -122,7 +126,7 @@ async fn every_command_works_while_the_hub_runs_and_after() {
     let running: HubStatus = command_json(data, &["status"]);
     assert_eq!(running.url.as_deref(), Some(hub.url.as_str()));
     let second = command(data, &["run", "--listen", "127.0.0.1:0"]);
-    assert_eq!(code(&second), 1);
+    assert_eq!(code(&second), 7);
     assert!(
         errors(&second).contains("runs on this folder already"),
         "{}",
