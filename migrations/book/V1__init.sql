@@ -124,3 +124,11 @@ CREATE TABLE activation (
     shop_name TEXT    NOT NULL,
     at_ms     INTEGER NOT NULL
 ) STRICT;
+
+-- A business day that was closed: what the receipts up to then come to, for the hub to check (X9).
+CREATE TABLE closure (
+    seq     INTEGER PRIMARY KEY REFERENCES journal (seq),
+    day     TEXT    NOT NULL,              -- YYYY-MM-DD
+    content TEXT    NOT NULL,              -- JSON of domain::Closure
+    at_ms   INTEGER NOT NULL
+) STRICT;

@@ -262,3 +262,22 @@ CREATE TABLE alert (
     node   BLOB,
     detail TEXT    NOT NULL
 ) STRICT;
+
+-- The chain of the journal at a consolidated receipt or closure, so that its rows can be checked at any time: the
+-- value before the entry and its own.
+CREATE TABLE link (
+    node   INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    before BLOB    NOT NULL,
+    chain  BLOB    NOT NULL,
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Closed business days (X9); what they state stands in `document`.
+CREATE TABLE closure (
+    node     INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    day      TEXT    NOT NULL,             -- YYYY-MM-DD
+    seal_key BLOB,                         -- of the till that sealed it; empty: not known here
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;

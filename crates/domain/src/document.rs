@@ -2,6 +2,7 @@
 //! hop stores it under the same id.
 
 use crate::amount::{Quantity, UnitPrice, line_amount};
+use crate::closure::Closure;
 use crate::edit::CatalogEdit;
 use crate::ids::{DocumentId, ShopId};
 use crate::journal::Priority;
@@ -34,11 +35,13 @@ pub enum Topic {
     StockMovement = 8,
     /// Stock was counted.
     StockCount = 9,
+    /// A business day was closed.
+    Closure = 10,
 }
 
 impl Topic {
     /// All topics in the order of their codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Activation,
         Self::Sale,
         Self::Refund,
@@ -49,6 +52,7 @@ impl Topic {
         Self::CatalogEdit,
         Self::StockMovement,
         Self::StockCount,
+        Self::Closure,
     ];
 
     /// The stored number.
@@ -74,6 +78,7 @@ impl Topic {
             Self::CatalogEdit => "catalog_edit",
             Self::StockMovement => "stock_movement",
             Self::StockCount => "stock_count",
+            Self::Closure => "closure",
         }
     }
 
@@ -86,7 +91,8 @@ impl Topic {
             | Self::LedgerEntry
             | Self::AdvanceOrder
             | Self::CashSession
-            | Self::Expense => Priority::High,
+            | Self::Expense
+            | Self::Closure => Priority::High,
             Self::CatalogEdit | Self::StockMovement | Self::StockCount => Priority::Normal,
         }
     }
@@ -366,6 +372,8 @@ pub enum Document {
     StockMovement(StockMovement),
     /// See [`Topic::StockCount`].
     StockCount(StockCount),
+    /// See [`Topic::Closure`].
+    Closure(Closure),
 }
 
 /// A document that breaks a rule of its own; it was not recorded.
@@ -546,6 +554,7 @@ impl Document {
             Self::CatalogEdit(_) => Topic::CatalogEdit,
             Self::StockMovement(_) => Topic::StockMovement,
             Self::StockCount(_) => Topic::StockCount,
+            Self::Closure(_) => Topic::Closure,
         }
     }
 
@@ -561,6 +570,7 @@ impl Document {
             Self::Expense(content) => Some(content.at_ms),
             Self::StockMovement(content) => Some(content.at_ms),
             Self::StockCount(content) => Some(content.at_ms),
+            Self::Closure(content) => Some(content.at_ms),
             Self::CatalogEdit(_) => None,
         }
     }
@@ -618,7 +628,8 @@ impl Document {
                 Ok(())
             }
             Self::CashSession(session) => bound(session.counted_minor, "the counted amount"),
-            Self::Activation(_) => Ok(()),
+            // A closure is computed, never typed.
+            Self::Activation(_) | Self::Closure(_) => Ok(()),
         }
     }
 }

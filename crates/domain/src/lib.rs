@@ -4,6 +4,7 @@
 //! Start with [`document`] for what a till records and [`merge`] for how two edits become one catalog.
 
 pub mod amount;
+pub mod closure;
 pub mod digest;
 pub mod document;
 pub mod edit;
@@ -15,9 +16,11 @@ pub mod journal;
 pub mod lineage;
 pub mod merge;
 pub mod money;
+pub mod proof;
 pub mod rule;
 
 pub use amount::{Quantity, UnitPrice, line_amount};
+pub use closure::Closure;
 pub use document::{Document, Topic};
 pub use edit::{CatalogEdit, Scalar};
 pub use hlc::{Hlc, HlcClock};

@@ -1,8 +1,11 @@
 //! Settings: the commented defaults, overlaid by `node.toml` in the data directory, by the
 //! environment, and by flags.
 
+use counterfoil_domain::closure::DayRule;
 use counterfoil_replica::{WalLimit, WalLimits};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +53,10 @@ pub struct Config {
     pub wal_limit_hours: u32,
     pub wal_offline_limit_mib: u64,
     pub wal_offline_limit_hours: u32,
+    #[serde(deserialize_with = "cutoff_minutes")]
+    pub day_cutoff_minutes: i64,
+    #[serde(deserialize_with = "utc_offset_minutes")]
+    pub day_utc_offset_minutes: i64,
 }
 
 impl Config {
@@ -93,10 +100,40 @@ impl Config {
         }
     }
 
+    /// When a business day begins.
+    pub const fn day_rule(&self) -> DayRule {
+        DayRule {
+            utc_offset_minutes: self.day_utc_offset_minutes,
+            cutoff_minutes: self.day_cutoff_minutes,
+        }
+    }
+
     /// The longest pause between two syncs.
     pub const fn sync_interval(&self) -> Duration {
         Duration::from_millis(self.sync_interval_ms)
     }
+}
+
+fn within<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<i64>,
+) -> Result<i64, D::Error> {
+    let found = i64::deserialize(deserializer)?;
+    if range.contains(&found) {
+        return Ok(found);
+    }
+    let (first, last) = range.into_inner();
+    let text = format!("{found} is not between {first} and {last} minutes");
+    Err(D::Error::custom(text))
+}
+
+fn cutoff_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    within(deserializer, 0..=1_439)
+}
+
+/// From the farthest west to the farthest east that there is.
+fn utc_offset_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    within(deserializer, -720..=840)
 }
 
 impl Default for Config {
@@ -144,6 +181,17 @@ mod tests {
                 ..defaults
             }
         );
+    }
+
+    #[test]
+    fn a_day_that_begins_nowhere_on_earth_is_an_error_that_names_the_rule() {
+        let error = Config::overlaid("day_utc_offset_minutes = 900").expect_err("too far east");
+        assert!(
+            error.to_string().contains("between -720 and 840"),
+            "{error}"
+        );
+        let error = Config::overlaid("day_cutoff_minutes = -1").expect_err("before midnight");
+        assert!(error.to_string().contains("between 0 and 1439"), "{error}");
     }
 
     #[test]

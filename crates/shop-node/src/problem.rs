@@ -79,6 +79,10 @@ pub fn store_problem(error: &StoreError) -> Problem {
         }
         StoreError::FutureInvoice(_) => Problem::new(Code::Invalid, detail)
             .hint("correct the date in the file, or the clock of this till, and import again"),
+        StoreError::DayAhead { .. } => Problem::new(Code::Invalid, detail)
+            .hint("a day is closed on that day or later; is the clock of this till right?"),
+        StoreError::DayPassed { .. } => Problem::new(Code::Conflict, detail)
+            .hint("what is dated before belongs to the next closure, as late entries"),
         StoreError::IdTaken { .. } | StoreError::AlreadyActivated(_) => {
             Problem::new(Code::Conflict, detail)
         }

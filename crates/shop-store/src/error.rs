@@ -1,5 +1,6 @@
 //! What can go wrong in the store, by what the caller would do about it.
 
+use counterfoil_domain::closure::Day;
 use counterfoil_domain::document::InvalidDocument;
 use counterfoil_domain::ids::ParseIdError;
 use counterfoil_domain::money::MoneyError;
@@ -95,6 +96,22 @@ pub enum StoreError {
     /// An imported invoice is dated after tomorrow.
     #[error("invoice {0} is dated more than a day ahead of this till's clock")]
     FutureInvoice(String),
+    /// The business day has not begun.
+    #[error("business day {day} has not begun; today is {today}")]
+    DayAhead {
+        /// What was to be closed.
+        day: Day,
+        /// The business day of this moment.
+        today: Day,
+    },
+    /// A later day was closed before.
+    #[error("business day {closed} is closed already, {day} cannot be closed behind it")]
+    DayPassed {
+        /// What was to be closed.
+        day: Day,
+        /// The day closed last.
+        closed: Day,
+    },
     /// The node belongs to another shop.
     #[error("this till belongs to shop {0} already")]
     AlreadyActivated(String),

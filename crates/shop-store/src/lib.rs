@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod catalog;
+pub mod closure;
 pub mod delivery;
 pub mod draft;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod record;
 pub mod tables;
 
 pub use activation::{Binding, PendingActivation};
+pub use closure::CloseDay;
 pub use error::{OpenStoreError, StoreError};
 pub use identity::IdentityClaim;
 pub use open::{Paths, ShopStore};

@@ -10,7 +10,7 @@ use counterfoil_domain::env::document_id;
 use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
-use counterfoil_domain::{Chain, Document, DocumentId, Topic};
+use counterfoil_domain::{Chain, Closure, Document, DocumentId, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::node::Recorded;
 
@@ -106,7 +106,7 @@ impl ShopStore {
 /// The book inside a write transaction.
 pub(crate) struct Writer<'s> {
     pub(crate) store: &'s ShopStore,
-    head: &'s mut Head,
+    pub(crate) head: &'s mut Head,
     /// A dated price was set: from now on sales look for one.
     dated_price: bool,
 }
@@ -252,6 +252,7 @@ fn insert(
         Document::AdvanceOrder(order) => insert_order(conn, seq, order)?,
         Document::CashSession(session) => insert_session(conn, seq, session)?,
         Document::Activation(activation) => insert_activation(conn, seq, activation)?,
+        Document::Closure(closure) => insert_closure(conn, seq, closure)?,
         // The entry is all there is of a receipt's head and of an edit.
         Document::Sale(_) | Document::Refund(_) | Document::CatalogEdit(_) => {}
     }
@@ -311,6 +312,19 @@ fn insert_receipt(
             ],
         )?;
     }
+    Ok(())
+}
+
+fn insert_closure(conn: &Connection, seq: i64, closure: &Closure) -> Result<(), StoreError> {
+    conn.execute(
+        "INSERT INTO closure (seq, day, content, at_ms) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            seq,
+            closure.day.to_string(),
+            serde_json::to_string(closure)?,
+            closure.at_ms
+        ],
+    )?;
     Ok(())
 }
 

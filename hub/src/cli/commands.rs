@@ -86,6 +86,7 @@ pub(super) async fn execute(
             let (rows, out) = session.get::<Vec<SalesGroup>>(&path).await?;
             out.print(&rows, |rows| print::sales(by, rows))
         }
+        Command::Proof { day } => super::proof::proof(day, session).await,
         Command::History { which } => super::history::list(which, session).await,
         Command::Restore(args) => super::history::restore(args, session).await,
         Command::Status => {

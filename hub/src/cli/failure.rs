@@ -42,6 +42,15 @@ impl Failure {
         }
     }
 
+    /// What was to be checked is not as it should be.
+    pub(super) fn found_wrong(text: impl Into<String>) -> Self {
+        Self {
+            exit_code: 3,
+            text: text.into(),
+            hint: None,
+        }
+    }
+
     /// The running hub does not answer.
     pub(super) fn unreachable(text: impl Into<String>) -> Self {
         Self {

@@ -8,6 +8,7 @@ mod failure;
 mod history;
 mod policies;
 mod print;
+mod proof;
 mod quarantine;
 mod run;
 
@@ -18,6 +19,7 @@ use crate::config::{
 };
 use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
+use counterfoil_domain::closure::Day;
 use counterfoil_replica::env::Env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ Exit codes:
   0  done
   1  failed; stderr says why and what to do
   2  wrong usage
+  3  checks found problems
   4  the hub cannot be reached now, try later
   5  refused: credential, join code or registration
   6  conflict of schemas or histories
@@ -82,6 +85,13 @@ enum Command {
     /// Reports over everything consolidated.
     #[command(subcommand)]
     Report(ReportCommand),
+    /// Whether a business day is proved: what each till says it took against what is here. Ends with 0
+    /// only when all of it is.
+    Proof {
+        /// The day, `YYYY-MM-DD`.
+        #[arg(long, value_name = "DAY")]
+        day: Day,
+    },
     /// What databases were: which generations are kept, and since when.
     History {
         #[command(flatten)]

@@ -65,7 +65,7 @@ pub(super) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) 
 }
 
 /// Minor units as a decimal amount. The chain has one currency with two decimals so far.
-fn money(minor: i64) -> String {
+pub(super) fn money(minor: i64) -> String {
     let sign = if minor < 0 { "-" } else { "" };
     let digits = format!("{:03}", minor.unsigned_abs());
     let (major, cents) = digits.split_at(digits.len() - 2);

@@ -12,6 +12,7 @@ mod history;
 mod lineage;
 mod policies;
 mod problems;
+mod proof;
 mod quarantine;
 mod sync;
 
@@ -106,7 +107,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
                 .merge(policies::router())
                 .merge(databases::router())
                 .merge(history::router())
-                .merge(quarantine::router()),
+                .merge(quarantine::router())
+                .merge(proof::router()),
         )
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_call)

@@ -101,6 +101,7 @@ const fn fields(topic: Topic) -> &'static [Field] {
             ("quantity_milli", Integer),
             ("at_ms", Integer),
         ],
+        Topic::Closure => &[("day", Text), ("content", Text), ("at_ms", Integer)],
         Topic::CatalogEdit => &[],
     }
 }

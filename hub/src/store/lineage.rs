@@ -277,13 +277,13 @@ pub(super) fn note_copy(
 }
 
 /// Where a former node stands: its key, and up to where its entries are also the heir's.
-struct Ancestor {
-    number: i64,
-    common: Point,
+pub(super) struct Ancestor {
+    pub(super) number: i64,
+    pub(super) common: Point,
 }
 
 /// The nodes that this one was before, latest first.
-fn ancestors(hub: &Connection, node: i64) -> Result<Vec<Ancestor>, StoreError> {
+pub(super) fn ancestors(hub: &Connection, node: i64) -> Result<Vec<Ancestor>, StoreError> {
     let sql = "SELECT forked_from, forked_seq, forked_chain FROM node
                WHERE number = ?1 AND forked_from IS NOT NULL";
     let mut found: Vec<Ancestor> = Vec::new();

@@ -3,7 +3,7 @@
 //! Rows are moved as sets; none visits the program.
 
 use super::consolidation::{NodeKey, condition};
-use super::{StoreError, lineage, rules};
+use super::{StoreError, closures, lineage, rules};
 use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
 use counterfoil_domain::{Priority, Topic};
 use counterfoil_migrate::{Connection, params};
@@ -41,7 +41,7 @@ pub(super) struct Plain {
 }
 
 /// Sales and refunds have tables of their own, edits become versions of catalog fields (`edits`).
-pub(super) const PLAIN: [Plain; 7] = [
+pub(super) const PLAIN: [Plain; 8] = [
     Plain {
         topic: Topic::Activation,
         table: "activation",
@@ -82,6 +82,11 @@ pub(super) const PLAIN: [Plain; 7] = [
         topic: Topic::StockCount,
         table: "stock_count",
         content: "'sku', sku, 'quantity_milli', quantity_milli, 'at_ms', at_ms",
+    },
+    Plain {
+        topic: Topic::Closure,
+        table: "closure",
+        content: "'closure', json(content), 'at_ms', at_ms",
     },
 ];
 
@@ -166,6 +171,12 @@ pub(super) fn carry(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<()
             sound(batch)
         );
         run(tx, batch, &sql)?;
+    }
+    if [Topic::Sale, Topic::Refund, Topic::Closure]
+        .into_iter()
+        .any(has)
+    {
+        closures::note(tx, batch.node.number, batch.after, batch.until)?;
     }
     Ok(())
 }

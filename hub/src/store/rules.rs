@@ -318,7 +318,8 @@ fn document_rules(topic: Topic) -> Vec<(String, Rule, &'static str)> {
         | Topic::Sale
         | Topic::Refund
         | Topic::CatalogEdit
-        | Topic::StockMovement => Vec::new(),
+        | Topic::StockMovement
+        | Topic::Closure => Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use counterfoil_hub::service::{Tcp, serve};
-use counterfoil_hub::{DataDir, Hub, HubConfig};
+use counterfoil_hub::{DataDir, Hub, HubConfig, OpenHubError};
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
 use counterfoil_replica::env::{Env, HttpRequest, HttpResponse};
@@ -52,7 +52,17 @@ impl TestHub {
     async fn start_in(dir: TempDir, adjust: impl FnOnce(&mut HubConfig)) -> Self {
         let mut config = HubConfig::new(dir.path());
         adjust(&mut config);
-        let hub = Hub::open(config, Env::system()).await.unwrap();
+        // A process that another test starts in this moment has the folder's lock until it is what it
+        // was started as.
+        let mut attempts = 0..100;
+        let hub = loop {
+            match Hub::open(config.clone(), Env::system()).await {
+                Err(OpenHubError::InUse) if attempts.next().is_some() => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                opened => break opened.unwrap(),
+            }
+        };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -29,7 +29,7 @@ pub(crate) struct Till {
     pub(crate) replica: BookReplica,
     _dir: TempDir,
     pub(crate) seq: i64,
-    chain: Chain,
+    pub(crate) chain: Chain,
     clock: HlcClock,
     random: SeededRandom,
     env: Env,
@@ -305,6 +305,17 @@ fn insert_rows(
                     movement.quantity.milli,
                     movement.reason.as_str(),
                     movement.at_ms
+                ],
+            )?;
+        }
+        Document::Closure(closure) => {
+            tx.execute(
+                "INSERT INTO closure VALUES (?1, ?2, ?3, ?4)",
+                params![
+                    seq,
+                    closure.day.to_string(),
+                    serde_json::to_string(closure).unwrap(),
+                    closure.at_ms
                 ],
             )?;
         }

@@ -2,16 +2,20 @@
 //! commit, so what it says is durable; syncing is somebody else's business.
 
 use crate::api::Json;
+use crate::credentials::token_digest;
 use crate::node::Node;
-use crate::problem::Refusal;
+use crate::problem::{Refusal, internal};
 use axum::extract::State;
+use counterfoil_domain::closure::SealKey;
 use counterfoil_domain::{Document, DocumentId, Priority, Topic};
+use counterfoil_protocol::problem::{Code, Problem};
+use counterfoil_protocol::wire::closure::{CloseDayRequest, ClosedDay};
 use counterfoil_protocol::wire::node::{
     CashRequest, ExpenseRequest, ImportBatch, ImportResult, LedgerRequest, OrderRequest,
     ReceiptRequest, Recorded, StockAnswer, StockBody,
 };
 use counterfoil_shop_store::record::Entry;
-use counterfoil_shop_store::{ShopStore, StoreError};
+use counterfoil_shop_store::{CloseDay, ShopStore, StoreError};
 
 type Answer = Result<axum::Json<Recorded>, Refusal>;
 
@@ -172,6 +176,46 @@ pub(super) async fn cash(State(node): State<Node>, Json(request): Json<CashReque
         move |store, now_ms| store.draft_cash(&request, now_ms),
     )
     .await
+}
+
+/// Closes a business day; works offline and in trial. Every closure made wakes the sync loop as a sale does.
+pub(super) async fn close_day(
+    State(node): State<Node>,
+    Json(request): Json<CloseDayRequest>,
+) -> Result<axum::Json<ClosedDay>, Refusal> {
+    let rule = node.inner.config.day_rule();
+    let bound = node.store(|store| store.binding().is_some()).await;
+    let key = match bound {
+        true => Some(seal_key(&node).await?),
+        false => None,
+    };
+    let order = CloseDay {
+        day: request.day,
+        rule,
+        key,
+        now_ms: node.now_ms(),
+    };
+    let closed = node.store(move |store| store.close_day(&order)).await?;
+    let closure = &closed.closure;
+    tracing::info!(day = %closure.day, seq = closed.seq, repeated = closed.repeated,
+        also_closed = closed.also_closed.len(), late = closure.late, "day closed");
+    node.recorded(Topic::Closure.priority());
+    Ok(axum::Json(closed))
+}
+
+/// The key of the present identity. Without its token a till cannot sync either, and a closure without a
+/// seal would never be proved: nothing is recorded.
+async fn seal_key(node: &Node) -> Result<SealKey, Refusal> {
+    let token = node.credentials().await.token();
+    match token.map_err(|error| internal(&error))? {
+        Some(token) => Ok(SealKey::of_token_hash(&token_digest(&token))),
+        None => Err(Problem::new(
+            Code::Unauthorized,
+            "this till has no token to seal the day with; nothing was recorded",
+        )
+        .hint("put the token back (see `counterfoil-node status`), and close the day again")
+        .into()),
+    }
 }
 
 pub(super) async fn import(

@@ -39,6 +39,7 @@ pub fn router(node: Node) -> Router {
         .route("/v1/ledger", post(documents::ledger))
         .route("/v1/orders", post(documents::order))
         .route("/v1/cash", post(documents::cash))
+        .route("/v1/close-day", post(documents::close_day))
         .route("/v1/import", post(documents::import))
         .route(
             "/v1/catalog/{table}/{id}",

@@ -10,7 +10,7 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{catalog, control, documents};
+use commands::{catalog, closing, control, documents};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +80,8 @@ enum Command {
     Order(documents::OrderArgs),
     /// Record that the drawer was opened or closed.
     Cash(documents::CashArgs),
+    /// Close a business day: what was sold, for the hub to prove.
+    CloseDay(closing::CloseDayArgs),
     /// Read or edit the catalog.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
@@ -140,6 +142,7 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Ledger(args) => documents::ledger(args, env).await,
         Command::Order(args) => documents::order(args, env).await,
         Command::Cash(args) => documents::cash(args, env).await,
+        Command::CloseDay(args) => closing::close_day(&args, env).await,
         Command::Catalog(command) => catalog::catalog(command, env).await,
         Command::Sync(SyncCommand::Now(common)) => control::sync(&common, env).await,
         Command::Status(common) | Command::Sync(SyncCommand::Status(common)) => {

@@ -162,9 +162,14 @@ impl Credentials {
     }
 }
 
-/// SHA-256 of a token, hexadecimal: what the hub keeps.
+/// SHA-256 of a token: what the hub keeps.
+pub fn token_digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The same, hexadecimal.
 pub fn token_hash(token: &str) -> String {
-    hex(&Sha256::digest(token.as_bytes()))
+    hex(&token_digest(token))
 }
 
 fn hex(bytes: &[u8]) -> String {

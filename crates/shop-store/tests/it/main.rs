@@ -1,6 +1,7 @@
 //! The store against libSQL on temporary files.
 
 mod catalog;
+mod closure;
 mod identity;
 mod journal;
 mod layout;

@@ -13,6 +13,7 @@ mod lineage;
 mod notices;
 mod offline;
 mod process;
+mod proof;
 mod refusals;
 mod relay;
 mod selling;

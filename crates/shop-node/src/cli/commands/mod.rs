@@ -1,6 +1,7 @@
 //! The commands that are one request each.
 
 pub(crate) mod catalog;
+pub(crate) mod closing;
 pub(crate) mod control;
 pub(crate) mod documents;
 

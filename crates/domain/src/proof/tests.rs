@@ -1,0 +1,167 @@
+use super::*;
+use crate::closure::{Day, DayRule};
+use crate::ids::NodeId;
+use crate::journal::Chain;
+use crate::money::Currency;
+use proptest::prelude::*;
+
+fn receipt(number: i64) -> Counted {
+    Counted {
+        seq: number + 10,
+        refund: number % 4 == 0,
+        series: "L1".to_owned(),
+        number,
+        at_ms: number,
+        total_minor: 100 * number,
+        payments: vec![(Tender::Cash, 100 * number)],
+    }
+}
+
+fn closure(receipts: &[Counted]) -> Closure {
+    Closure {
+        node: NodeId::from_uuid(uuid::Uuid::from_u128(7)),
+        trial: false,
+        day: Day::from_number(0),
+        rule: DayRule::default(),
+        first_seq: 1,
+        last_seq: 1_000,
+        currency: Currency::GBP,
+        takings: Takings::of(receipts).expect("small"),
+        late: 0,
+        ahead: 0,
+        head: Chain::START,
+        at_ms: 5,
+        seal: None,
+    }
+}
+
+#[derive(Default)]
+struct Here {
+    receipts: Vec<Counted>,
+    broken: BTreeSet<i64>,
+    others: BTreeSet<(String, i64)>,
+    aside: Vec<Aside>,
+}
+
+fn judged(closure: &Closure, here: &Here) -> Vec<Finding> {
+    judge(&Case {
+        closure,
+        previous_last_seq: 0,
+        receipts: &here.receipts,
+        broken: &here.broken,
+        fixed: &BTreeSet::new(),
+        others: &here.others,
+        aside: &here.aside,
+        seal: SealState::Good,
+        whole: true,
+        head_fits: true,
+    })
+}
+
+fn named(findings: &[Finding]) -> Vec<(&'static str, String)> {
+    let named = findings
+        .iter()
+        .filter_map(|finding| Some((finding.kind(), finding.receipt()?)));
+    named.collect()
+}
+
+#[test]
+fn what_is_here_as_it_was_counted_is_proved() {
+    let receipts: Vec<_> = (5..9).map(receipt).collect();
+    let closure = closure(&receipts);
+    let here = Here {
+        receipts,
+        ..Here::default()
+    };
+    assert_eq!(judged(&closure, &here), []);
+}
+
+#[test]
+fn holes_in_the_numbers_are_named_as_ranges() {
+    let all: Vec<_> = (5..15).map(receipt).collect();
+    let receipts = all.iter().filter(|it| ![5, 8, 9, 14].contains(&it.number));
+    let here = Here {
+        receipts: receipts.cloned().collect(),
+        ..Here::default()
+    };
+    let found = named(&judged(&closure(&all), &here));
+    let missing = ["L1-5", "L1-8..9", "L1-14"].map(|name| ("missing", name.to_owned()));
+    assert_eq!(found, missing);
+}
+
+#[test]
+fn a_number_that_another_closure_covers_is_not_missing() {
+    let all: Vec<_> = [5, 6, 8].map(receipt).to_vec();
+    let here = Here {
+        receipts: all.clone(),
+        others: [("L1".to_owned(), 7)].into(),
+        ..Here::default()
+    };
+    assert_eq!(judged(&closure(&all), &here), []);
+}
+
+#[test]
+fn a_receipt_in_quarantine_is_named_with_its_number() {
+    let all: Vec<_> = (5..9).map(receipt).collect();
+    let here = Here {
+        receipts: all.iter().filter(|it| it.number != 7).cloned().collect(),
+        aside: vec![Aside {
+            seq: 17,
+            reason: "it has no lines".to_owned(),
+        }],
+        ..Here::default()
+    };
+    let found = judged(&closure(&all), &here);
+    assert_eq!(named(&found), [("quarantined", "L1-7".to_owned())]);
+    assert_eq!(found[0].seq(), Some(17));
+}
+
+#[test]
+fn a_doubled_and_an_uncounted_receipt_are_extra_and_a_changed_one_differs() {
+    let all: Vec<_> = (5..9).map(receipt).collect();
+    let mut more = all.clone();
+    more.extend([
+        receipt(12),
+        Counted {
+            seq: 40,
+            ..receipt(6)
+        },
+    ]);
+    let here = Here {
+        receipts: more,
+        broken: [15].into(),
+        ..Here::default()
+    };
+    let found = named(&judged(&closure(&all), &here));
+    let expected = [("differs", "L1-5"), ("extra", "L1-12"), ("extra", "L1-6")];
+    assert_eq!(found, expected.map(|(kind, name)| (kind, name.to_owned())));
+}
+
+#[test]
+fn an_absurd_range_is_one_finding() {
+    let mut closure = closure(&[receipt(1), receipt(2)]);
+    let range = closure.takings.series.get_mut("L1").expect("the series");
+    (range.first, range.last) = (i64::MIN, i64::MAX);
+    let found = judged(&closure, &Here::default());
+    assert_eq!(named(&found).len(), 1, "{found:?}");
+}
+
+proptest! {
+    /// Whatever is lost, changed or added to what was consolidated, the day is not proved.
+    #[test]
+    fn no_alteration_goes_unseen(count in 1_i64..30, at in 0_usize..30, kind in 0..5) {
+        let all: Vec<_> = (1..=count).map(receipt).collect();
+        let closure = closure(&all);
+        let mut here = Here { receipts: all, ..Here::default() };
+        let at = at % here.receipts.len();
+        let it = &mut here.receipts[at];
+        match kind {
+            0 => { here.receipts.remove(at); }
+            1 => it.payments[0].1 += 1,
+            2 => it.payments[0].0 = Tender::Card,
+            3 => it.total_minor += 1,
+            _ => it.refund = !it.refund,
+        }
+        prop_assert!(!judged(&closure, &here).is_empty());
+    }
+}

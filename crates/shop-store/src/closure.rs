@@ -1,0 +1,189 @@
+//! Closing a business day: what the receipts come to that no closure covers yet (X9).
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use crate::record::{Entry, Writer};
+use counterfoil_domain::closure::{Counted, Day, DayRule, SealKey, Takings};
+use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
+use counterfoil_domain::{Closure, Document, DocumentId, Topic};
+use counterfoil_migrate::{Connection, params};
+use counterfoil_protocol::wire::closure::ClosedDay;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which day to close, and how.
+#[derive(Clone, Copy)]
+pub struct CloseDay {
+    /// Which one; the business day of the moment when absent.
+    pub day: Option<Day>,
+    /// When a day begins.
+    pub rule: DayRule,
+    /// What to seal it with; `None` in trial.
+    pub key: Option<SealKey>,
+    /// Wall time in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+impl ShopStore {
+    /// Closes a business day, and before it each earlier one that has receipts and no closure. A day that
+    /// is closed already is answered with its closure.
+    ///
+    /// # Errors
+    /// [`StoreError::DayAhead`], [`StoreError::DayPassed`], [`StoreError::Sql`]. Nothing was recorded then.
+    pub fn close_day(&mut self, order: &CloseDay) -> Result<ClosedDay, StoreError> {
+        let today = order.rule.day_of(order.now_ms);
+        let day = order.day.unwrap_or(today);
+        if let Some(known) = closed(&self.conn, day)? {
+            return Ok(known);
+        }
+        if day > today {
+            return Err(StoreError::DayAhead { day, today });
+        }
+        self.write(|writer| close(writer, order, day))
+    }
+}
+
+fn close(writer: &mut Writer<'_>, order: &CloseDay, day: Day) -> Result<ClosedDay, StoreError> {
+    let rule = order.rule;
+    let mut before = last_closure(&writer.store.conn)?;
+    let mut open = uncovered(&writer.store.conn, before.as_ref())?;
+    let mut days: BTreeSet<Day> = open.iter().map(|it| rule.day_of(it.at_ms)).collect();
+    days.retain(|found| *found < day && before.as_ref().is_none_or(|it| it.day < *found));
+    days.insert(day);
+    let mut made = Vec::new();
+    for next in days {
+        if let Some(before) = &before
+            && (before.day >= next || before.rule.end_ms(before.day) > rule.end_ms(next))
+        {
+            let (day, closed) = (next, before.day);
+            return Err(StoreError::DayPassed { day, closed });
+        }
+        let (covered, rest): (Vec<_>, Vec<_>) = open
+            .into_iter()
+            .partition(|it| it.at_ms < rule.end_ms(next));
+        open = rest;
+        let closure = draft(writer, order, next, before.as_ref(), &covered, open.len())?;
+        let recorded = writer.append(Entry {
+            id: None,
+            document: Document::Closure(closure.clone()),
+            now_ms: order.now_ms,
+        })?;
+        before = Some(closure.clone());
+        made.push((recorded.id, recorded.seq, closure));
+    }
+    let (id, seq, closure) = made.pop().ok_or(StoreError::Corrupt {
+        what: "a list of days",
+    })?;
+    Ok(ClosedDay {
+        id,
+        seq,
+        closure,
+        repeated: false,
+        also_closed: made.into_iter().map(|(_, _, closure)| closure).collect(),
+    })
+}
+
+fn draft(
+    writer: &Writer<'_>,
+    order: &CloseDay,
+    day: Day,
+    before: Option<&Closure>,
+    covered: &[Counted],
+    ahead: usize,
+) -> Result<Closure, StoreError> {
+    let store = writer.store;
+    let count = |number: usize| {
+        i64::try_from(number).map_err(|_| StoreError::Corrupt {
+            what: "a number of receipts",
+        })
+    };
+    let late = covered
+        .iter()
+        .filter(|it| it.at_ms < order.rule.start_ms(day));
+    let mut closure = Closure {
+        node: store.node,
+        trial: store.binding.is_none(),
+        day,
+        rule: order.rule,
+        first_seq: before.map_or(0, |it| it.last_seq) + 1,
+        last_seq: writer.head.seq,
+        currency: store.currency,
+        takings: Takings::of(covered)?,
+        late: count(late.count())?,
+        ahead: count(ahead)?,
+        head: writer.head.chain,
+        at_ms: order.now_ms,
+        seal: None,
+    };
+    closure.seal = order.key.map(|key| key.seal(&closure));
+    Ok(closure)
+}
+
+/// The closure of a day, when it is closed.
+fn closed(conn: &Connection, day: Day) -> Result<Option<ClosedDay>, StoreError> {
+    let sql = "SELECT j.id, c.seq, c.content FROM main.closure AS c JOIN main.journal AS j ON j.seq = c.seq
+               WHERE c.day = ?1";
+    let found = conn.query_optional(sql, params![day.to_string()], |row| {
+        Ok((
+            row.get_with(0, |id: Vec<u8>| DocumentId::from_slice(&id))?,
+            row.get::<i64>(1)?,
+            row.get::<String>(2)?,
+        ))
+    })?;
+    let Some((id, seq, content)) = found else {
+        return Ok(None);
+    };
+    Ok(Some(ClosedDay {
+        id,
+        seq,
+        closure: serde_json::from_str(&content)?,
+        repeated: true,
+        also_closed: Vec::new(),
+    }))
+}
+
+fn last_closure(conn: &Connection) -> Result<Option<Closure>, StoreError> {
+    let sql = "SELECT content FROM main.closure ORDER BY seq DESC LIMIT 1";
+    let content = conn.query_optional(sql, (), |row| row.get::<String>(0))?;
+    Ok(match content {
+        Some(content) => Some(serde_json::from_str(&content)?),
+        None => None,
+    })
+}
+
+/// The receipts that no closure covers, ascending by position.
+fn uncovered(conn: &Connection, before: Option<&Closure>) -> Result<Vec<Counted>, StoreError> {
+    // Only receipts that are dated after their closure's day lie further back.
+    let after = before.map_or(0, |it| if it.ahead > 0 { 0 } else { it.last_seq });
+    let sql = format!(
+        "SELECT key >> {ITEM_BITS}, tender, sum(amount_minor) FROM main.receipt_item
+         WHERE key >= ?1 AND key & {PAYMENTS_FROM} <> 0 GROUP BY 1, 2"
+    );
+    let rows = conn.query_map(&sql, params![(after + 1) << ITEM_BITS], |row| {
+        Ok((
+            row.get::<i64>(0)?,
+            row.get::<String>(1)?,
+            row.get::<i64>(2)?,
+        ))
+    })?;
+    let mut payments: BTreeMap<i64, Vec<_>> = BTreeMap::new();
+    for (seq, tender, amount_minor) in rows {
+        let payment = (tender.parse()?, amount_minor);
+        payments.entry(seq).or_default().push(payment);
+    }
+    let sql = "SELECT seq, topic, series, number, at_ms, total_minor FROM main.journal
+               WHERE seq > ?1 AND number IS NOT NULL ORDER BY seq";
+    let mut receipts = conn.query_map(sql, params![after], |row| {
+        let seq = row.get(0)?;
+        Ok(Counted {
+            seq,
+            refund: row.get::<i64>(1)? == Topic::Refund.code(),
+            series: row.get(2)?,
+            number: row.get(3)?,
+            at_ms: row.get(4)?,
+            total_minor: row.get(5)?,
+            payments: payments.remove(&seq).unwrap_or_default(),
+        })
+    })?;
+    receipts.retain(|it| !before.is_some_and(|before| before.reaches(it.seq, it.at_ms)));
+    Ok(receipts)
+}

@@ -1,0 +1,114 @@
+//! What is wrong with one closure, and how is it told?
+
+use super::book::{Book, Closed, Held, Range, closed};
+use crate::store::StoreError;
+use counterfoil_domain::Closure;
+use counterfoil_domain::closure::{Day, DayRule, Takings};
+use counterfoil_domain::proof::{Case, Finding, SealState, judge};
+use counterfoil_migrate::Connection;
+use counterfoil_protocol::wire::closure::{LateEntry, ProofFinding};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A closure with everything that was found about it.
+pub(super) struct Judged {
+    pub(super) closure: Closure,
+    pub(super) covered: BTreeMap<i64, Held>,
+    pub(super) findings: Vec<Finding>,
+}
+
+pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Judged, StoreError> {
+    let closure = found.closure;
+    let previous = book.closures.range(..found.seq).next_back();
+    let previous = match previous {
+        Some((seq, (owner, _))) => closed(hub, *owner, *seq)?.map(|it| it.closure),
+        None => None,
+    };
+    let previous_last_seq = previous.as_ref().map_or(0, |it| it.last_seq);
+    let mut range = Range {
+        after_seq: previous_last_seq,
+        until_seq: closure.last_seq,
+        from_ms: i64::MIN,
+        until_ms: closure.rule.end_ms(closure.day),
+    };
+    let mut covered = book.receipts(hub, range)?;
+    if let Some(previous) = previous.filter(|it| it.ahead > 0) {
+        // Receipts that were dated after that day, and stand before its closure.
+        (range.after_seq, range.until_seq) = (0, previous.last_seq);
+        range.from_ms = previous.rule.end_ms(previous.day);
+        covered.extend(book.receipts(hub, range)?);
+    }
+    let mut others = BTreeSet::new();
+    for (series, numbers) in &closure.takings.series {
+        let held = book.numbers(hub, series, (numbers.first, numbers.last))?;
+        let held = held
+            .into_iter()
+            .filter(|(seq, _)| !covered.contains_key(seq));
+        others.extend(held.map(|(_, number)| (series.clone(), number)));
+    }
+    let counted: Vec<_> = covered.values().map(|held| held.counted.clone()).collect();
+    let seqs = |wanted: fn(&Held) -> bool| {
+        let found = covered.iter().filter(|(_, held)| wanted(held));
+        found.map(|(seq, _)| *seq).collect::<BTreeSet<i64>>()
+    };
+    let (broken, fixed) = (seqs(|held| !held.whole), seqs(|held| held.fixed));
+    let aside = book.aside(hub, previous_last_seq, closure.last_seq)?;
+    let seal = match found.key {
+        Some(key) if key.verifies(&closure) => SealState::Good,
+        _ if closure.trial && closure.seal.is_none() => SealState::Trial,
+        Some(_) => SealState::Wrong,
+        None => SealState::UnknownTill,
+    };
+    let findings = judge(&Case {
+        closure: &closure,
+        previous_last_seq,
+        receipts: &counted,
+        broken: &broken,
+        fixed: &fixed,
+        others: &others,
+        aside: &aside,
+        seal,
+        whole: found.whole,
+        head_fits: found.head_fits,
+    });
+    Ok(Judged {
+        closure,
+        covered,
+        findings,
+    })
+}
+
+pub(super) fn count(takings: &Takings) -> i64 {
+    takings.sales + takings.refunds
+}
+
+/// What receipts come to; sums that do not fit have been found already, and are left out.
+pub(super) fn takings<'r>(held: impl Iterator<Item = &'r Held>) -> Takings {
+    let mut takings = Takings::default();
+    for held in held {
+        let mut more = takings.clone();
+        if more.add(&held.counted).is_ok() {
+            takings = more;
+        }
+    }
+    takings
+}
+
+pub(super) fn words(finding: &Finding) -> ProofFinding {
+    ProofFinding {
+        kind: finding.kind().to_owned(),
+        seq: finding.seq(),
+        receipt: finding.receipt(),
+        detail: finding.to_string(),
+    }
+}
+
+pub(super) fn late_entry(held: &Held, rule: DayRule, closed_with: Option<Day>) -> LateEntry {
+    let counted = &held.counted;
+    LateEntry {
+        receipt: format!("{}-{}", counted.series, counted.number),
+        seq: counted.seq,
+        day: rule.day_of(counted.at_ms),
+        closed_with,
+        total_minor: counted.total_minor,
+    }
+}
