@@ -69,19 +69,23 @@ impl Reader {
         Ok(self.hub.query_value(sql, ())?)
     }
 
-    /// Records whose reason to stand in quarantine has gone: what they waited for is here, or this
-    /// program knows their kind.
+    /// Records whose reason to stand in quarantine has gone: what they waited for is here, this program
+    /// knows their kind, or they were consolidated from another book, which another till of a lineage may
+    /// have too.
     pub(crate) fn due_again(&self) -> Result<Vec<(NodeId, i64)>, StoreError> {
         let known = Topic::ALL.map(|topic| topic.code().to_string()).join(", ");
         let sql = format!(
             "SELECT node.id, q.seq FROM quarantine AS q JOIN node ON node.number = q.node
              WHERE q.settled_ms IS NULL AND CASE
+                 WHEN q.code <> '{}' AND (EXISTS (SELECT 1 FROM receipt AS h WHERE h.id = q.id)
+                     OR EXISTS (SELECT 1 FROM document AS h WHERE h.id = q.id)) THEN TRUE
                  WHEN q.code IN ('{}', '{}') THEN
                      EXISTS (SELECT 1 FROM receipt AS h WHERE h.id = q.cause)
                  WHEN q.code = '{}' THEN EXISTS (SELECT 1 FROM field_version AS v
                      WHERE v.table_name = 'products' AND v.row_id = CAST(q.cause AS TEXT))
                  WHEN q.code = '{}' THEN q.topic IN ({known})
              END ORDER BY q.node, q.seq",
+            Rule::IdKnown.name(),
             Rule::RefundOfQuarantined.name(),
             Rule::RefundOfUnknown.name(),
             Rule::ProductUnknown.name(),

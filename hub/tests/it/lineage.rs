@@ -8,6 +8,7 @@ use counterfoil_migrate::{Connection, FromSql};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::NodeRow;
 use counterfoil_protocol::wire::lineage::{IdentityAnswer, LineageAnswer};
+use counterfoil_protocol::wire::quarantine::QuarantineAnswer;
 use counterfoil_replica::env::HttpResponse;
 use serde_json::json;
 
@@ -173,6 +174,36 @@ async fn entries_that_two_clones_share_count_once_and_with_the_first() {
     assert_eq!(at_hub::<i64>(&hub, counted), [2, 1, 1]);
     let inherited = "SELECT seq FROM inherited WHERE node = 3 AND owner = 2";
     assert_eq!(at_hub::<i64>(&hub, inherited), [3]);
+}
+
+#[tokio::test]
+async fn an_entry_that_stands_in_quarantine_for_two_clones_comes_back_with_one_of_them() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    let (mut left, mut right) = (Till::new(1), Till::new(1));
+    for folder in [&mut till, &mut left, &mut right] {
+        folder.sell(1);
+    }
+    till.push(&client).await.unwrap();
+    client.settle().await;
+    let common = point(&till, 1);
+    for (number, clone) in [(21, &mut left), (22, &mut right)] {
+        clone.sell(2);
+        clone.tamper("UPDATE journal SET total_minor = 503 WHERE seq = 2");
+        part(&client, &till, clone, number, common).await;
+        clone.push(&client).await.unwrap();
+        client.settle().await;
+    }
+    let status = client.settle().await;
+    assert_eq!((status.receipts, status.quarantined), (1, 2));
+    let path = format!("quarantine/{}/2/waive", left.id);
+    let body = json!({"who": "Ann", "why": "seen"});
+    let answer: QuarantineAnswer = client.admin_post(&path, &body).await;
+    assert_eq!(answer.open, 0, "the other's is the same sale");
+    assert_eq!(client.settle().await.receipts, 2);
+    let settled = "SELECT settled_as FROM quarantine ORDER BY node";
+    assert_eq!(at_hub::<String>(&hub, settled), ["waived", "inherited"]);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod garbage;
 mod history;
 mod hub;
 mod integrity;
+mod kinds;
 mod lineage;
 mod poison;
 mod policies;
