@@ -9,12 +9,12 @@ use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
 use crate::news::Place;
 use crate::store::{
-    DecideError, DecisionMade, HubEdit, HubEditError, NodeBook, PolicyError, Reader, Step, Store,
-    StoreError, WantedPolicy, What,
+    DecideError, DecisionMade, HubEdit, HubEditError, NodeBook, PolicyError, Reader, Span, Step,
+    Store, StoreError, UndoError, WantedPolicy, What,
 };
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{DocumentId, NodeId, Priority};
-use counterfoil_protocol::wire::decisions::Deciding;
+use counterfoil_protocol::wire::decisions::{Deciding, Undone};
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
 use counterfoil_replica::{Copy, Rotation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -362,6 +362,31 @@ impl Hub {
             now_ms,
             who: who.unwrap_or_else(|| OPERATOR.to_owned()),
         }
+    }
+
+    /// Takes back what a node wrote in a time, and publishes that.
+    pub(crate) async fn undo(
+        &self,
+        span: Span,
+        dry_run: bool,
+        who: Option<String>,
+    ) -> Result<Result<Undone, UndoError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let by = self.made_by(self.now_ms(), None, who);
+        let random = std::sync::Arc::clone(&self.env.random);
+        let undo = move |store: &mut Store| store.undo(span, dry_run, &by, &*random);
+        let undone = match self.writer.call(undo).await? {
+            Ok(undone) => undone,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if !dry_run {
+            self.publish().await?;
+        }
+        let revision = self
+            .reports
+            .call(|reader| reader.catalog_revision())
+            .await?;
+        Ok(Ok(Undone { revision, ..undone }))
     }
 
     /// Changes a policy and publishes it; whether it was another one before, and the revision.

@@ -68,6 +68,9 @@ pub const REHEARSAL_ROWS_MAX: usize = 10_000;
 /// How far back a rehearsal may go, in days; more is refused.
 pub const REHEARSAL_DAYS_MAX: u32 = 3_660;
 
+/// Catalog rows that one undoing writes, in one transaction of seconds; for more, a shorter time.
+pub const UNDO_ROWS_MAX: usize = 20_000;
+
 /// Alerts shown by `status`.
 pub const STATUS_ALERTS_MAX: i64 = 20;
 

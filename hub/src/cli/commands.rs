@@ -79,6 +79,7 @@ pub(super) async fn execute(
         Command::Database(command) => database::execute(command, session).await,
         Command::Conflicts(command) => super::conflicts::execute(command, session).await,
         Command::Policy(command) => super::policies::execute(command, session).await,
+        Command::Undo(args) => super::conflicts::undo(args, session).await,
         Command::Audit { page } => super::conflicts::audit(page, session).await,
         Command::Quarantine(command) => quarantine::execute(command, session).await,
         Command::Report(ReportCommand::Sales { by }) => {

@@ -71,6 +71,8 @@ enum Command {
     /// How concurrent edits are settled, by table and column.
     #[command(subcommand)]
     Policy(policies::PolicyCommand),
+    /// Takes back what one till wrote to the catalog in a time; what others made of it since stays.
+    Undo(conflicts::UndoArgs),
     /// What people decided: who, when, what, before and after.
     Audit {
         #[command(flatten)]

@@ -5,8 +5,8 @@ use super::auth::Operator;
 use super::bodies::read_json;
 use super::sync::Segments;
 use crate::hub::Hub;
-use crate::limits::{PAGE_ROWS_MAX, WHO_CHARS_MAX};
-use crate::store::{ConflictFilter, DecideError, What};
+use crate::limits::{PAGE_ROWS_MAX, UNDO_ROWS_MAX, WHO_CHARS_MAX};
+use crate::store::{ConflictFilter, DecideError, Span, UndoError, What};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -15,10 +15,14 @@ use axum::{Json, Router};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::decisions::{
     AuditPage, ConflictDecided, ConflictPage, ConflictRow, ConflictState, Deciding, ResolveRequest,
+    UndoRequest, Undone,
 };
 use http::HeaderMap;
 use serde::Deserialize;
 use std::sync::Arc;
+
+/// The last moment that a logical time can hold is later; milliseconds since the Unix epoch.
+const MOMENT_MS_MAX: i64 = 100_000_000_000_000;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
@@ -31,6 +35,7 @@ pub(super) fn router() -> Router<Arc<Hub>> {
         .route("/conflicts/{conflict}/resolve", post(resolve))
         .route("/conflicts/{conflict}/put-back", post(put_back))
         .route("/audit", get(audit))
+        .route("/undo", post(undo))
 }
 
 #[derive(Debug, Deserialize)]
@@ -223,6 +228,43 @@ fn changed(row: &ConflictRow) -> ApiError {
         "to decide over that value, repeat with --seen {}",
         row.current.stamp
     ))
+}
+
+async fn undo(State(hub): Hubs, _: Operator, headers: HeaderMap, body: Body) -> Answer<Undone> {
+    let request: UndoRequest = read_json(&headers, body).await?;
+    let UndoRequest {
+        node_id: node,
+        from_ms,
+        to_ms,
+        dry_run,
+        by,
+    } = request;
+    if from_ms < 0 || to_ms <= from_ms || to_ms > MOMENT_MS_MAX {
+        let detail = "the time to undo ends after it begins, and begins after 1970";
+        return Err(ApiError::new(Code::Invalid, detail));
+    }
+    let span = Span {
+        node,
+        from_ms,
+        to_ms,
+    };
+    match hub.undo(span, dry_run, checked_who(by)?).await? {
+        Ok(undone) => {
+            tracing::info!(%node, from_ms, to_ms, dry_run, fields = undone.fields.len(), "undone");
+            Ok(Json(undone))
+        }
+        Err(UndoError::NoNode) => Err(ApiError::new(
+            Code::NotFound,
+            format!("there is no node {node}"),
+        )
+        .hint("`counterfoil-hub node list` shows the ids")),
+        Err(UndoError::TooMany) => Err(ApiError::new(
+            Code::TooLarge,
+            format!("the node wrote more than {UNDO_ROWS_MAX} rows in that time"),
+        )
+        .hint("undo it in shorter times, the latest first")),
+        Err(UndoError::Refused(reason)) => Err(ApiError::new(Code::Invalid, reason)),
+    }
 }
 
 async fn audit(State(hub): Hubs, _: Operator, query: Asked<PageQuery>) -> Answer<AuditPage> {

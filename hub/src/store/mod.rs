@@ -28,6 +28,7 @@ mod reports;
 mod rules;
 mod shops;
 mod status;
+mod undo;
 
 pub(crate) use activation::{Activation, Admitted, Refusal, Right};
 pub(crate) use conflicts::ConflictFilter;
@@ -42,6 +43,7 @@ pub(crate) use quarantine::Listed;
 pub(crate) use reentry::{Decision, Ruled, Ruling};
 pub(crate) use reports::Grouping;
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
+pub(crate) use undo::{Span, UndoError};
 
 use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::ids::ParseIdError;

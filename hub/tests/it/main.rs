@@ -28,3 +28,4 @@ mod proof;
 mod quarantine;
 mod reentry;
 mod till;
+mod undo;

@@ -15,7 +15,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// All that stands in a body, and what a book holds as JSON and the hub reads out of it.
-const CHECKS: [fn(&[u8]); 74] = [
+const CHECKS: [fn(&[u8]); 76] = [
     check::<database::DatabaseAddRequest>,
     check::<database::DatabaseTokenRequest>,
     check::<database::DatabaseAccess>,
@@ -29,6 +29,8 @@ const CHECKS: [fn(&[u8]); 74] = [
     check::<decisions::Deciding>,
     check::<decisions::ConflictDecided>,
     check::<decisions::AuditPage>,
+    check::<decisions::UndoRequest>,
+    check::<decisions::Undone>,
     check::<events::Notice>,
     check::<history::HistoryRow>,
     check::<history::GenerationRow>,

@@ -167,6 +167,52 @@ pub struct ConflictDecided {
     pub repeated: bool,
 }
 
+/// `POST /v1/admin/undo`: takes back what a node wrote to the catalog in a time, as edits of the hub to what
+/// was there before. What somebody else wrote on top of it stays.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UndoRequest {
+    /// Whose edits.
+    pub node_id: NodeId,
+    /// From when, milliseconds since the Unix epoch by the node's logical clock.
+    pub from_ms: i64,
+    /// Up to and without.
+    pub to_ms: i64,
+    /// Only says what would be taken back.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who decides, for the audit trail; `operator` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// What was, or would be, taken back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Undone {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Newest revision of the catalog.
+    pub revision: i64,
+    /// By table, row and column. A row that nobody else ever touched is deleted.
+    pub fields: Vec<UndoRow>,
+    /// Fields of which somebody has made something else since; they stay.
+    pub kept: i64,
+}
+
+/// A field that goes back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UndoRow {
+    /// Catalog table.
+    pub table: String,
+    /// Row of the table.
+    pub row: String,
+    /// Column of the row.
+    pub column: String,
+    /// What it held.
+    pub now: serde_json::Value,
+    /// What it holds after.
+    pub then: serde_json::Value,
+}
+
 /// A decision in the audit trail.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AuditRow {
@@ -177,7 +223,7 @@ pub struct AuditRow {
     /// Who decided.
     pub who: String,
     /// Stable name of what was done: `catalog_set`, `conflict_resolved`, `conflict_put_back`,
-    /// `policy_set`.
+    /// `policy_set`, `undone`.
     pub action: String,
     /// What it was done to.
     pub subject: String,
