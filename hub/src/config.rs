@@ -38,6 +38,8 @@ pub struct HubConfig {
     pub history: Retention,
     /// How far a record may be dated ahead of the hub's clock; beyond it the record goes to quarantine.
     pub ahead: Duration,
+    /// How wrong a till's clock may be, either way; beyond it there is an alert.
+    pub clock_limit: Duration,
     /// What this hub reads and writes; a node below is told to update.
     pub schemas: Schemas,
 }
@@ -58,6 +60,7 @@ impl HubConfig {
                 bytes_max: HISTORY_GIB_DEFAULT * 1024 * 1024 * 1024,
             },
             ahead: Duration::from_secs(u64::from(AHEAD_DAYS_DEFAULT) * 86_400),
+            clock_limit: Duration::from_secs(u64::from(CLOCK_SECONDS_DEFAULT)),
             schemas: Schemas {
                 book: Kind::Book.schema_version(),
                 catalog: Kind::Catalog.schema_version(),
@@ -65,6 +68,9 @@ impl HubConfig {
         }
     }
 }
+
+/// How wrong a till's clock may be, in seconds.
+pub(crate) const CLOCK_SECONDS_DEFAULT: u32 = 60;
 
 /// How far back every database can be restored, in days.
 pub(crate) const HISTORY_DAYS_DEFAULT: u32 = 30;

@@ -108,6 +108,10 @@ pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// wrong by less still win conflicts; beyond it the edit goes to quarantine.
 pub const EDIT_AHEAD_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1000;
 
+/// Longest round trip of a hello that is believed, in milliseconds: a request that takes longer is given up.
+/// Beyond it this much is taken for it, so that no till hides a wrong clock behind it.
+pub const ROUND_TRIP_MS_MAX: i64 = 60_000;
+
 /// Tills that listen at once; a further one is told to ask instead. Each holds a connection and a slot
 /// of some bytes, and one file descriptor of the process.
 pub const LISTENERS_MAX: usize = 4_096;

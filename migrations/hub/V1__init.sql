@@ -49,6 +49,7 @@ CREATE TABLE node (
     schema_ms        INTEGER,              -- when the schema versions were recorded
     catalog_revision INTEGER,              -- what it has pulled (L6)
     clock_offset_ms  INTEGER,              -- its clock minus the hub's
+    clock_wrong      INTEGER NOT NULL DEFAULT 0, -- 1: there was an alert, and it is not right again
     halted           TEXT,                 -- why its book is not consolidated any further
     -- A till that was restored from a backup or cloned goes on as another node.
     forked_from      INTEGER REFERENCES node (number),

@@ -15,7 +15,8 @@ mod run;
 pub use failure::Failure;
 
 use crate::config::{
-    AHEAD_DAYS_DEFAULT, HISTORY_DAYS_DEFAULT, HISTORY_GIB_DEFAULT, LISTEN_DEFAULT, Registration,
+    AHEAD_DAYS_DEFAULT, CLOCK_SECONDS_DEFAULT, HISTORY_DAYS_DEFAULT, HISTORY_GIB_DEFAULT,
+    LISTEN_DEFAULT, Registration,
 };
 use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
@@ -129,6 +130,9 @@ struct RunArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u32).range(1..=60))]
     heartbeat_seconds: u32,
+    /// How wrong a till's clock may be, in seconds; beyond it there is an alert.
+    #[arg(long, value_name = "SECONDS", default_value_t = CLOCK_SECONDS_DEFAULT)]
+    clock_limit_seconds: u32,
     /// How far back every database can be restored, in days; 0 keeps no history.
     #[arg(long, value_name = "DAYS", default_value_t = HISTORY_DAYS_DEFAULT)]
     history_days: u32,

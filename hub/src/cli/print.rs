@@ -138,6 +138,8 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
             row.consolidated_seq.to_string(),
             row.quarantined.to_string(),
             row.catalog_pending.to_string(),
+            row.clock_offset_ms
+                .map_or_else(|| "-".to_owned(), |offset| format!("{offset} ms")),
             row.node_id.to_string(),
         ]
     });
@@ -149,9 +151,10 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
         "consolidated",
         "quarantined",
         "catalog behind",
+        "clock",
         "id",
     ];
-    table(&header, &[4, 5, 6], rows.collect())
+    table(&header, &[4, 5, 6, 7], rows.collect())
 }
 
 pub(super) fn value(value: &Value) -> String {

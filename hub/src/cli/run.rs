@@ -22,6 +22,7 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
         wal_limit_bytes: u64::from(args.wal_limit_mib) * 1024 * 1024,
         sweep: Duration::from_secs(u64::from(args.sweep_seconds)),
         heartbeat: Duration::from_secs(u64::from(args.heartbeat_seconds)),
+        clock_limit: Duration::from_secs(u64::from(args.clock_limit_seconds)),
         history: Retention {
             days: args.history_days,
             bytes_max: args.history_limit_gib.saturating_mul(1024 * 1024 * 1024),

@@ -5,7 +5,7 @@ use super::Peer;
 use super::bodies::read_json;
 use crate::config::Registration;
 use crate::hub::Hub;
-use crate::limits::NAME_CHARS_MAX;
+use crate::limits::{NAME_CHARS_MAX, ROUND_TRIP_MS_MAX};
 use crate::secrets;
 use crate::store::{Activation, Admitted, AuthedNode, Contact, Refusal, Right};
 use axum::Json;
@@ -194,7 +194,11 @@ pub(crate) async fn hello(
     let contact = Contact {
         schemas: request.schemas,
         catalog_revision: request.catalog_revision,
-        clock_offset_ms: request.now_ms.saturating_sub(now_ms),
+        clock_offset_ms: request
+            .now_ms
+            .saturating_add(request.round_trip_ms.clamp(0, ROUND_TRIP_MS_MAX) >> 1)
+            .saturating_sub(now_ms),
+        clock_limit_ms: i64::try_from(hub.config.clock_limit.as_millis()).unwrap_or(i64::MAX),
     };
     let look_up = move |reader: &mut crate::store::Reader| reader.standing(&node, &contact, now_ms);
     let standing = hub.lookups.call(look_up).await?;

@@ -1,10 +1,12 @@
 //! Who is calling, and where does it stand?
 
+use super::alerts::insert_alert;
 use super::{Reader, Store, StoreError, lineage, node_id, shop_id};
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{NodeId, ShopId};
-use counterfoil_migrate::params;
+use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::gate::Schemas;
+use counterfoil_protocol::wire::hub::AlertRow;
 
 /// A node whose token was right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Contact {
     pub(crate) schemas: Schemas,
     pub(crate) catalog_revision: i64,
     pub(crate) clock_offset_ms: i64,
+    /// Offset beyond which there is an alert, either way.
+    pub(crate) clock_limit_ms: i64,
 }
 
 /// Where a node stands.
@@ -121,6 +125,8 @@ impl Store {
         contact: &Contact,
         now_ms: i64,
     ) -> Result<(), StoreError> {
+        self.hub
+            .transaction(|tx| watch_clock(tx, node, contact, now_ms))?;
         let sql = "UPDATE node SET seen_ms = ?2, catalog_revision = ?5, clock_offset_ms = ?6,
                        schema_ms = CASE WHEN book_schema IS ?3 AND catalog_schema IS ?4
                                    THEN schema_ms ELSE ?2 END,
@@ -139,4 +145,35 @@ impl Store {
         )?;
         Ok(())
     }
+}
+
+/// Writes an alert when a till's clock becomes wrong, and one when it is right again (X1).
+fn watch_clock(
+    tx: &Connection,
+    node: i64,
+    contact: &Contact,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let offset_ms = contact.clock_offset_ms;
+    let wrong = offset_ms.saturating_abs() > contact.clock_limit_ms;
+    let sql = "UPDATE node SET clock_wrong = ?2 WHERE number = ?1 AND clock_wrong <> ?2";
+    if tx.execute(sql, params![node, wrong])? == 0 {
+        return Ok(());
+    }
+    let (kind, detail) = match wrong {
+        true => (
+            "clock_wrong",
+            format!("its clock is {offset_ms} ms ahead of the hub's"),
+        ),
+        false => ("clock_right", "its clock is right again".to_owned()),
+    };
+    let sql = "SELECT id FROM node WHERE number = ?1";
+    let id = tx.query_row(sql, params![node], |row| node_id(row, 0))?;
+    let alert = AlertRow {
+        at_ms: now_ms,
+        kind: kind.to_owned(),
+        node_id: Some(id),
+        detail,
+    };
+    insert_alert(tx, &alert)
 }

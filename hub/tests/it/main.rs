@@ -7,6 +7,7 @@
 mod access;
 mod admission;
 mod catalog;
+mod clock;
 mod commands;
 mod conflicts;
 mod consolidation;

@@ -89,10 +89,15 @@ impl Till {
     }
 
     pub(crate) async fn hello(&self, client: &Client) -> HelloAnswer {
+        self.hello_at(client, self.now_ms()).await
+    }
+
+    /// A hello whose clock says something of its own.
+    pub(crate) async fn hello_at(&self, client: &Client, now_ms: i64) -> HelloAnswer {
         let body = json!({
             "schemas": { "book": 1, "catalog": 1 },
             "catalog_revision": 0,
-            "now_ms": TIME_MS,
+            "now_ms": now_ms,
         });
         parse(&client.post("/v1/hello", Some(&self.token), &body).await)
     }

@@ -81,6 +81,10 @@ pub struct HelloRequest {
     pub catalog_revision: i64,
     /// The node's wall clock, milliseconds since the Unix epoch.
     pub now_ms: i64,
+    /// How long its last hello took, there and back, in milliseconds: half of it is how old `now_ms` is on
+    /// arrival.
+    #[serde(default)]
+    pub round_trip_ms: i64,
 }
 
 /// Where the node stands with the hub.

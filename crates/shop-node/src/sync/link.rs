@@ -66,8 +66,13 @@ impl<'n> HubLink<'n> {
             schemas: self.node.inner.schemas,
             catalog_revision,
             now_ms: self.node.now_ms(),
+            round_trip_ms: self.node.state().round_trip_ms,
         };
-        self.post(HELLO_PATH, &request).await
+        let answer = self.post(HELLO_PATH, &request).await?;
+        self.node
+            .state()
+            .heard(&answer, request.now_ms, self.node.now_ms());
+        Ok(answer)
     }
 
     /// Posts a small document with the token.

@@ -266,7 +266,6 @@ async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncEr
         })
         .await?;
     let hello = hub.hello(catalog_revision).await?;
-    node.state().heard(&hello, node.now_ms());
 
     let gate = StoreGate {
         store: node.inner.store.clone(),

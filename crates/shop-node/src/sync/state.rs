@@ -62,6 +62,8 @@ pub struct SyncState {
     pub last_synced_ms: Option<i64>,
     /// This clock minus the hub's, milliseconds.
     pub clock_offset_ms: Option<i64>,
+    /// How long the last hello took, there and back, in milliseconds.
+    pub round_trip_ms: i64,
     /// Entries of this node in the hub's quarantine.
     pub quarantined: i64,
     /// Why the hub does not consolidate this till's book, when it does not.
@@ -97,9 +99,12 @@ impl SyncState {
         }
     }
 
-    /// Takes note of the hub's greeting.
-    pub(crate) fn heard(&mut self, hello: &HelloAnswer, now_ms: i64) {
-        self.clock_offset_ms = Some(now_ms.saturating_sub(hello.now_ms));
+    /// Takes note of the hub's greeting. The hub looked at its clock about half way between the two moments
+    /// (X1); a clock that was put back meanwhile makes a round trip of nothing.
+    pub(crate) fn heard(&mut self, hello: &HelloAnswer, sent_ms: i64, now_ms: i64) {
+        self.round_trip_ms = now_ms.saturating_sub(sent_ms).max(0);
+        let half_way_ms = now_ms.saturating_sub(self.round_trip_ms >> 1);
+        self.clock_offset_ms = Some(half_way_ms.saturating_sub(hello.now_ms));
         self.quarantined = hello.quarantined;
         self.halted.clone_from(&hello.halted);
     }
@@ -205,4 +210,42 @@ pub(crate) fn notice(phase: Phase, quarantined: i64, halted: Option<&str>) -> Op
         }
     };
     Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use counterfoil_protocol::gate::{Gate, Schemas};
+
+    #[test]
+    fn the_offset_is_that_of_the_moment_half_way() {
+        let schemas = Schemas {
+            book: 1,
+            catalog: 1,
+        };
+        let hello = HelloAnswer {
+            gate: Gate::Open,
+            schemas,
+            now_ms: 10_000,
+            consolidated_seq: 0,
+            quarantined: 0,
+            halted: None,
+            catalog_revision: 0,
+            known: Vec::new(),
+        };
+        // Sent and heard by a till's clock; the offset, and what the next hello says of the line.
+        for (sent, heard, offset, round_trip) in [
+            (9_000, 11_000, 0, 2_000),
+            (12_000, 16_000, 4_000, 4_000),
+            (5_000, 5_000, -5_000, 0),
+            (20_000, 9_000, -1_000, 0),
+        ] {
+            let mut state = SyncState::default();
+            state.heard(&hello, sent, heard);
+            assert_eq!(
+                (state.clock_offset_ms, state.round_trip_ms),
+                (Some(offset), round_trip)
+            );
+        }
+    }
 }

@@ -183,6 +183,9 @@ fn status_text(status: &NodeStatus) -> String {
     if let Some(at_ms) = status.last_synced_ms {
         rows.push(("last synced", time(at_ms)));
     }
+    if let Some(offset_ms) = status.clock_offset_ms {
+        rows.push(("clock", format!("{offset_ms} ms ahead of the hub's")));
+    }
     if let Some(error) = &status.last_error {
         rows.push(("last error", error.clone()));
     }
