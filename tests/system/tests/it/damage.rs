@@ -1,7 +1,7 @@
 //! G9: files that somebody else folded, cut, changed, deleted or replaced, at either side. Nobody has to
 //! do anything, and what one side has is not lost.
 
-use crate::process::{Daemon, FOREIGN, node, till};
+use crate::process::{Daemon, FOREIGN, hub, node, till};
 use crate::store::column;
 use crate::world::{Account, World, at_hub, copy, settle};
 use counterfoil_testkit::TempDir;
@@ -42,8 +42,8 @@ fn flip_the_middle(wal: &Path) {
     flip_in_the_middle(wal, 3_000);
 }
 
-/// Turns over one byte of the middle frame.
-fn flip_in_the_middle(wal: &Path, byte_at: u64) {
+/// Turns over one byte of the middle frame; where it stands in the file, and what it was.
+fn flip_in_the_middle(wal: &Path, byte_at: u64) -> (u64, u8) {
     let file = OpenOptions::new().read(true).write(true).open(wal);
     let file = file.expect("a WAL");
     let frames =
@@ -53,6 +53,14 @@ fn flip_in_the_middle(wal: &Path, byte_at: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
     file.write_all_at(&[!byte[0]], at).expect("written");
+    (at, byte[0])
+}
+
+fn byte_of(wal: &Path, at: u64) -> u8 {
+    let mut byte = [0];
+    let file = std::fs::File::open(wal).expect("a WAL");
+    file.read_exact_at(&mut byte, at).expect("read");
+    byte[0]
 }
 
 /// Cuts it off in the middle of a frame.
@@ -75,6 +83,25 @@ fn assert_agreed(world: &mut World) {
 
 fn last_healed(status: &Value) -> &str {
     status["last_healed"]["what"].as_str().unwrap_or_default()
+}
+
+/// What was healed last, with its time.
+fn healed(world: &World) -> Value {
+    node(&world.till, &["status", "--json"]).json()["last_healed"].clone()
+}
+
+fn logs(world: &World, event: &str) -> usize {
+    let rows = node(&world.till, &["logs", "--json"]).json();
+    let rows = rows.as_array().expect("a list");
+    rows.iter().filter(|row| row["event"] == event).count()
+}
+
+/// Kinds of the hub's alerts.
+fn alerts(world: &World) -> Vec<String> {
+    let status = hub(&world.hub_data, &["status", "--json"]).json();
+    let alerts = status["alerts"].as_array().expect("a list");
+    let kind = |alert: &Value| alert["kind"].as_str().expect("a kind").to_owned();
+    alerts.iter().map(kind).collect()
 }
 
 #[test]
@@ -128,6 +155,9 @@ fn a_wal_index_that_is_deleted_costs_nothing_at_either_side() {
     drop(daemon);
     remove(&beside(&world.till.join("book.db"), "-shm"));
     world.account.sell(&world.till, 1);
+    // SQLite makes it again from the log: there is nothing to heal.
+    assert_eq!(healed(&world), Value::Null);
+    assert_eq!(alerts(&world), [] as [String; 0]);
     assert_agreed(&mut world);
     assert_eq!(world.account.0.len(), 8);
 }
@@ -143,8 +173,11 @@ fn a_copy_whose_wal_is_cut_or_changed_gets_again_what_it_lost() {
         damage(&beside(&copy, "-wal"));
         world.start_hub(&url);
         world.account.sell(&world.till, 1);
-        let status = settle(&world.till);
-        assert_ne!(last_healed(&status), "", "{status}");
+        let before = (healed(&world), logs(&world, "healed"));
+        settle(&world.till);
+        let after = (healed(&world), logs(&world, "healed"));
+        assert_ne!(after.0, before.0, "the status says so");
+        assert!(after.1 > before.1, "{after:?}, {before:?} before");
     }
     assert_eq!(world.nodes().len(), 1, "it is the same till");
     assert_agreed(&mut world);
@@ -159,8 +192,11 @@ fn a_byte_that_the_disk_changed_in_a_book_costs_nothing() {
         settle(&world.till);
         // What only the till has.
         world.account.sell(&world.till, 2);
-        flip_in_the_middle(&beside(&world.till.join("book.db"), "-wal"), byte_at);
+        let wal = beside(&world.till.join("book.db"), "-wal");
+        let (at, byte) = flip_in_the_middle(&wal, byte_at);
+        assert_ne!(byte_of(&wal, at), byte);
         world.account.sell(&world.till, 1);
+        assert_eq!(byte_of(&wal, at), byte, "put right: {byte_at}");
     }
     settle(&world.till);
     assert_eq!(world.nodes().len(), 1, "it is the same till");
@@ -186,6 +222,10 @@ fn a_till_that_lost_its_wal_or_part_of_it_goes_on_and_repeats_no_number() {
         assert_eq!(distinct.len(), numbers.len(), "{numbers:?}");
         let log = node(&world.till, &["logs", "--json"]);
         assert!(log.stdout.contains("entries_lost"), "{log:?}");
+        assert!(log.stdout.contains("identity_changed"), "{log:?}");
+        assert_ne!(last_healed(&status), "", "{status}");
+        assert_eq!(status["formers"][0]["lane"], 1, "{status}");
+        assert_eq!(alerts(&world), ["till_forked"]);
         assert_agreed(&mut world);
     }
 }
@@ -239,8 +279,25 @@ fn whatever_stands_in_the_place_of_a_copy_is_put_right() {
                 Nothing => {}
             }
             world.start_hub(&url);
+            let before = healed(&world);
             world.account.sell(&world.till, 1);
             settle(&world.till);
+            let is_healed = healed(&world) != before;
+            // It was put there once already: with the log beside it it is the copy.
+            let is_the_copy = matches!(replacement, OlderFile) && keeps_wal;
+            assert_eq!(
+                is_healed, !is_the_copy,
+                "{replacement:?}, WAL kept: {keeps_wal}"
+            );
+            let alert = match replacement {
+                OlderFile | AnothersBook | NoBook => "diverged",
+                Garbage | Nothing => "copy_damaged",
+            };
+            let alerts = alerts(&world);
+            assert!(
+                alerts.iter().any(|kind| kind == alert),
+                "{replacement:?}: {alerts:?}"
+            );
             let nodes = world.nodes().len();
             assert_eq!(nodes, 2, "{replacement:?}, WAL kept: {keeps_wal}");
         }

@@ -6,6 +6,7 @@ use counterfoil_domain::env::document_id;
 use counterfoil_testkit::{SeededRandom, TempDir};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -36,7 +37,12 @@ impl Drop for SmallDisk<'_> {
 fn a_full_disk_refuses_the_sale_and_keeps_what_was_sold() {
     let dir = TempDir::new("disk");
     let Some(_disk) = SmallDisk::mount(dir.path()) else {
-        println!("not run: this user may not mount a small file system");
+        // Past the harness, which keeps what a test prints when it passes.
+        let notice =
+            "a_full_disk_refuses_the_sale: NOT RUN, this user may not mount a file system\n";
+        std::io::stderr()
+            .write_all(notice.as_bytes())
+            .expect("stderr");
         return;
     };
     till(dir.path());
