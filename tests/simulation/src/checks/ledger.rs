@@ -311,7 +311,8 @@ fn copy_is_the_book(node: &NodeEvidence, judgement: &mut Judgement) -> anyhow::R
 fn nothing_in_quarantine(evidence: &Evidence, judgement: &mut Judgement) -> anyhow::Result<()> {
     let sql = "SELECT reason FROM quarantine
                UNION ALL SELECT halted FROM node WHERE halted IS NOT NULL
-               UNION ALL SELECT kind || ': ' || detail FROM alert";
+               UNION ALL SELECT kind || ': ' || detail FROM alert
+                   WHERE kind NOT IN ('clock_wrong', 'clock_right')";
     let reasons = evidence
         .hub
         .query_map(sql, (), |row| row.get::<String>(0))?;
