@@ -355,6 +355,12 @@ impl Hub {
         Ok(answer.ok_or(HubEditError::NoTable))
     }
 
+    /// Publishes what was decided; the revision that holds it.
+    async fn published(&self) -> Result<i64, ConsolidateError> {
+        self.publish().await?;
+        Ok(self.reports.call(|it| it.catalog_revision()).await?)
+    }
+
     fn made_by(&self, now_ms: i64, id: Option<DocumentId>, who: Option<String>) -> HubEdit {
         HubEdit {
             edit: id.unwrap_or_else(|| document_id(now_ms, &*self.env.random)),
@@ -379,13 +385,10 @@ impl Hub {
             Ok(undone) => undone,
             Err(refused) => return Ok(Err(refused)),
         };
-        if !dry_run {
-            self.publish().await?;
-        }
-        let revision = self
-            .reports
-            .call(|reader| reader.catalog_revision())
-            .await?;
+        let revision = match dry_run {
+            true => self.reports.call(|it| it.catalog_revision()).await?,
+            false => self.published().await?,
+        };
         Ok(Ok(Undone { revision, ..undone }))
     }
 
@@ -403,11 +406,7 @@ impl Hub {
             Err(refused) => return Ok(Err(refused)),
         };
         // Also when nothing changed: the first attempt may have ended before it was published.
-        self.publish().await?;
-        let revision = self
-            .reports
-            .call(|reader| reader.catalog_revision())
-            .await?;
+        let revision = self.published().await?;
         Ok(Ok((changed, revision)))
     }
 
@@ -428,11 +427,7 @@ impl Hub {
             Err(refused) => return Ok(Err(refused)),
         };
         // Also when it was repeated: the first attempt may have ended before it was published.
-        self.publish().await?;
-        let revision = self
-            .reports
-            .call(|reader| reader.catalog_revision())
-            .await?;
+        let revision = self.published().await?;
         Ok(Ok((made, revision)))
     }
 }

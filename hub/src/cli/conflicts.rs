@@ -1,10 +1,10 @@
 //! `conflicts` and `audit`.
 
-use super::Failure;
 use super::client::segment;
 use super::commands::Session;
 use super::history::parse_time;
 use super::print::{self, table, value};
+use super::{Failure, WhoArgs};
 use clap::{Args, Subcommand, ValueEnum};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::merge::Stamp;
@@ -115,9 +115,8 @@ pub(super) struct DecidingArgs {
     /// The version that was current when you looked; another one there now is refused.
     #[arg(long, value_name = "VERSION")]
     seen: Option<Stamp>,
-    /// Who decides, for the audit trail.
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
+    #[command(flatten)]
+    who: WhoArgs,
 }
 
 impl DecidingArgs {
@@ -125,7 +124,7 @@ impl DecidingArgs {
         Deciding {
             seen: self.seen,
             id: None,
-            by: self.by,
+            by: Some(self.who.by),
         }
     }
 }
@@ -220,9 +219,8 @@ pub(super) struct UndoArgs {
     /// Change nothing: only show what would be taken back.
     #[arg(long)]
     dry_run: bool,
-    /// Who decides, for the audit trail.
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
+    #[command(flatten)]
+    who: WhoArgs,
 }
 
 pub(super) async fn undo(args: UndoArgs, session: Session) -> Result<(), Failure> {
@@ -231,7 +229,7 @@ pub(super) async fn undo(args: UndoArgs, session: Session) -> Result<(), Failure
         from_ms: args.from,
         to_ms: args.to,
         dry_run: args.dry_run,
-        by: args.by,
+        by: Some(args.who.by),
     };
     let (undone, out) = session.post::<Undone>("undo", &request, false).await?;
     out.print(&undone, taken_back)

@@ -275,7 +275,13 @@ struct DecideArgs {
     /// Why; goes on record.
     #[arg(long, value_name = "TEXT")]
     why: String,
-    /// Who decides; goes on record.
+    #[command(flatten)]
+    who: WhoArgs,
+}
+
+#[derive(Debug, Args)]
+struct WhoArgs {
+    /// Who decides, for the record; without it the user who is logged in.
     #[arg(
         long,
         value_name = "NAME",
@@ -334,15 +340,8 @@ enum QuarantineCommand {
         /// Everything in quarantine.
         #[arg(long, conflicts_with = "node", required_unless_present = "node")]
         all: bool,
-        /// Who decides; goes on record.
-        #[arg(
-            long,
-            value_name = "NAME",
-            env = "USER",
-            default_value = "operator",
-            hide_env = true
-        )]
-        by: String,
+        #[command(flatten)]
+        who: WhoArgs,
     },
 }
 

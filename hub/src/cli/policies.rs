@@ -1,10 +1,10 @@
 //! `policy`.
 
-use super::Failure;
 use super::client::segment;
 use super::commands::Session;
 use super::conflicts::writer;
 use super::print::{self, table, value};
+use super::{Failure, WhoArgs};
 use clap::Subcommand;
 use counterfoil_domain::merge::Policy;
 use counterfoil_protocol::wire::policies::{
@@ -30,9 +30,8 @@ pub(super) enum PolicyCommand {
         /// How many days a rehearsal goes back.
         #[arg(long, value_name = "DAYS", default_value_t = 30, requires = "rehearse")]
         days: u32,
-        /// Who decides, for the audit trail.
-        #[arg(long, value_name = "NAME", conflicts_with = "rehearse")]
-        by: Option<String>,
+        #[command(flatten)]
+        who: WhoArgs,
     },
 }
 
@@ -50,7 +49,7 @@ pub(super) async fn execute(command: PolicyCommand, session: Session) -> Result<
         policy,
         rehearse,
         days,
-        by,
+        who,
     } = command
     else {
         let (rows, out) = session.get::<Vec<PolicyRow>>("policies").await?;
@@ -63,7 +62,10 @@ pub(super) async fn execute(command: PolicyCommand, session: Session) -> Result<
         let (found, out) = session.post::<Rehearsal>(&path, &request, false).await?;
         return out.print(&found, rehearsal);
     }
-    let request = PolicySetRequest { policy, by };
+    let request = PolicySetRequest {
+        policy,
+        by: Some(who.by),
+    };
     let (set, out) = session.post::<PolicySet>(&path, &request, false).await?;
     out.print(&set, was_set)
 }

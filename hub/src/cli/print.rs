@@ -77,29 +77,10 @@ pub(super) fn optional<T: ToString>(value: Option<&T>) -> String {
 }
 
 pub(super) fn time(ms: i64) -> String {
-    // Days since the epoch to a date, by Howard Hinnant's civil_from_days.
-    let seconds = ms.div_euclid(1000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era.div_euclid(1_460) + day_of_era.div_euclid(36_524)
-        - day_of_era.div_euclid(146_096))
-    .div_euclid(365);
-    let day_of_year =
-        day_of_era - (365 * year_of_era + year_of_era.div_euclid(4) - year_of_era.div_euclid(100));
-    let month_index = (5 * day_of_year + 2).div_euclid(153);
-    let day = day_of_year - (153 * month_index + 2).div_euclid(5) + 1;
-    let month = if month_index < 10 {
-        month_index + 3
-    } else {
-        month_index - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (
-        second.div_euclid(3_600),
-        second.rem_euclid(3_600).div_euclid(60),
-    );
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}Z")
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(at) => at.strftime("%Y-%m-%d %H:%MZ").to_string(),
+        Err(_beyond_the_calendar) => format!("{ms} ms"),
+    }
 }
 
 pub(super) fn added(added: &ShopAdded) -> String {

@@ -97,6 +97,9 @@ fn text(proof: &Proof) -> String {
             ));
         }
     }
+    if proof.rows.is_empty() {
+        return format!("{}: no till sold, and none had to close\n", proof.day);
+    }
     let proved = if proof.proved { "proved" } else { "not proved" };
     text.push_str(&format!(
         "{}: {proved}, {} receipts, {}\n",

@@ -27,7 +27,7 @@ pub(super) async fn execute(command: QuarantineCommand, session: Session) -> Res
         QuarantineCommand::Waive { record, decide } => {
             let path = format!("{}/waive", path(&record));
             let request = QuarantineRequest {
-                who: decide.by,
+                who: decide.who.by,
                 why: decide.why,
                 ..QuarantineRequest::default()
             };
@@ -42,7 +42,7 @@ pub(super) async fn execute(command: QuarantineCommand, session: Session) -> Res
             node,
             seq,
             all: _,
-            by,
+            who,
         } => {
             // Without a record it is `--all`: the parser requires one of both.
             let path = match node.zip(seq) {
@@ -50,7 +50,7 @@ pub(super) async fn execute(command: QuarantineCommand, session: Session) -> Res
                 None => "quarantine/retry".to_owned(),
             };
             let request = QuarantineRequest {
-                who: by,
+                who: who.by,
                 ..QuarantineRequest::default()
             };
             send(&path, &request, session).await
@@ -69,7 +69,7 @@ async fn fix(
     session: Session,
 ) -> Result<(), Failure> {
     let mut request = QuarantineRequest {
-        who: decide.by,
+        who: decide.who.by,
         why: decide.why,
         ..QuarantineRequest::default()
     };

@@ -9,7 +9,7 @@ use crate::limits::{NAME_CHARS_MAX, REASON_CHARS_MAX};
 use crate::store::{Decision, Listed, Ruled, Ruling};
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use counterfoil_domain::{NodeId, Rule};
 use counterfoil_protocol::problem::Code;
@@ -27,9 +27,9 @@ pub(super) fn router() -> Router<Arc<Hub>> {
         .route("/quarantine", get(list))
         .route("/quarantine/retry", post(retry_all))
         .route("/quarantine/{node}/{seq}", get(show))
-        .route("/quarantine/{node}/{seq}/waive", post(waive))
-        .route("/quarantine/{node}/{seq}/fix", post(fix))
-        .route("/quarantine/{node}/{seq}/retry", post(retry))
+        .route("/quarantine/{node}/{seq}/waive", deciding(Decision::Waive))
+        .route("/quarantine/{node}/{seq}/fix", deciding(Decision::Fix))
+        .route("/quarantine/{node}/{seq}/retry", deciding(Decision::Retry))
 }
 
 fn node_named(named: &str) -> Result<NodeId, ApiError> {
@@ -85,37 +85,17 @@ async fn show(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<Quara
     found.map(Json).ok_or_else(|| missing(node, seq))
 }
 
-async fn waive(
-    State(hub): Hubs,
-    _: Operator,
-    segments: Segments,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<QuarantineAnswer> {
-    let ruling = ruling(Decision::Waive, &headers, body).await?;
-    decide(&hub, &segments, ruling).await
-}
-
-async fn fix(
-    State(hub): Hubs,
-    _: Operator,
-    segments: Segments,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<QuarantineAnswer> {
-    let ruling = ruling(Decision::Fix, &headers, body).await?;
-    decide(&hub, &segments, ruling).await
-}
-
-async fn retry(
-    State(hub): Hubs,
-    _: Operator,
-    segments: Segments,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<QuarantineAnswer> {
-    let ruling = ruling(Decision::Retry, &headers, body).await?;
-    decide(&hub, &segments, ruling).await
+/// The call that decides about one record.
+fn deciding(decision: Decision) -> MethodRouter<Arc<Hub>> {
+    let decide = move |State(hub): Hubs,
+                       _: Operator,
+                       segments: Segments,
+                       headers: HeaderMap,
+                       body: Body| async move {
+        let ruling = ruling(decision, &headers, body).await?;
+        decide(&hub, &segments, ruling).await
+    };
+    post(decide)
 }
 
 async fn retry_all(
