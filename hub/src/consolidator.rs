@@ -22,9 +22,6 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Who decided, when nobody says.
-const OPERATOR: &str = "operator";
-
 /// Which nodes pushed something since the consolidator looked.
 #[derive(Default)]
 pub(crate) struct Inbox {
@@ -338,9 +335,10 @@ impl Hub {
         table: String,
         row: String,
         columns: BTreeMap<String, Option<String>>,
+        who: String,
     ) -> Result<Result<CatalogSetAnswer, HubEditError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
-        let by = self.made_by(self.now_ms(), None, None);
+        let by = self.made_by(self.now_ms(), None, who);
         let target = (table.clone(), row.clone());
         let write = move |store: &mut Store| store.edit_at_hub(&table, &row, &columns, &by);
         if let Err(refused) = self.writer.call(write).await? {
@@ -361,12 +359,12 @@ impl Hub {
         Ok(self.reports.call(|it| it.catalog_revision()).await?)
     }
 
-    fn made_by(&self, now_ms: i64, id: Option<DocumentId>, who: Option<String>) -> HubEdit {
+    fn made_by(&self, now_ms: i64, id: Option<DocumentId>, who: String) -> HubEdit {
         HubEdit {
             edit: id.unwrap_or_else(|| document_id(now_ms, &*self.env.random)),
             hub: NodeId::from_uuid(self.id.uuid()),
             now_ms,
-            who: who.unwrap_or_else(|| OPERATOR.to_owned()),
+            who,
         }
     }
 
@@ -375,7 +373,7 @@ impl Hub {
         &self,
         span: Span,
         dry_run: bool,
-        who: Option<String>,
+        who: String,
     ) -> Result<Result<Undone, UndoError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
         let by = self.made_by(self.now_ms(), None, who);
@@ -396,7 +394,7 @@ impl Hub {
     pub(crate) async fn set_policy(
         &self,
         wanted: WantedPolicy,
-        who: Option<String>,
+        who: String,
     ) -> Result<Result<(bool, i64), PolicyError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
         let by = self.made_by(self.now_ms(), None, who);
@@ -416,10 +414,11 @@ impl Hub {
         conflict: i64,
         what: What,
         deciding: Deciding,
+        who: String,
     ) -> Result<Result<(DecisionMade, i64), DecideError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
         let now_ms = self.now_ms();
-        let by = self.made_by(now_ms, deciding.id, deciding.by);
+        let by = self.made_by(now_ms, deciding.id, who);
         let seen = deciding.seen;
         let decide = move |store: &mut Store| store.decide(conflict, &what, seen, &by);
         let made = match self.writer.call(decide).await? {

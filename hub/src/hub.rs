@@ -162,6 +162,12 @@ impl Hub {
         }
     }
 
+    /// Puts on record that a caller asked for something that is not for them.
+    pub(crate) async fn refused(&self, who: &str, what: &str) {
+        let detail = format!("{who} was refused {what}");
+        self.alert("forbidden", None, &detail).await;
+    }
+
     /// URL that join codes carry unless the operator gives another.
     pub(crate) async fn join_url(&self) -> Result<String, StoreError> {
         if let Some(url) = self.config.public_url.as_ref().or(self.url.get()) {

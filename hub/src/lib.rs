@@ -24,6 +24,6 @@ pub use config::{HubConfig, Registration};
 pub use copies::{Copies, CopyFailure, CopyKey};
 pub use datadir::{DataDir, DataDirError, Ownership, Running};
 pub use history::Retention;
-pub use http::{Peer, router};
+pub use http::{Peer, endpoint_table, router};
 pub use hub::{Hub, OpenHubError};
 pub use store::StoreError;

@@ -1,18 +1,19 @@
 //! The operator's calls. Every command of the program is one of them.
 
 use super::ApiError;
+use super::access::{OWNER, READ_CHAIN, READ_SHARED, READ_SHOP};
 use super::admission::checked_name;
-use super::auth::Operator;
 use super::bodies::read_json;
+use super::caller::Caller;
+use super::calls::Calls;
 use super::sync::Segments;
 use crate::hub::Hub;
 use crate::limits::JOIN_CODE_MINUTES;
 use crate::secrets;
 use crate::store::{Grouping, HubEditError, NewCode, Reader, ShopAdd, ShopAddOutcome, StoreError};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::join::JoinCode;
@@ -28,17 +29,18 @@ use std::sync::Arc;
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
-pub(super) fn router() -> Router<Arc<Hub>> {
-    Router::new()
-        .route("/status", get(status))
-        .route("/shops", get(shops).post(add_shop))
-        .route("/join-codes", post(add_join_code))
-        .route("/nodes", get(nodes))
-        .route("/nodes/{node}/revoke", post(revoke))
-        .route("/catalog/{table}", get(export_table))
-        .route("/catalog/{table}/{row}", post(set_row))
-        .route("/reports/sales", get(report_sales))
-        .route("/consolidate", post(consolidate))
+pub(super) fn calls() -> Calls {
+    Calls::new()
+        .get("/v1/admin/status", READ_SHOP, status)
+        .get("/v1/admin/shops", READ_SHOP, shops)
+        .post("/v1/admin/shops", OWNER, add_shop)
+        .post("/v1/admin/join-codes", OWNER, add_join_code)
+        .get("/v1/admin/nodes", READ_SHOP, nodes)
+        .post("/v1/admin/nodes/{node}/revoke", OWNER, revoke)
+        .get("/v1/admin/catalog/{table}", READ_SHARED, export_table)
+        .post("/v1/admin/catalog/{table}/{row}", OWNER, set_row)
+        .get("/v1/admin/reports/sales", READ_CHAIN, report_sales)
+        .post("/v1/admin/consolidate", OWNER, consolidate)
 }
 
 /// `GET /healthz`: whether the hub answers at all.
@@ -54,21 +56,34 @@ async fn read<T: Send + 'static>(
     Ok(Json(hub.reports.call(question).await?))
 }
 
-async fn status(State(hub): Hubs, _: Operator) -> Answer<HubStatus> {
+async fn status(State(hub): Hubs, caller: Caller) -> Answer<HubStatus> {
     let (id, url) = (hub.id, hub.url.get().cloned());
-    read(&hub, move |reader| reader.status(id, url)).await
+    let told = move |reader: &mut Reader| {
+        let mut status = reader.status(id, url)?;
+        if let Some(shop) = caller.shop {
+            let own = reader.nodes_of(shop)?;
+            let is_own = |node: Option<NodeId>| node.is_some_and(|node| own.contains(&node));
+            status.alerts.retain(|alert| is_own(alert.node_id));
+        }
+        Ok(status)
+    };
+    read(&hub, told).await
 }
 
-async fn shops(State(hub): Hubs, _: Operator) -> Answer<Vec<ShopRow>> {
-    read(&hub, |reader| reader.shops()).await
+async fn shops(State(hub): Hubs, caller: Caller) -> Answer<Vec<ShopRow>> {
+    let Json(mut rows) = read(&hub, |reader| reader.shops()).await?;
+    rows.retain(|row| caller.sees(row.shop_id));
+    Ok(Json(rows))
 }
 
-async fn nodes(State(hub): Hubs, _: Operator) -> Answer<Vec<NodeRow>> {
+async fn nodes(State(hub): Hubs, caller: Caller) -> Answer<Vec<NodeRow>> {
     let schemas = hub.config.schemas;
-    read(&hub, move |reader| reader.nodes(schemas)).await
+    let Json(mut rows) = read(&hub, move |reader| reader.nodes(schemas)).await?;
+    rows.retain(|row| caller.sees(row.shop_id));
+    Ok(Json(rows))
 }
 
-async fn report_sales(State(hub): Hubs, _: Operator, uri: Uri) -> Answer<Vec<SalesGroup>> {
+async fn report_sales(State(hub): Hubs, uri: Uri) -> Answer<Vec<SalesGroup>> {
     let by = uri
         .query()
         .unwrap_or_default()
@@ -79,7 +94,7 @@ async fn report_sales(State(hub): Hubs, _: Operator, uri: Uri) -> Answer<Vec<Sal
     read(&hub, move |reader| reader.sales_by(grouping)).await
 }
 
-async fn export_table(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<CatalogExport> {
+async fn export_table(State(hub): Hubs, segments: Segments) -> Answer<CatalogExport> {
     let table = segments.text("table").to_owned();
     let missing = no_table(&table);
     let rows = hub
@@ -177,12 +192,7 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
     }
 }
 
-async fn add_shop(
-    State(hub): Hubs,
-    _: Operator,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<ShopAdded> {
+async fn add_shop(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<ShopAdded> {
     let request: ShopAddRequest = read_json(&headers, body).await?;
     let ShopAddRequest {
         name,
@@ -200,12 +210,7 @@ async fn add_shop(
     make_join_code(&hub, wanted).await
 }
 
-async fn add_join_code(
-    State(hub): Hubs,
-    _: Operator,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<ShopAdded> {
+async fn add_join_code(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<ShopAdded> {
     let JoinCodeRequest {
         name,
         hub_url,
@@ -221,7 +226,7 @@ async fn add_join_code(
     make_join_code(&hub, wanted).await
 }
 
-async fn revoke(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<NodeRow> {
+async fn revoke(State(hub): Hubs, segments: Segments) -> Answer<NodeRow> {
     let named = segments.text("node");
     let refused = || ApiError::new(Code::BadRequest, format!("`{named}` is not a node id"));
     let node: NodeId = named.parse().map_err(|_| refused())?;
@@ -253,7 +258,7 @@ async fn revoke(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<Nod
 
 async fn set_row(
     State(hub): Hubs,
-    _: Operator,
+    caller: Caller,
     segments: Segments,
     headers: HeaderMap,
     body: Body,
@@ -264,7 +269,7 @@ async fn set_row(
         segments.text("row").to_owned(),
     );
     let edited = hub
-        .edit_catalog(table.clone(), row, request.columns)
+        .edit_catalog(table.clone(), row, request.columns, caller.name())
         .await?;
     edited.map(Json).map_err(|error| match error {
         HubEditError::NoTable => no_table(&table),
@@ -272,7 +277,7 @@ async fn set_row(
     })
 }
 
-async fn consolidate(State(hub): Hubs, _: Operator) -> Answer<Value> {
+async fn consolidate(State(hub): Hubs) -> Answer<Value> {
     hub.consolidate_everything().await?;
     Ok(Json(json!({})))
 }

@@ -1,7 +1,8 @@
-//! Who may do what: a node its own book and the catalog, a client of a free-standing database that
-//! database, the operator everything of the admin API.
+//! Who is calling: a till, a client of a free-standing database, a person or machine in a role, or whoever
+//! holds the admin token. The table of calls says who may make which call.
 
 use super::ApiError;
+use super::caller::Caller;
 use super::databases::own_database;
 use super::sync::Segments;
 use crate::copies::CopyKey;
@@ -15,81 +16,106 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use std::sync::Arc;
 
-/// The caller is the operator.
-pub(crate) struct Operator;
-
 /// The token that came with a request.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     value.strip_prefix("Bearer ").map(str::trim)
 }
 
+/// A call as logs name it: method and path. What follows the path may be private.
+pub(super) fn what(parts: &Parts) -> String {
+    format!("{} {}", parts.method, parts.uri.path())
+}
+
+/// What the check before the handler found out about who is calling.
+pub(super) fn admitted<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, ApiError> {
+    let found = parts.extensions.get::<T>().cloned();
+    found.ok_or_else(|| {
+        tracing::error!(
+            call = what(parts),
+            "the table of calls admits somebody else"
+        );
+        ApiError::new(Code::Internal, "the hub does not know who is calling")
+    })
+}
+
 impl FromRequestParts<Arc<Hub>> for AuthedNode {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        let Some(token) = bearer(&parts.headers) else {
-            hub.alert("unauthorized", None, "a request came without a token")
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        admitted(parts)
+    }
+}
+
+/// The till that is calling.
+pub(super) async fn till(hub: &Hub, headers: &HeaderMap) -> Result<AuthedNode, ApiError> {
+    let Some(token) = bearer(headers) else {
+        hub.alert("unauthorized", None, "a request came without a token")
+            .await;
+        return Err(
+            ApiError::new(Code::Unauthorized, "this call needs a node's token")
+                .hint("activate the till with a join code"),
+        );
+    };
+    let hash = secrets::hash(token);
+    match hub
+        .lookups
+        .call(move |reader| reader.credential(&hash))
+        .await?
+    {
+        Credential::Good(node) => Ok(node),
+        Credential::Revoked(node) => {
+            hub.alert(
+                "revoked_token",
+                Some(node),
+                "a revoked till asked for access",
+            )
+            .await;
+            let detail = "this till's access was revoked at the hub";
+            Err(ApiError::new(Code::Unauthorized, detail)
+                .hint("ask the operator for a new join code and activate again"))
+        }
+        Credential::ShopInactive(node) => {
+            hub.alert(
+                "inactive_shop",
+                Some(node),
+                "a till of an inactive shop asked",
+            )
+            .await;
+            let detail = "this till's shop is not active at the hub";
+            Err(ApiError::new(Code::Unauthorized, detail).hint("ask the operator"))
+        }
+        Credential::Unknown => {
+            hub.alert("unauthorized", None, "a request came with an unknown token")
                 .await;
-            return Err(
-                ApiError::new(Code::Unauthorized, "this call needs a node's token")
-                    .hint("activate the till with a join code"),
-            );
-        };
-        let hash = secrets::hash(token);
-        match hub
-            .lookups
-            .call(move |reader| reader.credential(&hash))
-            .await?
-        {
-            Credential::Good(node) => Ok(node),
-            Credential::Revoked(node) => {
-                hub.alert(
-                    "revoked_token",
-                    Some(node),
-                    "a revoked till asked for access",
-                )
-                .await;
-                let detail = "this till's access was revoked at the hub";
-                Err(ApiError::new(Code::Unauthorized, detail)
-                    .hint("ask the operator for a new join code and activate again"))
-            }
-            Credential::ShopInactive(node) => {
-                hub.alert(
-                    "inactive_shop",
-                    Some(node),
-                    "a till of an inactive shop asked",
-                )
-                .await;
-                let detail = "this till's shop is not active at the hub";
-                Err(ApiError::new(Code::Unauthorized, detail).hint("ask the operator"))
-            }
-            Credential::Unknown => {
-                hub.alert("unauthorized", None, "a request came with an unknown token")
-                    .await;
-                let detail = "the hub does not know this till's token";
-                Err(ApiError::new(Code::Unauthorized, detail)
-                    .hint("activate the till again with a new join code"))
-            }
+            let detail = "the hub does not know this till's token";
+            Err(ApiError::new(Code::Unauthorized, detail)
+                .hint("activate the till again with a new join code"))
         }
     }
 }
 
 /// The copy that the caller may read and push to.
+#[derive(Clone)]
 pub(crate) struct OwnCopy(pub(crate) CopyKey);
 
 impl FromRequestParts<Arc<Hub>> for OwnCopy {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        let segments = Segments::from_request_parts(parts, hub).await?;
-        if let Some(named) = segments.find("database") {
-            return own_database(hub, parts, named).await.map(Self);
-        }
-        let node = AuthedNode::from_request_parts(parts, hub).await?;
-        let book = own_book(hub, &node, segments.text("node")).await?;
-        Ok(Self(CopyKey::Book(book)))
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        admitted(parts)
     }
+}
+
+/// The copy that is named in the address, when the caller's token is for it.
+pub(super) async fn own_copy(hub: &Hub, parts: &mut Parts) -> Result<OwnCopy, ApiError> {
+    let segments = Segments::from_request_parts(parts, &()).await?;
+    if let Some(named) = segments.find("database") {
+        return own_database(hub, parts, named).await.map(OwnCopy);
+    }
+    let node = till(hub, &parts.headers).await?;
+    let book = own_book(hub, &node, segments.text("node")).await?;
+    Ok(OwnCopy(CopyKey::Book(book)))
 }
 
 /// Lets a node at its own book only.
@@ -108,23 +134,20 @@ async fn own_book(hub: &Hub, caller: &AuthedNode, named: &str) -> Result<NodeId,
     ))
 }
 
-impl FromRequestParts<Arc<Hub>> for Operator {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        let token = bearer(&parts.headers).unwrap_or_default();
-        if secrets::same(token.as_bytes(), hub.admin_token.as_bytes()) {
-            return Ok(Self);
-        }
-        hub.alert(
-            "unauthorized",
-            None,
-            "an admin request came without the admin token",
-        )
-        .await;
-        Err(
-            ApiError::new(Code::Unauthorized, "this call needs the hub's admin token")
-                .hint("the token is in admin.token in the hub's data folder"),
-        )
+/// The person, machine or operator who is calling.
+pub(super) async fn caller(hub: &Hub, parts: &Parts) -> Result<Caller, ApiError> {
+    let token = bearer(&parts.headers).unwrap_or_default();
+    if secrets::same(token.as_bytes(), hub.admin_token.as_bytes()) {
+        return Ok(Caller::OPERATOR);
     }
+    hub.alert(
+        "unauthorized",
+        None,
+        "an admin request came without the admin token",
+    )
+    .await;
+    Err(
+        ApiError::new(Code::Unauthorized, "this call needs the hub's admin token")
+            .hint("the token is in admin.token in the hub's data folder"),
+    )
 }

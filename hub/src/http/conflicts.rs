@@ -1,17 +1,18 @@
 //! The operator's calls about conflicts, and the trail of what was decided.
 
 use super::ApiError;
-use super::auth::Operator;
+use super::access::{OWNER, READ_CHAIN, READ_SHOP, Subject, another_shop, decide_own, read_own};
 use super::bodies::read_json;
+use super::caller::Caller;
+use super::calls::Calls;
 use super::sync::Segments;
 use crate::hub::Hub;
-use crate::limits::{PAGE_ROWS_MAX, UNDO_ROWS_MAX, WHO_CHARS_MAX};
+use crate::limits::{PAGE_ROWS_MAX, UNDO_ROWS_MAX};
 use crate::store::{ConflictFilter, DecideError, Span, UndoError, What};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::decisions::{
     AuditPage, ConflictDecided, ConflictPage, ConflictRow, ConflictState, Deciding, ResolveRequest,
@@ -28,14 +29,24 @@ type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-pub(super) fn router() -> Router<Arc<Hub>> {
-    Router::new()
-        .route("/conflicts", get(list))
-        .route("/conflicts/{conflict}", get(show))
-        .route("/conflicts/{conflict}/resolve", post(resolve))
-        .route("/conflicts/{conflict}/put-back", post(put_back))
-        .route("/audit", get(audit))
-        .route("/undo", post(undo))
+const CONFLICT: Subject = Subject::Conflict;
+
+pub(super) fn calls() -> Calls {
+    Calls::new()
+        .get("/v1/admin/conflicts", READ_SHOP, list)
+        .get("/v1/admin/conflicts/{conflict}", read_own(CONFLICT), show)
+        .post(
+            "/v1/admin/conflicts/{conflict}/resolve",
+            decide_own(CONFLICT),
+            resolve,
+        )
+        .post(
+            "/v1/admin/conflicts/{conflict}/put-back",
+            decide_own(CONFLICT),
+            put_back,
+        )
+        .get("/v1/admin/audit", READ_CHAIN, audit)
+        .post("/v1/admin/undo", OWNER, undo)
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,7 +84,7 @@ fn page_size(limit: Option<i64>) -> Result<i64, ApiError> {
     Ok(limit)
 }
 
-async fn list(State(hub): Hubs, _: Operator, query: Asked<ListQuery>) -> Answer<ConflictPage> {
+async fn list(State(hub): Hubs, caller: Caller, query: Asked<ListQuery>) -> Answer<ConflictPage> {
     let ListQuery {
         state,
         table,
@@ -90,6 +101,11 @@ async fn list(State(hub): Hubs, _: Operator, query: Asked<ListQuery>) -> Answer<
             let find = move |reader: &mut crate::store::Reader| reader.shop_named(&named);
             Some(hub.reports.call(find).await?.ok_or(missing)?)
         }
+    };
+    let shop = match (shop, caller.shop) {
+        (None, own) => own,
+        (Some(asked), _) if caller.sees(asked) => Some(asked),
+        (Some(_), _) => return Err(another_shop(&hub, &caller, "conflicts").await),
     };
     let filter = ConflictFilter {
         state,
@@ -118,7 +134,7 @@ fn no_conflict(id: i64) -> ApiError {
         .hint("`counterfoil-hub conflicts list` shows the numbers")
 }
 
-async fn show(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<ConflictRow> {
+async fn show(State(hub): Hubs, segments: Segments) -> Answer<ConflictRow> {
     let id = number(&segments)?;
     let row = hub.reports.call(move |reader| reader.conflict(id)).await?;
     Ok(Json(row.ok_or_else(|| no_conflict(id))?))
@@ -126,47 +142,36 @@ async fn show(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<Confl
 
 async fn resolve(
     State(hub): Hubs,
-    _: Operator,
+    caller: Caller,
     segments: Segments,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<ConflictDecided> {
     let ResolveRequest { choice, deciding } = read_json(&headers, body).await?;
-    decide(&hub, number(&segments)?, What::Resolve(choice), deciding).await
+    let id = number(&segments)?;
+    decide(&hub, id, What::Resolve(choice), deciding, &caller).await
 }
 
 async fn put_back(
     State(hub): Hubs,
-    _: Operator,
+    caller: Caller,
     segments: Segments,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<ConflictDecided> {
     let deciding = read_json(&headers, body).await?;
-    decide(&hub, number(&segments)?, What::PutBack, deciding).await
+    decide(&hub, number(&segments)?, What::PutBack, deciding, &caller).await
 }
 
-/// The name of who decides.
-pub(super) fn checked_who(by: Option<String>) -> Result<Option<String>, ApiError> {
-    let is_name = |by: &String| {
-        let size = 1..=WHO_CHARS_MAX;
-        !by.trim().is_empty()
-            && size.contains(&by.chars().count())
-            && !by.chars().any(char::is_control)
-    };
-    if !by.as_ref().is_none_or(is_name) {
-        let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
-        return Err(ApiError::new(Code::Invalid, detail));
-    }
-    Ok(by)
-}
-
-async fn decide(hub: &Hub, id: i64, what: What, deciding: Deciding) -> Answer<ConflictDecided> {
-    let deciding = Deciding {
-        by: checked_who(deciding.by)?,
-        ..deciding
-    };
-    match hub.decide_conflict(id, what, deciding).await? {
+async fn decide(
+    hub: &Hub,
+    id: i64,
+    what: What,
+    deciding: Deciding,
+    caller: &Caller,
+) -> Answer<ConflictDecided> {
+    let who = caller.decides(deciding.by.clone())?;
+    match hub.decide_conflict(id, what, deciding, who).await? {
         Ok((made, revision)) => {
             tracing::info!(conflict = id, repeated = made.repeated, "conflict decided");
             Ok(Json(ConflictDecided {
@@ -230,7 +235,7 @@ fn changed(row: &ConflictRow) -> ApiError {
     ))
 }
 
-async fn undo(State(hub): Hubs, _: Operator, headers: HeaderMap, body: Body) -> Answer<Undone> {
+async fn undo(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) -> Answer<Undone> {
     let request: UndoRequest = read_json(&headers, body).await?;
     let UndoRequest {
         node_id: node,
@@ -248,7 +253,7 @@ async fn undo(State(hub): Hubs, _: Operator, headers: HeaderMap, body: Body) -> 
         from_ms,
         to_ms,
     };
-    match hub.undo(span, dry_run, checked_who(by)?).await? {
+    match hub.undo(span, dry_run, caller.decides(by)?).await? {
         Ok(undone) => {
             tracing::info!(%node, from_ms, to_ms, dry_run, fields = undone.fields.len(), "undone");
             Ok(Json(undone))
@@ -267,7 +272,7 @@ async fn undo(State(hub): Hubs, _: Operator, headers: HeaderMap, body: Body) -> 
     }
 }
 
-async fn audit(State(hub): Hubs, _: Operator, query: Asked<PageQuery>) -> Answer<AuditPage> {
+async fn audit(State(hub): Hubs, query: Asked<PageQuery>) -> Answer<AuditPage> {
     let PageQuery { after, limit } = asked(query)?;
     let limit = page_size(limit)?;
     let page = hub.reports.call(move |reader| reader.audit(after, limit));

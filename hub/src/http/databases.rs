@@ -1,9 +1,11 @@
 //! The operator's calls about free-standing databases, and who may sync with one.
 
 use super::ApiError;
+use super::access::{OWNER, READ_CHAIN};
 use super::admin::checked_url;
-use super::auth::{Operator, bearer};
+use super::auth::bearer;
 use super::bodies::read_json;
+use super::calls::Calls;
 use super::sync::Segments;
 use crate::copies::{CopyFailure, CopyKey};
 use crate::history::Past;
@@ -11,10 +13,9 @@ use crate::hub::Hub;
 use crate::limits::{DATABASES_MAX, SEEN_INTERVAL_MS};
 use crate::secrets;
 use crate::store::{Database, DatabaseAddOutcome};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::database::{
     DatabaseAccess, DatabaseAddRequest, DatabaseFoldRequest, DatabaseFolded, DatabaseName,
@@ -28,12 +29,13 @@ use std::sync::Arc;
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
-pub(super) fn router() -> Router<Arc<Hub>> {
-    Router::new()
-        .route("/databases", get(list).post(add))
-        .route("/databases/{database}/token", post(new_token))
-        .route("/databases/{database}/remove", post(remove))
-        .route("/databases/{database}/fold", post(fold))
+pub(super) fn calls() -> Calls {
+    Calls::new()
+        .get("/v1/admin/databases", READ_CHAIN, list)
+        .post("/v1/admin/databases", OWNER, add)
+        .post("/v1/admin/databases/{database}/token", OWNER, new_token)
+        .post("/v1/admin/databases/{database}/remove", OWNER, remove)
+        .post("/v1/admin/databases/{database}/fold", OWNER, fold)
 }
 
 /// Lets a client at the database that its token is for.
@@ -114,12 +116,7 @@ async fn sync_url(
     Ok(format!("{hub_url}{}", database_path(name)))
 }
 
-async fn add(
-    State(hub): Hubs,
-    _: Operator,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<DatabaseAccess> {
+async fn add(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<DatabaseAccess> {
     let request: DatabaseAddRequest = read_json(&headers, body).await?;
     let name = checked(&request.name)?;
     let sync_url = sync_url(&hub, request.hub_url, &name).await?;
@@ -170,7 +167,6 @@ async fn add(
 
 async fn new_token(
     State(hub): Hubs,
-    _: Operator,
     segments: Segments,
     headers: HeaderMap,
     body: Body,
@@ -194,7 +190,7 @@ async fn new_token(
     }))
 }
 
-async fn list(State(hub): Hubs, _: Operator) -> Answer<Vec<DatabaseRow>> {
+async fn list(State(hub): Hubs) -> Answer<Vec<DatabaseRow>> {
     let databases = hub.reports.call(|reader| reader.databases()).await?;
     let mut rows = Vec::with_capacity(databases.len());
     for database in databases {
@@ -231,7 +227,7 @@ async fn row(hub: &Hub, database: Database) -> DatabaseRow {
     }
 }
 
-async fn remove(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<DatabaseRemoved> {
+async fn remove(State(hub): Hubs, segments: Segments) -> Answer<DatabaseRemoved> {
     let name = name_of(&segments)?;
     let wanted = name.clone();
     let removed = hub
@@ -263,7 +259,6 @@ async fn begin_generation(hub: &Hub, key: &CopyKey) -> Result<Rotation, CopyFail
 
 async fn fold(
     State(hub): Hubs,
-    _: Operator,
     segments: Segments,
     headers: HeaderMap,
     body: Body,

@@ -1,16 +1,16 @@
 //! The operator's calls about the past of a database.
 
 use super::ApiError;
-use super::auth::Operator;
+use super::access::{OWNER, READ_CHAIN};
 use super::bodies::read_json;
+use super::calls::Calls;
 use super::sync::Segments;
 use crate::copies::CopyKey;
 use crate::history::{Past, RestoreFailure, RestoredFile};
 use crate::hub::Hub;
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use counterfoil_domain::NodeId;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::history::{
@@ -25,18 +25,26 @@ use std::sync::Arc;
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
-pub(super) fn router() -> Router<Arc<Hub>> {
-    Router::new()
-        .route("/history", get(histories))
-        .route("/history/catalog", get(catalog).post(restore_catalog))
-        .route("/history/nodes/{node}", get(book).post(restore_book))
-        .route(
-            "/history/databases/{database}",
-            get(database).post(restore_database),
+pub(super) fn calls() -> Calls {
+    Calls::new()
+        .get("/v1/admin/history", READ_CHAIN, histories)
+        .get("/v1/admin/history/catalog", READ_CHAIN, catalog)
+        .post("/v1/admin/history/catalog", OWNER, restore_catalog)
+        .get("/v1/admin/history/nodes/{node}", READ_CHAIN, book)
+        .post("/v1/admin/history/nodes/{node}", OWNER, restore_book)
+        .get(
+            "/v1/admin/history/databases/{database}",
+            READ_CHAIN,
+            database,
+        )
+        .post(
+            "/v1/admin/history/databases/{database}",
+            OWNER,
+            restore_database,
         )
 }
 
-async fn histories(State(hub): Hubs, _: Operator) -> Answer<Vec<HistoryRow>> {
+async fn histories(State(hub): Hubs) -> Answer<Vec<HistoryRow>> {
     let rows = hub.histories().await;
     rows.map(Json).map_err(|error| ApiError::internal(&error))
 }
@@ -67,15 +75,15 @@ async fn database_past(hub: &Hub, segments: &Segments) -> Result<Past, ApiError>
     Ok(Past::Pushed(CopyKey::Database { folder }))
 }
 
-async fn catalog(State(hub): Hubs, _: Operator) -> Answer<Vec<GenerationRow>> {
+async fn catalog(State(hub): Hubs) -> Answer<Vec<GenerationRow>> {
     generations(&hub, &Past::Catalog).await
 }
 
-async fn book(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<Vec<GenerationRow>> {
+async fn book(State(hub): Hubs, segments: Segments) -> Answer<Vec<GenerationRow>> {
     generations(&hub, &book_past(&hub, &segments).await?).await
 }
 
-async fn database(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<Vec<GenerationRow>> {
+async fn database(State(hub): Hubs, segments: Segments) -> Answer<Vec<GenerationRow>> {
     generations(&hub, &database_past(&hub, &segments).await?).await
 }
 
@@ -107,18 +115,12 @@ async fn generations(hub: &Hub, past: &Past) -> Answer<Vec<GenerationRow>> {
     Ok(Json(rows.collect()))
 }
 
-async fn restore_catalog(
-    State(hub): Hubs,
-    _: Operator,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<Restored> {
+async fn restore_catalog(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Restored> {
     restore(&hub, &Past::Catalog, read_json(&headers, body).await?).await
 }
 
 async fn restore_book(
     State(hub): Hubs,
-    _: Operator,
     segments: Segments,
     headers: HeaderMap,
     body: Body,
@@ -129,7 +131,6 @@ async fn restore_book(
 
 async fn restore_database(
     State(hub): Hubs,
-    _: Operator,
     segments: Segments,
     headers: HeaderMap,
     body: Body,

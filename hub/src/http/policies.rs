@@ -1,18 +1,18 @@
 //! The operator's calls about how conflicts are settled.
 
 use super::ApiError;
+use super::access::{OWNER, READ_CHAIN, READ_SHARED};
 use super::admin::no_table;
-use super::auth::Operator;
 use super::bodies::read_json;
-use super::conflicts::checked_who;
+use super::caller::Caller;
+use super::calls::Calls;
 use super::sync::Segments;
 use crate::hub::Hub;
 use crate::limits::REHEARSAL_DAYS_MAX;
 use crate::store::{PolicyError, WantedPolicy};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use counterfoil_domain::merge::Policy;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::policies::{
@@ -26,14 +26,18 @@ type Answer<T> = Result<Json<T>, ApiError>;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-pub(super) fn router() -> Router<Arc<Hub>> {
-    Router::new()
-        .route("/policies", get(list))
-        .route("/policies/{table}/{column}", post(set))
-        .route("/policies/{table}/{column}/rehearse", post(rehearse))
+pub(super) fn calls() -> Calls {
+    Calls::new()
+        .get("/v1/admin/policies", READ_SHARED, list)
+        .post("/v1/admin/policies/{table}/{column}", OWNER, set)
+        .post(
+            "/v1/admin/policies/{table}/{column}/rehearse",
+            READ_CHAIN,
+            rehearse,
+        )
 }
 
-async fn list(State(hub): Hubs, _: Operator) -> Answer<Vec<PolicyRow>> {
+async fn list(State(hub): Hubs) -> Answer<Vec<PolicyRow>> {
     Ok(Json(hub.reports.call(|reader| reader.policies()).await?))
 }
 
@@ -54,7 +58,7 @@ fn refusal(table: &str, error: PolicyError) -> ApiError {
 
 async fn set(
     State(hub): Hubs,
-    _: Operator,
+    caller: Caller,
     segments: Segments,
     headers: HeaderMap,
     body: Body,
@@ -62,7 +66,7 @@ async fn set(
     let PolicySetRequest { policy, by } = read_json(&headers, body).await?;
     let wanted = wanted(&segments, policy);
     let WantedPolicy { table, column, .. } = wanted.clone();
-    let set = hub.set_policy(wanted, checked_who(by)?).await?;
+    let set = hub.set_policy(wanted, caller.decides(by)?).await?;
     let (changed, revision) = set.map_err(|error| refusal(&table, error))?;
     tracing::info!(table, column, policy = policy.name(), changed, "policy set");
     Ok(Json(PolicySet {
@@ -76,7 +80,6 @@ async fn set(
 
 async fn rehearse(
     State(hub): Hubs,
-    _: Operator,
     segments: Segments,
     headers: HeaderMap,
     body: Body,

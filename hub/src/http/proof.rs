@@ -1,24 +1,25 @@
 //! The proof of a business day (X9).
 
 use super::ApiError;
-use super::auth::Operator;
+use super::access::READ_SHOP;
+use super::caller::Caller;
+use super::calls::Calls;
 use crate::hub::Hub;
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use counterfoil_domain::closure::Day;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::closure::Proof;
 use http::Uri;
 use std::sync::Arc;
 
-pub(super) fn router() -> Router<Arc<Hub>> {
-    Router::new().route("/proof", get(proof))
+pub(super) fn calls() -> Calls {
+    Calls::new().get("/v1/admin/proof", READ_SHOP, proof)
 }
 
 async fn proof(
     State(hub): State<Arc<Hub>>,
-    _: Operator,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Json<Proof>, ApiError> {
     let query = uri.query().unwrap_or_default();
@@ -27,7 +28,8 @@ async fn proof(
         .and_then(|text| text.parse::<Day>().ok());
     let refused = || ApiError::new(Code::BadRequest, "`day` is written YYYY-MM-DD");
     let day = day.ok_or_else(refused)?;
-    Ok(Json(
-        hub.reports.call(move |reader| reader.proof(day)).await?,
-    ))
+    let proof = hub
+        .reports
+        .call(move |reader| reader.proof(day, caller.shop));
+    Ok(Json(proof.await?))
 }

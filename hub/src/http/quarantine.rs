@@ -1,16 +1,17 @@
 //! The operator's calls about records that stepped aside.
 
 use super::ApiError;
-use super::auth::Operator;
+use super::access::{OWNER, READ_SHOP, Subject, decide_own, read_own};
 use super::bodies::read_json;
+use super::caller::Caller;
+use super::calls::Calls;
 use super::sync::Segments;
 use crate::hub::Hub;
-use crate::limits::{NAME_CHARS_MAX, REASON_CHARS_MAX};
+use crate::limits::REASON_CHARS_MAX;
 use crate::store::{Decision, Listed, Ruled, Ruling};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
 use counterfoil_domain::{NodeId, Rule};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::quarantine::{
@@ -21,15 +22,30 @@ use std::sync::Arc;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
+type Decided = Answer<QuarantineAnswer>;
 
-pub(super) fn router() -> Router<Arc<Hub>> {
-    Router::new()
-        .route("/quarantine", get(list))
-        .route("/quarantine/retry", post(retry_all))
-        .route("/quarantine/{node}/{seq}", get(show))
-        .route("/quarantine/{node}/{seq}/waive", deciding(Decision::Waive))
-        .route("/quarantine/{node}/{seq}/fix", deciding(Decision::Fix))
-        .route("/quarantine/{node}/{seq}/retry", deciding(Decision::Retry))
+const NODE: Subject = Subject::Node;
+
+pub(super) fn calls() -> Calls {
+    Calls::new()
+        .get("/v1/admin/quarantine", READ_SHOP, list)
+        .post("/v1/admin/quarantine/retry", OWNER, retry_all)
+        .get("/v1/admin/quarantine/{node}/{seq}", read_own(NODE), show)
+        .post(
+            "/v1/admin/quarantine/{node}/{seq}/waive",
+            decide_own(NODE),
+            waive,
+        )
+        .post(
+            "/v1/admin/quarantine/{node}/{seq}/fix",
+            decide_own(NODE),
+            fix,
+        )
+        .post(
+            "/v1/admin/quarantine/{node}/{seq}/retry",
+            decide_own(NODE),
+            retry,
+        )
 }
 
 fn node_named(named: &str) -> Result<NodeId, ApiError> {
@@ -62,8 +78,11 @@ fn listed(uri: &Uri) -> Result<Listed, ApiError> {
     Ok(listed)
 }
 
-async fn list(State(hub): Hubs, _: Operator, uri: Uri) -> Answer<Vec<QuarantineRow>> {
-    let listed = listed(&uri)?;
+async fn list(State(hub): Hubs, caller: Caller, uri: Uri) -> Answer<Vec<QuarantineRow>> {
+    let listed = Listed {
+        shop: caller.shop,
+        ..listed(&uri)?
+    };
     let rows = hub.reports.call(move |reader| reader.quarantine(&listed));
     Ok(Json(rows.await?))
 }
@@ -79,43 +98,49 @@ fn missing(node: NodeId, seq: i64) -> ApiError {
     ApiError::new(Code::NotFound, detail).hint("`counterfoil-hub quarantine list` shows what is")
 }
 
-async fn show(State(hub): Hubs, _: Operator, segments: Segments) -> Answer<QuarantineDetail> {
+async fn show(State(hub): Hubs, segments: Segments) -> Answer<QuarantineDetail> {
     let (node, seq) = place(&segments)?;
     let found = hub.quarantined(node, seq).await?;
     found.map(Json).ok_or_else(|| missing(node, seq))
 }
 
-/// The call that decides about one record.
-fn deciding(decision: Decision) -> MethodRouter<Arc<Hub>> {
-    let decide = move |State(hub): Hubs,
-                       _: Operator,
-                       segments: Segments,
-                       headers: HeaderMap,
-                       body: Body| async move {
-        let ruling = ruling(decision, &headers, body).await?;
-        decide(&hub, &segments, ruling).await
-    };
-    post(decide)
+async fn waive(hub: Hubs, caller: Caller, at: Segments, it: HeaderMap, body: Body) -> Decided {
+    rule(hub, &caller, &at, (Decision::Waive, &it, body)).await
 }
 
-async fn retry_all(
+async fn fix(hub: Hubs, caller: Caller, at: Segments, it: HeaderMap, body: Body) -> Decided {
+    rule(hub, &caller, &at, (Decision::Fix, &it, body)).await
+}
+
+async fn retry(hub: Hubs, caller: Caller, at: Segments, it: HeaderMap, body: Body) -> Decided {
+    rule(hub, &caller, &at, (Decision::Retry, &it, body)).await
+}
+
+/// Decides about one record.
+async fn rule(
     State(hub): Hubs,
-    _: Operator,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<QuarantineAnswer> {
-    let ruling = ruling(Decision::Retry, &headers, body).await?;
+    caller: &Caller,
+    segments: &Segments,
+    asked: (Decision, &HeaderMap, Body),
+) -> Decided {
+    let ruling = ruling(caller, asked).await?;
+    decide(&hub, segments, ruling).await
+}
+
+async fn retry_all(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) -> Decided {
+    let ruling = ruling(&caller, (Decision::Retry, &headers, body)).await?;
     let taken_in = hub.retry_quarantine(ruling).await?;
     answer(&hub, None, taken_in).await
 }
 
-async fn ruling(decision: Decision, headers: &HeaderMap, body: Body) -> Result<Ruling, ApiError> {
+async fn ruling(
+    caller: &Caller,
+    (decision, headers, body): (Decision, &HeaderMap, Body),
+) -> Result<Ruling, ApiError> {
     let QuarantineRequest { who, why, changes } = read_json(headers, body).await?;
-    let (who, why) = (who.trim().to_owned(), why.trim().to_owned());
+    let (who, why) = (caller.decides(Some(who.trim().to_owned()))?, why.trim());
+    let why = why.to_owned();
     let invalid = |detail: &str| Err(ApiError::new(Code::Invalid, detail));
-    if who.is_empty() || who.chars().count() > NAME_CHARS_MAX || who.contains('\0') {
-        return invalid("who decides is missing, or too long");
-    }
     if why.chars().count() > REASON_CHARS_MAX || why.contains('\0') {
         return invalid("why it is decided is too long");
     }

@@ -307,6 +307,13 @@ impl Reader {
         Ok(found.flatten())
     }
 
+    /// Whether a shop had a part in a conflict; `None` when there is none of that number.
+    pub(crate) fn conflict_is_of(&self, id: i64, shop: ShopId) -> Result<Option<bool>, StoreError> {
+        let sql = "SELECT loser_shop IS ?2 OR winner_shop IS ?2 FROM conflict WHERE id = ?1";
+        let asked = params![id, shop.to_bytes()];
+        Ok(self.hub.query_optional(sql, asked, |row| row.get(0))?)
+    }
+
     /// A page of conflicts by number, of one moment.
     pub(crate) fn conflicts(&self, filter: &ConflictFilter) -> Result<ConflictPage, StoreError> {
         let shape = CatalogShape::load(&self.catalog, &self.hub)?;

@@ -1,7 +1,7 @@
 //! Which nodes are there, and how are they?
 
 use super::{Reader, Store, StoreError, node_id, node_id_optional, shop_id};
-use counterfoil_domain::NodeId;
+use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::params;
 use counterfoil_protocol::gate::{Gate, Schemas, gate};
 use counterfoil_protocol::wire::hub::NodeRow;
@@ -15,6 +15,24 @@ impl Store {
 }
 
 impl Reader {
+    /// Whether a node belongs to a shop; `None` when there is no such node.
+    pub(crate) fn node_is_of(
+        &self,
+        node: NodeId,
+        shop: ShopId,
+    ) -> Result<Option<bool>, StoreError> {
+        let sql = "SELECT shop = ?2 FROM node WHERE id = ?1";
+        let asked = params![node.to_bytes(), shop.to_bytes()];
+        Ok(self.hub.query_optional(sql, asked, |row| row.get(0))?)
+    }
+
+    /// Ids of a shop's nodes.
+    pub(crate) fn nodes_of(&self, shop: ShopId) -> Result<Vec<NodeId>, StoreError> {
+        let sql = "SELECT id FROM node WHERE shop = ?1 ORDER BY number";
+        let of = params![shop.to_bytes()];
+        Ok(self.hub.query_map(sql, of, |row| node_id(row, 0))?)
+    }
+
     /// All nodes by shop and lane.
     pub(crate) fn nodes(&self, hub: Schemas) -> Result<Vec<NodeRow>, StoreError> {
         let published = self.catalog_revision()?;

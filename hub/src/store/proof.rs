@@ -40,8 +40,8 @@ struct Question<'h> {
 }
 
 impl Reader {
-    /// Every lane that sold on a business day, or should have closed it.
-    pub(crate) fn proof(&self, day: Day) -> Result<Proof, StoreError> {
+    /// Every lane that sold on a business day, or should have closed it: of one shop, or of all.
+    pub(crate) fn proof(&self, day: Day, shop: Option<ShopId>) -> Result<Proof, StoreError> {
         self.hub.snapshot(|hub| {
             let lanes = lanes(hub)?;
             let mut books = BTreeMap::new();
@@ -57,6 +57,9 @@ impl Reader {
             };
             let mut rows = Vec::new();
             for index in 0..question.lanes.len() {
+                if shop.is_some_and(|shop| shop != question.lanes[index].shop_id) {
+                    continue;
+                }
                 rows.extend(question.row(index)?);
             }
             Ok(Proof {

@@ -3,7 +3,7 @@
 use super::alerts::insert_alert;
 use super::consolidation::NodeBook;
 use super::{Reader, Store, StoreError, entry, node_id};
-use counterfoil_domain::{NodeId, Rule, Topic};
+use counterfoil_domain::{NodeId, Rule, ShopId, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_protocol::wire::quarantine::{QuarantineDecision, QuarantineDetail, QuarantineRow};
@@ -12,6 +12,8 @@ use serde_json::{Map, Value};
 /// Which records are listed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listed {
+    /// Of this shop's nodes.
+    pub(crate) shop: Option<ShopId>,
     /// Of this node.
     pub(crate) node: Option<NodeId>,
     /// That broke this rule.
@@ -47,10 +49,11 @@ impl Reader {
     pub(crate) fn quarantine(&self, listed: &Listed) -> Result<Vec<QuarantineRow>, StoreError> {
         let sql = format!(
             "{ROW} WHERE (?1 IS NULL OR node.id = ?1) AND (?2 IS NULL OR q.code = ?2)
-                 AND (NOT ?3 OR q.settled_ms IS NULL) ORDER BY q.node, q.seq"
+                 AND (NOT ?3 OR q.settled_ms IS NULL) AND (?4 IS NULL OR node.shop = ?4) ORDER BY q.node, q.seq"
         );
         let node = listed.node.map(NodeId::to_bytes);
-        let row_of = params![node, listed.code.clone(), i64::from(listed.open)];
+        let shop = listed.shop.map(ShopId::to_bytes);
+        let row_of = params![node, listed.code.clone(), i64::from(listed.open), shop];
         Ok(self.hub.query_map(&sql, row_of, row)?)
     }
 

@@ -15,6 +15,7 @@ mod counter;
 mod crash;
 mod databases;
 mod delta;
+mod endpoints;
 mod events;
 mod export;
 mod garbage;

@@ -1,5 +1,6 @@
 //! The messages, by conversation. Every document is JSON; numbers carry their unit in their name.
 
+pub mod access;
 pub mod closure;
 pub mod database;
 pub mod decisions;

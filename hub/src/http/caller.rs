@@ -1,0 +1,62 @@
+//! Who makes a call to the admin API.
+
+use super::ApiError;
+use crate::hub::Hub;
+use crate::limits::WHO_CHARS_MAX;
+use axum::extract::FromRequestParts;
+use counterfoil_domain::ShopId;
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::access::Role;
+use http::request::Parts;
+use std::sync::Arc;
+
+/// A caller who has shown a good credential.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Caller {
+    pub(crate) role: Role,
+    /// The only shop that the caller may see into; `None`: all.
+    pub(crate) shop: Option<ShopId>,
+}
+
+impl Caller {
+    /// Whoever holds the admin token.
+    pub(crate) const OPERATOR: Self = Self {
+        role: Role::Owner,
+        shop: None,
+    };
+
+    /// Whether what belongs to a shop is shown.
+    pub(crate) fn sees(&self, shop: ShopId) -> bool {
+        self.shop.is_none_or(|own| own == shop)
+    }
+
+    /// The name for logs and the audit trail.
+    pub(crate) fn name(&self) -> String {
+        "operator".to_owned()
+    }
+
+    /// The name of who decides: what the request says, because the command line is used by whoever is logged
+    /// in there.
+    pub(crate) fn decides(&self, said: Option<String>) -> Result<String, ApiError> {
+        let Some(said) = said else {
+            return Ok(self.name());
+        };
+        let size = 1..=WHO_CHARS_MAX;
+        let is_name = !said.trim().is_empty()
+            && size.contains(&said.chars().count())
+            && !said.chars().any(char::is_control);
+        if !is_name {
+            let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
+            return Err(ApiError::new(Code::Invalid, detail));
+        }
+        Ok(said)
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        super::auth::admitted(parts)
+    }
+}
