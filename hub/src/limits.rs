@@ -139,3 +139,6 @@ pub const PUSHES_AT_ONCE_MAX: usize = 8;
 /// The earliest time that a record may be dated, in milliseconds since the Unix epoch: the year 2000. A till
 /// whose clock lost its battery says 1970 or 1980; earlier records go to quarantine.
 pub const TIME_MS_MIN: i64 = 946_684_800_000;
+
+/// Conflicts in one answer to a till, each some kilobytes; it asks again for the rest.
+pub const SHOP_CONFLICTS_MAX: i64 = 200;

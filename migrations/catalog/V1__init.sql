@@ -20,6 +20,7 @@ CREATE TABLE policy (
     table_name  TEXT NOT NULL,
     column_name TEXT NOT NULL,
     policy      TEXT NOT NULL CHECK (policy IN ('last_writer_wins', 'hub_wins', 'shop_wins', 'manual')),
+    since_ms    INTEGER,                   -- when a person set it, by the hub's clock; empty: as shipped
     PRIMARY KEY (table_name, column_name)
 ) STRICT, WITHOUT ROWID;
 

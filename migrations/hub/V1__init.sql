@@ -161,9 +161,13 @@ CREATE TABLE conflict (
     state        TEXT    NOT NULL,
     settled_by   TEXT,                     -- stamp; empty while open
     settled_ms   INTEGER,
+    current      TEXT    NOT NULL,         -- stamp; as of `change`
+    change       INTEGER NOT NULL,         -- grows with every change of a conflict; tills ask for what is newer
     UNIQUE (table_name, row_id, column_name, loser)
 ) STRICT;
 CREATE INDEX conflict_by_state ON conflict (state);
+CREATE INDEX conflict_by_loser_shop ON conflict (loser_shop, change) WHERE loser_shop IS NOT NULL;
+CREATE INDEX conflict_by_winner_shop ON conflict (winner_shop, change) WHERE winner_shop IS NOT NULL;
 
 -- Every policy that a column had, from when on; the row at 0 is what the catalog's schema says.
 CREATE TABLE policy_change (

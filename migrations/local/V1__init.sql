@@ -22,3 +22,12 @@ CREATE TABLE sync_log (
     event   TEXT    NOT NULL,
     detail  TEXT    NOT NULL               -- JSON object
 ) STRICT;
+
+-- Conflicts in which this shop has a part, as the hub told them last.
+CREATE TABLE conflict (
+    id         INTEGER PRIMARY KEY,        -- the hub's number
+    state      TEXT NOT NULL,
+    table_name TEXT NOT NULL,
+    content    TEXT NOT NULL               -- JSON of the hub's row
+) STRICT;
+CREATE INDEX conflict_by_state ON conflict (state);

@@ -46,4 +46,43 @@ pub struct CatalogEdit {
     pub base: BTreeMap<String, Vec<Stamp>>,
     /// The catalog revision that the editor had; for people, not for the merge.
     pub base_revision: i64,
+    /// The decision about a conflict that the edit carries out, if it is one. The merge does not look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<ConflictDecision>,
+}
+
+/// A decision about a conflict that was made at a till. Stored in journals; the names must not change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictDecision {
+    /// The version that had lost: with table, row and column it names the conflict on every hub.
+    pub loser: Stamp,
+    /// Whether the value that lost is put back, however the conflict was settled.
+    pub put_back: bool,
+    /// What was chosen.
+    pub choice: Chosen,
+    /// Who decided.
+    pub by: String,
+}
+
+/// What a person chose between the values of a conflict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chosen {
+    /// The value that is current stays.
+    Winner,
+    /// The value that lost.
+    Loser,
+    /// A third value.
+    Value,
+}
+
+impl Chosen {
+    /// The stored name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Winner => "winner",
+            Self::Loser => "loser",
+            Self::Value => "value",
+        }
+    }
 }

@@ -51,11 +51,13 @@ pub enum Rule {
     RowOfAnotherShop,
     /// A price for a product that nobody has.
     ProductUnknown,
+    /// A decision about a conflict in which the till's shop has no part.
+    ConflictOfAnotherShop,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::TopicUnknown,
         Self::IdDamaged,
         Self::IdKnown,
@@ -79,6 +81,7 @@ impl Rule {
         Self::ColumnValueWrong,
         Self::RowOfAnotherShop,
         Self::ProductUnknown,
+        Self::ConflictOfAnotherShop,
     ];
 
     /// The stored name.
@@ -107,6 +110,7 @@ impl Rule {
             Self::ColumnValueWrong => "column_value_wrong",
             Self::RowOfAnotherShop => "row_of_another_shop",
             Self::ProductUnknown => "product_unknown",
+            Self::ConflictOfAnotherShop => "conflict_of_another_shop",
         }
     }
 
@@ -142,7 +146,8 @@ impl Rule {
             | Self::RefundOfQuarantined
             | Self::RefundOfUnknown
             | Self::RowOfAnotherShop
-            | Self::ProductUnknown => true,
+            | Self::ProductUnknown
+            | Self::ConflictOfAnotherShop => true,
         }
     }
 }

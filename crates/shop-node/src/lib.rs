@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod import;
+mod limits;
 pub mod local_client;
 pub mod node;
 pub mod problem;

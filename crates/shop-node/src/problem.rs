@@ -77,6 +77,13 @@ pub fn store_problem(error: &StoreError) -> Problem {
         StoreError::UnknownColumn { .. } | StoreError::ColumnType { .. } => {
             Problem::new(Code::Invalid, detail)
         }
+        StoreError::UnknownConflict(_) => Problem::new(Code::NotFound, detail)
+            .hint("`counterfoil-node conflicts list` shows the numbers; others' are decided at the hub"),
+        StoreError::ConflictSettled { id, .. } => Problem::new(Code::AlreadySettled, detail).hint(
+            format!("`counterfoil-node conflicts put-back {id}` makes the value that lost current all the same"),
+        ),
+        StoreError::ConflictChanged { seen, .. } => Problem::new(Code::ChangedMeanwhile, detail)
+            .hint(format!("to decide over that value, repeat with --seen {seen}")),
         StoreError::FutureInvoice(_) => Problem::new(Code::Invalid, detail)
             .hint("correct the date in the file, or the clock of this till, and import again"),
         StoreError::DayAhead { .. } => Problem::new(Code::Invalid, detail)

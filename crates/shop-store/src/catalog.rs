@@ -46,7 +46,7 @@ const SHOWN_APART: [&str; 6] = [
 ];
 
 impl ShopStore {
-    fn table(&self, name: &str) -> Result<&Table, StoreError> {
+    pub(crate) fn table(&self, name: &str) -> Result<&Table, StoreError> {
         self.tables
             .get(name)
             .ok_or_else(|| StoreError::UnknownTable {
@@ -265,6 +265,7 @@ impl Writer<'_> {
             base: seen.collect(),
             base_revision: row.as_ref().map_or(0, |row| row.integer("revision")),
             columns,
+            decision: None,
         };
         let document = Document::CatalogEdit(edit);
         self.append(Entry {

@@ -3,6 +3,7 @@
 use counterfoil_domain::closure::Day;
 use counterfoil_domain::document::InvalidDocument;
 use counterfoil_domain::ids::ParseIdError;
+use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::money::MoneyError;
 use counterfoil_migrate::{ApplyError, OpenError, SqlError, StatusError};
 
@@ -92,6 +93,27 @@ pub enum StoreError {
         table: String,
         /// The row.
         row: String,
+    },
+    /// No conflict of that number in which this shop has a part.
+    #[error("this shop has no part in a conflict {0}")]
+    UnknownConflict(i64),
+    /// The conflict is settled, or the value is there already.
+    #[error("conflict {id} is settled already ({state}): {present}")]
+    ConflictSettled {
+        /// Its number.
+        id: i64,
+        /// How.
+        state: &'static str,
+        /// What is there.
+        present: String,
+    },
+    /// Something else is current than what the person saw.
+    #[error("something newer is there: {present}")]
+    ConflictChanged {
+        /// What is there.
+        present: String,
+        /// The version that is current.
+        seen: Stamp,
     },
     /// An imported invoice is dated after tomorrow.
     #[error("invoice {0} is dated more than a day ahead of this till's clock")]

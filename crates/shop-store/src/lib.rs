@@ -8,6 +8,7 @@
 pub mod activation;
 pub mod catalog;
 pub mod closure;
+pub mod conflicts;
 pub mod delivery;
 pub mod draft;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod tables;
 
 pub use activation::{Binding, PendingActivation};
 pub use closure::CloseDay;
+pub use conflicts::{ConflictFilter, DecideConflict};
 pub use error::{OpenStoreError, StoreError};
 pub use identity::IdentityClaim;
 pub use open::{Paths, ShopStore};

@@ -217,5 +217,6 @@ pub(crate) async fn hello(
         quarantined: standing.quarantined,
         catalog_revision: standing.catalog_revision,
         known: standing.known,
+        conflicts: Some(standing.conflicts),
     }))
 }

@@ -27,7 +27,7 @@ const MOMENT_MS_MAX: i64 = 100_000_000_000_000;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 const CONFLICT: Subject = Subject::Conflict;
 
@@ -68,7 +68,7 @@ struct PageQuery {
     limit: Option<i64>,
 }
 
-fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {
+pub(super) fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {
     match query {
         Ok(Query(query)) => Ok(query),
         Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),

@@ -17,6 +17,7 @@ mod policies;
 mod problems;
 mod proof;
 mod quarantine;
+mod shop_conflicts;
 mod sync;
 
 pub(crate) use problems::ApiError;
@@ -30,7 +31,7 @@ use axum::serve::{IncomingStream, Listener};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::access::EndpointRow;
 use counterfoil_protocol::wire::events::EVENTS_PATH;
-use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, CATALOG_PATH, HELLO_PATH};
+use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, CATALOG_PATH, CONFLICTS_PATH, HELLO_PATH};
 use counterfoil_protocol::wire::lineage::{IDENTITY_PATH, LINEAGE_PATH};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,6 +111,7 @@ fn calls() -> Calls {
         .get("/healthz", ANYONE, admin::health)
         .post(ACTIVATE_PATH, ANYONE, admission::activate)
         .post(HELLO_PATH, TILL, admission::hello)
+        .get(CONFLICTS_PATH, TILL, shop_conflicts::changes)
         .get(EVENTS_PATH, TILL, events::events)
         .post(LINEAGE_PATH, TILL, lineage::points)
         .post(IDENTITY_PATH, TILL, lineage::identity)

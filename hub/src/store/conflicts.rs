@@ -3,11 +3,12 @@
 use super::catalog::CatalogShape;
 use super::edits::{Fields, load_fields, to_json};
 use super::{Reader, StoreError, node_id, shop_id_optional};
+use crate::limits::SHOP_CONFLICTS_MAX;
 use counterfoil_domain::merge::{Decision, Field, Policy, Stamp};
 use counterfoil_domain::{DocumentId, Scalar, ShopId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::decisions::{
-    ConflictPage, ConflictRow, ConflictSide, ConflictState,
+    ConflictChanges, ConflictCursor, ConflictPage, ConflictRow, ConflictSide, ConflictState,
 };
 use std::collections::BTreeMap;
 
@@ -47,7 +48,7 @@ struct Stored {
 }
 
 const STORED: &str = "SELECT id, table_name, row_id, column_name, loser, winner, policy, found_ms,
-                             state, settled_by, settled_ms FROM conflict";
+                             state, settled_by, settled_ms, change FROM conflict";
 
 fn stamp(row: &Row<'_>, index: usize) -> Result<Stamp, SqlError> {
     row.get_with(index, |text: String| text.parse())
@@ -87,39 +88,68 @@ impl Stored {
     }
 }
 
+/// The number of the changes of conflicts that one transaction makes.
+#[derive(Default)]
+pub(super) struct Change(Option<i64>);
+
+impl Change {
+    fn number(&mut self, tx: &Connection) -> Result<i64, StoreError> {
+        if let Some(number) = self.0 {
+            return Ok(number);
+        }
+        let sql = "INSERT INTO meta VALUES ('conflict_change', '1') ON CONFLICT (key)
+                   DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
+                   RETURNING CAST(value AS INTEGER)";
+        let number = tx.query_value(sql, ())?;
+        self.0 = Some(number);
+        Ok(number)
+    }
+}
+
 /// Records who lost, and what has become of the conflicts that the field had.
 pub(super) fn note(
     tx: &Connection,
     name: FieldName<'_>,
-    field: &Field,
-    decision: &Decision,
+    (field, decision): (&Field, &Decision),
+    change: &mut Change,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     // A field that one version has never had a conflict.
     if field.versions().nth(1).is_none() {
         return Ok(());
     }
-    for loser in &decision.losers {
-        record(tx, name, field, (*loser, decision), now_ms)?;
-    }
     let known = tx.query_map(
-        "SELECT id, loser, state FROM conflict
+        "SELECT id, loser, state, current FROM conflict
          WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3",
         params![name.table, name.row, name.column],
-        |row| Ok((row.get::<i64>(0)?, stamp(row, 1)?, state(row, 2)?)),
+        |row| {
+            let (id, loser) = (row.get::<i64>(0)?, stamp(row, 1)?);
+            Ok((id, loser, state(row, 2)?, stamp(row, 3)?))
+        },
     )?;
-    for (id, loser, held) in known {
+    for loser in &decision.losers {
+        if known.iter().all(|(_, known, ..)| known != loser) {
+            let change = change.number(tx)?;
+            record(tx, name, field, (*loser, decision), (change, now_ms))?;
+        }
+    }
+    for (id, loser, held, current) in known {
         let (state, settled_by) = state_of(tx, field, decision, loser)?;
-        if state == held {
+        if state == held && current == decision.current {
             continue;
         }
         tx.execute(
-            "UPDATE conflict SET state = ?2, settled_by = ?3, settled_ms = ?4 WHERE id = ?1",
+            "UPDATE conflict SET state = ?2, current = ?5, change = ?6,
+                 settled_by = CASE WHEN state = ?2 THEN settled_by ELSE ?3 END,
+                 settled_ms = CASE WHEN state = ?2 THEN settled_ms ELSE ?4 END
+             WHERE id = ?1",
             params![
                 id,
                 state.name(),
                 settled_by.map(|stamp| stamp.to_string()),
                 settled_by.map(|_| now_ms),
+                decision.current.to_string(),
+                change.number(tx)?,
             ],
         )?;
     }
@@ -131,7 +161,7 @@ fn record(
     name: FieldName<'_>,
     field: &Field,
     (loser, decision): (Stamp, &Decision),
-    now_ms: i64,
+    (change, now_ms): (i64, i64),
 ) -> Result<(), StoreError> {
     let winner = decision.current;
     let (Some(lost), Some(won)) = (field.version(&loser), field.version(&winner)) else {
@@ -142,10 +172,10 @@ fn record(
     };
     let (state, settled_by) = unreplaced(policy, winner);
     tx.execute(
-        "INSERT OR IGNORE INTO conflict (table_name, row_id, column_name, loser, winner,
+        "INSERT INTO conflict (table_name, row_id, column_name, loser, winner,
              loser_value, winner_value, loser_shop, winner_shop, policy, found_ms,
-             state, settled_by, settled_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             state, settled_by, settled_ms, current, change)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?5, ?15)",
         params![
             name.table,
             name.row,
@@ -161,6 +191,7 @@ fn record(
             state.name(),
             settled_by.map(|stamp| stamp.to_string()),
             settled_by.map(|_| now_ms),
+            change,
         ],
     )?;
     Ok(())
@@ -282,6 +313,52 @@ fn full(
     })
 }
 
+fn all_full(
+    hub: &Connection,
+    shape: &CatalogShape,
+    stored: Vec<Stored>,
+) -> Result<Vec<ConflictRow>, StoreError> {
+    let mut rows: BTreeMap<(String, String), Fields> = BTreeMap::new();
+    let mut conflicts = Vec::with_capacity(stored.len());
+    for found in stored {
+        let key = (found.table.clone(), found.row.clone());
+        if !rows.contains_key(&key) {
+            let fields = load_fields(hub, &found.table, &found.row)?;
+            rows.insert(key.clone(), fields);
+        }
+        let fields = rows.get(&key).ok_or(GONE)?;
+        conflicts.push(full(hub, shape, found, fields)?);
+    }
+    Ok(conflicts)
+}
+
+/// The newest change of a conflict in which a shop has a part; 0 when there is none.
+pub(super) fn newest_change(hub: &Connection, shop: ShopId) -> Result<i64, StoreError> {
+    let sql = "SELECT max(coalesce((SELECT max(change) FROM conflict WHERE loser_shop = ?1), 0),
+                          coalesce((SELECT max(change) FROM conflict WHERE winner_shop = ?1), 0))";
+    Ok(hub.query_value(sql, params![shop.to_bytes()])?)
+}
+
+/// The number of the conflict that a version lost, and whether a shop has a part in it.
+pub(super) fn conflict_lost_by(
+    hub: &Connection,
+    name: FieldName<'_>,
+    loser: Stamp,
+    shop: ShopId,
+) -> Result<Option<(i64, bool)>, StoreError> {
+    let sql = "SELECT id, coalesce(loser_shop = ?5, 0) OR coalesce(winner_shop = ?5, 0)
+               FROM conflict
+               WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3 AND loser = ?4";
+    let key = params![
+        name.table,
+        name.row,
+        name.column,
+        loser.to_string(),
+        shop.to_bytes()
+    ];
+    Ok(hub.query_optional(sql, key, |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
 /// One conflict as it is now; `None` when there is none of that number.
 pub(super) fn conflict_of(
     hub: &Connection,
@@ -336,18 +413,43 @@ impl Reader {
             let more = stored.len() > shown;
             stored.truncate(shown);
             let next = stored.last().filter(|_| more).map(|last| last.id);
-            let mut rows: BTreeMap<(String, String), Fields> = BTreeMap::new();
-            let mut conflicts = Vec::with_capacity(stored.len());
-            for found in stored {
-                let key = (found.table.clone(), found.row.clone());
-                if !rows.contains_key(&key) {
-                    let fields = load_fields(hub, &found.table, &found.row)?;
-                    rows.insert(key.clone(), fields);
-                }
-                let fields = rows.get(&key).ok_or(GONE)?;
-                conflicts.push(full(hub, &shape, found, fields)?);
-            }
+            let conflicts = all_full(hub, &shape, stored)?;
             Ok(ConflictPage { conflicts, next })
+        })
+    }
+
+    /// The next conflicts of a shop that changed after a place, in the order of their changes.
+    pub(crate) fn changed_conflicts(
+        &self,
+        shop: ShopId,
+        after: ConflictCursor,
+    ) -> Result<ConflictChanges, StoreError> {
+        let shape = CatalogShape::load(&self.catalog, &self.hub)?;
+        let sql = format!(
+            "SELECT * FROM ({STORED} WHERE loser_shop = ?1 AND change >= ?2
+                            UNION {STORED} WHERE winner_shop = ?1 AND change >= ?2)
+             WHERE (change, id) > (?2, ?3) ORDER BY change, id LIMIT ?4"
+        );
+        let limit = SHOP_CONFLICTS_MAX.saturating_add(1);
+        self.hub.snapshot(|hub| {
+            let key = params![shop.to_bytes(), after.change, after.id, limit];
+            let mut stored = hub.query_map(&sql, key, |row| {
+                Ok((Stored::read(row)?, row.get::<i64>(11)?))
+            })?;
+            let shown = usize::try_from(SHOP_CONFLICTS_MAX).unwrap_or(usize::MAX);
+            let more = stored.len() > shown;
+            stored.truncate(shown);
+            let place = |(last, change): &(Stored, i64)| ConflictCursor {
+                change: *change,
+                id: last.id,
+            };
+            let cursor = stored.last().map_or(after, place);
+            let stored = stored.into_iter().map(|(stored, _)| stored).collect();
+            Ok(ConflictChanges {
+                conflicts: all_full(hub, &shape, stored)?,
+                cursor,
+                more,
+            })
         })
     }
 

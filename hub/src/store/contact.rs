@@ -1,7 +1,7 @@
 //! Who is calling, and where does it stand?
 
 use super::alerts::insert_alert;
-use super::{Reader, Store, StoreError, lineage, node_id, shop_id};
+use super::{Reader, Store, StoreError, conflicts, lineage, node_id, shop_id};
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
@@ -52,6 +52,8 @@ pub(crate) struct Standing {
     pub(crate) catalog_revision: i64,
     /// Points of its journal that are consolidated.
     pub(crate) known: Vec<Point>,
+    /// The newest change of a conflict of its shop.
+    pub(crate) conflicts: i64,
     /// Whether what it said is on record already and fresh.
     pub(crate) contact_known: bool,
 }
@@ -104,12 +106,14 @@ impl Reader {
         ];
         let catalog_revision = self.catalog_revision()?;
         let known = lineage::consolidated_points(&self.hub, node.number)?;
+        let conflicts = conflicts::newest_change(&self.hub, node.shop)?;
         Ok(self.hub.query_row(sql, params, |row| {
             Ok(Standing {
                 consolidated_seq: row.get(0)?,
                 quarantined: row.get(1)?,
                 catalog_revision,
                 known,
+                conflicts,
                 contact_known: row.get(2)?,
                 halted: row.get(3)?,
             })

@@ -4,13 +4,16 @@
 //! and a line of the audit trail, in one transaction.
 
 use super::audit::{Decided, decision_of, write_down};
-use super::conflicts::{conflict_of, plain};
+use super::catalog::CatalogShape;
+use super::conflicts::{FieldName, conflict_lost_by, conflict_of, plain};
+use super::consolidation::NodeKey;
 use super::edits::load_fields;
 use super::hub_edits::{HubEdit, HubEditError, typed};
 use super::{Store, StoreError};
-use counterfoil_domain::Scalar;
+use counterfoil_domain::edit::ConflictDecision;
 use counterfoil_domain::merge::{Stamp, Version};
-use counterfoil_migrate::Connection;
+use counterfoil_domain::{CatalogEdit, DocumentId, Scalar};
+use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::wire::decisions::{AuditRow, Choice, ConflictRow, ConflictState};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -55,7 +58,7 @@ impl What {
 
     fn detail(&self) -> &'static str {
         match self {
-            Self::Resolve(choice) => choice.name(),
+            Self::Resolve(choice) => choice.chosen().name(),
             Self::PutBack => "loser",
         }
     }
@@ -72,6 +75,51 @@ impl What {
             && earlier.detail == self.detail()
             && same_value
     }
+}
+
+/// Writes down what a person decided at a till, whose edit is about to be merged.
+pub(super) fn note_of_till(
+    tx: &Connection,
+    shape: &CatalogShape,
+    node: &NodeKey,
+    (edit, id): (&CatalogEdit, DocumentId),
+    decision: &ConflictDecision,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    if decision_of(tx, id)?.is_some() {
+        return Ok(());
+    }
+    // One column is what tills decide about.
+    let Some((column, value)) = edit.columns.first_key_value() else {
+        return Ok(());
+    };
+    let (table, row) = (edit.table.as_str(), edit.row.as_str());
+    let fields = load_fields(tx, table, row)?;
+    let name = FieldName { table, row, column };
+    let found = conflict_lost_by(tx, name, decision.loser, node.shop)?;
+    let before = shape.decide(table, column, &fields).and_then(|current| {
+        let held = fields.get(column)?.version(&current.current)?;
+        Some(json!({ "value": plain(&held.value), "stamp": current.current }))
+    });
+    let sql = "SELECT shop.name || '/' || lane FROM node JOIN shop ON shop.id = node.shop
+               WHERE number = ?1";
+    let till: String = tx.query_value(sql, params![node.number])?;
+    let what = match decision.put_back {
+        true => What::PutBack,
+        false => What::Resolve(Choice::Winner),
+    };
+    let decided = Decided {
+        at_ms: now_ms,
+        who: &format!("{} at {till}", decision.by),
+        action: what.action(),
+        subject: format!("{table} {row} {column}"),
+        detail: decision.choice.name(),
+        before: before.unwrap_or_default(),
+        after: json!({ "value": plain(value) }),
+        edit: Some(id),
+        conflict: found.map(|(conflict, _)| conflict),
+    };
+    write_down(tx, decided)
 }
 
 fn may_decide(what: &What, conflict: &ConflictRow, seen: Option<Stamp>) -> Result<(), DecideError> {

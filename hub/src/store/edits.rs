@@ -1,11 +1,11 @@
 //! What does each catalog field hold after the edits of a batch, and which edits lost?
 
 use super::catalog::{CatalogShape, TableShape};
-use super::conflicts::{self, FieldName};
+use super::conflicts::{self, Change, FieldName};
 use super::consolidation::{NodeKey, condition};
 use super::movement::Batch;
 use super::policies::OWNER;
-use super::{StoreError, lineage, node_id, shop_id_optional};
+use super::{StoreError, decisions, lineage, node_id, shop_id_optional};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::lineage::writer_of;
@@ -76,6 +76,9 @@ pub(super) fn merge_batch(
                 };
                 // Later edits of the till name this one by the stamp it got when it was made.
                 let writer = writer_of(&formers, node.id, entry.seq);
+                if let Some(decision) = &edit.decision {
+                    decisions::note_of_till(tx, shape, &node, (&edit, id), decision, now_ms)?;
+                }
                 let stamp = free_stamp(tx, &edit, id, entry.hlc, [writer, node.id])?;
                 insert_versions(tx, &edit, stamp, &origin)?;
                 let columns = touched.entry((edit.table, edit.row)).or_default();
@@ -158,6 +161,9 @@ fn accept(
         if let Some(fault) = is_for_nothing(tx, edit)? {
             return Ok(Err(fault));
         }
+        if let Some(fault) = is_anothers_conflict(tx, batch, edit)? {
+            return Ok(Err(fault));
+        }
     }
     Ok(accepted)
 }
@@ -231,6 +237,28 @@ fn is_anothers(
         .flatten()
         .any(|shop| shop != own);
     Ok(foreign.then(|| Fault::new(Rule::RowOfAnotherShop, "the row belongs to another shop")))
+}
+
+/// A conflict is decided by whoever has a part in it: why another shop may not.
+fn is_anothers_conflict(
+    tx: &Connection,
+    batch: &Batch,
+    edit: &CatalogEdit,
+) -> Result<Option<Fault>, StoreError> {
+    let Some(decision) = &edit.decision else {
+        return Ok(None);
+    };
+    for column in edit.columns.keys() {
+        let (table, row) = (edit.table.as_str(), edit.row.as_str());
+        let name = FieldName { table, row, column };
+        let found = conflicts::conflict_lost_by(tx, name, decision.loser, batch.node.shop)?;
+        if let Some((id, false)) = found {
+            let sentence =
+                format!("it decides conflict {id}, in which the till's shop has no part");
+            return Ok(Some(Fault::new(Rule::ConflictOfAnotherShop, sentence)));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn check_edit(shape: &CatalogShape, edit: &CatalogEdit) -> Result<(), Fault> {
@@ -365,6 +393,7 @@ pub(super) fn settle(
     touched: &Touched,
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    let mut change = Change::default();
     for ((table, row), columns) in touched {
         let fields = load_fields(tx, table, row)?;
         let owned = shape.owned_columns(table, &fields);
@@ -376,7 +405,7 @@ pub(super) fn settle(
                 continue;
             };
             let name = FieldName { table, row, column };
-            conflicts::note(tx, name, field, &decision, now_ms)?;
+            conflicts::note(tx, name, (field, &decision), &mut change, now_ms)?;
         }
         tx.execute(
             "INSERT OR IGNORE INTO publish_queue (table_name, row_id) VALUES (?1, ?2)",

@@ -124,6 +124,7 @@ impl Store {
             columns,
             base,
             base_revision: self.catalog_revision()?,
+            decision: None,
         };
         if let Err(fault) = check_edit(&self.shape, &edit) {
             return Ok(Err(HubEditError::Refused(fault.sentence)));

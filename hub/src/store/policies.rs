@@ -38,6 +38,11 @@ const SCHEMA: Stamp = Stamp {
     node_tag: 0,
 };
 
+/// When a policy was set, for people; `None` for what the schema says.
+fn since_ms(at: Stamp) -> Option<i64> {
+    (at != SCHEMA).then(|| at.hlc.millis())
+}
+
 /// Why a policy was not set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum PolicyError {
@@ -133,17 +138,14 @@ pub(super) fn take_over(hub: &Connection, catalog: &Connection) -> Result<(), St
 /// Whether the catalog states another policy than the one in force.
 pub(super) fn unpublished(shape: &CatalogShape, catalog: &Connection) -> Result<bool, StoreError> {
     // Asked before every publication: one statement.
-    let sql = "SELECT table_name, column_name, policy FROM policy";
+    let sql = "SELECT table_name, column_name, policy, since_ms FROM policy";
     let stated = catalog.query_map(sql, (), |row| {
-        Ok((
-            row.get::<String>(0)?,
-            row.get::<String>(1)?,
-            row.get::<String>(2)?,
-        ))
+        let name = (row.get::<String>(0)?, row.get::<String>(1)?);
+        Ok((name, row.get::<String>(2)?, row.get::<Option<i64>>(3)?))
     })?;
-    let is_stated = |(table, column, _, policy): (&str, &str, Stamp, Policy)| {
-        let same = |(of, named, held): &(String, String, String)| {
-            of == table && named == column && held == policy.name()
+    let is_stated = |(table, column, at, policy): (&str, &str, Stamp, Policy)| {
+        let same = |((of, named), held, since): &((String, String), String, Option<i64>)| {
+            of == table && named == column && held == policy.name() && *since == since_ms(at)
         };
         stated.iter().any(same)
     };
@@ -153,12 +155,13 @@ pub(super) fn unpublished(shape: &CatalogShape, catalog: &Connection) -> Result<
 /// Writes the policies in force to the catalog; whether any differed.
 pub(super) fn publish(shape: &CatalogShape, tx: &Connection) -> Result<bool, StoreError> {
     let mut changed = false;
-    for (table, column, _, policy) in shape.policies.in_force() {
+    for (table, column, at, policy) in shape.policies.in_force() {
         changed |= 0 < tx.execute(
-            "INSERT INTO policy (table_name, column_name, policy) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (table_name, column_name) DO UPDATE SET policy = excluded.policy
-                 WHERE policy <> excluded.policy",
-            params![table, column, policy.name()],
+            "INSERT INTO policy (table_name, column_name, policy, since_ms) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (table_name, column_name)
+                 DO UPDATE SET policy = excluded.policy, since_ms = excluded.since_ms
+                 WHERE policy <> excluded.policy OR since_ms IS NOT excluded.since_ms",
+            params![table, column, policy.name(), since_ms(at)],
         )?;
     }
     Ok(changed)
@@ -332,7 +335,7 @@ impl Reader {
                 table: table.to_owned(),
                 column: column.to_owned(),
                 policy,
-                since_ms: (at != SCHEMA).then(|| at.hlc.millis()),
+                since_ms: since_ms(at),
             });
         Ok(rows.collect())
     }

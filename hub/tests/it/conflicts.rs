@@ -63,7 +63,7 @@ async fn two_names(client: &Client) -> ([Till; 2], [Stamp; 2]) {
 }
 
 /// The same with a credit limit, whose policy is `manual`: 100 is the earlier one.
-async fn two_limits(client: &Client) -> ([Till; 2], [Stamp; 2]) {
+pub(crate) async fn two_limits(client: &Client) -> ([Till; 2], [Stamp; 2]) {
     let mut tills = [
         Till::of(client, "A", 1).await,
         Till::of(client, "B", 2).await,

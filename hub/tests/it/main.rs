@@ -29,5 +29,6 @@ mod policies;
 mod proof;
 mod quarantine;
 mod reentry;
+mod shop_conflicts;
 mod till;
 mod undo;

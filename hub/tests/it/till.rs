@@ -240,6 +240,7 @@ impl Till {
             columns: [(column.to_owned(), value)].into(),
             base: [(column.to_owned(), base.to_vec())].into(),
             base_revision: 0,
+            decision: None,
         };
         let (_, _, hlc) = self.record(&Document::CatalogEdit(edit));
         Stamp::new(hlc, self.id)

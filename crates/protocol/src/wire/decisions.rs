@@ -1,5 +1,6 @@
 //! Conflicts and what people decide about them, as the operator's commands ask for it.
 
+use counterfoil_domain::edit::Chosen;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{DocumentId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,77 @@ pub struct ConflictPage {
     pub next: Option<i64>,
 }
 
+/// A place in the sequence of changes of conflicts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct ConflictCursor {
+    /// Number of the change.
+    pub change: i64,
+    /// Number of the last conflict that was given out of it.
+    pub id: i64,
+}
+
+/// `GET /v1/conflicts?change=&id=`: conflicts of the caller's own shop that changed after a place, which is
+/// left out for all of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictChanges {
+    /// As they are now, in the order of their last changes.
+    pub conflicts: Vec<ConflictRow>,
+    /// The place after the last of them.
+    pub cursor: ConflictCursor,
+    /// There are more behind it.
+    pub more: bool,
+}
+
+/// A conflict as a till of a shop that has a part in it shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShopConflict {
+    /// As the hub told it last; `current` is what this till sees now.
+    #[serde(flatten)]
+    pub conflict: ConflictRow,
+    /// What was decided at this till and is not merged at the hub yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingDecision>,
+}
+
+/// A decision on its way to the hub.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PendingDecision {
+    /// The edit that carries it.
+    pub id: DocumentId,
+    /// What was chosen.
+    pub choice: Chosen,
+    /// Whether the value that lost is put back.
+    pub put_back: bool,
+    /// The value that becomes current.
+    pub value: serde_json::Value,
+    /// Who decided.
+    pub by: String,
+    /// When, milliseconds since the Unix epoch by this till's logical clock.
+    pub at_ms: i64,
+}
+
+/// `GET /v1/conflicts?state=&table=&after=&limit=` of a node: conflicts of its own shop by number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShopConflictPage {
+    /// Ascending by number.
+    pub conflicts: Vec<ShopConflict>,
+    /// `after` of the next page; absent on the last.
+    pub next: Option<i64>,
+}
+
+/// A conflict after a decision at a till.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShopConflictDecided {
+    /// As it is now.
+    pub conflict: ShopConflict,
+    /// The edit that carries the decision.
+    pub id: DocumentId,
+    /// The hub has merged it. Otherwise it is recorded in the book and travels with the next sync.
+    pub merged: bool,
+    /// The decision had been made before; nothing was written.
+    pub repeated: bool,
+}
+
 /// What a person chose.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,12 +192,12 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// The stored name.
-    pub const fn name(&self) -> &'static str {
+    /// Which of them it is.
+    pub const fn chosen(&self) -> Chosen {
         match self {
-            Self::Winner => "winner",
-            Self::Loser => "loser",
-            Self::Value(_) => "value",
+            Self::Winner => Chosen::Winner,
+            Self::Loser => Chosen::Loser,
+            Self::Value(_) => Chosen::Value,
         }
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// `POST`: binds a node to a shop; no credential but what the body holds.
 pub const ACTIVATE_PATH: &str = "/v1/activate";
+/// `GET ?change=&id=`: conflicts of the caller's own shop that changed; the node's token.
+pub const CONFLICTS_PATH: &str = "/v1/conflicts";
 /// `POST`: the first call of every sync; the node's token.
 pub const HELLO_PATH: &str = "/v1/hello";
 /// Base of the catalog's sync protocol; the node's token.
@@ -109,6 +111,10 @@ pub struct HelloAnswer {
     /// all is an old copy, or one of two.
     #[serde(default)]
     pub known: Vec<Point>,
+    /// The newest change of a conflict in which the node's shop has a part; it grows with each. Absent
+    /// from a hub that does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicts: Option<i64>,
 }
 
 /// `POST /v1/admin/shops` makes a shop and its first join code; `GET` lists shops.

@@ -1,8 +1,9 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
-//! `documents` records, `catalog` reads and edits, `control` shows and steers.
+//! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `control` shows and steers.
 
 mod catalog;
+mod conflicts;
 mod control;
 mod documents;
 
@@ -44,6 +45,14 @@ pub fn router(node: Node) -> Router {
         .route(
             "/v1/catalog/{table}/{id}",
             put(catalog::set).get(catalog::get),
+        )
+        .route("/v1/policies", get(conflicts::policies))
+        .route("/v1/conflicts", get(conflicts::list))
+        .route("/v1/conflicts/{conflict}", get(conflicts::show))
+        .route("/v1/conflicts/{conflict}/resolve", post(conflicts::resolve))
+        .route(
+            "/v1/conflicts/{conflict}/put-back",
+            post(conflicts::put_back),
         )
         .route("/v1/catalog-digest", get(catalog::digest))
         .fallback(|| async { Refusal(Problem::new(Code::NotFound, "there is no such path")) })

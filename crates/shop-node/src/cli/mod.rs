@@ -10,7 +10,7 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{catalog, closing, control, documents};
+use commands::{catalog, closing, conflicts, control, documents};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,6 +85,11 @@ enum Command {
     /// Read or edit the catalog.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
+    /// Show and settle conflicts in which this shop has a part.
+    #[command(subcommand)]
+    Conflicts(conflicts::ConflictsCommand),
+    /// Show how conflicts are settled, by table and column.
+    Policies(Common),
     /// Sync with the hub.
     #[command(subcommand)]
     Sync(SyncCommand),
@@ -144,6 +149,8 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Cash(args) => documents::cash(args, env).await,
         Command::CloseDay(args) => closing::close_day(&args, env).await,
         Command::Catalog(command) => catalog::catalog(command, env).await,
+        Command::Conflicts(command) => conflicts::conflicts(command, env).await,
+        Command::Policies(common) => conflicts::policies(&common, env).await,
         Command::Sync(SyncCommand::Now(common)) => control::sync(&common, env).await,
         Command::Status(common) | Command::Sync(SyncCommand::Status(common)) => {
             control::status(&common, env).await

@@ -85,6 +85,25 @@ impl<'n> HubLink<'n> {
     }
 }
 
+impl HubLink<'_> {
+    /// Gets a document of at most so many bytes.
+    pub(super) async fn get<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        response_bytes_max: usize,
+    ) -> Result<A, SyncError> {
+        let request = HttpRequest {
+            method: Method::GET,
+            url: format!("{}{path}", self.url),
+            headers: self.headers()?,
+            body: bytes::Bytes::new(),
+            timeout: ANSWER_WITHIN,
+            response_bytes_max,
+        };
+        exchange(self.node, &self.url, request).await
+    }
+}
+
 /// Posts a small document to the hub.
 ///
 /// # Errors
@@ -113,6 +132,14 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
         timeout: ANSWER_WITHIN,
         response_bytes_max: ANSWER_BYTES_MAX,
     };
+    exchange(node, hub_url, request).await
+}
+
+async fn exchange<A: DeserializeOwned>(
+    node: &Node,
+    hub_url: &str,
+    request: HttpRequest,
+) -> Result<A, SyncError> {
     let response = node
         .inner
         .env

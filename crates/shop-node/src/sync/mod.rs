@@ -4,6 +4,7 @@
 //! and folds WALs that have grown. It never stands between a customer and a sale: it uses the
 //! writer's thread only for milliseconds at a time.
 
+mod conflicts;
 mod fold;
 mod identity;
 mod link;
@@ -309,6 +310,7 @@ async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncEr
     // What failed first is told.
     pushed?;
     pulled?;
+    conflicts::hear(node, hub, &hello).await?;
     fold(node).await?;
     Ok(Exchanged::Done(report))
 }

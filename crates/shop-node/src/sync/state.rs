@@ -232,6 +232,7 @@ mod tests {
             halted: None,
             catalog_revision: 0,
             known: Vec::new(),
+            conflicts: None,
         };
         // Sent and heard by a till's clock; the offset, and what the next hello says of the line.
         for (sent, heard, offset, round_trip) in [

@@ -2,6 +2,7 @@
 
 pub(crate) mod catalog;
 pub(crate) mod closing;
+pub(crate) mod conflicts;
 pub(crate) mod control;
 pub(crate) mod documents;
 

@@ -1,0 +1,174 @@
+//! Conflicts in which this shop has a part, and how conflicts are settled.
+//!
+//! A decision is recorded in the book, online or not. Before that a node that reaches its hub asks what is
+//! new, so that nobody decides about what is settled; after it the node delivers.
+
+use crate::api::Json;
+use crate::limits::{
+    DECISION_MERGED_PAUSE, DECISION_SYNC_WITHIN, DECISION_SYNCS_MAX, WHO_CHARS_MAX,
+};
+use crate::node::Node;
+use crate::problem::Refusal;
+use crate::sync;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use counterfoil_domain::Topic;
+use counterfoil_protocol::problem::{Code, Problem};
+use counterfoil_protocol::wire::decisions::{
+    Choice, ConflictState, Deciding, ResolveRequest, ShopConflict, ShopConflictDecided,
+    ShopConflictPage,
+};
+use counterfoil_protocol::wire::policies::PolicyRow;
+use counterfoil_shop_store::{ConflictFilter, DecideConflict, StoreError};
+use serde::Deserialize;
+
+/// Conflicts in a page when the caller does not say, and at most.
+const PAGE_ROWS_MAX: i64 = 500;
+
+/// Which conflicts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    state: Option<ConflictState>,
+    table: Option<String>,
+    #[serde(default)]
+    after: i64,
+    limit: Option<i64>,
+}
+
+pub(super) async fn policies(
+    State(node): State<Node>,
+) -> Result<axum::Json<Vec<PolicyRow>>, Refusal> {
+    Ok(axum::Json(node.store(|store| store.policies()).await?))
+}
+
+pub(super) async fn list(
+    State(node): State<Node>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<axum::Json<ShopConflictPage>, Refusal> {
+    let Query(query) = query.map_err(|error| bad_request(error.body_text()))?;
+    let limit = query.limit.unwrap_or(PAGE_ROWS_MAX);
+    if !(1..=PAGE_ROWS_MAX).contains(&limit) {
+        return Err(bad_request(format!("`limit` is 1 to {PAGE_ROWS_MAX}")));
+    }
+    let filter = ConflictFilter {
+        state: query.state,
+        table: query.table,
+        after: query.after,
+        limit,
+    };
+    Ok(axum::Json(
+        node.store(move |store| store.conflicts(&filter)).await?,
+    ))
+}
+
+type Named = Result<Path<i64>, PathRejection>;
+
+fn bad_request(detail: impl Into<String>) -> Refusal {
+    Problem::new(Code::BadRequest, detail).into()
+}
+
+fn number(named: Named) -> Result<i64, Refusal> {
+    let Path(number) = named.map_err(|_| bad_request("a conflict is named by its number"))?;
+    Ok(number)
+}
+
+pub(super) async fn show(
+    State(node): State<Node>,
+    named: Named,
+) -> Result<axum::Json<ShopConflict>, Refusal> {
+    let number = number(named)?;
+    Ok(axum::Json(
+        node.store(move |store| store.conflict(number)).await?,
+    ))
+}
+
+pub(super) async fn resolve(
+    State(node): State<Node>,
+    named: Named,
+    Json(request): Json<ResolveRequest>,
+) -> Result<axum::Json<ShopConflictDecided>, Refusal> {
+    let ResolveRequest { choice, deciding } = request;
+    decide(&node, number(named)?, choice, false, deciding).await
+}
+
+pub(super) async fn put_back(
+    State(node): State<Node>,
+    named: Named,
+    Json(deciding): Json<Deciding>,
+) -> Result<axum::Json<ShopConflictDecided>, Refusal> {
+    decide(&node, number(named)?, Choice::Loser, true, deciding).await
+}
+
+async fn decide(
+    node: &Node,
+    conflict: i64,
+    choice: Choice,
+    put_back: bool,
+    deciding: Deciding,
+) -> Result<axum::Json<ShopConflictDecided>, Refusal> {
+    let is_name = |by: &String| {
+        !by.trim().is_empty()
+            && by.chars().count() <= WHO_CHARS_MAX
+            && !by.chars().any(char::is_control)
+    };
+    if !deciding.by.as_ref().is_none_or(is_name) {
+        let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
+        return Err(Problem::new(Code::Invalid, detail).into());
+    }
+    let online = exchange(node).await;
+    let order = DecideConflict {
+        conflict,
+        choice,
+        put_back,
+        deciding,
+        now_ms: node.now_ms(),
+    };
+    let recorded = node
+        .store(move |store| store.decide_conflict(&order))
+        .await?;
+    tracing::info!(conflict, id = %recorded.id, seq = recorded.seq, put_back,
+        repeated = recorded.repeated, "conflict decided");
+    node.recorded(Topic::CatalogEdit.priority());
+    let seq = recorded.seq;
+    let merged = online && delivered(node, seq).await?;
+    let conflict = node.store(move |store| store.conflict(conflict)).await?;
+    Ok(axum::Json(ShopConflictDecided {
+        conflict,
+        id: recorded.id,
+        merged,
+        repeated: recorded.repeated,
+    }))
+}
+
+/// Syncs until the hub has merged the decision, for a moment: it is on its way in any case.
+async fn delivered(node: &Node, seq: i64) -> Result<bool, StoreError> {
+    for attempt in 0..DECISION_SYNCS_MAX {
+        if attempt > 0 {
+            tokio::time::sleep(DECISION_MERGED_PAUSE).await;
+        }
+        if !exchange(node).await {
+            return Ok(false);
+        }
+        if node.store(|store| store.merged_seq()).await? >= seq {
+            // What became of the conflict is heard in the run after the merge.
+            return Ok(exchange(node).await);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks the hub what is new and delivers, when it can be reached in time. The run goes on without its caller.
+async fn exchange(node: &Node) -> bool {
+    if !node.is_bound().await {
+        return false;
+    }
+    let run = {
+        let node = node.clone();
+        tokio::spawn(async move { sync::sync_once(&node).await.is_ok() })
+    };
+    matches!(
+        tokio::time::timeout(DECISION_SYNC_WITHIN, run).await,
+        Ok(Ok(true))
+    )
+}

@@ -1,0 +1,16 @@
+//! Limits of the local API, with units, reasons, and what happens there.
+
+use std::time::Duration;
+
+/// Most characters of the name of who decides; more is refused.
+pub(crate) const WHO_CHARS_MAX: usize = 200;
+
+/// How long a decision waits for one exchange with the hub. A hub that takes longer counts as away: the
+/// decision is recorded and travels later.
+pub(crate) const DECISION_SYNC_WITHIN: Duration = Duration::from_secs(5);
+
+/// Exchanges with the hub after a decision, until it has merged it; then the answer says that it is on its way.
+pub(crate) const DECISION_SYNCS_MAX: u32 = 5;
+
+/// Pause between two of them: the hub consolidates by itself.
+pub(crate) const DECISION_MERGED_PAUSE: Duration = Duration::from_millis(100);

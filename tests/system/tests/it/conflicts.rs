@@ -1,0 +1,162 @@
+//! Conflicts at the tills that have a part in them: shown with both values, decided with and without the hub.
+
+use crate::process::{Daemon, HUB, eventually, hub, join_code, node, till};
+use counterfoil_testkit::TempDir;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn joined(dir: &TempDir, hub_data: &Path, shop: &str) -> PathBuf {
+    let data = dir.join(shop);
+    till(&data);
+    let code = join_code(hub_data, shop);
+    node(&data, &["activate", "--join", &code]).succeeds();
+    data
+}
+
+fn limit(data: &Path, value: &str) {
+    let set = format!("credit_limit_minor={value}");
+    node(data, &["catalog", "set", "customers", "ANN", &set]).succeeds();
+}
+
+fn held(data: &Path) -> Value {
+    let row = node(data, &["catalog", "get", "customers", "ANN", "--json"]).json();
+    row["columns"]["credit_limit_minor"].clone()
+}
+
+fn conflicts(data: &Path, arguments: &[&str]) -> Vec<Value> {
+    let rows = node(
+        data,
+        &[&["conflicts", "list", "--json"], arguments].concat(),
+    )
+    .json();
+    rows.as_array().expect("a list").clone()
+}
+
+/// Syncs until the till has heard of as many conflicts, and nothing of its own is unmerged.
+fn hears(data: &Path, count: usize) {
+    eventually("the till hears of the conflicts", || {
+        node(data, &["sync", "now"]).succeeds();
+        let status = node(data, &["status", "--json"]).json();
+        status["pending_edits"] == 0 && conflicts(data, &[]).len() == count
+    });
+}
+
+/// Two shops that gave one customer a limit at the same time, and a third that has no part in it.
+fn world(dir: &TempDir) -> (Daemon, PathBuf, [PathBuf; 3]) {
+    let hub_data = dir.join("hub");
+    let hub = Daemon::hub(&hub_data);
+    let tills = ["Nord", "Sud", "West"].map(|shop| joined(dir, &hub_data, shop));
+    limit(&tills[0], "100");
+    limit(&tills[1], "200");
+    hears(&tills[0], 0);
+    hears(&tills[1], 1);
+    hears(&tills[0], 1);
+    hears(&tills[2], 0);
+    (hub, hub_data, tills)
+}
+
+#[test]
+fn a_conflict_is_shown_and_settled_at_the_tills_that_have_a_part_in_it() {
+    let dir = TempDir::new("node-conflicts");
+    let (_hub, hub_data, [nord, sud, west]) = world(&dir);
+    let rows = conflicts(&sud, &["--open"]);
+    let row = &rows[0];
+    assert_eq!(
+        (&row["winner"]["value"], &row["loser"]["value"]),
+        (&100.into(), &200.into())
+    );
+    assert_eq!(
+        (&row["winner"]["shop"], &row["loser"]["shop"]),
+        (&"Nord".into(), &"Sud".into())
+    );
+    assert!(row["loser"]["at_ms"].as_i64() > Some(0), "{row}");
+    assert!(row["loser"]["base_revision"].is_i64(), "{row}");
+    // Under `manual` everybody sees the earlier value, also the till whose value lost.
+    for data in [&nord, &sud, &west] {
+        assert_eq!(held(data), 100);
+    }
+    let id = row["id"].to_string();
+    node(&west, &["conflicts", "show", &id]).fails(1, "no part");
+    let by_loser = ["conflicts", "resolve", &id, "--loser", "--by", "Jo"];
+    node(&west, &by_loser).fails(1, "no part");
+
+    let made = node(&sud, &[&by_loser[..], &["--json"]].concat()).json();
+    assert_eq!(
+        (&made["merged"], &made["repeated"]),
+        (&true.into(), &false.into()),
+        "{made}"
+    );
+    assert_eq!(made["state"], Value::Null);
+    assert_eq!(made["conflict"]["state"], "by_choice");
+    hears(&nord, 1);
+    for data in [&nord, &sud] {
+        assert_eq!(held(data), 200);
+        assert_eq!(conflicts(data, &["--open"]), [] as [Value; 0]);
+    }
+    node(&nord, &["conflicts", "resolve", &id, "--winner"]).fails(1, "settled");
+    let trail = hub(&hub_data, &["audit", "--json"]).json();
+    assert_eq!(trail[0]["who"], "Jo at Sud/1", "{trail}");
+
+    let back = node(&nord, &["conflicts", "resolve", &id, "--value", "150"]);
+    back.fails(1, "put-back");
+    limit(&nord, "150");
+    node(&nord, &["conflicts", "put-back", &id, "--json"]).succeeds();
+    hears(&sud, 1);
+    assert_eq!(held(&sud), 200);
+}
+
+#[test]
+fn a_decision_without_the_hub_is_kept_and_travels_later() {
+    let dir = TempDir::new("node-offline-decision");
+    let (hub_daemon, hub_data, [nord, sud, _]) = world(&dir);
+    let id = conflicts(&sud, &[])[0]["id"].to_string();
+    let url = hub_daemon.kill();
+    let arguments = ["conflicts", "resolve", &id, "--value", "175", "--json"];
+    let made = node(&sud, &arguments).json();
+    assert_eq!(
+        (&made["merged"], &made["repeated"]),
+        (&false.into(), &false.into()),
+        "{made}"
+    );
+    assert_eq!(made["conflict"]["pending"]["value"], 175);
+    assert_eq!(held(&sud), 175);
+    let again = node(&sud, &arguments).json();
+    assert_eq!(
+        (&again["repeated"], &again["id"]),
+        (&true.into(), &made["id"]),
+        "{again}"
+    );
+    // Another choice over what the person has not seen needs their word.
+    let other = ["conflicts", "resolve", &id, "--winner"];
+    node(&sud, &other).fails(1, "--seen");
+
+    let listen = url.strip_prefix("http://").expect("an address");
+    let _hub = Daemon::start(HUB, &hub_data, listen);
+    eventually("the decision is merged", || {
+        node(&sud, &["sync", "now"]).succeeds();
+        conflicts(&sud, &[])[0]["state"] == "by_choice"
+    });
+    hears(&nord, 1);
+    assert_eq!((held(&nord), held(&sud)), (175.into(), 175.into()));
+}
+
+#[test]
+fn a_till_shows_the_policies_of_the_hub() {
+    let dir = TempDir::new("node-policies");
+    let hub_data = dir.join("hub");
+    let _hub = Daemon::hub(&hub_data);
+    let data = joined(&dir, &hub_data, "Nord");
+    let change = ["policy", "set", "products", "name", "manual", "--by", "Jo"];
+    let changed = hub(&hub_data, &change);
+    changed.succeeds();
+    node(&data, &["sync", "now"]).succeeds();
+    let at_hub = hub(&hub_data, &["policy", "list", "--json"]).json();
+    let at_till = node(&data, &["policies", "--json"]).json();
+    assert_eq!(at_till, at_hub);
+    let set: Vec<_> = at_till.as_array().expect("a list").iter().collect();
+    let set = set
+        .iter()
+        .find(|row| row["column"] == "name" && row["table"] == "products");
+    assert_eq!(set.expect("listed")["policy"], "manual");
+    assert!(set.expect("listed")["since_ms"].is_i64());
+}
