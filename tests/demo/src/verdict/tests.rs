@@ -199,8 +199,9 @@ const HUB_ROWS: &str = "
     INSERT INTO document (node, seq, id, topic, hlc, at_ms, content)
         VALUES (1, 2, x'00000000000000000000000000000008', 8, 0, 0, '{\"external_ref\":\"A1/3\"}');
     INSERT INTO conflict (table_name, row_id, column_name, loser, winner, loser_value,
-            winner_value, policy, state, found_ms)
-        VALUES ('products', 'TEA', 'name', 'a', 'b', '\"Tea\"', '\"Tee\"', 'last_writer_wins', 'by_policy', 0);
+            winner_value, policy, state, found_ms, current, change)
+        VALUES ('products', 'TEA', 'name', 'a', 'b', '\"Tea\"', '\"Tee\"', 'last_writer_wins', 'by_policy', 0,
+            'b', 1);
 ";
 
 #[test]
