@@ -286,3 +286,12 @@ CREATE TABLE closure (
     seal_key BLOB,                         -- of the till that sealed it; empty: not known here
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
+
+-- What a node seals its days with: every key that it had, because what it closed offline may arrive after it got another
+-- token.
+CREATE TABLE node_key (
+    node     INTEGER NOT NULL REFERENCES node (number),
+    seal_key BLOB    NOT NULL,
+    from_ms  INTEGER NOT NULL,
+    PRIMARY KEY (node, seal_key)
+) STRICT, WITHOUT ROWID;

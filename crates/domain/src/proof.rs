@@ -212,7 +212,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     if !case.head_fits {
         findings.push(Finding::Head);
     }
-    let (first_seq, expected) = (case.closure.first_seq, case.previous_last_seq + 1);
+    let expected = case.previous_last_seq.saturating_add(1);
+    let first_seq = case.closure.first_seq;
     if first_seq != expected {
         findings.push(Finding::Gap {
             first_seq,

@@ -90,6 +90,8 @@ pub fn store_problem(error: &StoreError) -> Problem {
             .hint("a day is closed on that day or later; is the clock of this till right?"),
         StoreError::DayPassed { .. } => Problem::new(Code::Conflict, detail)
             .hint("what is dated before belongs to the next closure, as late entries"),
+        StoreError::SealOfAnother => Problem::new(Code::Conflict, detail)
+            .hint("close the day again; nothing was recorded"),
         StoreError::IdTaken { .. } | StoreError::AlreadyActivated(_) => {
             Problem::new(Code::Conflict, detail)
         }

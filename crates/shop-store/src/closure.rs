@@ -5,7 +5,7 @@ use crate::open::ShopStore;
 use crate::record::{Entry, Writer};
 use counterfoil_domain::closure::{Counted, Day, DayRule, SealKey, Takings};
 use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
-use counterfoil_domain::{Closure, Document, DocumentId, Topic};
+use counterfoil_domain::{Closure, Document, DocumentId, NodeId, Topic};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::wire::closure::ClosedDay;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,8 @@ pub struct CloseDay {
     pub day: Option<Day>,
     /// When a day begins.
     pub rule: DayRule,
-    /// What to seal it with; `None` in trial.
-    pub key: Option<SealKey>,
+    /// What to seal it with, and whose that is; `None` in trial.
+    pub key: Option<(NodeId, SealKey)>,
     /// Wall time in milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -28,7 +28,8 @@ impl ShopStore {
     /// is closed already is answered with its closure.
     ///
     /// # Errors
-    /// [`StoreError::DayAhead`], [`StoreError::DayPassed`], [`StoreError::Sql`]. Nothing was recorded then.
+    /// [`StoreError::DayAhead`], [`StoreError::DayPassed`], [`StoreError::Sql`], and [`StoreError::SealOfAnother`]
+    /// when the till was activated or got another identity since the key was read. Nothing was recorded then.
     pub fn close_day(&mut self, order: &CloseDay) -> Result<ClosedDay, StoreError> {
         let today = order.rule.day_of(order.now_ms);
         let day = order.day.unwrap_or(today);
@@ -38,23 +39,30 @@ impl ShopStore {
         if day > today {
             return Err(StoreError::DayAhead { day, today });
         }
+        let wanted = self.binding.as_ref().map(|_| self.node);
+        if order.key.map(|(node, _)| node) != wanted {
+            return Err(StoreError::SealOfAnother);
+        }
         self.write(|writer| close(writer, order, day))
     }
 }
 
 fn close(writer: &mut Writer<'_>, order: &CloseDay, day: Day) -> Result<ClosedDay, StoreError> {
     let rule = order.rule;
-    let mut before = last_closure(&writer.store.conn)?;
+    let mut before = closure_before(&writer.store.conn, i64::MAX)?;
     let mut open = uncovered(&writer.store.conn, before.as_ref())?;
+    // A closure of a day that has not come yet was made while the clock was wrong: it covers what it
+    // covers, and does not keep the days before it from being closed.
+    let mut newest = newest_until(&writer.store.conn, rule.day_of(order.now_ms))?;
     let mut days: BTreeSet<Day> = open.iter().map(|it| rule.day_of(it.at_ms)).collect();
-    days.retain(|found| *found < day && before.as_ref().is_none_or(|it| it.day < *found));
+    days.retain(|found| *found < day && newest.as_ref().is_none_or(|it| it.day < *found));
     days.insert(day);
     let mut made = Vec::new();
     for next in days {
-        if let Some(before) = &before
-            && (before.day >= next || before.rule.end_ms(before.day) > rule.end_ms(next))
+        if let Some(newest) = &newest
+            && (newest.day >= next || newest.rule.end_ms(newest.day) > rule.end_ms(next))
         {
-            let (day, closed) = (next, before.day);
+            let (day, closed) = (next, newest.day);
             return Err(StoreError::DayPassed { day, closed });
         }
         let (covered, rest): (Vec<_>, Vec<_>) = open
@@ -67,7 +75,7 @@ fn close(writer: &mut Writer<'_>, order: &CloseDay, day: Day) -> Result<ClosedDa
             document: Document::Closure(closure.clone()),
             now_ms: order.now_ms,
         })?;
-        before = Some(closure.clone());
+        (before, newest) = (Some(closure.clone()), Some(closure.clone()));
         made.push((recorded.id, recorded.seq, closure));
     }
     let (id, seq, closure) = made.pop().ok_or(StoreError::Corrupt {
@@ -114,7 +122,7 @@ fn draft(
         at_ms: order.now_ms,
         seal: None,
     };
-    closure.seal = order.key.map(|key| key.seal(&closure));
+    closure.seal = order.key.map(|(_, key)| key.seal(&closure));
     Ok(closure)
 }
 
@@ -141,9 +149,20 @@ fn closed(conn: &Connection, day: Day) -> Result<Option<ClosedDay>, StoreError> 
     }))
 }
 
-fn last_closure(conn: &Connection) -> Result<Option<Closure>, StoreError> {
-    let sql = "SELECT content FROM main.closure ORDER BY seq DESC LIMIT 1";
-    let content = conn.query_optional(sql, (), |row| row.get::<String>(0))?;
+/// The last closure that stands before a position in the journal.
+fn closure_before(conn: &Connection, seq: i64) -> Result<Option<Closure>, StoreError> {
+    let sql = "SELECT content FROM main.closure WHERE seq < ?1 ORDER BY seq DESC LIMIT 1";
+    read_closure(conn.query_optional(sql, params![seq], |row| row.get(0))?)
+}
+
+/// The closure of the latest day that is not after this one.
+fn newest_until(conn: &Connection, day: Day) -> Result<Option<Closure>, StoreError> {
+    let sql =
+        "SELECT content FROM main.closure WHERE day <= ?1 ORDER BY day DESC, seq DESC LIMIT 1";
+    read_closure(conn.query_optional(sql, params![day.to_string()], |row| row.get(0))?)
+}
+
+fn read_closure(content: Option<String>) -> Result<Option<Closure>, StoreError> {
     Ok(match content {
         Some(content) => Some(serde_json::from_str(&content)?),
         None => None,
@@ -151,9 +170,19 @@ fn last_closure(conn: &Connection) -> Result<Option<Closure>, StoreError> {
 }
 
 /// The receipts that no closure covers, ascending by position.
-fn uncovered(conn: &Connection, before: Option<&Closure>) -> Result<Vec<Counted>, StoreError> {
-    // Only receipts that are dated after their closure's day lie further back.
-    let after = before.map_or(0, |it| if it.ahead > 0 { 0 } else { it.last_seq });
+fn uncovered(conn: &Connection, last: Option<&Closure>) -> Result<Vec<Counted>, StoreError> {
+    // Only receipts that are dated after their closure's day lie further back: up to the last closure that
+    // left none.
+    let (mut closures, mut after) = (Vec::new(), 0);
+    let mut before = last.cloned();
+    while let Some(closure) = before {
+        if closure.ahead == 0 {
+            after = closure.last_seq;
+            break;
+        }
+        before = closure_before(conn, closure.last_seq + 1)?;
+        closures.push(closure);
+    }
     let sql = format!(
         "SELECT key >> {ITEM_BITS}, tender, sum(amount_minor) FROM main.receipt_item
          WHERE key >= ?1 AND key & {PAYMENTS_FROM} <> 0 GROUP BY 1, 2"
@@ -184,6 +213,10 @@ fn uncovered(conn: &Connection, before: Option<&Closure>) -> Result<Vec<Counted>
             payments: payments.remove(&seq).unwrap_or_default(),
         })
     })?;
-    receipts.retain(|it| !before.is_some_and(|before| before.reaches(it.seq, it.at_ms)));
+    receipts.retain(|it| {
+        !closures
+            .iter()
+            .any(|closure| closure.reaches(it.seq, it.at_ms))
+    });
     Ok(receipts)
 }

@@ -134,6 +134,9 @@ pub enum StoreError {
         /// The day closed last.
         closed: Day,
     },
+    /// The till was activated or got another identity since its key was read: read it again.
+    #[error("the key to seal the day with is not this till's any more")]
+    SealOfAnother,
     /// The node belongs to another shop.
     #[error("this till belongs to shop {0} already")]
     AlreadyActivated(String),

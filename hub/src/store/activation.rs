@@ -3,7 +3,7 @@
 //! The same request may arrive any number of times; the answer stays the same.
 
 use super::shops::{ShopDetails, insert_shop, shop_by_name};
-use super::{Store, StoreError, lineage, node_id_optional, shop_id};
+use super::{Store, StoreError, closures, lineage, node_id_optional, shop_id};
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::gate::Schemas;
@@ -269,7 +269,7 @@ fn bind(tx: &Connection, request: &Activation, shop: ShopId) -> Result<(), Store
             i64::from(request.schemas.catalog),
         ],
     )?;
-    Ok(())
+    closures::keep_key(tx, request.node, &request.token_hash, request.now_ms)
 }
 
 fn token_is_anothers(tx: &Connection, request: &Activation) -> Result<bool, StoreError> {

@@ -37,15 +37,41 @@ pub(super) fn note(tx: &Connection, node: i64, after: i64, until: i64) -> Result
     Ok(())
 }
 
+/// Keeps the key that a node's token gives, beside those that it had before: what it sealed offline may arrive
+/// after it got another token. Whoever writes a token's hash calls this in the same transaction.
+pub(super) fn keep_key(
+    tx: &Connection,
+    node: NodeId,
+    token_hash: &[u8],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    // A hash of another length opens nothing, and seals nothing.
+    let Ok(hash) = <[u8; 32]>::try_from(token_hash) else {
+        return Ok(());
+    };
+    tx.execute(
+        "INSERT OR IGNORE INTO main.node_key (node, seal_key, from_ms)
+         SELECT number, ?2, ?3 FROM main.node WHERE id = ?1",
+        params![
+            node.to_bytes(),
+            SealKey::of_token_hash(&hash).as_bytes().to_vec(),
+            now_ms
+        ],
+    )?;
+    Ok(())
+}
+
 fn list(tx: &Connection, node: i64, seq: i64, closure: &Closure) -> Result<(), StoreError> {
-    // Kept with the closure: the till may have another token later.
-    let sql = "SELECT signer.token_hash FROM main.node AS signer, main.node AS own
+    // Which of its keys a till had when it closed the day nobody else knows: it may have another one since.
+    let sql = "SELECT held.seal_key FROM main.node_key AS held
+               JOIN main.node AS signer ON signer.number = held.node, main.node AS own
                WHERE signer.id = ?1 AND own.number = ?2
-                 AND coalesce(signer.root, signer.number) = coalesce(own.root, own.number)";
+                 AND coalesce(signer.root, signer.number) = coalesce(own.root, own.number)
+               ORDER BY held.from_ms DESC, held.seal_key";
     let signer = NodeId::to_bytes(closure.node);
-    let hash = tx.query_optional(sql, params![signer, node], |row| row.get::<Vec<u8>>(0))?;
-    let key = hash.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
-    let key = key.map(|hash| SealKey::of_token_hash(&hash).as_bytes().to_vec());
+    let keys = tx.query_map(sql, params![signer, node], |row| row.get::<Vec<u8>>(0))?;
+    let fits = |key: &&Vec<u8>| SealKey::from_slice(key).is_some_and(|key| key.verifies(closure));
+    let key = keys.iter().find(fits).or(keys.first()).cloned();
     tx.execute(
         "INSERT OR IGNORE INTO main.closure (node, seq, day, seal_key) VALUES (?1, ?2, ?3, ?4)",
         params![node, seq, closure.day.to_string(), key],

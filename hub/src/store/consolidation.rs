@@ -60,13 +60,14 @@ type Checked<T> = Result<T, Broken>;
 /// The tables a book must have; one without them was not written by a node.
 const BOOK_TABLES: i64 = 9;
 
-/// Priorities as conditions on the journal: numbers that this hub does not know go last.
+/// Priorities as conditions on the journal: what this hub does not know goes last, and so does what is
+/// no number.
 pub(super) const fn condition(priority: Priority) -> &'static str {
     match priority {
         Priority::Critical => "priority <= 0",
         Priority::High => "priority = 1",
         Priority::Normal => "priority = 2",
-        Priority::Low => "priority >= 3",
+        Priority::Low => "priority >= 3 IS NOT FALSE",
     }
 }
 
@@ -81,7 +82,9 @@ impl Store {
             }
             match store.hub.snapshot(|hub| waiting(hub, node.number))? {
                 Ok(waiting) => {
-                    store.resume(node)?;
+                    if waiting.is_empty() {
+                        store.resume(node)?;
+                    }
                     Ok(waiting)
                 }
                 Err(Broken(reason)) => {
@@ -108,6 +111,10 @@ impl Store {
                         tracing::warn!(node = %node.id, size, error = &error as &dyn std::error::Error,
                             "a record cannot be consolidated");
                         size >>= 1;
+                    }
+                    Ok(done @ Step::Moved { more: false, .. }) => {
+                        store.resume_when_done(node)?;
+                        return Ok(done);
                     }
                     done => return done,
                 }
@@ -163,6 +170,16 @@ impl Store {
                 tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "book");
                 self.halt(&node, "the book is damaged", book.now_ms)?;
                 Err(StoreError::Sql(error))
+            }
+            // Not even to put the record aside was possible.
+            Err(StoreError::Sql(error)) if is_about_a_record(&error) => {
+                let cause = error
+                    .source()
+                    .map_or_else(|| error.to_string(), ToString::to_string);
+                let reason =
+                    format!("an entry of the journal is damaged beyond quarantine: {cause}");
+                self.halt(&node, &reason, book.now_ms)?;
+                Ok(None)
             }
             done => done,
         }
@@ -251,11 +268,29 @@ impl Store {
         })
     }
 
-    fn resume(&self, node: &NodeKey) -> Result<(), StoreError> {
+    fn is_halted(&self, node: &NodeKey) -> Result<bool, StoreError> {
         let halted = "SELECT halted IS NOT NULL FROM node WHERE number = ?1";
-        if self.hub.query_value(halted, params![node.number])? {
+        Ok(self.hub.query_value(halted, params![node.number])?)
+    }
+
+    fn resume(&self, node: &NodeKey) -> Result<(), StoreError> {
+        if self.is_halted(node)? {
             let sql = "UPDATE node SET halted = NULL WHERE number = ?1";
             self.hub.execute(sql, params![node.number])?;
+        }
+        Ok(())
+    }
+
+    /// Resumes a node of which nothing waits any more: one whose sales go on while a record behind them
+    /// holds up the rest stays halted, and is told of once.
+    fn resume_when_done(&self, node: &NodeKey) -> Result<(), StoreError> {
+        if self.is_halted(node)?
+            && self
+                .hub
+                .snapshot(|hub| waiting(hub, node.number))?
+                .is_ok_and(|waiting| waiting.is_empty())
+        {
+            self.resume(node)?;
         }
         Ok(())
     }
@@ -265,14 +300,20 @@ impl Store {
 pub(super) fn is_about_a_record(error: &SqlError) -> bool {
     /// SQLite's generic error: a missing column is one, but so is what a single record can cause.
     const SQLITE_ERROR: i32 = 1;
+    /// A value that is larger than the engine takes.
+    const SQLITE_TOOBIG: i32 = 18;
     /// A value of a type that the column cannot take.
     const SQLITE_MISMATCH: i32 = 20;
     /// The generic errors that a record can cause.
-    const BY_A_RECORD: [&str; 2] = ["integer overflow", "malformed JSON"];
+    const BY_A_RECORD: [&str; 3] = [
+        "integer overflow",
+        "malformed JSON",
+        "JSON cannot hold BLOB values",
+    ];
     error.is_constraint()
         || matches!(error, SqlError::Column { .. } | SqlError::Decode { .. })
         || match error.primary_code() {
-            Some(SQLITE_MISMATCH) => true,
+            Some(SQLITE_TOOBIG | SQLITE_MISMATCH) => true,
             Some(SQLITE_ERROR) => {
                 let text = error.source().map_or_else(String::new, ToString::to_string);
                 BY_A_RECORD.iter().any(|known| text.contains(known))

@@ -218,13 +218,18 @@ fn tables(topic: Option<Topic>) -> Vec<&'static str> {
 pub(super) fn lay_out(tx: &Connection, seq: i64, topic: Option<Topic>) -> Result<(), StoreError> {
     for table in tables(topic) {
         let rows = match table {
-            "receipt_item" => format!("key >> {ITEM_BITS} = {seq}"),
+            "receipt_item" => items(seq),
             _ => format!("seq = {seq}"),
         };
         let sql = format!("CREATE TABLE temp.{table} AS SELECT * FROM book.{table} WHERE {rows}");
         tx.execute(&sql, ())?;
     }
     Ok(())
+}
+
+/// Lines and payments of an entry, as a range of the table's own keys: a book has millions of them.
+fn items(seq: i64) -> String {
+    format!("key >= {seq} << {ITEM_BITS} AND key < {seq} + 1 << {ITEM_BITS}")
 }
 
 /// Takes the copy away.
@@ -435,4 +440,26 @@ fn change_column(
     edit.columns
         .insert(column.to_owned(), hub_edits::typed(table, column, value)?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use counterfoil_migrate::{Kind, open_and_migrate};
+    use counterfoil_testkit::TempDir;
+
+    #[test]
+    fn the_items_of_an_entry_are_a_range_of_the_key() {
+        let dir = TempDir::new("items");
+        let book = open_and_migrate(dir.join("book.db"), Kind::Book, 0).unwrap();
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT * FROM receipt_item WHERE {}",
+            items(7)
+        );
+        let plan = book
+            .query_map(&sql, (), |row| row.get::<String>(3))
+            .unwrap();
+        let range = "SEARCH receipt_item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)";
+        assert_eq!(plan, [range]);
+    }
 }

@@ -7,7 +7,7 @@
 use super::alerts::insert_alert;
 use super::consolidation::{NodeBook, NodeKey, condition};
 use super::movement::Batch;
-use super::{AuthedNode, Reader, Store, StoreError, node_id};
+use super::{AuthedNode, Reader, Store, StoreError, closures, node_id};
 use crate::limits::{IDENTITIES_MAX, LINEAGE_POINTS_MAX};
 use counterfoil_domain::lineage::{Former, Point, spaced};
 use counterfoil_domain::{Chain, NodeId, Priority, Topic};
@@ -220,6 +220,7 @@ fn fork(tx: &Connection, claim: &Claim) -> Result<Claimed, StoreError> {
             epoch + 1,
         ],
     )?;
+    closures::keep_key(tx, claim.node, &claim.token_hash, claim.now_ms)?;
     let lane = tell(tx, claim.node, claim.now_ms)?;
     let epoch = epoch + 1;
     let answer = IdentityAnswer { lane, epoch };

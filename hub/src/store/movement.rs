@@ -137,8 +137,9 @@ pub(super) fn move_batch(tx: &Connection, batch: &Batch) -> Result<Moved, StoreE
 pub(super) fn topics(tx: &Connection, batch: &Batch) -> Result<(i64, Vec<i64>), StoreError> {
     let (mut entries, mut topics) = (0, Vec::new());
     let sql = format!(
-        "SELECT topic, count(*) FROM {}.journal
-         WHERE seq > ?1 AND seq <= ?2 AND {} GROUP BY topic",
+        "SELECT {} AS code, count(*) FROM {}.journal
+         WHERE seq > ?1 AND seq <= ?2 AND {} GROUP BY code",
+        rules::topic_code("topic"),
         batch.source,
         condition(batch.priority)
     );

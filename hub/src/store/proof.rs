@@ -275,9 +275,10 @@ impl Question<'_> {
                 let with = self.day_of(number, seq);
                 row.late.push(late_entry(held, rule, with));
                 self.rely_on(number, seq, row)?;
-            } else if passed {
-                row.late.push(late_entry(held, rule, None));
             } else {
+                if passed {
+                    row.late.push(late_entry(held, rule, None));
+                }
                 open.push(held);
             }
         }
@@ -292,12 +293,17 @@ impl Question<'_> {
         }
         if all {
             // The till was restored or cloned, and who goes on has closed the day.
-            (row.state, row.notice) = (ProofState::Proved, None);
+            if row.state != ProofState::Failed {
+                (row.state, row.notice) = (ProofState::Proved, None);
+            }
             for (heir, seq) in heirs {
                 self.rely_on(heir, seq, row)?;
                 let label = self.lanes.iter().find(|lane| lane.number == heir);
                 row.notice = label.map(|lane| format!("closed by {}/{}", lane.shop, lane.lane));
             }
+        } else if passed && !open.is_empty() && row.state == ProofState::Proved {
+            let waits = "sales of this day wait for the next closure";
+            (row.state, row.notice) = (ProofState::Open, Some(waits.to_owned()));
         }
         row.found = takings(open.into_iter());
         Ok(())

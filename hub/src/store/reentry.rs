@@ -149,8 +149,13 @@ impl Store {
             };
         }
         entry::lay_out(tx, seq, aside.topic)?;
-        let sql = "SELECT priority FROM temp.journal WHERE id = ?1";
-        let priority = tx.query_optional(sql, params![aside.id.clone()], |row| row.get(0))?;
+        let sql = format!(
+            "SELECT CASE typeof(priority) WHEN 'integer' THEN priority ELSE {} END
+             FROM temp.journal WHERE {} = ?1",
+            Priority::Low.code(),
+            rules::id_bytes("id")
+        );
+        let priority = tx.query_optional(&sql, params![aside.id.clone()], |row| row.get(0))?;
         let Some(priority) = priority.map(priority_of) else {
             return Err(Stop::Ruled(Ruled::NoRecord));
         };

@@ -16,12 +16,24 @@ use counterfoil_migrate::Connection;
 fn put_aside(select: &str) -> String {
     format!(
         "INSERT INTO main.quarantine (node, seq, id, topic, code, reason, cause, found_ms)
-         SELECT ?1, seq, id, topic, substr(finding, 1, instr(finding, ':') - 1),
-                substr(finding, instr(finding, ':') + 2), cause, ?4
+         SELECT ?1, seq, {}, {}, substr(finding, 1, instr(finding, ':') - 1),
+                substr(finding, instr(finding, ':') + 2), CAST(cause AS BLOB), ?4
          FROM ({select}) WHERE finding IS NOT NULL
          ON CONFLICT (node, seq) DO UPDATE SET code = excluded.code, reason = excluded.reason,
-             cause = excluded.cause, settled_ms = NULL, settled_as = NULL"
+             cause = excluded.cause, settled_ms = NULL, settled_as = NULL",
+        id_bytes("id"),
+        topic_code("topic"),
     )
+}
+
+/// The bytes of an id, whatever type damage has made of it: the quarantine takes no other.
+pub(super) fn id_bytes(id: &str) -> String {
+    format!("CAST(coalesce({id}, x'') AS BLOB)")
+}
+
+/// The number of a topic; -1, which no topic has, when damage has made something else of it.
+pub(super) fn topic_code(topic: &str) -> String {
+    format!("CASE typeof({topic}) WHEN 'integer' THEN {topic} ELSE -1 END")
 }
 
 /// A condition and what it finds, as a part of CASE. `sentence` is an SQL expression.
@@ -54,13 +66,20 @@ pub(super) fn judge(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<u6
 /// What no table can take: kinds from a newer program, damaged ids, repeated ids.
 fn entries(batch: &Batch) -> String {
     let known = Topic::ALL.map(|topic| topic.code().to_string()).join(", ");
+    let code = topic_code("j.topic");
     let cases = [
         when(
-            &format!("j.topic NOT IN ({known})"),
+            &format!("{code} NOT IN ({known})"),
             Rule::TopicUnknown,
-            "'this kind of record (' || j.topic || ') is not known to this hub; update the hub'",
+            &format!(
+                "'this kind of record (' || {code} || ') is not known to this hub; update the hub'"
+            ),
         ),
-        when("length(j.id) <> 16", Rule::IdDamaged, "'its id is damaged'"),
+        when(
+            "typeof(j.id) <> 'blob' OR length(j.id) <> 16",
+            Rule::IdDamaged,
+            "'its id is damaged'",
+        ),
         when(
             "EXISTS (SELECT 1 FROM main.receipt AS h WHERE h.id = j.id)
                  OR EXISTS (SELECT 1 FROM main.document AS h WHERE h.id = j.id)",

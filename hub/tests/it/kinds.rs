@@ -97,7 +97,7 @@ const POISON: [(Topic, &str, &str, &str); 8] = [
 ];
 
 /// Records a sound entry of a kind; its place.
-fn record(till: &mut Till, topic: Topic) -> i64 {
+pub(crate) fn record(till: &mut Till, topic: Topic) -> i64 {
     till.move_stock(500);
     let (seq, code) = (till.seq, topic.code());
     let change = |sql: &str| till.book.execute(sql, params![seq]).unwrap();
@@ -108,7 +108,7 @@ fn record(till: &mut Till, topic: Topic) -> i64 {
     seq
 }
 
-async fn send(client: &Client, till: &Till, seq: i64, changes: &Value) -> HttpResponse {
+pub(crate) async fn send(client: &Client, till: &Till, seq: i64, changes: &Value) -> HttpResponse {
     let what = if changes == &json!({}) {
         "waive"
     } else {
@@ -119,7 +119,7 @@ async fn send(client: &Client, till: &Till, seq: i64, changes: &Value) -> HttpRe
     client.post(&path, Some(&client.admin), &body).await
 }
 
-async fn open(client: &Client) -> Vec<(i64, String)> {
+pub(crate) async fn open(client: &Client) -> Vec<(i64, String)> {
     let rows: Vec<QuarantineRow> = client.admin_get("quarantine?open=true").await;
     rows.into_iter().map(|row| (row.seq, row.code)).collect()
 }

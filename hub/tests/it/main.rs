@@ -6,8 +6,10 @@
 
 mod access;
 mod admission;
+mod blocked;
 mod catalog;
 mod clock;
+mod closures;
 mod commands;
 mod conflicts;
 mod consolidation;

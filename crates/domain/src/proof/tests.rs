@@ -44,9 +44,13 @@ struct Here {
 }
 
 fn judged(closure: &Closure, here: &Here) -> Vec<Finding> {
+    judged_behind(0, closure, here)
+}
+
+fn judged_behind(previous_last_seq: i64, closure: &Closure, here: &Here) -> Vec<Finding> {
     judge(&Case {
         closure,
-        previous_last_seq: 0,
+        previous_last_seq,
         receipts: &here.receipts,
         broken: &here.broken,
         fixed: &BTreeSet::new(),
@@ -164,4 +168,14 @@ proptest! {
         }
         prop_assert!(!judged(&closure, &here).is_empty());
     }
+}
+
+#[test]
+fn a_closure_behind_the_last_position_there_is_does_not_fit() {
+    let closure = closure(&[]);
+    let gap = Finding::Gap {
+        first_seq: 1,
+        expected: i64::MAX,
+    };
+    assert_eq!(judged_behind(i64::MAX, &closure, &Here::default()), [gap]);
 }

@@ -6,8 +6,8 @@ use crate::credentials::token_digest;
 use crate::node::Node;
 use crate::problem::{Refusal, internal};
 use axum::extract::State;
-use counterfoil_domain::closure::SealKey;
-use counterfoil_domain::{Document, DocumentId, Priority, Topic};
+use counterfoil_domain::closure::{DayRule, SealKey};
+use counterfoil_domain::{Document, DocumentId, NodeId, Priority, Topic};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::closure::{CloseDayRequest, ClosedDay};
 use counterfoil_protocol::wire::node::{
@@ -16,6 +16,14 @@ use counterfoil_protocol::wire::node::{
 };
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{CloseDay, ShopStore, StoreError};
+
+/// How far the clocks of till and hub may differ before the till doubts what day it is, in milliseconds: a minute,
+/// as much as the hub takes without an alert. Beyond it a closing near the end of a day is refused.
+const CLOCK_OFFSET_MS_MAX: i64 = 60_000;
+
+/// How often a key is read for one closing. Each further time an activation or another identity came in between;
+/// then the request is refused, and may be repeated.
+const KEY_ATTEMPTS_MAX: u32 = 4;
 
 type Answer = Result<axum::Json<Recorded>, Refusal>;
 
@@ -183,19 +191,24 @@ pub(super) async fn close_day(
     State(node): State<Node>,
     Json(request): Json<CloseDayRequest>,
 ) -> Result<axum::Json<ClosedDay>, Refusal> {
-    let rule = node.inner.config.day_rule();
-    let bound = node.store(|store| store.binding().is_some()).await;
-    let key = match bound {
-        true => Some(seal_key(&node).await?),
-        false => None,
+    let (rule, now_ms) = (node.inner.config.day_rule(), node.now_ms());
+    if request.day.is_none() {
+        check_clock(node.state().clock_offset_ms, rule, now_ms)?;
+    }
+    let mut attempts = 1..KEY_ATTEMPTS_MAX;
+    let closed = loop {
+        let order = CloseDay {
+            day: request.day,
+            rule,
+            key: seal_key(&node).await?,
+            now_ms,
+        };
+        match node.store(move |store| store.close_day(&order)).await {
+            // An activation or another identity came in between.
+            Err(StoreError::SealOfAnother) if attempts.next().is_some() => {}
+            closed => break closed?,
+        }
     };
-    let order = CloseDay {
-        day: request.day,
-        rule,
-        key,
-        now_ms: node.now_ms(),
-    };
-    let closed = node.store(move |store| store.close_day(&order)).await?;
     let closure = &closed.closure;
     tracing::info!(day = %closure.day, seq = closed.seq, repeated = closed.repeated,
         also_closed = closed.also_closed.len(), late = closure.late, "day closed");
@@ -203,12 +216,42 @@ pub(super) async fn close_day(
     Ok(axum::Json(closed))
 }
 
-/// The key of the present identity. Without its token a till cannot sync either, and a closure without a
-/// seal would never be proved: nothing is recorded.
-async fn seal_key(node: &Node) -> Result<SealKey, Refusal> {
-    let token = node.credentials().await.token();
+/// Refuses to close the present day by a clock that is known to be wrong, when by the right one it is another
+/// day: a closure of a day to come would stand in the way of those before it. Who names the day says what it
+/// is; so a till whose clock was put right while it is offline can be closed.
+fn check_clock(offset_ms: Option<i64>, rule: DayRule, now_ms: i64) -> Result<(), Refusal> {
+    let offset_ms = offset_ms.unwrap_or(0);
+    let (today, found) = (
+        rule.day_of(now_ms),
+        rule.day_of(now_ms.saturating_sub(offset_ms)),
+    );
+    if offset_ms.saturating_abs() <= CLOCK_OFFSET_MS_MAX || today == found {
+        return Ok(());
+    }
+    let detail = format!(
+        "by this till's clock it is {today}, by the hub's {found}: nothing was closed, because a day closed by a \
+         wrong clock cannot be closed again"
+    );
+    let problem = Problem::new(Code::Conflict, detail).hint(
+        "set the clock of this till, run `counterfoil-node sync`, and close the day again; when the hub cannot be \
+         reached, name the day: `counterfoil-node close-day --day YYYY-MM-DD`",
+    );
+    Err(problem.into())
+}
+
+/// The key of the present identity, and which one that is; `None` in trial. Without its token a till cannot sync
+/// either, and a closure without a seal would never be proved: nothing is recorded.
+async fn seal_key(node: &Node) -> Result<Option<(NodeId, SealKey)>, Refusal> {
+    let read = |store: &mut ShopStore| store.binding().map(|_| store.node());
+    let Some(id) = node.store(read).await else {
+        return Ok(None);
+    };
+    let token = node.inner.credentials.of(id).token();
     match token.map_err(|error| internal(&error))? {
-        Some(token) => Ok(SealKey::of_token_hash(&token_digest(&token))),
+        Some(token) => {
+            let key = SealKey::of_token_hash(&token_digest(&token));
+            Ok(Some((id, key)))
+        }
         None => Err(Problem::new(
             Code::Unauthorized,
             "this till has no token to seal the day with; nothing was recorded",
@@ -230,4 +273,25 @@ pub(super) async fn import(
     // An import is no customer at the counter: it goes with the next batch.
     node.recorded(Priority::Normal);
     Ok(axum::Json(result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_not_closed_by_a_clock_that_is_known_to_be_on_another() {
+        const HOUR_MS: i64 = 3_600_000;
+        let rule = DayRule::default();
+        let noon_ms = rule.start_ms(rule.day_of(1_700_000_000_000)) + 12 * HOUR_MS;
+        let closes = |offset_ms, now_ms| check_clock(offset_ms, rule, now_ms).is_ok();
+        assert!(closes(None, noon_ms), "in trial nobody knows");
+        assert!(closes(Some(3 * HOUR_MS), noon_ms), "it is the same day");
+        for offset_ms in [13 * HOUR_MS, -13 * HOUR_MS, 240 * HOUR_MS, i64::MIN] {
+            assert!(!closes(Some(offset_ms), noon_ms), "{offset_ms}");
+        }
+        let midnight_ms = noon_ms + 12 * HOUR_MS;
+        assert!(closes(Some(CLOCK_OFFSET_MS_MAX), midnight_ms));
+        assert!(!closes(Some(CLOCK_OFFSET_MS_MAX + 1), midnight_ms));
+    }
 }

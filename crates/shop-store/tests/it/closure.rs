@@ -1,6 +1,7 @@
 //! Closing a business day.
 
 use crate::{NOW_MS, Till, sale};
+use counterfoil_domain::NodeId;
 use counterfoil_domain::closure::{Day, DayRule, SealKey};
 use counterfoil_domain::document::{Document, Tender};
 use counterfoil_migrate::{Connection, Durability};
@@ -14,7 +15,7 @@ fn order(day: Option<Day>, now_ms: i64) -> CloseDay {
     CloseDay {
         day,
         rule: DayRule::default(),
-        key: Some(SealKey::of_token_hash(&[7; 32])),
+        key: None,
         now_ms,
     }
 }
@@ -44,8 +45,7 @@ fn a_closure_states_what_no_closure_before_it_covers() {
     assert_eq!(closure.takings.tenders, [(Tender::Cash, 3 * 510)].into());
     let numbers = closure.takings.series["T1"];
     assert_eq!((numbers.first, numbers.last, numbers.count), (1, 3, 3));
-    assert!(closure.trial);
-    assert!(SealKey::of_token_hash(&[7; 32]).verifies(closure));
+    assert!(closure.trial && closure.seal.is_none());
     let book =
         Connection::open_existing(till.dir.join("book.db"), Durability::Full).expect("opens");
     let head: Vec<u8> = book
@@ -114,6 +114,52 @@ fn days_that_were_forgotten_are_closed_with_the_next_one() {
     assert_eq!(closed.closure.first_seq, closed.also_closed[2].last_seq + 1);
     let again = close(&mut till, 1);
     assert!(again.repeated);
+}
+
+#[test]
+fn a_day_closed_by_a_clock_that_was_ahead_keeps_no_other_day_from_being_closed() {
+    let mut till = Till::new("clock-ahead");
+    till.sell(None, NOW_MS);
+    // For a while it says that it is ten days later.
+    till.sell(None, NOW_MS + 10 * DAY_MS);
+    assert_eq!(close(&mut till, 10).also_closed.len(), 1);
+    let mut sales = 2;
+    for number in 1..=12 {
+        till.sell(None, NOW_MS + number * DAY_MS);
+        // One that waits for its own day, so that more than the last closure decides what is covered.
+        if number == 3 {
+            till.sell(None, NOW_MS + 6 * DAY_MS);
+        }
+        let closed = close(&mut till, number);
+        assert_eq!(closed.repeated, number == 10, "{number}");
+        if number != 10 {
+            sales += closed.closure.takings.sales;
+        }
+        assert_eq!(closed.also_closed, [], "{number}");
+    }
+    assert_eq!(sales, 15, "each sale stands in one closure");
+    assert_eq!(till.store().totals().expect("totals").receipts, 15);
+}
+
+#[test]
+fn a_day_is_sealed_with_the_key_of_the_present_identity_alone() {
+    let mut till = Till::new("sealed");
+    till.activate(5).expect("activated");
+    till.sell(None, NOW_MS);
+    let key = SealKey::of_token_hash(&[7; 32]);
+    let stranger = NodeId::from_uuid(uuid::Uuid::from_u128(9));
+    let mut order = order(Some(day(0)), NOW_MS);
+    for wrong in [None, Some((stranger, key))] {
+        order.key = wrong;
+        let refused = till.store().close_day(&order);
+        assert!(
+            matches!(refused, Err(StoreError::SealOfAnother)),
+            "{refused:?}"
+        );
+    }
+    order.key = Some((till.store().node(), key));
+    let closed = till.store().close_day(&order).expect("closed");
+    assert!(key.verifies(&closed.closure) && !closed.closure.trial);
 }
 
 #[test]

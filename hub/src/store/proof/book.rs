@@ -140,6 +140,24 @@ impl Book {
         Ok(found)
     }
 
+    /// Whether the till was activated before an entry: from then on there is a hub to seal a day for.
+    pub(super) fn is_active_before(&self, hub: &Connection, seq: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM document
+                   WHERE node = ?1 AND seq < ?2 AND seq <= ?3 AND topic = ?4)";
+        let topic = Topic::Activation.code();
+        for (&owner, &limit) in &self.owners {
+            if hub.query_value(sql, params![owner, seq, limit, topic])? {
+                return Ok(true);
+            }
+        }
+        for (&at, &owner) in self.inherited.range(..seq) {
+            if hub.query_value(sql, params![owner, at + 1, at, topic])? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Receipts in quarantine, by position.
     pub(super) fn aside(
         &self,

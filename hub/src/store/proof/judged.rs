@@ -18,12 +18,9 @@ pub(super) struct Judged {
 
 pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Judged, StoreError> {
     let closure = found.closure;
-    let previous = book.closures.range(..found.seq).next_back();
-    let previous = match previous {
-        Some((seq, (owner, _))) => closed(hub, *owner, *seq)?.map(|it| it.closure),
-        None => None,
-    };
-    let previous_last_seq = previous.as_ref().map_or(0, |it| it.last_seq);
+    let earlier = earlier(hub, book, found.seq)?;
+    let previous = earlier.first();
+    let previous_last_seq = previous.map_or(0, |it| it.last_seq);
     let mut range = Range {
         after_seq: previous_last_seq,
         until_seq: closure.last_seq,
@@ -31,11 +28,20 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         until_ms: closure.rule.end_ms(closure.day),
     };
     let mut covered = book.receipts(hub, range)?;
-    if let Some(previous) = previous.filter(|it| it.ahead > 0) {
+    if let Some(previous) = previous.filter(|it| it.ahead != 0) {
         // Receipts that were dated after that day, and stand before its closure.
-        (range.after_seq, range.until_seq) = (0, previous.last_seq);
+        let complete = earlier.last().filter(|it| it.ahead == 0);
+        range.after_seq = complete.map_or(0, |it| it.last_seq);
+        range.until_seq = previous.last_seq;
         range.from_ms = previous.rule.end_ms(previous.day);
-        covered.extend(book.receipts(hub, range)?);
+        let mut ahead = book.receipts(hub, range)?;
+        // The days of closures need not ascend: a till's clock may have been ahead for a while.
+        ahead.retain(|seq, held| {
+            !earlier
+                .iter()
+                .any(|it| it.reaches(*seq, held.counted.at_ms))
+        });
+        covered.extend(ahead);
     }
     let mut others = BTreeSet::new();
     for (series, numbers) in &closure.takings.series {
@@ -54,7 +60,12 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
     let aside = book.aside(hub, previous_last_seq, closure.last_seq)?;
     let seal = match found.key {
         Some(key) if key.verifies(&closure) => SealState::Good,
-        _ if closure.trial && closure.seal.is_none() => SealState::Trial,
+        _ if closure.trial
+            && closure.seal.is_none()
+            && !book.is_active_before(hub, found.seq)? =>
+        {
+            SealState::Trial
+        }
         Some(_) => SealState::Wrong,
         None => SealState::UnknownTill,
     };
@@ -75,6 +86,23 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         covered,
         findings,
     })
+}
+
+/// The closures before one, latest first, as far back as they decide what it covers: up to one that left no
+/// receipt for a later one.
+fn earlier(hub: &Connection, book: &Book, seq: i64) -> Result<Vec<Closure>, StoreError> {
+    let mut found = Vec::new();
+    for (seq, (owner, _)) in book.closures.range(..seq).rev() {
+        let Some(closed) = closed(hub, *owner, *seq)? else {
+            continue;
+        };
+        let complete = closed.closure.ahead == 0;
+        found.push(closed.closure);
+        if complete {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn count(takings: &Takings) -> i64 {
