@@ -114,12 +114,8 @@ impl ShopStore {
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn pending_edits(&self) -> Result<i64, StoreError> {
-        let sql = "SELECT count(*) FROM journal WHERE topic = ?1 AND seq > ?2";
-        let merged = self.merged_seq()?;
-        Ok(self
-            .conn
-            .query_value(sql, params![Topic::CatalogEdit.code(), merged])?)
+    pub fn pending_edits(&mut self) -> Result<i64, StoreError> {
+        Ok(i64::try_from(self.unmerged()?.len()).unwrap_or(i64::MAX))
     }
 
     /// Count and sum of the receipts in the book.

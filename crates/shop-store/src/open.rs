@@ -2,7 +2,7 @@
 
 use crate::activation::Binding;
 use crate::error::{OpenStoreError, StoreError};
-use crate::overlay;
+use crate::overlay::{self, CatalogState, Unmerged};
 use crate::tables::{self, Table};
 use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::lineage::Former;
@@ -61,6 +61,10 @@ pub struct ShopStore {
     pub(crate) tables: BTreeMap<String, Table>,
     /// Whether there is any dated price to look for.
     pub(crate) has_dated_prices: bool,
+    /// Own edits that the catalog does not have yet.
+    pub(crate) unmerged: Unmerged,
+    /// The catalog that the pending edits were last replayed over.
+    pub(crate) replayed: Option<CatalogState>,
 }
 
 impl ShopStore {
@@ -102,6 +106,8 @@ impl ShopStore {
             },
             tables: BTreeMap::new(),
             has_dated_prices: false,
+            unmerged: Unmerged::default(),
+            replayed: None,
         };
         store.conn.attach(&store.paths.local, "local")?;
         // Pending edits are replayed as what they were made under.

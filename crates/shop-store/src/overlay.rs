@@ -14,6 +14,25 @@ use counterfoil_domain::{Hlc, NodeId, Topic};
 use counterfoil_migrate::{Connection, SqlError, Value, params, params_from_iter};
 use std::collections::BTreeMap;
 
+/// What a catalog is known by to those who replay over it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CatalogState {
+    revision: i64,
+    hlc: Hlc,
+    /// This node's journal is merged up to here.
+    merged: i64,
+}
+
+/// Own edits behind a position of the journal.
+#[derive(Debug, Default)]
+pub(crate) struct Unmerged {
+    /// The edits are those behind this position.
+    after: i64,
+    /// The journal was read up to here.
+    read: i64,
+    seqs: Vec<i64>,
+}
+
 /// A row of the catalog with the stamps of its columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OverlayRow {
@@ -189,30 +208,50 @@ impl ShopStore {
         Ok(())
     }
 
+    /// Replays this node's unmerged edits when the catalog is not the one they were last replayed over,
+    /// and tells whether it was another. A pull that broke off, and one whose replay failed, are made up
+    /// for by the next call.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the overlay is as it was.
+    pub fn catch_up(&mut self) -> Result<bool, StoreError> {
+        if self.replayed == Some(self.catalog_state()?) {
+            return Ok(false);
+        }
+        self.catalog_changed()?;
+        Ok(true)
+    }
+
+    fn catalog_state(&self) -> Result<CatalogState, StoreError> {
+        let sql = "SELECT revision, hlc FROM catalog.catalog_state";
+        let (revision, hlc) = self
+            .conn
+            .query_row(sql, (), |row| Ok((row.get(0)?, Hlc::from_raw(row.get(1)?))))?;
+        Ok(CatalogState {
+            revision,
+            hlc,
+            merged: self.merged_seq()?,
+        })
+    }
+
     /// Replays this node's unmerged edits over a catalog that has changed, and takes note of the
     /// logical time it carries.
     ///
     /// # Errors
     /// [`StoreError`]; the overlay is as it was.
     pub fn catalog_changed(&mut self) -> Result<(), StoreError> {
-        let hlc: i64 = self
-            .conn
-            .query_value("SELECT hlc FROM catalog.catalog_state", ())?;
-        self.head.clock.observe(Hlc::from_raw(hlc));
-        let merged = self.merged_seq()?;
+        let state = self.catalog_state()?;
+        self.head.clock.observe(state.hlc);
+        let unmerged = self.unmerged()?;
         self.conn.transaction(|tx| -> Result<(), StoreError> {
             for name in self.tables.keys() {
                 tx.execute(&format!("DELETE FROM local.pending_{name}"), ())?;
             }
-            let edits = tx.query_map(
-                "SELECT seq, hlc, payload FROM journal WHERE topic = ?1 AND seq > ?2 ORDER BY seq",
-                params![Topic::CatalogEdit.code(), merged],
-                |row| {
-                    let hlc = Hlc::from_raw(row.get(1)?);
-                    Ok((row.get::<i64>(0)?, hlc, row.get::<String>(2)?))
-                },
-            )?;
-            for (seq, hlc, payload) in edits {
+            for seq in unmerged {
+                let sql = "SELECT hlc, payload FROM journal WHERE seq = ?1";
+                let (hlc, payload) = tx.query_row(sql, [seq], |row| {
+                    Ok((Hlc::from_raw(row.get(0)?), row.get::<String>(1)?))
+                })?;
                 let edit: CatalogEdit = serde_json::from_str(&payload)?;
                 // Later edits name this one by the stamp it got then.
                 let writer = writer_of(&self.formers, self.node, seq);
@@ -227,7 +266,29 @@ impl ShopStore {
         let sql = "SELECT EXISTS (SELECT 1 FROM temp.prices)";
         self.has_dated_prices =
             self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
+        self.replayed = Some(state);
         Ok(())
+    }
+
+    /// Positions of this node's edits that the catalog does not have yet. Only what the journal gained
+    /// since the last call is read: it is asked for at every sync, and a journal holds years of receipts.
+    pub(crate) fn unmerged(&mut self) -> Result<Vec<i64>, StoreError> {
+        let merged = self.merged_seq()?;
+        // A catalog that was fetched anew may know less than the last one.
+        if merged < self.unmerged.after {
+            self.unmerged = Unmerged::default();
+        }
+        let sql = "SELECT seq FROM journal WHERE topic = ?1 AND seq > ?2 ORDER BY seq";
+        let read = self.unmerged.read.max(merged);
+        let gained = params![Topic::CatalogEdit.code(), read];
+        let gained = self.conn.query_map(sql, gained, |row| row.get::<i64>(0))?;
+        // The head is not known yet while the store opens.
+        let last = gained.last().copied().unwrap_or(read);
+        self.unmerged.read = self.head.seq.max(last);
+        self.unmerged.seqs.extend(gained);
+        self.unmerged.seqs.retain(|seq| *seq > merged);
+        self.unmerged.after = merged;
+        Ok(self.unmerged.seqs.clone())
     }
 
     /// This node's journal is merged into the catalog up to here. A hub that has not begun with the

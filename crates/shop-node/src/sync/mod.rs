@@ -325,12 +325,15 @@ async fn pull(
         .inner
         .catalog
         .pull(&hub.remote(CATALOG_PATH), gate)
-        .await?;
+        .await;
+    // What has come is in force, also when the rest has not, or an earlier run ended before this.
+    let changed = node.store(|store| store.catch_up()).await?;
+    let pulled = pulled?;
     let (generation, frame) = (pulled.generation, pulled.frame);
     node.inner.news.pulled(Place { generation, frame });
     report.frames_down = pulled.frames;
     report.bytes_down = pulled.bytes_down;
-    if pulled.frames == 0 && !pulled.bootstrapped {
+    if !changed && pulled.frames == 0 && !pulled.bootstrapped {
         return Ok(());
     }
     let before = if pulled.bootstrapped {
@@ -340,7 +343,6 @@ async fn pull(
     };
     let (revision, changes) = node
         .store(move |store| -> Result<_, StoreError> {
-            store.catalog_changed()?;
             Ok((
                 store.catalog_revision()?,
                 store.changes_from_others(before)?,

@@ -67,6 +67,65 @@ fn a_pending_edit_is_seen_at_once_and_forgotten_when_the_hub_has_merged_it() {
 }
 
 #[test]
+fn a_catalog_that_came_without_its_replay_is_caught_up_with_once() {
+    let mut till = Till::new("caught-up");
+    till.store = None;
+    till.elsewhere("catalog.db", &hub_row("TEA", 1));
+    till.open();
+    let mut seqs = Vec::new();
+    for name in ["CHAI", "MASALA"] {
+        let named = columns(&[("name", json!(name))]);
+        let set = till.store().catalog_set("products", "TEA", &named, NOW_MS);
+        seqs.push(set.expect("set").expect("an edit").seq);
+        assert_eq!(
+            till.store().pending_edits().expect("read"),
+            i64::from(name == "MASALA") + 1
+        );
+    }
+    assert!(!till.store().catch_up().expect("nothing to do"));
+
+    // The frames have come, and the process that pulled them got no further.
+    let node = till.store().node();
+    let first = seqs[0];
+    till.elsewhere(
+        "catalog.db",
+        &format!(
+            "{} INSERT INTO merged_edits VALUES ('{node}', {first});",
+            hub_row("CHAI", 2)
+        ),
+    );
+    assert!(till.store().catch_up().expect("replayed"));
+    assert!(!till.store().catch_up().expect("nothing to do"));
+    assert_eq!(till.store().pending_edits().expect("read"), 1);
+    let row = till.store().catalog_get("products", "TEA").expect("there");
+    assert_eq!(
+        row.columns["name"],
+        json!("MASALA"),
+        "the second edit is still this till's own"
+    );
+
+    // A catalog that knows less than the last one brings the first edit back.
+    till.elsewhere("catalog.db", "DELETE FROM merged_edits;");
+    assert!(till.store().catch_up().expect("replayed"));
+    assert_eq!(till.store().pending_edits().expect("read"), 2);
+    till.elsewhere(
+        "catalog.db",
+        &format!(
+            "{} INSERT INTO merged_edits VALUES ('{node}', {});",
+            hub_row("OOLONG", 3),
+            seqs[1]
+        ),
+    );
+    assert!(till.store().catch_up().expect("replayed"));
+    assert_eq!(till.store().pending_edits().expect("read"), 0);
+    let row = till.store().catalog_get("products", "TEA").expect("there");
+    assert_eq!(
+        (row.columns["name"].clone(), row.pending),
+        (json!("OOLONG"), false)
+    );
+}
+
+#[test]
 fn an_edit_names_the_version_that_it_replaces() {
     let mut till = Till::new("base");
     till.store = None;
