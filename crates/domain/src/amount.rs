@@ -3,9 +3,12 @@
 use crate::money::{MoneyError, parse_fixed};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use utoipa::ToSchema;
 
 /// A quantity in thousandths of the selling unit: 6 pieces are 6000, 350 g of a kilogram are 350.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
 pub struct Quantity {
     /// Thousandths of the unit; negative when goods come back or leave unsold.
@@ -40,7 +43,9 @@ impl fmt::Display for Quantity {
 
 /// A price per unit in thousandths of the major unit (tenths of a penny), as price labels of
 /// wholesalers carry it: 2.55 is 2550.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
 pub struct UnitPrice {
     /// Thousandths of the major currency unit.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
@@ -111,7 +112,7 @@ impl<'de> Deserialize<'de> for Day {
 
 /// When a shop's business day begins. It stands in every closure, so that nobody else needs to know the
 /// shop's time zone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct DayRule {
     /// Minutes that the shop's clock on the wall is ahead of UTC.
     pub utc_offset_minutes: i64,
@@ -143,7 +144,7 @@ impl DayRule {
 }
 
 /// Numbers of one series, as far as a closure covers them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NumberRange {
     /// Lowest.
     pub first: i64,
@@ -154,7 +155,7 @@ pub struct NumberRange {
 }
 
 /// What receipts come to.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Takings {
     /// Number of sales.
     pub sales: i64,
@@ -232,7 +233,7 @@ impl Takings {
 
 /// A closed business day, as its till states it. The order of fields must not change: the journal's
 /// chain and the seal cover it in this form.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Closure {
     /// Who closed it.
     pub node: NodeId,

@@ -10,9 +10,12 @@ use crate::money::{Currency, MoneyError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 /// What a journal entry is about. The codes are stored and hashed; they must not change.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Topic {
     /// The node was bound to a shop.
@@ -99,7 +102,9 @@ impl Topic {
 }
 
 /// How a customer paid.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Tender {
     /// Notes and coins.
@@ -142,7 +147,7 @@ impl FromStr for Tender {
 }
 
 /// One line of a receipt.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Line {
     /// Code of the product, trimmed and upper-cased.
     pub sku: String,
@@ -179,7 +184,7 @@ impl Line {
 }
 
 /// One payment of a receipt, net of change given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Payment {
     /// How it was paid.
     pub tender: Tender,
@@ -188,7 +193,7 @@ pub struct Payment {
 }
 
 /// A sale or a refund: lines, what they come to, and how it was paid.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Receipt {
     /// Recorded before activation; kept, marked, in a number series of its own.
     pub trial: bool,
@@ -228,7 +233,7 @@ pub const RECEIPT_PAYMENTS_MAX: usize = 1_000;
 pub const AMOUNT_MINOR_MAX: i64 = 10_000_000_000_000;
 
 /// Stock that came, went or was written off without a sale.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StockMovement {
     /// Code of the product.
     pub sku: String,
@@ -243,7 +248,7 @@ pub struct StockMovement {
 }
 
 /// Stock as somebody counted it: a level is the last count plus the movements after it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StockCount {
     /// Code of the product.
     pub sku: String,
@@ -254,7 +259,7 @@ pub struct StockCount {
 }
 
 /// Money spent out of the till.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Expense {
     /// What for.
     pub category: String,
@@ -269,7 +274,7 @@ pub struct Expense {
 }
 
 /// Customer credit: a debt made or paid back.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LedgerEntry {
     /// The customer: a catalog id.
     pub customer: String,
@@ -284,7 +289,7 @@ pub struct LedgerEntry {
 }
 
 /// Goods promised for a later day.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AdvanceOrder {
     /// The customer: a catalog id.
     pub customer: String,
@@ -303,7 +308,7 @@ pub struct AdvanceOrder {
 }
 
 /// A drawer was opened or closed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CashSession {
     /// What happened to the drawer.
     pub event: CashEvent,
@@ -318,7 +323,7 @@ pub struct CashSession {
 }
 
 /// What happened to a drawer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CashEvent {
     /// Opened with a float.
@@ -338,7 +343,7 @@ impl CashEvent {
 }
 
 /// The node was bound to a shop; trial ends with this entry.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Activation {
     /// The shop.
     pub shop: ShopId,
@@ -349,7 +354,7 @@ pub struct Activation {
 }
 
 /// Everything a journal entry can carry.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "topic", content = "content", rename_all = "snake_case")]
 pub enum Document {
     /// See [`Topic::Activation`].

@@ -4,9 +4,10 @@ use crate::merge::Stamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use utoipa::ToSchema;
 
 /// A value of a catalog column. There are no floats in the catalog.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Scalar {
     /// Nothing.
@@ -32,7 +33,7 @@ pub const DELETED: &str = "deleted";
 
 /// A change to some columns of one catalog row. Who made it and when stands in the journal entry
 /// that carries it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogEdit {
     /// Name of the catalog table.
     pub table: String,
@@ -52,7 +53,7 @@ pub struct CatalogEdit {
 }
 
 /// A decision about a conflict that was made at a till. Stored in journals; the names must not change.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConflictDecision {
     /// The version that had lost: with table, row and column it names the conflict on every hub.
     pub loser: Stamp,
@@ -65,7 +66,7 @@ pub struct ConflictDecision {
 }
 
 /// What a person chose between the values of a conflict.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Chosen {
     /// The value that is current stays.

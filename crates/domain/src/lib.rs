@@ -18,6 +18,7 @@ pub mod merge;
 pub mod money;
 pub mod proof;
 pub mod rule;
+mod schema;
 
 pub use amount::{Quantity, UnitPrice, line_amount};
 pub use closure::Closure;

@@ -9,9 +9,10 @@ use crate::journal::Chain;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use utoipa::ToSchema;
 
 /// A position in a journal and the chain value found there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Point {
     /// Position, from 1; 0 is the beginning of every journal.
     pub seq: i64,
@@ -80,7 +81,7 @@ pub fn spaced(after: i64, until: i64, count: i64) -> Vec<i64> {
 }
 
 /// An identity that a book had before its present one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Former {
     /// The node it was.
     pub node: NodeId,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 /// Why an amount could not be computed or read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +85,7 @@ impl fmt::Debug for Currency {
 }
 
 /// An amount in minor units (pence, cents) of one currency.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Money {
     /// Minor units; negative for money that leaves the till.
     pub minor: i64,

@@ -1,13 +1,14 @@
 //! The schema gate (L4): who may sync what, decided from two pairs of numbers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Name of the header in which a node states its schemas with every request, see
 /// [`Schemas::to_header`].
 pub const SCHEMA_HEADER: &str = "x-counterfoil-schema";
 
 /// Schema versions of the two databases that travel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Schemas {
     /// Newest migration of `book.db`.
     pub book: i32,
@@ -31,7 +32,7 @@ impl Schemas {
 }
 
 /// What a node may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// Sales go up, the catalog comes down.

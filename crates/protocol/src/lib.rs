@@ -5,5 +5,6 @@
 
 pub mod gate;
 pub mod join;
+pub mod openapi;
 pub mod problem;
 pub mod wire;

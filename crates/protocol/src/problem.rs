@@ -2,12 +2,13 @@
 //! stable code. One table maps a code to its HTTP status and to the exit code of a command.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Media type of an error body.
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 
 /// The stable codes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request cannot be understood.
@@ -94,7 +95,7 @@ impl Code {
 }
 
 /// An error as it travels.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error, ToSchema)]
 #[error("{detail}")]
 pub struct Problem {
     /// What programs act on.

@@ -2,6 +2,7 @@
 
 mod clock;
 mod directory;
+pub mod openapi;
 mod random;
 
 pub use clock::ManualClock;

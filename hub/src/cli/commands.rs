@@ -94,7 +94,9 @@ pub(super) async fn execute(
             let (status, out) = session.get::<HubStatus>("status").await?;
             out.print(&status, print::status)
         }
-        Command::Run(RunArgs { .. }) => Err(Failure::usage("run is carried out elsewhere")),
+        Command::Run(RunArgs { .. }) | Command::Openapi => {
+            Err(Failure::usage("this is carried out elsewhere"))
+        }
     }
 }
 

@@ -104,6 +104,8 @@ enum Command {
     Restore(RestoreArgs),
     /// The hub at a glance.
     Status,
+    /// Prints the description of the API (OpenAPI 3.1).
+    Openapi,
 }
 
 /// How the hub runs.
@@ -379,6 +381,9 @@ enum ReportCommand {
 /// # Errors
 /// [`Failure`] with the exit code and what to do.
 pub async fn execute(cli: Cli, env: Env) -> Result<(), Failure> {
+    if matches!(cli.command, Command::Openapi) {
+        return print::write_out(crate::http::description().as_bytes());
+    }
     let Some(data) = cli.data else {
         return Err(Failure::usage(
             "--data DIR is missing: the hub's data folder",

@@ -13,6 +13,8 @@ use counterfoil_protocol::wire::access::{EndpointRow, Reach, Role};
 use http::Method;
 use http::request::Parts;
 use std::sync::Arc;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::SecurityRequirement;
 
 /// Who may make a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +96,30 @@ impl Access {
             (Self::Roles { shop_manager, .. }, Role::ShopManager) => shop_manager,
             (Self::Roles { support, .. }, Role::Support) => support,
             (Self::Anyone | Self::Till | Self::OwnCopy, _) => Of::Nothing,
+        }
+    }
+
+    /// Says in a call's description who may make it.
+    pub(super) fn describe(self, operation: &mut Operation) {
+        let callers = match self {
+            Self::Anyone => "Anyone.".to_owned(),
+            Self::Till => "Tills, each by its token.".to_owned(),
+            Self::OwnCopy => "Whoever holds the token of this copy.".to_owned(),
+            Self::Roles { .. } => {
+                let of = |role: Role| match self.of(role) {
+                    Of::Nothing => None,
+                    Of::Own(_) => Some(format!("{} of the shop", role.name())),
+                    Of::All => Some(role.name().to_owned()),
+                };
+                let roles = [Role::Owner, Role::ShopManager, Role::Support];
+                let named: Vec<String> = roles.into_iter().filter_map(of).collect();
+                format!("Callers: {}.", named.join(", "))
+            }
+        };
+        operation.description = Some(callers);
+        if self != Self::Anyone {
+            let by_token = SecurityRequirement::new::<_, [&str; 0], &str>("token", []);
+            operation.security = Some(vec![by_token]);
         }
     }
 

@@ -25,25 +25,27 @@ use counterfoil_protocol::wire::hub::{
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use utoipa_axum::routes;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
 pub(super) fn calls() -> Calls {
     Calls::new()
-        .get("/v1/admin/status", READ_SHOP, status)
-        .get("/v1/admin/shops", READ_SHOP, shops)
-        .post("/v1/admin/shops", OWNER, add_shop)
-        .post("/v1/admin/join-codes", OWNER, add_join_code)
-        .get("/v1/admin/nodes", READ_SHOP, nodes)
-        .post("/v1/admin/nodes/{node}/revoke", OWNER, revoke)
-        .get("/v1/admin/catalog/{table}", READ_SHARED, export_table)
-        .post("/v1/admin/catalog/{table}/{row}", OWNER, set_row)
-        .get("/v1/admin/reports/sales", READ_CHAIN, report_sales)
-        .post("/v1/admin/consolidate", OWNER, consolidate)
+        .add(READ_SHOP, routes!(status))
+        .add(READ_SHOP, routes!(shops))
+        .add(OWNER, routes!(add_shop))
+        .add(OWNER, routes!(add_join_code))
+        .add(READ_SHOP, routes!(nodes))
+        .add(OWNER, routes!(revoke))
+        .add(READ_SHARED, routes!(export_table))
+        .add(OWNER, routes!(set_row))
+        .add(READ_CHAIN, routes!(report_sales))
+        .add(OWNER, routes!(consolidate))
 }
 
-/// `GET /healthz`: whether the hub answers at all.
+/// Whether the hub answers at all.
+#[utoipa::path(get, path = "/healthz", tag = "status", responses((status = 200, body = Object)))]
 pub(crate) async fn health(State(hub): Hubs) -> Answer<Value> {
     hub.lookups.call(|reader| reader.catalog_revision()).await?;
     Ok(Json(json!({ "status": "ok" })))
@@ -56,6 +58,13 @@ async fn read<T: Send + 'static>(
     Ok(Json(hub.reports.call(question).await?))
 }
 
+/// The hub at a glance.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/status",
+    tag = "status",
+    responses((status = 200, body = HubStatus)),
+)]
 async fn status(State(hub): Hubs, caller: Caller) -> Answer<HubStatus> {
     let (id, url) = (hub.id, hub.url.get().cloned());
     let told = move |reader: &mut Reader| {
@@ -70,12 +79,26 @@ async fn status(State(hub): Hubs, caller: Caller) -> Answer<HubStatus> {
     read(&hub, told).await
 }
 
+/// Lists the shops.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/shops",
+    tag = "shops",
+    responses((status = 200, body = Vec<ShopRow>)),
+)]
 async fn shops(State(hub): Hubs, caller: Caller) -> Answer<Vec<ShopRow>> {
     let Json(mut rows) = read(&hub, |reader| reader.shops()).await?;
     rows.retain(|row| caller.sees(row.shop_id));
     Ok(Json(rows))
 }
 
+/// Lists the nodes with how far each is consolidated.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/nodes",
+    tag = "nodes",
+    responses((status = 200, body = Vec<NodeRow>)),
+)]
 async fn nodes(State(hub): Hubs, caller: Caller) -> Answer<Vec<NodeRow>> {
     let schemas = hub.config.schemas;
     let Json(mut rows) = read(&hub, move |reader| reader.nodes(schemas)).await?;
@@ -83,6 +106,14 @@ async fn nodes(State(hub): Hubs, caller: Caller) -> Answer<Vec<NodeRow>> {
     Ok(Json(rows))
 }
 
+/// Adds up the consolidated sales.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/reports/sales",
+    tag = "reports",
+    params(("by" = String, Query, description = "`shop`, `node` or `day`")),
+    responses((status = 200, body = Vec<SalesGroup>)),
+)]
 async fn report_sales(State(hub): Hubs, uri: Uri) -> Answer<Vec<SalesGroup>> {
     let by = uri
         .query()
@@ -94,6 +125,13 @@ async fn report_sales(State(hub): Hubs, uri: Uri) -> Answer<Vec<SalesGroup>> {
     read(&hub, move |reader| reader.sales_by(grouping)).await
 }
 
+/// Gives out a table of the catalog, deleted rows included.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/catalog/{table}",
+    tag = "catalog",
+    responses((status = 200, body = CatalogExport)),
+)]
 async fn export_table(State(hub): Hubs, segments: Segments) -> Answer<CatalogExport> {
     let table = segments.text("table").to_owned();
     let missing = no_table(&table);
@@ -192,6 +230,14 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
     }
 }
 
+/// Makes a shop and a join code for its first lane.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/shops",
+    tag = "shops",
+    request_body = ShopAddRequest,
+    responses((status = 200, body = ShopAdded)),
+)]
 async fn add_shop(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<ShopAdded> {
     let request: ShopAddRequest = read_json(&headers, body).await?;
     let ShopAddRequest {
@@ -210,6 +256,14 @@ async fn add_shop(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Sh
     make_join_code(&hub, wanted).await
 }
 
+/// Makes a join code for a further lane of a shop.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/join-codes",
+    tag = "shops",
+    request_body = JoinCodeRequest,
+    responses((status = 200, body = ShopAdded)),
+)]
 async fn add_join_code(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<ShopAdded> {
     let JoinCodeRequest {
         name,
@@ -226,6 +280,13 @@ async fn add_join_code(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answ
     make_join_code(&hub, wanted).await
 }
 
+/// Ends the access of a node.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/nodes/{node}/revoke",
+    tag = "nodes",
+    responses((status = 200, body = NodeRow)),
+)]
 async fn revoke(State(hub): Hubs, segments: Segments) -> Answer<NodeRow> {
     let named = segments.text("node");
     let refused = || ApiError::new(Code::BadRequest, format!("`{named}` is not a node id"));
@@ -256,6 +317,14 @@ async fn revoke(State(hub): Hubs, segments: Segments) -> Answer<NodeRow> {
     ))
 }
 
+/// Edits a row of the catalog at the hub.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/catalog/{table}/{row}",
+    tag = "catalog",
+    request_body = CatalogSetRequest,
+    responses((status = 200, body = CatalogSetAnswer)),
+)]
 async fn set_row(
     State(hub): Hubs,
     caller: Caller,
@@ -277,6 +346,13 @@ async fn set_row(
     })
 }
 
+/// Consolidates now what every copy holds.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/consolidate",
+    tag = "nodes",
+    responses((status = 200, body = Object)),
+)]
 async fn consolidate(State(hub): Hubs) -> Answer<Value> {
     hub.consolidate_everything().await?;
     Ok(Json(json!({})))

@@ -16,7 +16,8 @@ use counterfoil_domain::env::uuid_v7;
 use counterfoil_protocol::gate::gate;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{
-    ActivateAnswer, ActivateRequest, Admission, HelloAnswer, HelloRequest,
+    ACTIVATE_PATH, ActivateAnswer, ActivateRequest, Admission, HELLO_PATH, HelloAnswer,
+    HelloRequest,
 };
 use http::HeaderMap;
 use http::request::Parts;
@@ -131,7 +132,14 @@ fn refused(refusal: &Refusal) -> (&'static str, ApiError) {
     }
 }
 
-/// `POST /v1/activate`.
+/// Binds a node to a shop.
+#[utoipa::path(
+    post,
+    path = ACTIVATE_PATH,
+    tag = "nodes",
+    request_body = ActivateRequest,
+    responses((status = 200, body = ActivateAnswer)),
+)]
 pub(crate) async fn activate(
     State(hub): State<Arc<Hub>>,
     FromHere(from_here): FromHere,
@@ -182,7 +190,14 @@ pub(crate) async fn activate(
     }
 }
 
-/// `POST /v1/hello`.
+/// Opens a sync.
+#[utoipa::path(
+    post,
+    path = HELLO_PATH,
+    tag = "nodes",
+    request_body = HelloRequest,
+    responses((status = 200, body = HelloAnswer)),
+)]
 pub(crate) async fn hello(
     State(hub): State<Arc<Hub>>,
     node: AuthedNode,

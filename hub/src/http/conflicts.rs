@@ -21,6 +21,8 @@ use counterfoil_protocol::wire::decisions::{
 use http::HeaderMap;
 use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::IntoParams;
+use utoipa_axum::routes;
 
 /// The last moment that a logical time can hold is later; milliseconds since the Unix epoch.
 const MOMENT_MS_MAX: i64 = 100_000_000_000_000;
@@ -33,38 +35,39 @@ const CONFLICT: Subject = Subject::Conflict;
 
 pub(super) fn calls() -> Calls {
     Calls::new()
-        .get("/v1/admin/conflicts", READ_SHOP, list)
-        .get("/v1/admin/conflicts/{conflict}", read_own(CONFLICT), show)
-        .post(
-            "/v1/admin/conflicts/{conflict}/resolve",
-            decide_own(CONFLICT),
-            resolve,
-        )
-        .post(
-            "/v1/admin/conflicts/{conflict}/put-back",
-            decide_own(CONFLICT),
-            put_back,
-        )
-        .get("/v1/admin/audit", READ_CHAIN, audit)
-        .post("/v1/admin/undo", OWNER, undo)
+        .add(READ_SHOP, routes!(list))
+        .add(read_own(CONFLICT), routes!(show))
+        .add(decide_own(CONFLICT), routes!(resolve))
+        .add(decide_own(CONFLICT), routes!(put_back))
+        .add(READ_CHAIN, routes!(audit))
+        .add(OWNER, routes!(undo))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
+    /// Only in this state.
     state: Option<ConflictState>,
+    /// Only of this table.
     table: Option<String>,
+    /// Only where this shop wrote one of the values.
     shop: Option<String>,
+    /// The `next` of the page before.
     #[serde(default)]
     after: i64,
+    /// Largest number of rows.
     limit: Option<i64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
+    /// The `next` of the page before.
     #[serde(default)]
     after: i64,
+    /// Largest number of rows.
     limit: Option<i64>,
 }
 
@@ -84,6 +87,14 @@ fn page_size(limit: Option<i64>) -> Result<i64, ApiError> {
     Ok(limit)
 }
 
+/// Lists conflicts, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/conflicts",
+    tag = "conflicts",
+    params(ListQuery),
+    responses((status = 200, body = ConflictPage)),
+)]
 async fn list(State(hub): Hubs, caller: Caller, query: Asked<ListQuery>) -> Answer<ConflictPage> {
     let ListQuery {
         state,
@@ -134,12 +145,27 @@ fn no_conflict(id: i64) -> ApiError {
         .hint("`counterfoil-hub conflicts list` shows the numbers")
 }
 
+/// Shows a conflict with both values.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/conflicts/{conflict}",
+    tag = "conflicts",
+    responses((status = 200, body = ConflictRow)),
+)]
 async fn show(State(hub): Hubs, segments: Segments) -> Answer<ConflictRow> {
     let id = number(&segments)?;
     let row = hub.reports.call(move |reader| reader.conflict(id)).await?;
     Ok(Json(row.ok_or_else(|| no_conflict(id))?))
 }
 
+/// Settles a conflict by a choice: the winner, the loser or a third value.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/conflicts/{conflict}/resolve",
+    tag = "conflicts",
+    request_body = ResolveRequest,
+    responses((status = 200, body = ConflictDecided)),
+)]
 async fn resolve(
     State(hub): Hubs,
     caller: Caller,
@@ -152,6 +178,14 @@ async fn resolve(
     decide(&hub, id, What::Resolve(choice), deciding, &caller).await
 }
 
+/// Makes the value that lost current again.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/conflicts/{conflict}/put-back",
+    tag = "conflicts",
+    request_body = Deciding,
+    responses((status = 200, body = ConflictDecided)),
+)]
 async fn put_back(
     State(hub): Hubs,
     caller: Caller,
@@ -235,6 +269,14 @@ fn changed(row: &ConflictRow) -> ApiError {
     ))
 }
 
+/// Takes back what one node wrote to the catalog in a time.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/undo",
+    tag = "conflicts",
+    request_body = UndoRequest,
+    responses((status = 200, body = Undone)),
+)]
 async fn undo(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) -> Answer<Undone> {
     let request: UndoRequest = read_json(&headers, body).await?;
     let UndoRequest {
@@ -272,6 +314,14 @@ async fn undo(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) 
     }
 }
 
+/// Lists what people decided, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/audit",
+    tag = "conflicts",
+    params(PageQuery),
+    responses((status = 200, body = AuditPage)),
+)]
 async fn audit(State(hub): Hubs, query: Asked<PageQuery>) -> Answer<AuditPage> {
     let PageQuery { after, limit } = asked(query)?;
     let limit = page_size(limit)?;

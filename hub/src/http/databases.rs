@@ -25,17 +25,18 @@ use counterfoil_replica::{Copy, CopyInfo, Rotation};
 use http::HeaderMap;
 use http::request::Parts;
 use std::sync::Arc;
+use utoipa_axum::routes;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
 pub(super) fn calls() -> Calls {
     Calls::new()
-        .get("/v1/admin/databases", READ_CHAIN, list)
-        .post("/v1/admin/databases", OWNER, add)
-        .post("/v1/admin/databases/{database}/token", OWNER, new_token)
-        .post("/v1/admin/databases/{database}/remove", OWNER, remove)
-        .post("/v1/admin/databases/{database}/fold", OWNER, fold)
+        .add(READ_CHAIN, routes!(list))
+        .add(OWNER, routes!(add))
+        .add(OWNER, routes!(new_token))
+        .add(OWNER, routes!(remove))
+        .add(OWNER, routes!(fold))
 }
 
 /// Lets a client at the database that its token is for.
@@ -116,6 +117,14 @@ async fn sync_url(
     Ok(format!("{hub_url}{}", database_path(name)))
 }
 
+/// Makes a free-standing database and its token.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/databases",
+    tag = "databases",
+    request_body = DatabaseAddRequest,
+    responses((status = 200, body = DatabaseAccess)),
+)]
 async fn add(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<DatabaseAccess> {
     let request: DatabaseAddRequest = read_json(&headers, body).await?;
     let name = checked(&request.name)?;
@@ -165,6 +174,14 @@ async fn add(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Databas
     }))
 }
 
+/// Replaces the token of a database.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/databases/{database}/token",
+    tag = "databases",
+    request_body = DatabaseTokenRequest,
+    responses((status = 200, body = DatabaseAccess)),
+)]
 async fn new_token(
     State(hub): Hubs,
     segments: Segments,
@@ -190,6 +207,13 @@ async fn new_token(
     }))
 }
 
+/// Lists the free-standing databases.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/databases",
+    tag = "databases",
+    responses((status = 200, body = Vec<DatabaseRow>)),
+)]
 async fn list(State(hub): Hubs) -> Answer<Vec<DatabaseRow>> {
     let databases = hub.reports.call(|reader| reader.databases()).await?;
     let mut rows = Vec::with_capacity(databases.len());
@@ -227,6 +251,13 @@ async fn row(hub: &Hub, database: Database) -> DatabaseRow {
     }
 }
 
+/// Ends the access to a database and keeps its file.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/databases/{database}/remove",
+    tag = "databases",
+    responses((status = 200, body = DatabaseRemoved)),
+)]
 async fn remove(State(hub): Hubs, segments: Segments) -> Answer<DatabaseRemoved> {
     let name = name_of(&segments)?;
     let wanted = name.clone();
@@ -257,6 +288,14 @@ async fn begin_generation(hub: &Hub, key: &CopyKey) -> Result<Rotation, CopyFail
     hub.copies.work(held, Copy::begin_generation).await
 }
 
+/// Folds the frames of a database into its file and begins a generation.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/databases/{database}/fold",
+    tag = "databases",
+    request_body = DatabaseFoldRequest,
+    responses((status = 200, body = DatabaseFolded)),
+)]
 async fn fold(
     State(hub): Hubs,
     segments: Segments,

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::response::Response;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::events::{
-    CATALOG_DATABASE, EVENTS_MEDIA_TYPE, Event, HEARTBEAT, Notice,
+    CATALOG_DATABASE, EVENTS_MEDIA_TYPE, EVENTS_PATH, Event, HEARTBEAT, Notice,
 };
 use http::{HeaderMap, HeaderValue, header};
 use std::convert::Infallible;
@@ -26,6 +26,13 @@ struct Stream {
     head: Option<String>,
 }
 
+/// Keeps the answer open and sends a notice when a database has news.
+#[utoipa::path(
+    get,
+    path = EVENTS_PATH,
+    tag = "nodes",
+    responses((status = 200, content_type = "text/event-stream")),
+)]
 pub(crate) async fn events(
     State(hub): State<Arc<Hub>>,
     node: AuthedNode,

@@ -192,6 +192,13 @@ fn bytes_of(part: &Part) -> u64 {
     u64::try_from(part.bytes.len()).unwrap_or(u64::MAX)
 }
 
+/// Gives out the main file of a generation as one stream.
+#[utoipa::path(
+    get,
+    path = "/export/{generation}",
+    tag = "replication",
+    responses((status = 200, content_type = "application/octet-stream")),
+)]
 pub(crate) async fn own_whole(
     State(hub): Hubs,
     OwnCopy(key): OwnCopy,
@@ -201,6 +208,13 @@ pub(crate) async fn own_whole(
     whole(hub, Database::Own(key), generation).await
 }
 
+/// Gives out pages of the main file of a generation.
+#[utoipa::path(
+    get,
+    path = "/export/{generation}/{start}/{end}",
+    tag = "replication",
+    responses((status = 200, content_type = "application/octet-stream")),
+)]
 pub(crate) async fn own_part(
     State(hub): Hubs,
     OwnCopy(key): OwnCopy,
@@ -211,6 +225,13 @@ pub(crate) async fn own_part(
     part(hub, Database::Own(key), range, zstd).await
 }
 
+/// Gives out the main file of a generation of the catalog as one stream.
+#[utoipa::path(
+    get,
+    path = "/export/{generation}",
+    tag = "replication",
+    responses((status = 200, content_type = "application/octet-stream")),
+)]
 pub(crate) async fn catalog_whole(
     State(hub): Hubs,
     node: AuthedNode,
@@ -222,6 +243,13 @@ pub(crate) async fn catalog_whole(
     whole(hub, Database::Catalog, generation).await
 }
 
+/// Gives out pages of the main file of a generation of the catalog.
+#[utoipa::path(
+    get,
+    path = "/export/{generation}/{start}/{end}",
+    tag = "replication",
+    responses((status = 200, content_type = "application/octet-stream")),
+)]
 pub(crate) async fn catalog_part(
     State(hub): Hubs,
     node: AuthedNode,

@@ -21,29 +21,29 @@ use counterfoil_replica::{Copy, RestoreError};
 use http::HeaderMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use utoipa_axum::routes;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
 pub(super) fn calls() -> Calls {
     Calls::new()
-        .get("/v1/admin/history", READ_CHAIN, histories)
-        .get("/v1/admin/history/catalog", READ_CHAIN, catalog)
-        .post("/v1/admin/history/catalog", OWNER, restore_catalog)
-        .get("/v1/admin/history/nodes/{node}", READ_CHAIN, book)
-        .post("/v1/admin/history/nodes/{node}", OWNER, restore_book)
-        .get(
-            "/v1/admin/history/databases/{database}",
-            READ_CHAIN,
-            database,
-        )
-        .post(
-            "/v1/admin/history/databases/{database}",
-            OWNER,
-            restore_database,
-        )
+        .add(READ_CHAIN, routes!(histories))
+        .add(READ_CHAIN, routes!(catalog))
+        .add(OWNER, routes!(restore_catalog))
+        .add(READ_CHAIN, routes!(book))
+        .add(OWNER, routes!(restore_book))
+        .add(READ_CHAIN, routes!(database))
+        .add(OWNER, routes!(restore_database))
 }
 
+/// Lists what is kept of the past of each database.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/history",
+    tag = "history",
+    responses((status = 200, body = Vec<HistoryRow>)),
+)]
 async fn histories(State(hub): Hubs) -> Answer<Vec<HistoryRow>> {
     let rows = hub.histories().await;
     rows.map(Json).map_err(|error| ApiError::internal(&error))
@@ -75,14 +75,35 @@ async fn database_past(hub: &Hub, segments: &Segments) -> Result<Past, ApiError>
     Ok(Past::Pushed(CopyKey::Database { folder }))
 }
 
+/// Lists the generations of the catalog.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/history/catalog",
+    tag = "history",
+    responses((status = 200, body = Vec<GenerationRow>)),
+)]
 async fn catalog(State(hub): Hubs) -> Answer<Vec<GenerationRow>> {
     generations(&hub, &Past::Catalog).await
 }
 
+/// Lists the generations of a book.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/history/nodes/{node}",
+    tag = "history",
+    responses((status = 200, body = Vec<GenerationRow>)),
+)]
 async fn book(State(hub): Hubs, segments: Segments) -> Answer<Vec<GenerationRow>> {
     generations(&hub, &book_past(&hub, &segments).await?).await
 }
 
+/// Lists the generations of a free-standing database.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/history/databases/{database}",
+    tag = "history",
+    responses((status = 200, body = Vec<GenerationRow>)),
+)]
 async fn database(State(hub): Hubs, segments: Segments) -> Answer<Vec<GenerationRow>> {
     generations(&hub, &database_past(&hub, &segments).await?).await
 }
@@ -115,10 +136,26 @@ async fn generations(hub: &Hub, past: &Past) -> Answer<Vec<GenerationRow>> {
     Ok(Json(rows.collect()))
 }
 
+/// Writes the catalog as it was at a moment to a new file at the hub.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/history/catalog",
+    tag = "history",
+    request_body = RestoreRequest,
+    responses((status = 200, body = Restored)),
+)]
 async fn restore_catalog(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Restored> {
     restore(&hub, &Past::Catalog, read_json(&headers, body).await?).await
 }
 
+/// Writes a book as it was at a moment to a new file at the hub.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/history/nodes/{node}",
+    tag = "history",
+    request_body = RestoreRequest,
+    responses((status = 200, body = Restored)),
+)]
 async fn restore_book(
     State(hub): Hubs,
     segments: Segments,
@@ -129,6 +166,14 @@ async fn restore_book(
     restore(&hub, &past, read_json(&headers, body).await?).await
 }
 
+/// Writes a free-standing database as it was at a moment to a new file at the hub.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/history/databases/{database}",
+    tag = "history",
+    request_body = RestoreRequest,
+    responses((status = 200, body = Restored)),
+)]
 async fn restore_database(
     State(hub): Hubs,
     segments: Segments,

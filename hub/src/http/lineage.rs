@@ -10,13 +10,20 @@ use axum::body::Body;
 use axum::extract::State;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::lineage::{
-    IdentityAnswer, IdentityRequest, LineageAnswer, LineageRequest,
+    IDENTITY_PATH, IdentityAnswer, IdentityRequest, LINEAGE_PATH, LineageAnswer, LineageRequest,
 };
 use counterfoil_replica::crash::{self, CrashPoint};
 use http::HeaderMap;
 use std::sync::Arc;
 
-/// `POST /v1/lineage`.
+/// Tells how far the history of a till is the hub's.
+#[utoipa::path(
+    post,
+    path = LINEAGE_PATH,
+    tag = "nodes",
+    request_body = LineageRequest,
+    responses((status = 200, body = LineageAnswer)),
+)]
 pub(crate) async fn points(
     State(hub): State<Arc<Hub>>,
     node: AuthedNode,
@@ -32,7 +39,14 @@ pub(crate) async fn points(
     Ok(Json(LineageAnswer { points }))
 }
 
-/// `POST /v1/identity`.
+/// Gives a restored or cloned till an identity of its own.
+#[utoipa::path(
+    post,
+    path = IDENTITY_PATH,
+    tag = "nodes",
+    request_body = IdentityRequest,
+    responses((status = 200, body = IdentityAnswer)),
+)]
 pub(crate) async fn identity(
     State(hub): State<Arc<Hub>>,
     from: AuthedNode,

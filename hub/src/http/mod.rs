@@ -13,6 +13,7 @@ mod events;
 mod export;
 mod history;
 mod lineage;
+mod openapi;
 mod policies;
 mod problems;
 mod proof;
@@ -20,6 +21,7 @@ mod quarantine;
 mod shop_conflicts;
 mod sync;
 
+pub(crate) use openapi::description;
 pub(crate) use problems::ApiError;
 
 use self::access::{ANYONE, OWN_COPY, READ_CHAIN, TILL};
@@ -27,14 +29,15 @@ use self::calls::Calls;
 use crate::hub::Hub;
 use axum::Router;
 use axum::extract::connect_info::Connected;
+use axum::routing::{get, post};
 use axum::serve::{IncomingStream, Listener};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::access::EndpointRow;
-use counterfoil_protocol::wire::events::EVENTS_PATH;
-use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, CATALOG_PATH, CONFLICTS_PATH, HELLO_PATH};
-use counterfoil_protocol::wire::lineage::{IDENTITY_PATH, LINEAGE_PATH};
+use counterfoil_protocol::wire::hub::CATALOG_PATH;
+use http::Method;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use utoipa_axum::routes;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -62,62 +65,48 @@ impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Listening<L>>>
     }
 }
 
+/// Frames as a stock client asks for them, with a baton that is taken and not needed.
+const WITH_BATON: &str = "/sync/{generation}/{start}/{end}/{baton}";
+
 /// The calls on a copy that its owner may push to: a node's book, a free-standing database.
-fn own_copy(base: &str) -> Calls {
-    let range = format!("{base}/sync/{{generation}}/{{start}}/{{end}}");
-    let stock = format!("{range}/{{baton}}");
-    let export = format!("{base}/export/{{generation}}");
+fn own_copy() -> Calls {
     Calls::new()
-        .get(&format!("{base}/info"), OWN_COPY, sync::own_info)
-        .get(&export, OWN_COPY, export::own_whole)
-        .get(
-            &format!("{export}/{{start}}/{{end}}"),
-            OWN_COPY,
-            export::own_part,
-        )
-        .get(&range, OWN_COPY, sync::own_pull)
-        .post(&range, OWN_COPY, sync::own_push)
-        .get(&stock, OWN_COPY, sync::own_pull)
-        .post(&stock, OWN_COPY, sync::own_push)
-        .get(
-            &format!("{base}/pages/{{generation}}/{{frame}}"),
-            OWN_COPY,
-            sync::own_pages,
-        )
+        .add(OWN_COPY, routes!(sync::own_info))
+        .add(OWN_COPY, routes!(export::own_whole))
+        .add(OWN_COPY, routes!(export::own_part))
+        .add(OWN_COPY, routes!(sync::own_pull))
+        .add(OWN_COPY, routes!(sync::own_push))
+        .add(OWN_COPY, routes!(sync::own_pages))
+        .also(Method::GET, WITH_BATON, OWN_COPY, get(sync::own_pull))
+        .also(Method::POST, WITH_BATON, OWN_COPY, post(sync::own_push))
 }
 
 /// The calls on the catalog, which tills pull.
 fn catalog() -> Calls {
-    let range = format!("{CATALOG_PATH}/sync/{{generation}}/{{start}}/{{end}}");
-    let stock = format!("{range}/{{baton}}");
-    let export = format!("{CATALOG_PATH}/export/{{generation}}");
     Calls::new()
-        .get(&format!("{CATALOG_PATH}/info"), TILL, sync::catalog_info)
-        .get(&export, TILL, export::catalog_whole)
-        .get(
-            &format!("{export}/{{start}}/{{end}}"),
-            TILL,
-            export::catalog_part,
-        )
-        .get(&range, TILL, sync::catalog_pull)
-        .post(&range, TILL, sync::catalog_refuse)
-        .get(&stock, TILL, sync::catalog_pull)
-        .post(&stock, TILL, sync::catalog_refuse)
+        .add(TILL, routes!(sync::catalog_info))
+        .add(TILL, routes!(export::catalog_whole))
+        .add(TILL, routes!(export::catalog_part))
+        .add(TILL, routes!(sync::catalog_pull))
+        .add(TILL, routes!(sync::catalog_refuse))
+        .also(Method::GET, WITH_BATON, TILL, get(sync::catalog_pull))
+        .also(Method::POST, WITH_BATON, TILL, post(sync::catalog_refuse))
 }
 
 /// Everything the hub answers, and to whom.
 fn calls() -> Calls {
     Calls::new()
-        .get("/healthz", ANYONE, admin::health)
-        .post(ACTIVATE_PATH, ANYONE, admission::activate)
-        .post(HELLO_PATH, TILL, admission::hello)
-        .get(CONFLICTS_PATH, TILL, shop_conflicts::changes)
-        .get(EVENTS_PATH, TILL, events::events)
-        .post(LINEAGE_PATH, TILL, lineage::points)
-        .post(IDENTITY_PATH, TILL, lineage::identity)
-        .merge(own_copy("/v1/db/book/{node}"))
-        .merge(own_copy("/v1/db/database/{database}"))
-        .merge(catalog())
+        .add(ANYONE, routes!(admin::health))
+        .add(ANYONE, routes!(admission::activate))
+        .add(TILL, routes!(admission::hello))
+        .add(TILL, routes!(shop_conflicts::changes))
+        .add(TILL, routes!(events::events))
+        .add(TILL, routes!(lineage::points))
+        .add(TILL, routes!(lineage::identity))
+        .add(ANYONE, routes!(openapi::openapi))
+        .merge(own_copy().below("/v1/db/book/{node}"))
+        .merge(own_copy().below("/v1/db/database/{database}"))
+        .merge(catalog().below(CATALOG_PATH))
         .merge(admin::calls())
         .merge(conflicts::calls())
         .merge(policies::calls())
@@ -125,7 +114,7 @@ fn calls() -> Calls {
         .merge(history::calls())
         .merge(quarantine::calls())
         .merge(proof::calls())
-        .get("/v1/admin/endpoints", READ_CHAIN, endpoints)
+        .add(READ_CHAIN, routes!(endpoints))
 }
 
 /// Everything the hub answers.
@@ -146,6 +135,13 @@ pub fn endpoint_table() -> Vec<EndpointRow> {
         .collect()
 }
 
+/// Lists every endpoint with who may call it.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/endpoints",
+    tag = "status",
+    responses((status = 200, body = Vec<EndpointRow>)),
+)]
 async fn endpoints() -> axum::Json<Vec<EndpointRow>> {
     axum::Json(endpoint_table())
 }

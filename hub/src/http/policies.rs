@@ -20,6 +20,7 @@ use counterfoil_protocol::wire::policies::{
 };
 use http::HeaderMap;
 use std::sync::Arc;
+use utoipa_axum::routes;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
@@ -28,15 +29,18 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(super) fn calls() -> Calls {
     Calls::new()
-        .get("/v1/admin/policies", READ_SHARED, list)
-        .post("/v1/admin/policies/{table}/{column}", OWNER, set)
-        .post(
-            "/v1/admin/policies/{table}/{column}/rehearse",
-            READ_CHAIN,
-            rehearse,
-        )
+        .add(READ_SHARED, routes!(list))
+        .add(OWNER, routes!(set))
+        .add(READ_CHAIN, routes!(rehearse))
 }
 
+/// Lists how conflicts are settled, by table and column.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/policies",
+    tag = "policies",
+    responses((status = 200, body = Vec<PolicyRow>)),
+)]
 async fn list(State(hub): Hubs) -> Answer<Vec<PolicyRow>> {
     Ok(Json(hub.reports.call(|reader| reader.policies()).await?))
 }
@@ -56,6 +60,14 @@ fn refusal(table: &str, error: PolicyError) -> ApiError {
     }
 }
 
+/// Sets how conflicts of a column are settled from now on.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/policies/{table}/{column}",
+    tag = "policies",
+    request_body = PolicySetRequest,
+    responses((status = 200, body = PolicySet)),
+)]
 async fn set(
     State(hub): Hubs,
     caller: Caller,
@@ -78,6 +90,14 @@ async fn set(
     }))
 }
 
+/// Shows what another policy would have decided; changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/policies/{table}/{column}/rehearse",
+    tag = "policies",
+    request_body = RehearseRequest,
+    responses((status = 200, body = Rehearsal)),
+)]
 async fn rehearse(
     State(hub): Hubs,
     segments: Segments,

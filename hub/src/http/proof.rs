@@ -12,11 +12,20 @@ use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::closure::Proof;
 use http::Uri;
 use std::sync::Arc;
+use utoipa_axum::routes;
 
 pub(super) fn calls() -> Calls {
-    Calls::new().get("/v1/admin/proof", READ_SHOP, proof)
+    Calls::new().add(READ_SHOP, routes!(proof))
 }
 
+/// Proves a business day from what was consolidated.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/proof",
+    tag = "proof",
+    params(("day" = Day, Query, description = "The business day")),
+    responses((status = 200, body = Proof)),
+)]
 async fn proof(
     State(hub): State<Arc<Hub>>,
     caller: Caller,

@@ -19,6 +19,7 @@ use counterfoil_protocol::wire::quarantine::{
 };
 use http::{HeaderMap, Uri};
 use std::sync::Arc;
+use utoipa_axum::routes;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
@@ -28,24 +29,12 @@ const NODE: Subject = Subject::Node;
 
 pub(super) fn calls() -> Calls {
     Calls::new()
-        .get("/v1/admin/quarantine", READ_SHOP, list)
-        .post("/v1/admin/quarantine/retry", OWNER, retry_all)
-        .get("/v1/admin/quarantine/{node}/{seq}", read_own(NODE), show)
-        .post(
-            "/v1/admin/quarantine/{node}/{seq}/waive",
-            decide_own(NODE),
-            waive,
-        )
-        .post(
-            "/v1/admin/quarantine/{node}/{seq}/fix",
-            decide_own(NODE),
-            fix,
-        )
-        .post(
-            "/v1/admin/quarantine/{node}/{seq}/retry",
-            decide_own(NODE),
-            retry,
-        )
+        .add(READ_SHOP, routes!(list))
+        .add(OWNER, routes!(retry_all))
+        .add(read_own(NODE), routes!(show))
+        .add(decide_own(NODE), routes!(waive))
+        .add(decide_own(NODE), routes!(fix))
+        .add(decide_own(NODE), routes!(retry))
 }
 
 fn node_named(named: &str) -> Result<NodeId, ApiError> {
@@ -78,6 +67,14 @@ fn listed(uri: &Uri) -> Result<Listed, ApiError> {
     Ok(listed)
 }
 
+/// Lists records that stepped aside.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/quarantine",
+    tag = "quarantine",
+    params(("node" = Option<NodeId>, Query, description = "Only of this node"), ("reason" = Option<String>, Query, description = "Only with this code"), ("open" = Option<bool>, Query, description = "Only those that stand in quarantine")),
+    responses((status = 200, body = Vec<QuarantineRow>)),
+)]
 async fn list(State(hub): Hubs, caller: Caller, uri: Uri) -> Answer<Vec<QuarantineRow>> {
     let listed = Listed {
         shop: caller.shop,
@@ -98,20 +95,51 @@ fn missing(node: NodeId, seq: i64) -> ApiError {
     ApiError::new(Code::NotFound, detail).hint("`counterfoil-hub quarantine list` shows what is")
 }
 
+/// Shows a record with everything that belongs to it.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/quarantine/{node}/{seq}",
+    tag = "quarantine",
+    responses((status = 200, body = QuarantineDetail)),
+)]
 async fn show(State(hub): Hubs, segments: Segments) -> Answer<QuarantineDetail> {
     let (node, seq) = place(&segments)?;
     let found = hub.quarantined(node, seq).await?;
     found.map(Json).ok_or_else(|| missing(node, seq))
 }
 
+/// Takes a record in as it is.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/quarantine/{node}/{seq}/waive",
+    tag = "quarantine",
+    request_body = QuarantineRequest,
+    responses((status = 200, body = QuarantineAnswer)),
+)]
 async fn waive(hub: Hubs, caller: Caller, at: Segments, it: HeaderMap, body: Body) -> Decided {
     rule(hub, &caller, &at, (Decision::Waive, &it, body)).await
 }
 
+/// Takes a record in with other fields.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/quarantine/{node}/{seq}/fix",
+    tag = "quarantine",
+    request_body = QuarantineRequest,
+    responses((status = 200, body = QuarantineAnswer)),
+)]
 async fn fix(hub: Hubs, caller: Caller, at: Segments, it: HeaderMap, body: Body) -> Decided {
     rule(hub, &caller, &at, (Decision::Fix, &it, body)).await
 }
 
+/// Judges a record in quarantine again.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/quarantine/{node}/{seq}/retry",
+    tag = "quarantine",
+    request_body = QuarantineRequest,
+    responses((status = 200, body = QuarantineAnswer)),
+)]
 async fn retry(hub: Hubs, caller: Caller, at: Segments, it: HeaderMap, body: Body) -> Decided {
     rule(hub, &caller, &at, (Decision::Retry, &it, body)).await
 }
@@ -127,6 +155,14 @@ async fn rule(
     decide(&hub, segments, ruling).await
 }
 
+/// Judges all records in quarantine again.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/quarantine/retry",
+    tag = "quarantine",
+    request_body = QuarantineRequest,
+    responses((status = 200, body = QuarantineAnswer)),
+)]
 async fn retry_all(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) -> Decided {
     let ruling = ruling(&caller, (Decision::Retry, &headers, body)).await?;
     let taken_in = hub.retry_quarantine(ruling).await?;

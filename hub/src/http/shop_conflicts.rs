@@ -8,20 +8,32 @@ use crate::store::AuthedNode;
 use axum::Json;
 use axum::extract::State;
 use counterfoil_protocol::wire::decisions::{ConflictChanges, ConflictCursor};
+use counterfoil_protocol::wire::hub::CONFLICTS_PATH;
 use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::IntoParams;
 
 /// From which place on; from the beginning when left out.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ChangesQuery {
+    /// The `change` of the place.
     #[serde(default)]
     change: i64,
+    /// The `id` of the place.
     #[serde(default)]
     id: i64,
 }
 
-/// `GET /v1/conflicts`.
+/// Lists conflicts in which the shop of the till has a part, changed since a place.
+#[utoipa::path(
+    get,
+    path = CONFLICTS_PATH,
+    tag = "nodes",
+    params(ChangesQuery),
+    responses((status = 200, body = ConflictChanges)),
+)]
 pub(crate) async fn changes(
     State(hub): State<Arc<Hub>>,
     node: AuthedNode,

@@ -159,6 +159,8 @@ fn delta_frames(frames: DeltaFrames) -> Response {
     response
 }
 
+/// Tells what the copy holds.
+#[utoipa::path(get, path = "/info", tag = "replication", responses((status = 200, body = Info)))]
 pub(crate) async fn own_info(
     State(hub): Hubs,
     OwnCopy(key): OwnCopy,
@@ -167,6 +169,13 @@ pub(crate) async fn own_info(
     Ok(Json(info(&hub, held).await?))
 }
 
+/// Gives out frames of the copy.
+#[utoipa::path(
+    get,
+    path = "/sync/{generation}/{start}/{end}",
+    tag = "replication",
+    responses((status = 200, content_type = "application/octet-stream")),
+)]
 pub(crate) async fn own_pull(
     State(hub): Hubs,
     OwnCopy(key): OwnCopy,
@@ -207,6 +216,14 @@ fn in_words(outcome: &PushOutcome) -> Option<ApiError> {
     ))
 }
 
+/// Takes in frames, whole transactions only.
+#[utoipa::path(
+    post,
+    path = "/sync/{generation}/{start}/{end}",
+    tag = "replication",
+    request_body(content_type = "application/octet-stream"),
+    responses((status = 200, body = Object)),
+)]
 pub(crate) async fn own_push(
     State(hub): Hubs,
     OwnCopy(key): OwnCopy,
@@ -265,6 +282,13 @@ pub(crate) async fn own_push(
     Ok(Json(outcome.to_wire()).into_response())
 }
 
+/// Gives out a digest of each page of the copy.
+#[utoipa::path(
+    get,
+    path = "/pages/{generation}/{frame}",
+    tag = "replication",
+    responses((status = 200, content_type = "application/octet-stream")),
+)]
 pub(crate) async fn own_pages(
     State(hub): Hubs,
     OwnCopy(key): OwnCopy,
@@ -282,6 +306,8 @@ pub(crate) async fn own_pages(
     })
 }
 
+/// Tells what the catalog holds.
+#[utoipa::path(get, path = "/info", tag = "replication", responses((status = 200, body = Info)))]
 pub(crate) async fn catalog_info(
     State(hub): Hubs,
     node: AuthedNode,
@@ -291,6 +317,13 @@ pub(crate) async fn catalog_info(
     Ok(Json(info(&hub, held).await?))
 }
 
+/// Gives out frames of the catalog.
+#[utoipa::path(
+    get,
+    path = "/sync/{generation}/{start}/{end}",
+    tag = "replication",
+    responses((status = 200, content_type = "application/octet-stream")),
+)]
 pub(crate) async fn catalog_pull(
     State(hub): Hubs,
     node: AuthedNode,
@@ -301,7 +334,13 @@ pub(crate) async fn catalog_pull(
     pull(&hub, held, &segments, &headers).await
 }
 
-/// The catalog is the hub's; a till proposes changes in its book.
+/// Refuses frames for the catalog: it is the hub's, and a till proposes changes in its book.
+#[utoipa::path(
+    post,
+    path = "/sync/{generation}/{start}/{end}",
+    tag = "replication",
+    responses((status = 403, description = "Always.")),
+)]
 pub(crate) async fn catalog_refuse(State(hub): Hubs, node: AuthedNode) -> ApiError {
     hub.alert(
         "catalog_write",

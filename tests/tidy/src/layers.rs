@@ -22,13 +22,23 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("testkit", &["protocol", "domain", "migrate"]),
 ];
 
-/// What the crates without clock, disk and network may use of others.
+/// What the crates without clock, disk and network may use of others. `utoipa`: types describe themselves (ADR 0011).
 const PURE: [(&str, &[&str]); 2] = [
     (
         "domain",
-        &["blake3", "serde", "serde_json", "thiserror", "uuid"],
+        &[
+            "blake3",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "utoipa",
+            "uuid",
+        ],
     ),
-    ("protocol", &["base64", "serde", "serde_json", "thiserror"]),
+    (
+        "protocol",
+        &["base64", "serde", "serde_json", "thiserror", "utoipa"],
+    ),
 ];
 
 /// Names that say nothing about what is inside.

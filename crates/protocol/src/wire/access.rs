@@ -1,9 +1,10 @@
 //! Who may do what at the hub: roles and the table of calls.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a person or machine may do at the hub.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything.
@@ -36,7 +37,7 @@ impl Role {
 }
 
 /// How much of what an endpoint is about a role may reach.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// The call is refused.
@@ -48,7 +49,7 @@ pub enum Reach {
 }
 
 /// A row of `GET /v1/admin/endpoints`: an endpoint of the hub, with who may call it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EndpointRow {
     /// `GET` or `POST`.
     pub method: String,

@@ -3,9 +3,10 @@
 use counterfoil_domain::closure::{Day, Takings};
 use counterfoil_domain::{Closure, DocumentId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `POST /v1/close-day` of a node: closes a business day; again changes nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct CloseDayRequest {
     /// Which one; the business day of this moment when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -13,7 +14,7 @@ pub struct CloseDayRequest {
 }
 
 /// A closed business day.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ClosedDay {
     /// Id of the document.
     pub id: DocumentId,
@@ -29,7 +30,7 @@ pub struct ClosedDay {
 }
 
 /// How far a lane's business day is proved.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofState {
     /// The closure is what was consolidated.
@@ -55,7 +56,7 @@ impl ProofState {
 }
 
 /// Something that keeps a day from being proved.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ProofFinding {
     /// `missing`, `quarantined`, `differs`, `extra`, `takings`, `chain`, `closure_altered`, `closure_gap`,
     /// `seal`, or `not_closed`.
@@ -71,7 +72,7 @@ pub struct ProofFinding {
 }
 
 /// A sale that came after its day, or a later one, was closed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LateEntry {
     /// Receipt as people read it.
     pub receipt: String,
@@ -87,7 +88,7 @@ pub struct LateEntry {
 }
 
 /// A lane's business day.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ProofRow {
     /// The node.
     pub node_id: NodeId,
@@ -120,7 +121,7 @@ pub struct ProofRow {
 }
 
 /// `GET /v1/admin/proof?day=YYYY-MM-DD`: every lane that sold on a day, or should have closed it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Proof {
     /// The business day.
     pub day: Day,

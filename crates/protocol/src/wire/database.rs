@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 /// Most characters of a name: it is part of an address and of file names.
 pub const DATABASE_NAME_CHARS_MAX: usize = 63;
 
 /// Name of a free-standing database: 1 to 63 small letters, digits, `-` and `_`, a letter first. So
 /// it is the same in an address, on every file system, and never a path.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct DatabaseName(String);
 
@@ -86,7 +87,7 @@ pub fn database_path(name: &DatabaseName) -> String {
 }
 
 /// `POST /v1/admin/databases` makes a database.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseAddRequest {
     /// Name of the database.
     pub name: String,
@@ -95,14 +96,14 @@ pub struct DatabaseAddRequest {
 }
 
 /// `POST /v1/admin/databases/{name}/token` makes a new token.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseTokenRequest {
     /// URL under which its clients reach the hub; the hub's own idea when absent.
     pub hub_url: Option<String>,
 }
 
 /// What a libSQL client needs to sync. The token is shown once; the hub keeps its hash.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseAccess {
     /// Where the client syncs.
     pub sync_url: String,
@@ -111,7 +112,7 @@ pub struct DatabaseAccess {
 }
 
 /// A database in a list.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseRow {
     /// Its name.
     pub name: DatabaseName,
@@ -133,7 +134,7 @@ pub struct DatabaseRow {
 }
 
 /// A database was removed. Its files stay.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseRemoved {
     /// Its name, which may be used again.
     pub name: DatabaseName,
@@ -142,14 +143,14 @@ pub struct DatabaseRemoved {
 }
 
 /// `POST /v1/admin/databases/{name}/fold`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseFoldRequest {
     /// The operator has seen to it that every client is in sync.
     pub in_sync: bool,
 }
 
 /// What became of a fold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DatabaseFolded {
     /// Current generation.
     pub generation: u64,

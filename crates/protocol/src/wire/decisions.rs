@@ -4,9 +4,10 @@ use counterfoil_domain::edit::Chosen;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{DocumentId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Whether a conflict waits for a person, and what settled it otherwise.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConflictState {
     /// Both values stand side by side: under `manual` only a person settles it.
@@ -48,7 +49,7 @@ impl ConflictState {
 }
 
 /// One of the values of a conflict, with where it came from.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConflictSide {
     /// The value.
     pub value: serde_json::Value,
@@ -71,7 +72,7 @@ pub struct ConflictSide {
 }
 
 /// A conflict in a list.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConflictRow {
     /// Number of the conflict.
     pub id: i64,
@@ -100,7 +101,7 @@ pub struct ConflictRow {
 }
 
 /// `GET /v1/admin/conflicts?state=&table=&shop=&after=&limit=`: conflicts by number.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConflictPage {
     /// Ascending by number.
     pub conflicts: Vec<ConflictRow>,
@@ -109,7 +110,9 @@ pub struct ConflictPage {
 }
 
 /// A place in the sequence of changes of conflicts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, ToSchema,
+)]
 pub struct ConflictCursor {
     /// Number of the change.
     pub change: i64,
@@ -119,7 +122,7 @@ pub struct ConflictCursor {
 
 /// `GET /v1/conflicts?change=&id=`: conflicts of the caller's own shop that changed after a place, which is
 /// left out for all of them.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConflictChanges {
     /// As they are now, in the order of their last changes.
     pub conflicts: Vec<ConflictRow>,
@@ -130,7 +133,7 @@ pub struct ConflictChanges {
 }
 
 /// A conflict as a till of a shop that has a part in it shows it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ShopConflict {
     /// As the hub told it last; `current` is what this till sees now.
     #[serde(flatten)]
@@ -141,7 +144,7 @@ pub struct ShopConflict {
 }
 
 /// A decision on its way to the hub.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PendingDecision {
     /// The edit that carries it.
     pub id: DocumentId,
@@ -158,7 +161,7 @@ pub struct PendingDecision {
 }
 
 /// `GET /v1/conflicts?state=&table=&after=&limit=` of a node: conflicts of its own shop by number.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ShopConflictPage {
     /// Ascending by number.
     pub conflicts: Vec<ShopConflict>,
@@ -167,7 +170,7 @@ pub struct ShopConflictPage {
 }
 
 /// A conflict after a decision at a till.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ShopConflictDecided {
     /// As it is now.
     pub conflict: ShopConflict,
@@ -180,7 +183,7 @@ pub struct ShopConflictDecided {
 }
 
 /// What a person chose.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
     /// The value that is current stays.
@@ -203,7 +206,7 @@ impl Choice {
 }
 
 /// Who decides, and what they saw. Part of every request that decides.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Deciding {
     /// The version that was current when the person looked. Another one there now is a refusal. Absent:
     /// for a resolution the winner of the conflict, for putting back whatever there is.
@@ -219,7 +222,7 @@ pub struct Deciding {
 
 /// `POST /v1/admin/conflicts/{id}/resolve`: settles a conflict. The choice is an edit of the hub that
 /// replaces every version there is of the column.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ResolveRequest {
     /// What is chosen.
     pub choice: Choice,
@@ -229,7 +232,7 @@ pub struct ResolveRequest {
 }
 
 /// A conflict after a decision.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConflictDecided {
     /// As it is now.
     pub conflict: ConflictRow,
@@ -241,7 +244,7 @@ pub struct ConflictDecided {
 
 /// `POST /v1/admin/undo`: takes back what a node wrote to the catalog in a time, as edits of the hub to what
 /// was there before. What somebody else wrote on top of it stays.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct UndoRequest {
     /// Whose edits.
     pub node_id: NodeId,
@@ -258,7 +261,7 @@ pub struct UndoRequest {
 }
 
 /// What was, or would be, taken back.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Undone {
     /// Nothing was changed.
     pub dry_run: bool,
@@ -271,7 +274,7 @@ pub struct Undone {
 }
 
 /// A field that goes back.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct UndoRow {
     /// Catalog table.
     pub table: String,
@@ -286,7 +289,7 @@ pub struct UndoRow {
 }
 
 /// A decision in the audit trail.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditRow {
     /// Number of the decision.
     pub id: i64,
@@ -312,7 +315,7 @@ pub struct AuditRow {
 }
 
 /// `GET /v1/admin/audit?after=&limit=`: decisions, oldest first.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditPage {
     /// Ascending by number.
     pub decisions: Vec<AuditRow>,

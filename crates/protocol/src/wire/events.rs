@@ -5,6 +5,7 @@
 //! a listener that hears nothing for longer knows that it is not.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `GET`: the stream; the node's token.
 pub const EVENTS_PATH: &str = "/v1/events";
@@ -25,7 +26,7 @@ const LISTENING: &str = "listening";
 const NOTICE: &str = "notice";
 
 /// A database has frames up to here. Only the newest notice counts.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Notice {
     /// Which database, such as [`CATALOG_DATABASE`].
     pub database: String,
@@ -47,7 +48,7 @@ pub enum Event {
     Notice(Notice),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 struct Listening {
     heartbeat_ms: u64,
 }

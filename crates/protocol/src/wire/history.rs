@@ -1,9 +1,10 @@
 //! The past of the hub's databases, as the operator's commands ask for it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A database with a past, in `GET /v1/admin/history`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HistoryRow {
     /// `catalog`, `node <id>` or `database <name>`.
     pub database: String,
@@ -14,7 +15,7 @@ pub struct HistoryRow {
 }
 
 /// A generation of one database, in `GET /v1/admin/history/...`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct GenerationRow {
     /// Number of the generation.
     pub generation: u64,
@@ -31,7 +32,7 @@ pub struct GenerationRow {
 }
 
 /// A moment to go back to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestoreMoment {
     /// The last commit that had arrived by then, milliseconds since the Unix epoch.
@@ -46,7 +47,7 @@ pub enum RestoreMoment {
 }
 
 /// `POST /v1/admin/history/...`: writes a database file as of a moment.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RestoreRequest {
     /// As of when.
     pub moment: RestoreMoment,
@@ -55,7 +56,7 @@ pub struct RestoreRequest {
 }
 
 /// What was restored.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Restored {
     /// Generation of the commit.
     pub generation: u64,

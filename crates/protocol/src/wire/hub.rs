@@ -5,6 +5,7 @@ use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{HubId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// `POST`: binds a node to a shop; no credential but what the body holds.
 pub const ACTIVATE_PATH: &str = "/v1/activate";
@@ -21,7 +22,7 @@ pub fn book_path(node: NodeId) -> String {
 }
 
 /// Why the hub should take the node in.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Admission {
     /// A further or first lane of a shop that the operator made.
@@ -39,7 +40,7 @@ pub enum Admission {
 
 /// Asks to be bound to a shop. The same request may be sent any number of times: node id and
 /// token hash are made and stored by the node before the first attempt.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ActivateRequest {
     /// Who asks.
     pub node: NodeId,
@@ -59,7 +60,7 @@ pub struct ActivateRequest {
 }
 
 /// The node is bound.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ActivateAnswer {
     /// The hub that answered.
     pub hub: HubId,
@@ -75,7 +76,7 @@ pub struct ActivateAnswer {
 }
 
 /// Opens a sync.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HelloRequest {
     /// What the node can read and write.
     pub schemas: Schemas,
@@ -90,7 +91,7 @@ pub struct HelloRequest {
 }
 
 /// Where the node stands with the hub.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HelloAnswer {
     /// What the node may do.
     pub gate: Gate,
@@ -118,7 +119,7 @@ pub struct HelloAnswer {
 }
 
 /// `POST /v1/admin/shops` makes a shop and its first join code; `GET` lists shops.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ShopAddRequest {
     /// Unique name.
     pub name: String,
@@ -132,7 +133,7 @@ pub struct ShopAddRequest {
 }
 
 /// A shop and a join code for one lane.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ShopAdded {
     /// The shop.
     pub shop_id: ShopId,
@@ -143,7 +144,7 @@ pub struct ShopAdded {
 }
 
 /// A shop in a list.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ShopRow {
     /// The shop.
     pub shop_id: ShopId,
@@ -158,7 +159,7 @@ pub struct ShopRow {
 }
 
 /// A node in a list.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeRow {
     /// The node.
     pub node_id: NodeId,
@@ -197,7 +198,7 @@ pub struct NodeRow {
 }
 
 /// A group of `report sales`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct SalesGroup {
     /// Id of the shop or node, or the day as `YYYY-MM-DD` (UTC).
     pub key: String,
@@ -218,7 +219,7 @@ pub struct SalesGroup {
 }
 
 /// The hub at a glance.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HubStatus {
     /// The hub.
     pub hub_id: HubId,
@@ -251,7 +252,7 @@ pub struct HubStatus {
 }
 
 /// Something a person should look at.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AlertRow {
     /// When, milliseconds since the Unix epoch.
     pub at_ms: i64,
@@ -264,7 +265,7 @@ pub struct AlertRow {
 }
 
 /// `POST /v1/admin/join-codes`: a join code for a further lane of a shop that exists.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct JoinCodeRequest {
     /// Name of the shop.
     pub name: String,
@@ -276,14 +277,14 @@ pub struct JoinCodeRequest {
 
 /// `POST /v1/admin/catalog/{table}/{row}`: an edit made at the hub. It replaces every version of
 /// the columns that the hub knows, so it also settles their conflicts.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogSetRequest {
     /// The columns set; a value is text or null and is converted to the column's type.
     pub columns: BTreeMap<String, Option<String>>,
 }
 
 /// A catalog row after an edit at the hub.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogSetAnswer {
     /// The publication that holds the edit.
     pub revision: i64,
@@ -292,7 +293,7 @@ pub struct CatalogSetAnswer {
 }
 
 /// `GET /v1/admin/catalog/{table}`: a whole table, deleted rows included.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogExport {
     /// Names of the columns, in the schema's order.
     pub columns: Vec<String>,

@@ -5,6 +5,7 @@ use crate::gate::Schemas;
 use counterfoil_domain::NodeId;
 use counterfoil_domain::lineage::Point;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `POST`: what the hub knows of the caller's journal; the node's token.
 pub const LINEAGE_PATH: &str = "/v1/lineage";
@@ -12,7 +13,7 @@ pub const LINEAGE_PATH: &str = "/v1/lineage";
 pub const IDENTITY_PATH: &str = "/v1/identity";
 
 /// Asks for points of the journal in a range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct LineageRequest {
     /// Only points after this position; 0 for all.
     pub after_seq: i64,
@@ -22,7 +23,7 @@ pub struct LineageRequest {
 
 /// Points of the journal as the hub has it: of its copy, the newest in the range and others evenly
 /// spaced, and of what is consolidated.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LineageAnswer {
     /// Ascending by position; empty when the hub knows nothing there.
     pub points: Vec<Point>,
@@ -30,7 +31,7 @@ pub struct LineageAnswer {
 
 /// Asks for a new identity. The same request may be sent any number of times: node id and token
 /// are made and stored by the till before the first attempt.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct IdentityRequest {
     /// The new identity.
     pub node: NodeId,
@@ -43,7 +44,7 @@ pub struct IdentityRequest {
 }
 
 /// The till has a new identity in the same shop.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct IdentityAnswer {
     /// Number of its lane in the shop.
     pub lane: i64,

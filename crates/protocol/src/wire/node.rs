@@ -4,9 +4,10 @@ use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{DocumentId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// A line of a sale as it is asked for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LineRequest {
     /// Product code or barcode.
     pub sku: String,
@@ -21,7 +22,7 @@ pub struct LineRequest {
 }
 
 /// `POST /v1/sales` and `POST /v1/refunds`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptRequest {
     /// Minted by the caller so that a retry of the same request is not a second sale; minted by the
     /// node when absent.
@@ -43,7 +44,7 @@ pub struct ReceiptRequest {
 }
 
 /// What was recorded; the commit is durable when this arrives.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Recorded {
     /// Id of the document.
     pub id: DocumentId,
@@ -67,7 +68,7 @@ pub struct Recorded {
 }
 
 /// `POST /v1/stock`: one movement or count, or a list that is recorded whole or not at all.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum StockBody {
     /// One.
@@ -77,7 +78,7 @@ pub enum StockBody {
 }
 
 /// What was recorded, in the shape of the request.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum StockAnswer {
     /// One.
@@ -87,7 +88,7 @@ pub enum StockAnswer {
 }
 
 /// A stock movement, or a count when `count` is set.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StockRequest {
     /// See [`ReceiptRequest::id`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,7 +106,7 @@ pub struct StockRequest {
 }
 
 /// `POST /v1/expenses`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ExpenseRequest {
     /// See [`ReceiptRequest::id`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,7 +121,7 @@ pub struct ExpenseRequest {
 }
 
 /// `POST /v1/ledger`: customer credit.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LedgerRequest {
     /// See [`ReceiptRequest::id`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,7 +136,7 @@ pub struct LedgerRequest {
 }
 
 /// `POST /v1/orders`: goods promised for a later day.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OrderRequest {
     /// See [`ReceiptRequest::id`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +153,7 @@ pub struct OrderRequest {
 }
 
 /// `POST /v1/cash`: a drawer is opened or closed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CashRequest {
     /// See [`ReceiptRequest::id`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,14 +168,14 @@ pub struct CashRequest {
 }
 
 /// `PUT /v1/catalog/{table}/{id}`: the columns to set; text is converted to the column's type.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogSetRequest {
     /// New values; `null` empties a column.
     pub columns: BTreeMap<String, serde_json::Value>,
 }
 
 /// A catalog row as the till sees it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogRow {
     /// Catalog table.
     pub table: String,
@@ -195,7 +196,7 @@ pub struct CatalogRow {
 }
 
 /// `POST /v1/activate`: a join code, or hub, name and phone.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct ActivateCommand {
     /// Text of a join code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,7 +216,7 @@ pub struct ActivateCommand {
 }
 
 /// `GET /healthz`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// `ok`.
     pub status: String,
@@ -224,7 +225,7 @@ pub struct Health {
 }
 
 /// The file beside the databases that says where the node's API is, while somebody serves it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Address {
     /// Base URL.
     pub url: String,
@@ -235,14 +236,14 @@ pub struct Address {
 }
 
 /// `PUT /v1/hub`: the hub has moved to another address.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HubMoved {
     /// Its new base URL.
     pub url: String,
 }
 
 /// The node at a glance (E5).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
     /// The node.
     pub node_id: NodeId,
@@ -309,7 +310,7 @@ pub struct NodeStatus {
 }
 
 /// An entry of the queue (E1): what the hub has not consolidated yet, and how far it is.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct QueueRow {
     /// Position in the journal.
     pub seq: i64,
@@ -330,7 +331,7 @@ pub struct QueueRow {
 }
 
 /// A line of the sync log (T8).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LogRow {
     /// When, milliseconds since the Unix epoch.
     pub at_ms: i64,
@@ -343,7 +344,7 @@ pub struct LogRow {
 }
 
 /// Something that did not fit between a node and its hub, and was healed without a person.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Healed {
     /// When, milliseconds since the Unix epoch.
     pub at_ms: i64,
@@ -352,7 +353,7 @@ pub struct Healed {
 }
 
 /// `POST /v1/sync`: what one sync run did.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct SyncReport {
     /// Frames of the book sent.
     pub frames_up: u64,
@@ -378,7 +379,7 @@ pub struct SyncReport {
 }
 
 /// A sale or refund in a list (L11).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptRow {
     /// Id of the document.
     pub id: DocumentId,
@@ -399,7 +400,7 @@ pub struct ReceiptRow {
 }
 
 /// `GET /v1/catalog-digest`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogDigest {
     /// Revision it was computed for.
     pub revision: i64,
@@ -410,14 +411,14 @@ pub struct CatalogDigest {
 }
 
 /// `POST /v1/import`: a part of an import; recorded in one transaction.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ImportBatch {
     /// Invoices in the order of the file.
     pub invoices: Vec<ImportInvoice>,
 }
 
 /// An invoice of an imported system.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ImportInvoice {
     /// Its number there; the same number is imported once.
     pub number: String,
@@ -434,7 +435,7 @@ pub struct ImportInvoice {
 }
 
 /// A line of an imported invoice.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ImportLine {
     /// Line of the file, from 1 (the header is line 1).
     pub file_line: u64,
@@ -449,7 +450,7 @@ pub struct ImportLine {
 }
 
 /// What an import batch did.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct ImportResult {
     /// Sales recorded.
     pub sales: u64,

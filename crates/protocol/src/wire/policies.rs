@@ -3,9 +3,10 @@
 use super::decisions::ConflictSide;
 use counterfoil_domain::merge::Policy;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A policy in force, in `GET /v1/admin/policies`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PolicyRow {
     /// Catalog table.
     pub table: String,
@@ -18,7 +19,7 @@ pub struct PolicyRow {
 }
 
 /// `POST /v1/admin/policies/{table}/{column}`: changes a policy for what is written from now on.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PolicySetRequest {
     /// The policy.
     pub policy: Policy,
@@ -28,7 +29,7 @@ pub struct PolicySetRequest {
 }
 
 /// A policy after a change.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PolicySet {
     /// Catalog table.
     pub table: String,
@@ -44,7 +45,7 @@ pub struct PolicySet {
 
 /// `POST /v1/admin/policies/{table}/{column}/rehearse`: decides again what was edited in the last days, as
 /// if the policy had held since then. Nothing is changed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RehearseRequest {
     /// The policy.
     pub policy: Policy,
@@ -53,7 +54,7 @@ pub struct RehearseRequest {
 }
 
 /// What a policy would have come to.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Rehearsal {
     /// Catalog table.
     pub table: String,
@@ -72,7 +73,7 @@ pub struct Rehearsal {
 }
 
 /// A field that would hold another value.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RehearsalRow {
     /// Row of the table.
     pub row: String,

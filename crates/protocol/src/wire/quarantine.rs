@@ -8,9 +8,10 @@ use counterfoil_domain::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// A record that stepped aside.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct QuarantineRow {
     /// The node it came from.
     pub node_id: NodeId,
@@ -39,7 +40,7 @@ pub struct QuarantineRow {
 }
 
 /// A decision about a record.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct QuarantineDecision {
     /// `waive`, `fix`, `retry` or `follow`.
     pub decision: String,
@@ -56,7 +57,7 @@ pub struct QuarantineDecision {
 }
 
 /// A record that stepped aside, with everything that belongs to it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct QuarantineDetail {
     /// The record in the list.
     pub row: QuarantineRow,
@@ -74,7 +75,7 @@ pub struct QuarantineDetail {
 }
 
 /// Decides about a record.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct QuarantineRequest {
     /// Who decides.
     pub who: String,
@@ -88,7 +89,7 @@ pub struct QuarantineRequest {
 }
 
 /// What a decision did.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct QuarantineAnswer {
     /// The record that was decided about; absent when it was about all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

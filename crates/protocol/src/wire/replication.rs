@@ -5,6 +5,7 @@
 //! The protocol's rules are in `crates/replica/DESIGN.md`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Header with the rolling checksum after the last frame of a pushed batch, 64 hexadecimal digits.
 pub const CHAIN_HEADER: &str = "x-counterfoil-chain";
@@ -44,7 +45,7 @@ pub const FRAMES_HEADER: &str = "x-counterfoil-frames";
 pub const EXTENSIONS: [&str; 3] = [EXTENSION_ZSTD, EXTENSION_PAGES, EXTENSION_DELTA];
 
 /// Answer of `GET /info`. A stock client reads `current_generation` only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Info {
     /// The generation that frames are pushed to now, at least 1.
     pub current_generation: u64,
@@ -75,7 +76,7 @@ pub struct Info {
 }
 
 /// Where a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClosedGeneration {
     /// The generation's number.
     pub generation: u64,
@@ -84,7 +85,7 @@ pub struct ClosedGeneration {
 }
 
 /// `status` of a [`PushAnswer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PushStatus {
     /// Frames up to `max_frame_no` are durable at the hub.
@@ -94,7 +95,7 @@ pub enum PushStatus {
 }
 
 /// Answer of `POST /sync/{generation}/{start}/{end}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PushAnswer {
     /// Whether frames were accepted.
     pub status: PushStatus,
@@ -112,7 +113,7 @@ pub struct PushAnswer {
 }
 
 /// The body of a 410, and of the 400 that ends a pull.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GenerationAnswer {
     /// The hub's current generation.
     pub generation: u64,

@@ -8,6 +8,13 @@ use counterfoil_domain::Priority;
 use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, CatalogSetRequest};
 use counterfoil_shop_store::StoreError;
 
+/// Shows a row of the catalog as this till sees it.
+#[utoipa::path(
+    get,
+    path = "/v1/catalog/{table}/{id}",
+    tag = "catalog",
+    responses((status = 200, body = CatalogRow)),
+)]
 pub(super) async fn get(
     State(node): State<Node>,
     Path((table, id)): Path<(String, String)>,
@@ -18,6 +25,14 @@ pub(super) async fn get(
     ))
 }
 
+/// Edits a row of the catalog, and proposes the edit to the hub.
+#[utoipa::path(
+    put,
+    path = "/v1/catalog/{table}/{id}",
+    tag = "catalog",
+    request_body = CatalogSetRequest,
+    responses((status = 200, body = CatalogRow)),
+)]
 pub(super) async fn set(
     State(node): State<Node>,
     Path((table, id)): Path<(String, String)>,
@@ -41,6 +56,13 @@ pub(super) async fn set(
     Ok(axum::Json(row))
 }
 
+/// Digests the catalog, to compare with the hub.
+#[utoipa::path(
+    get,
+    path = "/v1/catalog-digest",
+    tag = "catalog",
+    responses((status = 200, body = CatalogDigest)),
+)]
 pub(super) async fn digest(State(node): State<Node>) -> Result<axum::Json<CatalogDigest>, Refusal> {
     Ok(axum::Json(
         node.store(|store| store.catalog_digest()).await?,

@@ -21,27 +21,48 @@ use counterfoil_protocol::wire::decisions::{
 use counterfoil_protocol::wire::policies::PolicyRow;
 use counterfoil_shop_store::{ConflictFilter, DecideConflict, StoreError};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 /// Conflicts in a page when the caller does not say, and at most.
 const PAGE_ROWS_MAX: i64 = 500;
 
 /// Which conflicts.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// Only in this state.
     state: Option<ConflictState>,
+    /// Only of this table.
     table: Option<String>,
+    /// The `next` of the page before.
     #[serde(default)]
     after: i64,
+    /// Largest number of rows.
     limit: Option<i64>,
 }
 
+/// Lists how conflicts are settled, by table and column.
+#[utoipa::path(
+    get,
+    path = "/v1/policies",
+    tag = "conflicts",
+    responses((status = 200, body = Vec<PolicyRow>)),
+)]
 pub(super) async fn policies(
     State(node): State<Node>,
 ) -> Result<axum::Json<Vec<PolicyRow>>, Refusal> {
     Ok(axum::Json(node.store(|store| store.policies()).await?))
 }
 
+/// Lists the conflicts in which this shop has a part.
+#[utoipa::path(
+    get,
+    path = "/v1/conflicts",
+    tag = "conflicts",
+    params(ListQuery),
+    responses((status = 200, body = ShopConflictPage)),
+)]
 pub(super) async fn list(
     State(node): State<Node>,
     query: Result<Query<ListQuery>, QueryRejection>,
@@ -73,6 +94,13 @@ fn number(named: Named) -> Result<i64, Refusal> {
     Ok(number)
 }
 
+/// Shows a conflict with both values.
+#[utoipa::path(
+    get,
+    path = "/v1/conflicts/{conflict}",
+    tag = "conflicts",
+    responses((status = 200, body = ShopConflict)),
+)]
 pub(super) async fn show(
     State(node): State<Node>,
     named: Named,
@@ -83,6 +111,14 @@ pub(super) async fn show(
     ))
 }
 
+/// Settles a conflict by a choice, online or not.
+#[utoipa::path(
+    post,
+    path = "/v1/conflicts/{conflict}/resolve",
+    tag = "conflicts",
+    request_body = ResolveRequest,
+    responses((status = 200, body = ShopConflictDecided)),
+)]
 pub(super) async fn resolve(
     State(node): State<Node>,
     named: Named,
@@ -92,6 +128,14 @@ pub(super) async fn resolve(
     decide(&node, number(named)?, choice, false, deciding).await
 }
 
+/// Makes the value that lost current again, online or not.
+#[utoipa::path(
+    post,
+    path = "/v1/conflicts/{conflict}/put-back",
+    tag = "conflicts",
+    request_body = Deciding,
+    responses((status = 200, body = ShopConflictDecided)),
+)]
 pub(super) async fn put_back(
     State(node): State<Node>,
     named: Named,

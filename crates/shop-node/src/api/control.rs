@@ -15,6 +15,7 @@ use counterfoil_protocol::wire::node::{
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{ShopStore, StoreError};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 /// Rows in a list when the caller does not say.
 const ROWS_DEFAULT: i64 = 100;
@@ -22,9 +23,12 @@ const ROWS_DEFAULT: i64 = 100;
 const ROWS_MAX: i64 = 10_000;
 
 /// Which part of a list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Page {
+    /// Largest number of rows.
     limit: Option<i64>,
+    /// Rows to pass over first.
     offset: Option<i64>,
 }
 
@@ -42,6 +46,7 @@ fn page(query: Result<Query<Page>, QueryRejection>) -> Result<Page, Refusal> {
 }
 
 /// Answers when the store does.
+#[utoipa::path(get, path = "/healthz", tag = "status", responses((status = 200, body = Health)))]
 pub(super) async fn health(State(node): State<Node>) -> axum::Json<Health> {
     node.store(|_| ()).await;
     axum::Json(Health {
@@ -50,8 +55,15 @@ pub(super) async fn health(State(node): State<Node>) -> axum::Json<Health> {
     })
 }
 
+/// Where this till stands.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    tag = "status",
+    responses((status = 200, body = NodeStatus)),
+)]
 pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeStatus>, Refusal> {
-    let mut status = node.store(|store| stored_status(store)).await?;
+    let mut status = node.store(stored_status).await?;
     let state = node.state().clone();
     if status.sync_enabled {
         let phase = if state.phase == Phase::Trial {
@@ -78,7 +90,7 @@ pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeSt
 }
 
 /// The part of the status that the databases know.
-fn stored_status(store: &ShopStore) -> Result<NodeStatus, StoreError> {
+fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
     let binding = store.binding().cloned();
     let received = store.watermark(Reader::HubReceived)?;
     let totals = store.totals()?;
@@ -119,6 +131,14 @@ fn stored_status(store: &ShopStore) -> Result<NodeStatus, StoreError> {
     })
 }
 
+/// Lists what the hub does not have, or has not consolidated.
+#[utoipa::path(
+    get,
+    path = "/v1/queue",
+    tag = "sync",
+    params(Page),
+    responses((status = 200, body = Vec<QueueRow>)),
+)]
 pub(super) async fn queue(
     State(node): State<Node>,
     query: Result<Query<Page>, QueryRejection>,
@@ -138,6 +158,14 @@ pub(super) async fn queue(
     Ok(axum::Json(rows))
 }
 
+/// Lists what the sync loop did, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/logs",
+    tag = "sync",
+    params(Page),
+    responses((status = 200, body = Vec<LogRow>)),
+)]
 pub(super) async fn logs(
     State(node): State<Node>,
     query: Result<Query<Page>, QueryRejection>,
@@ -148,6 +176,14 @@ pub(super) async fn logs(
     ))
 }
 
+/// Lists sales and refunds, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/receipts",
+    tag = "documents",
+    params(Page),
+    responses((status = 200, body = Vec<ReceiptRow>)),
+)]
 pub(super) async fn receipts(
     State(node): State<Node>,
     query: Result<Query<Page>, QueryRejection>,
@@ -161,6 +197,7 @@ pub(super) async fn receipts(
 }
 
 /// Syncs now; also what a person does to retry what failed.
+#[utoipa::path(post, path = "/v1/sync", tag = "sync", responses((status = 200, body = SyncReport)))]
 pub(super) async fn sync(State(node): State<Node>) -> Result<axum::Json<SyncReport>, Refusal> {
     let outcome = sync::sync_once(&node).await;
     node.nudge();
@@ -169,6 +206,14 @@ pub(super) async fn sync(State(node): State<Node>) -> Result<axum::Json<SyncRepo
         .map_err(|error| Refusal(error.problem()))
 }
 
+/// Binds this till to a shop.
+#[utoipa::path(
+    post,
+    path = "/v1/activate",
+    tag = "sync",
+    request_body = ActivateCommand,
+    responses((status = 200, body = ActivateAnswer)),
+)]
 pub(super) async fn activate(
     State(node): State<Node>,
     Json(command): Json<ActivateCommand>,
@@ -177,7 +222,14 @@ pub(super) async fn activate(
     Ok(axum::Json(activation::activate(&node, pending).await?))
 }
 
-/// The hub has moved to another address.
+/// Tells the till that its hub has moved to another address.
+#[utoipa::path(
+    put,
+    path = "/v1/hub",
+    tag = "sync",
+    request_body = HubMoved,
+    responses((status = 200, body = HubMoved)),
+)]
 pub(super) async fn hub(
     State(node): State<Node>,
     Json(moved): Json<HubMoved>,

@@ -97,6 +97,14 @@ fn announce(node: &Node, topic: Topic, recorded: &Recorded) {
     node.recorded(topic.priority());
 }
 
+/// Records a sale.
+#[utoipa::path(
+    post,
+    path = "/v1/sales",
+    tag = "documents",
+    request_body = ReceiptRequest,
+    responses((status = 200, body = Recorded)),
+)]
 pub(super) async fn sale(State(node): State<Node>, Json(request): Json<ReceiptRequest>) -> Answer {
     record(&node, Topic::Sale, request.id, move |store, now_ms| {
         store.draft_receipt(&request, false, now_ms)
@@ -104,6 +112,14 @@ pub(super) async fn sale(State(node): State<Node>, Json(request): Json<ReceiptRe
     .await
 }
 
+/// Records a refund.
+#[utoipa::path(
+    post,
+    path = "/v1/refunds",
+    tag = "documents",
+    request_body = ReceiptRequest,
+    responses((status = 200, body = Recorded)),
+)]
 pub(super) async fn refund(
     State(node): State<Node>,
     Json(request): Json<ReceiptRequest>,
@@ -114,7 +130,14 @@ pub(super) async fn refund(
     .await
 }
 
-/// One movement or count, or a list of them, which is recorded whole or not at all.
+/// Records a stock movement or count, or a list of them whole or not at all.
+#[utoipa::path(
+    post,
+    path = "/v1/stock",
+    tag = "documents",
+    request_body = StockBody,
+    responses((status = 200, body = StockAnswer)),
+)]
 pub(super) async fn stock(
     State(node): State<Node>,
     Json(body): Json<StockBody>,
@@ -146,6 +169,14 @@ pub(super) async fn stock(
     }))
 }
 
+/// Records money spent out of the drawer.
+#[utoipa::path(
+    post,
+    path = "/v1/expenses",
+    tag = "documents",
+    request_body = ExpenseRequest,
+    responses((status = 200, body = Recorded)),
+)]
 pub(super) async fn expense(
     State(node): State<Node>,
     Json(request): Json<ExpenseRequest>,
@@ -156,6 +187,14 @@ pub(super) async fn expense(
     .await
 }
 
+/// Records what a customer owes more, or has paid back.
+#[utoipa::path(
+    post,
+    path = "/v1/ledger",
+    tag = "documents",
+    request_body = LedgerRequest,
+    responses((status = 200, body = Recorded)),
+)]
 pub(super) async fn ledger(State(node): State<Node>, Json(request): Json<LedgerRequest>) -> Answer {
     record(
         &node,
@@ -166,6 +205,14 @@ pub(super) async fn ledger(State(node): State<Node>, Json(request): Json<LedgerR
     .await
 }
 
+/// Records an advance order.
+#[utoipa::path(
+    post,
+    path = "/v1/orders",
+    tag = "documents",
+    request_body = OrderRequest,
+    responses((status = 200, body = Recorded)),
+)]
 pub(super) async fn order(State(node): State<Node>, Json(request): Json<OrderRequest>) -> Answer {
     record(
         &node,
@@ -176,6 +223,14 @@ pub(super) async fn order(State(node): State<Node>, Json(request): Json<OrderReq
     .await
 }
 
+/// Records the opening or the closing count of a drawer.
+#[utoipa::path(
+    post,
+    path = "/v1/cash",
+    tag = "documents",
+    request_body = CashRequest,
+    responses((status = 200, body = Recorded)),
+)]
 pub(super) async fn cash(State(node): State<Node>, Json(request): Json<CashRequest>) -> Answer {
     record(
         &node,
@@ -186,7 +241,14 @@ pub(super) async fn cash(State(node): State<Node>, Json(request): Json<CashReque
     .await
 }
 
-/// Closes a business day; works offline and in trial. Every closure made wakes the sync loop as a sale does.
+/// Closes a business day; works offline and in trial. Every closure wakes the sync loop as a sale does.
+#[utoipa::path(
+    post,
+    path = "/v1/close-day",
+    tag = "documents",
+    request_body = CloseDayRequest,
+    responses((status = 200, body = ClosedDay)),
+)]
 pub(super) async fn close_day(
     State(node): State<Node>,
     Json(request): Json<CloseDayRequest>,
@@ -261,6 +323,14 @@ async fn seal_key(node: &Node) -> Result<Option<(NodeId, SealKey)>, Refusal> {
     }
 }
 
+/// Records a batch of receipts of another system.
+#[utoipa::path(
+    post,
+    path = "/v1/import",
+    tag = "documents",
+    request_body = ImportBatch,
+    responses((status = 200, body = ImportResult)),
+)]
 pub(super) async fn import(
     State(node): State<Node>,
     Json(batch): Json<ImportBatch>,

@@ -6,6 +6,9 @@ mod catalog;
 mod conflicts;
 mod control;
 mod documents;
+mod openapi;
+
+pub use openapi::description;
 
 use crate::node::Node;
 use crate::problem::Refusal;
@@ -14,47 +17,49 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post, put};
 use counterfoil_protocol::problem::{Code, Problem};
 use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Largest body of a request: a batch of an import.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Every call, with its description.
+fn calls() -> OpenApiRouter<Node> {
+    OpenApiRouter::new()
+        .routes(routes!(control::health))
+        .routes(routes!(openapi::openapi))
+        .routes(routes!(control::status))
+        .routes(routes!(control::queue))
+        .routes(routes!(control::logs))
+        .routes(routes!(control::sync))
+        .routes(routes!(control::activate))
+        .routes(routes!(control::hub))
+        .routes(routes!(control::receipts))
+        .routes(routes!(documents::sale))
+        .routes(routes!(documents::refund))
+        .routes(routes!(documents::stock))
+        .routes(routes!(documents::expense))
+        .routes(routes!(documents::ledger))
+        .routes(routes!(documents::order))
+        .routes(routes!(documents::cash))
+        .routes(routes!(documents::close_day))
+        .routes(routes!(documents::import))
+        .routes(routes!(catalog::set, catalog::get))
+        .routes(routes!(catalog::digest))
+        .routes(routes!(conflicts::policies))
+        .routes(routes!(conflicts::list))
+        .routes(routes!(conflicts::show))
+        .routes(routes!(conflicts::resolve))
+        .routes(routes!(conflicts::put_back))
+}
+
 /// The API of a node.
 pub fn router(node: Node) -> Router {
-    Router::new()
-        .route("/healthz", get(control::health))
-        .route("/v1/status", get(control::status))
-        .route("/v1/queue", get(control::queue))
-        .route("/v1/logs", get(control::logs))
-        .route("/v1/sync", post(control::sync))
-        .route("/v1/activate", post(control::activate))
-        .route("/v1/hub", put(control::hub))
-        .route("/v1/receipts", get(control::receipts))
-        .route("/v1/sales", post(documents::sale))
-        .route("/v1/refunds", post(documents::refund))
-        .route("/v1/stock", post(documents::stock))
-        .route("/v1/expenses", post(documents::expense))
-        .route("/v1/ledger", post(documents::ledger))
-        .route("/v1/orders", post(documents::order))
-        .route("/v1/cash", post(documents::cash))
-        .route("/v1/close-day", post(documents::close_day))
-        .route("/v1/import", post(documents::import))
-        .route(
-            "/v1/catalog/{table}/{id}",
-            put(catalog::set).get(catalog::get),
-        )
-        .route("/v1/policies", get(conflicts::policies))
-        .route("/v1/conflicts", get(conflicts::list))
-        .route("/v1/conflicts/{conflict}", get(conflicts::show))
-        .route("/v1/conflicts/{conflict}/resolve", post(conflicts::resolve))
-        .route(
-            "/v1/conflicts/{conflict}/put-back",
-            post(conflicts::put_back),
-        )
-        .route("/v1/catalog-digest", get(catalog::digest))
+    let (router, _) = calls().split_for_parts();
+    router
         .fallback(|| async { Refusal(Problem::new(Code::NotFound, "there is no such path")) })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(same_origin))

@@ -103,6 +103,8 @@ enum Command {
     Receipts(control::ListArgs),
     /// Import the books of another system.
     Import(import::ImportArgs),
+    /// Print the description of the local API (OpenAPI 3.1).
+    Openapi,
 }
 
 #[derive(Subcommand)]
@@ -163,5 +165,6 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         }
         Command::Receipts(args) => control::receipts(&args, env).await,
         Command::Import(args) => import::import(args, env).await,
+        Command::Openapi => output::print(crate::api::description().trim_end()),
     }
 }

@@ -1,0 +1,52 @@
+//! The description of the API (OpenAPI 3.1), made from the handlers and the types they read and write.
+
+use axum::Json;
+use counterfoil_protocol::openapi;
+use utoipa::openapi::OpenApi;
+
+/// Describes every call of the hub, as one JSON document.
+pub(crate) fn description() -> String {
+    openapi::to_text(&described())
+}
+
+fn described() -> OpenApi {
+    let gathered = super::calls().into_description();
+    openapi::finished(gathered, "Counterfoil hub", SEGMENTS)
+}
+
+/// What the named parts of an address are.
+const SEGMENTS: &[(&str, &str)] = &[
+    ("column", "Name of a column, or `*` for a whole table"),
+    ("conflict", "Number of the conflict"),
+    ("database", "Name of the free-standing database"),
+    ("end", "Frame or page behind the last one"),
+    ("frame", "Number of a frame"),
+    ("generation", "Number of the generation"),
+    ("node", "Id of the node"),
+    ("row", "Id of the row"),
+    ("seq", "Position in the node's journal"),
+    ("start", "First frame or page"),
+    ("table", "Name of a catalog table"),
+];
+
+/// Describes this API in the form of OpenAPI 3.1.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "status", responses((status = 200, body = Object)))]
+pub(super) async fn openapi() -> Json<OpenApi> {
+    Json(described())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_description_in_docs_is_whole_and_of_this_code() {
+        let text = super::description();
+        assert_eq!(
+            counterfoil_testkit::openapi::gaps(&text),
+            Vec::<String>::new()
+        );
+        assert!(
+            text == include_str!("../../../docs/openapi-hub.json"),
+            "run: cargo run -p counterfoil-hub -- openapi > docs/openapi-hub.json"
+        );
+    }
+}
