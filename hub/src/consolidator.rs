@@ -18,6 +18,7 @@ use counterfoil_protocol::wire::decisions::{Deciding, Undone};
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
 use counterfoil_replica::{Copy, Rotation};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -268,6 +269,7 @@ impl Hub {
                 Ok((copy.checkpoint_if_over(limit)?, copy.info()?))
             };
             let (rotation, info) = self.copies.work(held, fold).await?;
+            self.catalog_is_whole.store(true, Ordering::Release);
             self.news.catalog_is_at(Place::of(&info));
             self.rotated(&Past::Catalog, rotation).await;
             return Ok(());
@@ -397,6 +399,8 @@ impl Hub {
         who: String,
     ) -> Result<Result<(bool, i64), PolicyError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
+        // What was merged and not published yet was decided before this change, and stays so.
+        self.publish().await?;
         let by = self.made_by(self.now_ms(), None, who);
         let set = move |store: &mut Store| store.set_policy(&wanted, &by);
         let changed = match self.writer.call(set).await? {

@@ -12,6 +12,7 @@ use crate::store::{Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
 use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_replica::env::{Env, Worker};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// See the module. Fields drop in this order: connections close before the copies that pin them,
@@ -38,6 +39,8 @@ pub struct Hub {
     /// URL it listens on, once it does.
     pub(crate) url: OnceLock<String>,
     pub(crate) dir: DataDir,
+    /// False while a catalog that was lost is written again: no till may take the half for the whole.
+    pub(crate) catalog_is_whole: AtomicBool,
     _ownership: Ownership,
 }
 
@@ -106,7 +109,8 @@ impl Hub {
         let lookups = Reader::open(&hub_db, &catalog_db)?;
         let reports = Reader::open(&hub_db, &catalog_db)?;
         let start = |name, reader| Worker::start(env.execution, name, reader);
-        Ok(Arc::new(Self {
+        let catalog_is_whole = AtomicBool::new(!store.catalog_was_lost);
+        let hub = Self {
             writer: Worker::start(env.execution, "hub-writer", store)
                 .map_err(OpenHubError::Thread)?,
             lookups: start("hub-lookups", lookups).map_err(OpenHubError::Thread)?,
@@ -124,8 +128,17 @@ impl Hub {
             admin_token,
             url: OnceLock::new(),
             dir,
+            catalog_is_whole,
             _ownership: ownership,
-        }))
+        };
+        if !hub.catalog_is_whole.load(Ordering::Acquire)
+            && let Err(error) = hub.publish().await
+        {
+            // Books are taken in all the same, and the next sweep tries again.
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "the catalog is not whole and cannot be written now");
+        }
+        Ok(Arc::new(hub))
     }
 
     /// The hub's id.

@@ -25,6 +25,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 type Hubs = State<Arc<Hub>>;
 type Answer = Result<Response, ApiError>;
@@ -92,6 +93,11 @@ pub(super) async fn catalog(
                 "install the hub's version of counterfoil-node; sales go on and still reach the hub",
             ));
         }
+    }
+    if !hub.catalog_is_whole.load(Ordering::Acquire) {
+        let detail = "the hub writes its catalog again, which was lost";
+        return Err(ApiError::new(Code::Busy, detail)
+            .hint("the till asks again by itself; it sells with the catalog it has"));
     }
     Ok(hub.copies.catalog().await?)
 }

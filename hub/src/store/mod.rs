@@ -98,6 +98,8 @@ pub(crate) struct Store {
     pub(crate) catalog: Connection,
     pub(crate) shape: catalog::CatalogShape,
     transactions: u64,
+    /// The catalog was lost and is not whole before everything is published again.
+    pub(crate) catalog_was_lost: bool,
 }
 
 /// Connections that only read.
@@ -114,13 +116,14 @@ impl Store {
         apply(&catalog, Kind::Catalog, now_ms)?;
         policies::take_over(&hub, &catalog)?;
         let shape = catalog::CatalogShape::load(&catalog, &hub)?;
-        let store = Self {
+        let mut store = Self {
             hub,
             catalog,
             shape,
             transactions: 0,
+            catalog_was_lost: false,
         };
-        store.republish_when_lost()?;
+        store.catalog_was_lost = store.republish_when_lost()?;
         Ok(store)
     }
 

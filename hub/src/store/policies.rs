@@ -104,6 +104,11 @@ impl Policies {
         self.0.get(table).is_some_and(|of| of.contains_key(column))
     }
 
+    /// When the newest of them came into force.
+    pub(super) fn newest(&self) -> Option<Hlc> {
+        self.in_force().map(|(_, _, at, _)| at.hlc).max()
+    }
+
     /// What is in force, by table and column.
     fn in_force(&self) -> impl Iterator<Item = (&str, &str, Stamp, Policy)> {
         self.0.iter().flat_map(|(table, columns)| {
@@ -267,7 +272,7 @@ impl Store {
             return Ok(Ok(false));
         }
         let newest = self.newest_hlc()?;
-        self.hub.transaction(|tx| -> Result<(), StoreError> {
+        let changed = self.hub.transaction(|tx| -> Result<Policies, StoreError> {
             let stamp = Stamp::new(next_hlc(tx, newest, by.now_ms)?, by.hub);
             tx.execute(
                 "INSERT INTO policy_change (table_name, column_name, hlc, node_tag, policy)
@@ -291,9 +296,10 @@ impl Store {
                 edit: None,
                 conflict: None,
             };
-            write_down(tx, decided)
+            write_down(tx, decided)?;
+            Policies::load(tx)
         })?;
-        self.shape.policies = Policies::load(&self.hub)?;
+        self.shape.policies = changed;
         Ok(Ok(true))
     }
 }

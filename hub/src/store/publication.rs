@@ -49,9 +49,14 @@ impl Store {
             rows.push((shape, self.content(shape, row, &fields)?));
         }
         let floor = self.published_revision()?;
+        // A till's clock follows policies too: what it writes after it has seen one comes after it.
+        let rows_newest = rows.iter().map(|(_, content)| content.newest).max();
+        let newest = rows_newest
+            .max(self.shape.policies.newest())
+            .unwrap_or(Hlc::ZERO);
         let revision = self.catalog.transaction(|tx| {
             let stated = policies::publish(&self.shape, tx)?;
-            write(tx, &rows, &merged, (floor, stated))
+            write(tx, &rows, &merged, (floor, stated, newest))
         })?;
         self.hub.transaction(|tx| -> Result<(), StoreError> {
             tx.execute(
@@ -81,14 +86,14 @@ impl Store {
     }
 
     /// A catalog that is older than what was published was lost or restored: everything is written
-    /// again, under revisions that no till has seen.
-    pub(super) fn republish_when_lost(&self) -> Result<(), StoreError> {
+    /// again, under revisions that no till has seen. Tells whether it is so.
+    pub(super) fn republish_when_lost(&self) -> Result<bool, StoreError> {
         let held: i64 = self
             .catalog
             .query_value("SELECT revision FROM catalog_state", ())?;
         let published = self.published_revision()?;
         if held >= published {
-            return Ok(());
+            return Ok(false);
         }
         tracing::warn!(
             held,
@@ -100,7 +105,7 @@ impl Store {
              SELECT DISTINCT table_name, row_id FROM field_version",
             (),
         )?;
-        Ok(())
+        Ok(true)
     }
 
     /// Nodes whose merged edits the catalog does not state yet.
@@ -181,7 +186,7 @@ fn write(
     tx: &Connection,
     rows: &[(&TableShape, Content)],
     merged: &[(String, i64)],
-    (floor, stated): (i64, bool),
+    (floor, stated, newest): (i64, bool, Hlc),
 ) -> Result<i64, StoreError> {
     let held: i64 = tx.query_value("SELECT revision FROM catalog_state", ())?;
     let revision = held.max(floor) + 1;
@@ -196,11 +201,6 @@ fn write(
             params![node.as_str(), *seq],
         )?;
     }
-    let newest = rows
-        .iter()
-        .map(|(_, content)| content.newest)
-        .max()
-        .unwrap_or(Hlc::ZERO);
     tx.execute(
         "UPDATE catalog_state SET revision = CASE WHEN ?1 THEN ?2 ELSE revision END,
              hlc = max(hlc, ?3)

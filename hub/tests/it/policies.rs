@@ -91,6 +91,21 @@ async fn a_policy_goes_live_in_one_publication_and_is_on_record() {
 }
 
 #[tokio::test]
+async fn a_till_that_has_seen_a_policy_writes_after_it() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    set(&client, "products/name", Policy::Manual).await;
+    let number = |file: &str, sql: &str| {
+        let db = Connection::open_read_only(hub.dir.join(file)).unwrap();
+        db.query_value::<i64>(sql, ()).unwrap()
+    };
+    let since = number("hub.db", "SELECT max(hlc) FROM policy_change");
+    // A till's clock is never behind the catalog that it holds.
+    let carried = number("catalog.db", "SELECT hlc FROM catalog_state");
+    assert!(carried >= since, "{carried} {since}");
+}
+
+#[tokio::test]
 async fn policies_outlive_a_restart_and_the_loss_of_the_catalog() {
     let mut hub = TestHub::start().await;
     set(&hub.client(), "customers/*", Policy::Manual).await;
