@@ -83,3 +83,36 @@ pub(crate) const HISTORY_GIB_DEFAULT: u64 = 20;
 
 /// Where the hub listens unless told otherwise: on its own machine only.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:8700";
+
+/// A machine's token handed in by the environment: the token itself (`COUNTERFOIL_HUB_TOKEN`), or a file that
+/// holds it (`COUNTERFOIL_HUB_TOKEN_FILE`). Never an argument, which every user of the machine could read.
+///
+/// # Errors
+/// When the file cannot be read.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub(crate) fn token_from_environment() -> std::io::Result<Option<String>> {
+    if let Ok(token) = std::env::var("COUNTERFOIL_HUB_TOKEN") {
+        return Ok(Some(token.trim().to_owned()));
+    }
+    match std::env::var("COUNTERFOIL_HUB_TOKEN_FILE") {
+        Ok(path) => Ok(Some(std::fs::read_to_string(path)?.trim().to_owned())),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Where sessions are kept unless the operator says otherwise.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub(crate) fn session_file() -> Option<PathBuf> {
+    let configured = std::env::var("XDG_CONFIG_HOME").map(PathBuf::from);
+    let folder = match configured {
+        Ok(folder) => folder,
+        Err(_) => std::env::home_dir()?.join(".config"),
+    };
+    Some(folder.join("counterfoil").join("session.json"))
+}

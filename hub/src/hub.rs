@@ -6,10 +6,11 @@ use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
 use crate::history::Pruner;
 use crate::integrity::{self, OpenCatalogError, Verifier};
-use crate::limits::{EXPORTS_AT_ONCE_MAX, PUSHES_AT_ONCE_MAX};
+use crate::limits::{EXPORTS_AT_ONCE_MAX, PUSHES_AT_ONCE_MAX, SIGN_INS_WAITING_MAX};
 use crate::news::{News, Place};
 use crate::store::{Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
+use counterfoil_protocol::wire::access::AccessLogRow;
 use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_replica::env::{Env, Worker};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,10 @@ pub struct Hub {
     pub(crate) news: News,
     pub(crate) pruner: Pruner,
     pub(crate) verifier: Verifier,
+    /// The turn to check a password: one at a time, so that the lockout counts each.
+    pub(crate) sign_in: tokio::sync::Mutex<()>,
+    /// Places of those who wait for it.
+    pub(crate) sign_ins: tokio::sync::Semaphore,
     /// Turns for parts of a file on their way out.
     pub(crate) exports: tokio::sync::Semaphore,
     /// Turns for pushes that have arrived.
@@ -120,6 +125,8 @@ impl Hub {
             news: News::new(Place::of(&catalog)),
             pruner: Pruner::default(),
             verifier: Verifier::default(),
+            sign_in: tokio::sync::Mutex::new(()),
+            sign_ins: tokio::sync::Semaphore::new(SIGN_INS_WAITING_MAX),
             exports: tokio::sync::Semaphore::new(EXPORTS_AT_ONCE_MAX),
             pushes: tokio::sync::Semaphore::new(PUSHES_AT_ONCE_MAX),
             config,
@@ -177,8 +184,30 @@ impl Hub {
 
     /// Puts on record that a caller asked for something that is not for them.
     pub(crate) async fn refused(&self, who: &str, what: &str) {
-        let detail = format!("{who} was refused {what}");
-        self.alert("forbidden", None, &detail).await;
+        tracing::warn!(who, what, "refused");
+        self.log_access(who, what, "refused").await;
+    }
+
+    /// Puts on record what became of somebody's wish.
+    pub(crate) async fn log_access(&self, who: &str, what: &str, outcome: &str) {
+        let row = AccessLogRow {
+            id: 0,
+            at_ms: self.now_ms(),
+            who: who.to_owned(),
+            what: what.to_owned(),
+            outcome: outcome.to_owned(),
+            times: 1,
+        };
+        if let Err(error) = self.writer.call(move |store| store.log_access(&row)).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                error,
+                who,
+                what,
+                outcome,
+                "cannot store who was let in or refused"
+            );
+        }
     }
 
     /// URL that join codes carry unless the operator gives another.

@@ -15,6 +15,7 @@ mod hub;
 mod integrity;
 pub mod limits;
 mod news;
+mod passwords;
 mod quarantine;
 mod secrets;
 pub mod service;

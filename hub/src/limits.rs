@@ -142,3 +142,43 @@ pub const TIME_MS_MIN: i64 = 946_684_800_000;
 
 /// Conflicts in one answer to a till, each some kilobytes; it asks again for the rest.
 pub const SHOP_CONFLICTS_MAX: i64 = 200;
+
+/// How long a person stays signed in, in milliseconds: a working day. Then the session is refused, and they sign
+/// in again.
+pub const SESSION_MS: i64 = 12 * 60 * 60 * 1000;
+
+/// Sessions of one person at once; one more ends the oldest.
+pub const SESSIONS_MAX: i64 = 20;
+
+/// Bytes of a password, at least: what guessing at the pace of the lockout does not find.
+pub const PASSWORD_BYTES_MIN: usize = 10;
+
+/// Bytes of a password, at most; more is refused, so that hashing takes no time worth an attack.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// Wrong passwords for one name before it is locked; who mistypes stays below.
+pub const SIGN_IN_FAILURES_MAX: i64 = 5;
+
+/// First time that a name is locked, in milliseconds; it doubles with each further wrong password.
+pub const LOCK_MS_MIN: i64 = 30_000;
+
+/// Longest time that a name is locked, in milliseconds: an hour, so nobody is kept out for ever by a stranger.
+pub const LOCK_MS_MAX: i64 = 60 * 60 * 1000;
+
+/// Wrong passwords are forgotten when none came for this long, in milliseconds.
+pub const SIGN_IN_FORGET_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Names that are remembered for wrong passwords; beyond it the oldest that are nobody's are forgotten.
+pub const SIGN_IN_NAMES_MAX: i64 = 10_000;
+
+/// Sign-ins that wait for their turn; each takes 19 MiB and some 50 ms. A further one is told to come again.
+pub const SIGN_INS_WAITING_MAX: usize = 32;
+
+/// Most characters of the name of a person or machine; more is refused.
+pub const ACCOUNT_CHARS_MAX: usize = 64;
+
+/// How long a machine's token holds unless its maker says otherwise, in days.
+pub const MACHINE_DAYS_DEFAULT: i64 = 90;
+
+/// How long a machine's token may hold, in days; more is refused.
+pub const MACHINE_DAYS_MAX: i64 = 3_660;

@@ -295,3 +295,54 @@ CREATE TABLE node_key (
     from_ms  INTEGER NOT NULL,
     PRIMARY KEY (node, seal_key)
 ) STRICT, WITHOUT ROWID;
+
+-- Access (L8). People who sign in, with what they may do.
+CREATE TABLE user (
+    name        TEXT PRIMARY KEY,
+    role        TEXT    NOT NULL,          -- owner, shop_manager or support
+    shop        BLOB REFERENCES shop (id), -- of a shop manager
+    password    TEXT    NOT NULL,          -- argon2id, as a PHC string
+    created_ms  INTEGER NOT NULL,
+    disabled_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- A person who has signed in and not out; rows go when they end.
+CREATE TABLE session (
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    user       TEXT    NOT NULL REFERENCES user (name),
+    token_hash BLOB    NOT NULL UNIQUE,    -- SHA-256 of the token
+    created_ms INTEGER NOT NULL,
+    seen_ms    INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX session_by_user ON session (user);
+
+-- Wrong passwords by the name that was given, which need not be anybody's.
+CREATE TABLE sign_in_failure (
+    name            TEXT PRIMARY KEY,
+    failures        INTEGER NOT NULL,
+    last_ms         INTEGER NOT NULL,
+    locked_until_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Programs that call the admin API.
+CREATE TABLE machine (
+    name       TEXT PRIMARY KEY,
+    role       TEXT    NOT NULL,
+    shop       BLOB REFERENCES shop (id),
+    token_hash BLOB    NOT NULL UNIQUE,    -- SHA-256 of the token
+    created_ms INTEGER NOT NULL,
+    seen_ms    INTEGER,
+    expires_ms INTEGER NOT NULL,
+    revoked_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- Who signed in and who was refused what; the oldest rows go.
+CREATE TABLE access_log (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    at_ms   INTEGER NOT NULL,              -- the last time
+    who     TEXT    NOT NULL,
+    what    TEXT    NOT NULL,
+    outcome TEXT    NOT NULL,
+    times   INTEGER NOT NULL               -- how often within a minute of each other
+) STRICT;

@@ -41,6 +41,8 @@ pub enum Code {
     HubUnreachable,
     /// There is no room for this now: ask again later.
     Busy,
+    /// Too many wrong passwords: wait.
+    TooManyAttempts,
     /// The node is in trial: activate it first.
     NotActivated,
     /// Two histories of one database contradict each other.
@@ -64,6 +66,7 @@ impl Code {
             | Self::Diverged => 409,
             Self::TooLarge => 413,
             Self::Invalid => 422,
+            Self::TooManyAttempts => 429,
             Self::UpdateRequired => 426,
             Self::Internal => 500,
             Self::HubUnreachable | Self::Busy => 503,
@@ -76,6 +79,7 @@ impl Code {
         match self {
             Self::HubUnreachable | Self::Busy => 4,
             Self::Unauthorized
+            | Self::TooManyAttempts
             | Self::Forbidden
             | Self::JoinCodeRefused
             | Self::RegistrationClosed => 5,

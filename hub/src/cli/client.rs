@@ -1,6 +1,7 @@
 //! Reaches the admin API: of the running hub, or of one opened here for a single request.
 
 use super::Failure;
+use super::signed_in::Place;
 use crate::config::HubConfig;
 use crate::datadir::{DataDir, Ownership};
 use crate::http::router;
@@ -12,7 +13,8 @@ use counterfoil_protocol::problem::Problem;
 use counterfoil_replica::env::{Env, HttpError, HttpRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
@@ -25,6 +27,35 @@ pub(super) struct Call {
     pub(super) body: Vec<u8>,
     /// Whether it may set up a hub in an empty folder.
     pub(super) sets_up: bool,
+}
+
+/// Which hub, and as whom.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) hub: Whereabouts,
+    /// Where the session with it is kept.
+    pub(super) place: Place,
+    /// Token of a machine, handed in by the environment.
+    pub(super) token: Option<String>,
+}
+
+/// How a hub is reached.
+#[derive(Clone, Debug)]
+pub(super) enum Whereabouts {
+    /// Through its folder on this machine.
+    Folder(PathBuf),
+    /// Over the network.
+    Url(String),
+}
+
+impl Target {
+    /// The token to show: of the environment, or of who signed in.
+    fn token(&self) -> Result<Option<String>, Failure> {
+        if let Some(token) = &self.token {
+            return Ok(Some(token.clone()));
+        }
+        Ok(self.place.kept()?.map(|session| session.token))
+    }
 }
 
 /// What a folder can be reached through now.
@@ -88,34 +119,18 @@ async fn answers(env: &Env, url: &str) -> bool {
 
 /// Makes one request, with or without a running hub.
 pub(super) async fn call<T: DeserializeOwned>(
-    data: PathBuf,
+    target: &Target,
     env: &Env,
     call: &Call,
 ) -> Result<T, Failure> {
-    let dir = DataDir::new(&data);
-    if call.sets_up {
-        dir.create()?;
-    } else {
-        dir.require()?;
-    }
-    let deadline = Instant::now() + COMMAND_WAIT;
-    let (status, body) = loop {
-        match way(&dir, env)? {
-            Way::Own(ownership) => break in_process(data, env, call, ownership).await?,
-            Way::Running { url, token } => match over_tcp(env, call, &url, &token).await? {
-                Some(answer) => break answer,
-                None if Instant::now() > deadline => {
-                    return Err(
-                        Failure::unreachable(format!("the hub at {url} does not answer"))
-                            .hint("it may be starting or stopping; try again"),
-                    );
-                }
-                None => {}
-            },
-            Way::Busy if Instant::now() > deadline => return Err(in_use()),
-            Way::Busy => {}
+    let (status, body) = match &target.hub {
+        Whereabouts::Folder(data) => by_folder(data, target, env, call).await?,
+        Whereabouts::Url(url) => {
+            let token = target.token()?;
+            let answer = over_tcp(env, call, url, token.as_deref()).await?;
+            let failure = || Failure::unreachable(format!("the hub at {url} does not answer"));
+            answer.ok_or_else(failure)?
         }
-        tokio::time::sleep(COMMAND_RETRY).await;
     };
     if !status.is_success() {
         let problem = serde_json::from_slice::<Problem>(&body);
@@ -125,17 +140,56 @@ pub(super) async fn call<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|error| Failure::from_chain(&error))
 }
 
-async fn in_process(
-    data: PathBuf,
+/// Through the hub's folder: to the hub that runs on it, or to one opened here.
+async fn by_folder(
+    data: &Path,
+    target: &Target,
     env: &Env,
     call: &Call,
-    ownership: Ownership,
 ) -> Result<(StatusCode, Bytes), Failure> {
-    let hub = Hub::open_owned(HubConfig::new(data), env.clone(), ownership).await?;
+    let dir = DataDir::new(data);
+    if call.sets_up {
+        dir.create()?;
+    } else {
+        dir.require()?;
+    }
+    let deadline = Instant::now() + COMMAND_WAIT;
+    let token = target.token()?;
+    loop {
+        match way(&dir, env)? {
+            Way::Own(ownership) => {
+                let hub = Hub::open_owned(HubConfig::new(data), env.clone(), ownership).await?;
+                return in_process(hub, call, token).await;
+            }
+            Way::Running { url, token: admin } => {
+                match over_tcp(env, call, &url, Some(token.as_ref().unwrap_or(&admin))).await? {
+                    Some(answer) => return Ok(answer),
+                    None if Instant::now() > deadline => {
+                        return Err(Failure::unreachable(format!(
+                            "the hub at {url} does not answer"
+                        ))
+                        .hint("it may be starting or stopping; try again"));
+                    }
+                    None => {}
+                }
+            }
+            Way::Busy if Instant::now() > deadline => return Err(in_use()),
+            Way::Busy => {}
+        }
+        tokio::time::sleep(COMMAND_RETRY).await;
+    }
+}
+
+async fn in_process(
+    hub: Arc<Hub>,
+    call: &Call,
+    token: Option<String>,
+) -> Result<(StatusCode, Bytes), Failure> {
+    let token = token.unwrap_or_else(|| hub.admin_token.clone());
     let request = Request::builder()
         .method(call.method.clone())
         .uri(&call.path)
-        .header(header::AUTHORIZATION, format!("Bearer {}", hub.admin_token))
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .body(Body::from(call.body.clone()));
     let request = request.map_err(|error| Failure::from_chain(&error))?;
     // The router's services cannot fail; the answer says what went wrong.
@@ -156,14 +210,14 @@ async fn over_tcp(
     env: &Env,
     call: &Call,
     url: &str,
-    token: &str,
+    token: Option<&str>,
 ) -> Result<Option<(StatusCode, Bytes)>, Failure> {
     let mut headers = HeaderMap::new();
-    let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
-    headers.insert(
-        header::AUTHORIZATION,
-        bearer.map_err(|error| Failure::from_chain(&error))?,
-    );
+    if let Some(token) = token {
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
+        let bearer = bearer.map_err(|error| Failure::from_chain(&error))?;
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
     let request = HttpRequest {
         method: call.method.clone(),
         url: format!("{url}{}", call.path),

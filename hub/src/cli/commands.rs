@@ -1,9 +1,11 @@
 //! Every command but `run`.
 
-use super::client::{Call, call, segment};
+use super::client::{Call, Target, call, segment};
 use super::print::{self, Output};
+use super::signed_in::Place;
 use super::{CatalogCommand, CodeArgs, Command, Failure, NodeCommand, ReportCommand};
-use super::{RunArgs, ShopCommand, database, quarantine};
+use super::{RunArgs, ShopCommand, access, database, quarantine};
+use counterfoil_protocol::wire::access::{LOGIN_PATH, LOGOUT_PATH, LoggedIn, LoginRequest};
 use counterfoil_protocol::wire::hub::{
     CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
     SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
@@ -14,10 +16,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 pub(super) struct Session {
-    data: PathBuf,
+    target: Target,
     env: Env,
     out: Output,
 }
@@ -36,7 +37,7 @@ impl Session {
             body,
             sets_up: false,
         };
-        call(self.data.clone(), &self.env, &request).await
+        call(&self.target, &self.env, &request).await
     }
 
     pub(super) fn out(&self) -> Output {
@@ -49,26 +50,51 @@ impl Session {
         body: &impl Serialize,
         sets_up: bool,
     ) -> Result<(T, Output), Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Failure::from_chain(&error))?;
         let path = format!("/v1/admin/{path}");
+        Ok((self.send(path, body, sets_up).await?, self.out))
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        path: String,
+        body: &impl Serialize,
+        sets_up: bool,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::from_chain(&error))?;
         let request = Call {
             method: Method::POST,
             path,
             body,
             sets_up,
         };
-        Ok((call(self.data, &self.env, &request).await?, self.out))
+        call(&self.target, &self.env, &request).await
+    }
+
+    /// Where the session with the hub is kept.
+    pub(super) fn signed_in(&self) -> Place {
+        self.target.place.clone()
+    }
+
+    pub(super) async fn login(self, request: &LoginRequest) -> Result<(LoggedIn, Output), Failure> {
+        let answer = self.send(LOGIN_PATH.to_owned(), request, false).await?;
+        Ok((answer, self.out))
+    }
+
+    pub(super) async fn logout(self) -> Result<Output, Failure> {
+        self.send::<Value>(LOGOUT_PATH.to_owned(), &Value::Null, false)
+            .await?;
+        Ok(self.out)
     }
 }
 
 pub(super) async fn execute(
     command: Command,
-    data: PathBuf,
+    target: Target,
     json: bool,
     env: Env,
 ) -> Result<(), Failure> {
     let session = Session {
-        data,
+        target,
         env,
         out: Output { json },
     };
@@ -80,7 +106,12 @@ pub(super) async fn execute(
         Command::Conflicts(command) => super::conflicts::execute(command, session).await,
         Command::Policy(command) => super::policies::execute(command, session).await,
         Command::Undo(args) => super::conflicts::undo(args, session).await,
-        Command::Audit { page } => super::conflicts::audit(page, session).await,
+        Command::Audit { access, page } => super::conflicts::audit(access, page, session).await,
+        Command::User(command) => access::user(command, session).await,
+        Command::Session(command) => access::sessions(command, session).await,
+        Command::Token(command) => access::token(command, session).await,
+        Command::Login { name } => access::login(name, session).await,
+        Command::Logout => access::logout(session).await,
         Command::Quarantine(command) => quarantine::execute(command, session).await,
         Command::Report(ReportCommand::Sales { by }) => {
             let path = format!("reports/sales?by={}", by.name());

@@ -1,5 +1,6 @@
 //! `conflicts` and `audit`.
 
+use super::access::access_log;
 use super::client::segment;
 use super::commands::Session;
 use super::history::parse_time;
@@ -8,6 +9,7 @@ use super::{Failure, WhoArgs};
 use clap::{Args, Subcommand, ValueEnum};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::merge::Stamp;
+use counterfoil_protocol::wire::access::AccessLogPage;
 use counterfoil_protocol::wire::decisions::{
     AuditPage, AuditRow, Choice, ConflictDecided, ConflictPage, ConflictRow, ConflictSide,
     ConflictState, Deciding, ResolveRequest, UndoRequest, Undone,
@@ -259,7 +261,12 @@ fn taken_back(undone: &Undone) -> String {
     text
 }
 
-pub(super) async fn audit(page: PageArgs, session: Session) -> Result<(), Failure> {
+pub(super) async fn audit(access: bool, page: PageArgs, session: Session) -> Result<(), Failure> {
+    if access {
+        let take = |page: AccessLogPage| (page.rows, page.next);
+        let rows = pages(&session, ("access-log?", page), take).await?;
+        return session.out().print(&rows, |rows| access_log(rows));
+    }
     let take = |page: AuditPage| (page.decisions, page.next);
     let rows = pages(&session, ("audit?", page), take).await?;
     session.out().print(&rows, |rows| decisions(rows))

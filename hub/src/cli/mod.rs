@@ -1,5 +1,6 @@
 //! The command line. Each command is one request to the admin API and one way to print the answer.
 
+mod access;
 mod client;
 mod commands;
 mod conflicts;
@@ -11,6 +12,7 @@ mod print;
 mod proof;
 mod quarantine;
 mod run;
+mod signed_in;
 
 pub use failure::Failure;
 
@@ -20,6 +22,7 @@ use crate::config::{
 };
 use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
+use client::{Target, Whereabouts};
 use counterfoil_domain::closure::Day;
 use counterfoil_replica::env::Env;
 use std::net::SocketAddr;
@@ -46,6 +49,19 @@ pub struct Cli {
     /// The hub's data folder.
     #[arg(long, global = true, value_name = "DIR", env = "COUNTERFOIL_HUB_DATA")]
     data: Option<PathBuf>,
+    /// The URL of a hub on another machine; sign in there with `login`, or hand in a machine's token by
+    /// COUNTERFOIL_HUB_TOKEN or COUNTERFOIL_HUB_TOKEN_FILE.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "COUNTERFOIL_HUB",
+        conflicts_with = "data"
+    )]
+    hub: Option<String>,
+    /// Where sessions are kept; `counterfoil/session.json` in the folder for configuration unless given.
+    #[arg(long, global = true, value_name = "FILE", env = "COUNTERFOIL_SESSION")]
+    session: Option<PathBuf>,
     /// Print one JSON document instead of text.
     #[arg(long, global = true)]
     json: bool,
@@ -76,9 +92,29 @@ enum Command {
     Undo(conflicts::UndoArgs),
     /// What people decided: who, when, what, before and after.
     Audit {
+        /// Instead: who signed in, and who was refused what.
+        #[arg(long)]
+        access: bool,
         #[command(flatten)]
         page: conflicts::PageArgs,
     },
+    /// People who may sign in.
+    #[command(subcommand)]
+    User(access::UserCommand),
+    /// Who is signed in.
+    #[command(subcommand)]
+    Session(access::SessionCommand),
+    /// Tokens of programs that call the hub.
+    #[command(subcommand)]
+    Token(access::TokenCommand),
+    /// Signs in; further commands are made under that name. The password is asked for, or read from standard
+    /// input.
+    Login {
+        /// Name of the person.
+        name: String,
+    },
+    /// Signs out.
+    Logout,
     /// Records that broke a rule and stepped aside.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
@@ -384,15 +420,21 @@ pub async fn execute(cli: Cli, env: Env) -> Result<(), Failure> {
     if matches!(cli.command, Command::Openapi) {
         return print::write_out(crate::http::description().as_bytes());
     }
-    let Some(data) = cli.data else {
-        return Err(Failure::usage(
-            "--data DIR is missing: the hub's data folder",
-        ));
-    };
-    match cli.command {
-        Command::Run(args) => run::run(data, args, env).await,
-        other => commands::execute(other, data, cli.json, env).await,
+    let missing = || Failure::usage("--data DIR is missing: the hub's data folder");
+    if let Command::Run(args) = cli.command {
+        return run::run(cli.data.ok_or_else(missing)?, args, env).await;
     }
+    let hub = match (cli.hub, cli.data) {
+        (Some(url), _) => Whereabouts::Url(url.trim_end_matches('/').to_owned()),
+        (None, Some(data)) => Whereabouts::Folder(data),
+        (None, None) => return Err(missing()),
+    };
+    let target = Target {
+        place: signed_in::place(cli.session, &hub),
+        token: crate::config::token_from_environment().map_err(|it| Failure::from_chain(&it))?,
+        hub,
+    };
+    commands::execute(cli.command, target, cli.json, env).await
 }
 
 impl Cli {

@@ -70,6 +70,8 @@ pub(super) const READ_SHARED: Access = Access::Roles {
     shop_manager: Of::All,
     support: Of::All,
 };
+/// Everybody who is signed in, about their own session.
+pub(super) const SIGNED_IN: Access = READ_SHARED;
 /// Read by all; a shop manager's answer holds the own shop only.
 pub(super) const READ_SHOP: Access = read_own(Subject::Answer);
 
@@ -183,7 +185,7 @@ pub(super) async fn another_shop(hub: &Hub, caller: &Caller, what: &str) -> ApiE
 async fn refuse(hub: &Hub, caller: &Caller, why: &str, what: &str) -> ApiError {
     let (name, role) = (caller.name(), caller.role.name());
     hub.refused(&name, what).await;
-    let detail = format!("{name} is signed in as {role}: this {why}");
+    let detail = format!("{name} may not, as {role}: this {why}");
     ApiError::new(Code::Forbidden, detail).hint("ask an owner of the chain")
 }
 

@@ -7,8 +7,9 @@ use super::databases::own_database;
 use super::sync::Segments;
 use crate::copies::CopyKey;
 use crate::hub::Hub;
+use crate::limits::SEEN_INTERVAL_MS;
 use crate::secrets;
-use crate::store::{AuthedNode, Credential};
+use crate::store::{Account, AuthedNode, Credential, KnownToken, Store};
 use axum::extract::FromRequestParts;
 use counterfoil_domain::NodeId;
 use counterfoil_protocol::problem::Code;
@@ -128,6 +129,11 @@ async fn own_book(hub: &Hub, caller: &AuthedNode, named: &str) -> Result<NodeId,
     }
     let detail = format!("asked for the book of node {wanted}");
     hub.alert("foreign_book", Some(caller.id), &detail).await;
+    hub.refused(
+        &format!("till {}", caller.id),
+        &format!("the book of {wanted}"),
+    )
+    .await;
     Err(ApiError::new(
         Code::Forbidden,
         "this token is for another till's book",
@@ -140,14 +146,59 @@ pub(super) async fn caller(hub: &Hub, parts: &Parts) -> Result<Caller, ApiError>
     if secrets::same(token.as_bytes(), hub.admin_token.as_bytes()) {
         return Ok(Caller::OPERATOR);
     }
-    hub.alert(
-        "unauthorized",
-        None,
-        "an admin request came without the admin token",
-    )
-    .await;
-    Err(
-        ApiError::new(Code::Unauthorized, "this call needs the hub's admin token")
-            .hint("the token is in admin.token in the hub's data folder"),
-    )
+    let hash = secrets::hash(token);
+    let known = hub
+        .lookups
+        .call(move |reader| reader.known_token(&hash))
+        .await?;
+    let Some(known) = known else {
+        let seen = "the admin API was asked without a good token";
+        hub.alert("unauthorized", None, seen).await;
+        let detail = "this call needs the token of a session, of a machine, or of the hub";
+        return Err(ApiError::new(Code::Unauthorized, detail).hint(
+            "sign in with `counterfoil-hub login NAME`; the hub's own token is in admin.token in \
+             its data folder",
+        ));
+    };
+    let now_ms = hub.now_ms();
+    if known.revoked || known.expires_ms <= now_ms {
+        let why = if known.revoked {
+            "was revoked"
+        } else {
+            "has expired"
+        };
+        hub.log_access(&known.account.to_string(), &what(parts), why)
+            .await;
+        let (detail, hint) = match &known.account {
+            Account::User { name, .. } => (
+                format!("the session of {name} {why}"),
+                format!("sign in again: `counterfoil-hub login {name}`"),
+            ),
+            Account::Machine { name } => (
+                format!("the token of machine {name} {why}"),
+                "an owner makes a new one: `counterfoil-hub token add NAME --role ROLE`".to_owned(),
+            ),
+        };
+        return Err(ApiError::new(Code::Unauthorized, detail).hint(hint));
+    }
+    note_use(hub, &known, now_ms).await?;
+    Ok(Caller {
+        account: Some(known.account),
+        role: known.role,
+        shop: known.shop,
+    })
+}
+
+/// Notes that a token was used, now and then.
+async fn note_use(hub: &Hub, known: &KnownToken, now_ms: i64) -> Result<(), ApiError> {
+    let fresh = |seen_ms: i64| (seen_ms..=seen_ms + SEEN_INTERVAL_MS).contains(&now_ms);
+    if known.seen_ms.is_some_and(fresh) {
+        return Ok(());
+    }
+    let account = known.account.clone();
+    let note = move |store: &mut Store| match account {
+        Account::User { session, .. } => store.session_seen(session, now_ms),
+        Account::Machine { name } => store.machine_seen(&name, now_ms),
+    };
+    Ok(hub.writer.call(note).await?)
 }

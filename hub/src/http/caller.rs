@@ -3,6 +3,7 @@
 use super::ApiError;
 use crate::hub::Hub;
 use crate::limits::WHO_CHARS_MAX;
+use crate::store::Account;
 use axum::extract::FromRequestParts;
 use counterfoil_domain::ShopId;
 use counterfoil_protocol::problem::Code;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 /// A caller who has shown a good credential.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Caller {
+    /// Who it is; `None`: whoever holds the admin token, which lies in the hub's folder.
+    pub(crate) account: Option<Account>,
     pub(crate) role: Role,
     /// The only shop that the caller may see into; `None`: all.
     pub(crate) shop: Option<ShopId>,
@@ -21,6 +24,7 @@ pub(crate) struct Caller {
 impl Caller {
     /// Whoever holds the admin token.
     pub(crate) const OPERATOR: Self = Self {
+        account: None,
         role: Role::Owner,
         shop: None,
     };
@@ -32,13 +36,16 @@ impl Caller {
 
     /// The name for logs and the audit trail.
     pub(crate) fn name(&self) -> String {
-        "operator".to_owned()
+        match &self.account {
+            None => "operator".to_owned(),
+            Some(account) => account.to_string(),
+        }
     }
 
-    /// The name of who decides: what the request says, because the command line is used by whoever is logged
-    /// in there.
+    /// The name of who decides. With the admin token it is what the request says, because the command line is
+    /// used by whoever is logged in there; everybody else decides under the own name, whatever is said.
     pub(crate) fn decides(&self, said: Option<String>) -> Result<String, ApiError> {
-        let Some(said) = said else {
+        let Some(said) = said.filter(|_| self.account.is_none()) else {
             return Ok(self.name());
         };
         let size = 1..=WHO_CHARS_MAX;

@@ -13,6 +13,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use counterfoil_domain::ShopId;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::decisions::{
     AuditPage, ConflictDecided, ConflictPage, ConflictRow, ConflictState, Deciding, ResolveRequest,
@@ -63,12 +64,12 @@ struct ListQuery {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct PageQuery {
+pub(super) struct PageQuery {
     /// The `next` of the page before.
     #[serde(default)]
-    after: i64,
+    pub(super) after: i64,
     /// Largest number of rows.
-    limit: Option<i64>,
+    pub(super) limit: Option<i64>,
 }
 
 pub(super) fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {
@@ -78,13 +79,21 @@ pub(super) fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {
     }
 }
 
-fn page_size(limit: Option<i64>) -> Result<i64, ApiError> {
+pub(super) fn page_size(limit: Option<i64>) -> Result<i64, ApiError> {
     let limit = limit.unwrap_or(PAGE_ROWS_MAX);
     if !(1..=PAGE_ROWS_MAX).contains(&limit) {
         let detail = format!("`limit` is 1 to {PAGE_ROWS_MAX}");
         return Err(ApiError::new(Code::BadRequest, detail));
     }
     Ok(limit)
+}
+
+/// The shop of that name or id.
+pub(super) async fn shop_named(hub: &Hub, named: String) -> Result<ShopId, ApiError> {
+    let missing = ApiError::new(Code::NotFound, format!("there is no shop `{named}`"))
+        .hint("`counterfoil-hub shop list` shows names and ids");
+    let find = move |reader: &mut crate::store::Reader| reader.shop_named(&named);
+    hub.reports.call(find).await?.ok_or(missing)
 }
 
 /// Lists conflicts, oldest first.
@@ -106,12 +115,7 @@ async fn list(State(hub): Hubs, caller: Caller, query: Asked<ListQuery>) -> Answ
     let limit = page_size(limit)?;
     let shop = match shop {
         None => None,
-        Some(named) => {
-            let missing = ApiError::new(Code::NotFound, format!("there is no shop `{named}`"))
-                .hint("`counterfoil-hub shop list` shows names and ids");
-            let find = move |reader: &mut crate::store::Reader| reader.shop_named(&named);
-            Some(hub.reports.call(find).await?.ok_or(missing)?)
-        }
+        Some(named) => Some(shop_named(&hub, named).await?),
     };
     let shop = match (shop, caller.shop) {
         (None, own) => own,

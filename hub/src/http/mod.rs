@@ -13,6 +13,7 @@ mod events;
 mod export;
 mod history;
 mod lineage;
+mod machines;
 mod openapi;
 mod policies;
 mod problems;
@@ -20,6 +21,7 @@ mod proof;
 mod quarantine;
 mod shop_conflicts;
 mod sync;
+mod users;
 
 pub(crate) use openapi::description;
 pub(crate) use problems::ApiError;
@@ -114,6 +116,8 @@ fn calls() -> Calls {
         .merge(history::calls())
         .merge(quarantine::calls())
         .merge(proof::calls())
+        .merge(users::calls())
+        .merge(machines::calls())
         .add(READ_CHAIN, routes!(endpoints))
 }
 

@@ -22,11 +22,14 @@ const SEGMENTS: &[(&str, &str)] = &[
     ("end", "Frame or page behind the last one"),
     ("frame", "Number of a frame"),
     ("generation", "Number of the generation"),
+    ("machine", "Name of the machine"),
     ("node", "Id of the node"),
     ("row", "Id of the row"),
     ("seq", "Position in the node's journal"),
+    ("session", "Number of the session"),
     ("start", "First frame or page"),
     ("table", "Name of a catalog table"),
+    ("user", "Name of the person"),
 ];
 
 /// Describes this API in the form of OpenAPI 3.1.

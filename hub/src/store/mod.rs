@@ -6,6 +6,7 @@
 mod activation;
 mod alerts;
 mod audit;
+mod callers;
 mod catalog;
 mod closures;
 mod conflicts;
@@ -29,8 +30,10 @@ mod rules;
 mod shops;
 mod status;
 mod undo;
+mod users;
 
 pub(crate) use activation::{Activation, Admitted, Refusal, Right};
+pub(crate) use callers::{Account, KnownToken, NewMachine};
 pub(crate) use conflicts::ConflictFilter;
 pub(crate) use consolidation::{NodeBook, Step};
 pub(crate) use contact::{AuthedNode, Contact, Credential};
@@ -44,6 +47,7 @@ pub(crate) use reentry::{Decision, Ruled, Ruling};
 pub(crate) use reports::Grouping;
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 pub(crate) use undo::{Span, UndoError};
+pub(crate) use users::{NewSession, NewUser};
 
 use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::ids::ParseIdError;

@@ -35,7 +35,8 @@ fn every_endpoint_stands_in_the_table_once_and_somebody_may_call_it() {
                 (Reach::Nothing, Reach::Nothing)
             );
         }
-        if row.method == "POST" && !row.path.ends_with("/rehearse") {
+        let asks_only = row.path.ends_with("/rehearse");
+        if row.method == "POST" && row.path.starts_with("/v1/admin/") && !asks_only {
             assert_eq!(
                 row.support,
                 Reach::Nothing,

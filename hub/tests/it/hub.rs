@@ -6,13 +6,14 @@ use counterfoil_hub::{DataDir, Hub, HubConfig, OpenHubError};
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
 use counterfoil_replica::env::{Env, HttpRequest, HttpResponse};
-use counterfoil_testkit::TempDir;
+use counterfoil_testkit::{ManualClock, TempDir};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -31,7 +32,16 @@ impl TestHub {
     }
 
     pub(crate) async fn start_with(adjust: impl FnOnce(&mut HubConfig)) -> Self {
-        Self::start_in(TempDir::new("hub"), adjust).await
+        Self::start_in(TempDir::new("hub"), Env::system(), adjust).await
+    }
+
+    /// With a clock that is set by hand.
+    pub(crate) async fn start_at(clock: Arc<ManualClock>) -> Self {
+        let env = Env {
+            clock,
+            ..Env::system()
+        };
+        Self::start_in(TempDir::new("hub"), env, |_| {}).await
     }
 
     /// Ends the hub and waits until its databases are closed.
@@ -46,17 +56,17 @@ impl TestHub {
     }
 
     pub(crate) async fn restart_with(self, adjust: impl FnOnce(&mut HubConfig)) -> Self {
-        Self::start_in(self.dir, adjust).await
+        Self::start_in(self.dir, Env::system(), adjust).await
     }
 
-    async fn start_in(dir: TempDir, adjust: impl FnOnce(&mut HubConfig)) -> Self {
+    async fn start_in(dir: TempDir, env: Env, adjust: impl FnOnce(&mut HubConfig)) -> Self {
         let mut config = HubConfig::new(dir.path());
         adjust(&mut config);
         // A process that another test starts in this moment has the folder's lock until it is what it
         // was started as.
         let mut attempts = 0..100;
         let hub = loop {
-            match Hub::open(config.clone(), Env::system()).await {
+            match Hub::open(config.clone(), env.clone()).await {
                 Err(OpenHubError::InUse) if attempts.next().is_some() => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }

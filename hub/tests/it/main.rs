@@ -31,6 +31,8 @@ mod policies;
 mod proof;
 mod quarantine;
 mod reentry;
+mod roles;
 mod shop_conflicts;
 mod till;
 mod undo;
+mod users;
