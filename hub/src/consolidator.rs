@@ -66,7 +66,7 @@ impl From<ConsolidateError> for crate::http::ApiError {
     }
 }
 
-fn log(error: &ConsolidateError) {
+pub(crate) fn log(error: &ConsolidateError) {
     tracing::error!(
         error = error as &dyn std::error::Error,
         "consolidation stopped"
@@ -155,7 +155,7 @@ impl Hub {
                 result = result.and(self.steps(node, priority).await);
             }
         }
-        result = result.and(self.follow().await.map(drop));
+        result = result.and(self.follow().await.1);
         result = result.and(self.publish().await);
         for node in nodes {
             result = result.and(self.rotate(&CopyKey::Book(node)).await);

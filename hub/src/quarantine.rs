@@ -1,8 +1,8 @@
 //! Decides about records that stepped aside, and lets follow what waited for them.
 
-use crate::consolidator::ConsolidateError;
+use crate::consolidator::{ConsolidateError, log};
 use crate::hub::Hub;
-use crate::store::{Decision, Listed, Ruled, Ruling, Store};
+use crate::store::{Decision, Listed, NodeBook, Reader, Ruled, Ruling, Store};
 use counterfoil_domain::NodeId;
 use counterfoil_protocol::wire::quarantine::QuarantineDetail;
 use std::collections::BTreeSet;
@@ -18,8 +18,11 @@ impl Hub {
     ) -> Result<(Ruled, i64), ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
         let ruled = self.rule(node, seq, ruling).await?;
-        let followed = self.follow().await?;
-        self.publish().await?;
+        // The decision stands. What fails behind it is tried again with the next pass.
+        let (followed, result) = self.follow().await;
+        if let Err(error) = result.and(self.publish().await) {
+            log(&error);
+        }
         let taken_in = followed + i64::from(ruled == Ruled::TakenIn);
         Ok((ruled, taken_in))
     }
@@ -35,22 +38,32 @@ impl Hub {
             .reports
             .call(move |reader| reader.quarantine(&listed))
             .await?;
-        let mut taken_in = 0;
+        // What fails for one book must not keep the others' records where they are; the first failure is told.
+        let (mut taken_in, mut result) = (0, Ok(()));
         for row in open {
-            let ruled = self.rule(row.node_id, row.seq, ruling.clone()).await?;
-            taken_in += i64::from(ruled == Ruled::TakenIn);
+            match self.rule(row.node_id, row.seq, ruling.clone()).await {
+                Ok(ruled) => taken_in += i64::from(ruled == Ruled::TakenIn),
+                Err(error) => result = result.and(Err(error)),
+            }
         }
-        taken_in += self.follow().await?;
-        self.publish().await?;
-        Ok(taken_in)
+        let (followed, following) = self.follow().await;
+        result.and(following).and(self.publish().await)?;
+        Ok(taken_in + followed)
     }
 
     /// Takes in what waits for something that is here by now, causes first: a record is looked at
-    /// when its cause is consolidated. The caller holds the turn. Gives how many left quarantine.
-    pub(crate) async fn follow(&self) -> Result<i64, ConsolidateError> {
-        let (mut taken_in, mut seen) = (0, BTreeSet::new());
+    /// when its cause is consolidated. The caller holds the turn. Gives how many left quarantine, and the
+    /// first failure, which keeps nothing else from its turn.
+    pub(crate) async fn follow(&self) -> (i64, Result<(), ConsolidateError>) {
+        let (mut taken_in, mut result, mut seen) = (0, Ok(()), BTreeSet::new());
         loop {
-            let due = self.lookups.call(|reader| reader.due_again()).await?;
+            let due = match self.lookups.call(|reader| reader.due_again()).await {
+                Ok(due) => due,
+                Err(error) => {
+                    result = result.and(Err(error.into()));
+                    break;
+                }
+            };
             let new: Vec<_> = due.into_iter().filter(|at| seen.insert(*at)).collect();
             if new.is_empty() {
                 break;
@@ -62,16 +75,19 @@ impl Hub {
                     why: "what it waited for is here".to_owned(),
                     changes: Default::default(),
                 };
-                let ruled = self.rule(node, seq, ruling).await?;
-                taken_in += i64::from(ruled == Ruled::TakenIn);
-                tracing::info!(%node, seq, ?ruled, "judged again");
+                match self.rule(node, seq, ruling).await {
+                    Ok(ruled) => {
+                        taken_in += i64::from(ruled == Ruled::TakenIn);
+                        tracing::info!(%node, seq, ?ruled, "judged again");
+                    }
+                    Err(error) => result = result.and(Err(error)),
+                }
             }
         }
         let now_ms = self.now_ms();
-        self.writer
-            .call(move |store: &mut Store| store.tend_quarantine(now_ms))
-            .await?;
-        Ok(taken_in)
+        let tend = move |store: &mut Store| store.tend_quarantine(now_ms);
+        let tended = self.writer.call(tend).await;
+        (taken_in, result.and(tended.map_err(Into::into)))
     }
 
     async fn rule(
@@ -80,18 +96,34 @@ impl Hub {
         seq: i64,
         ruling: Ruling,
     ) -> Result<Ruled, ConsolidateError> {
-        if !self
-            .copies
-            .has_book(node)
-            .map_err(ConsolidateError::Files)?
-        {
-            return Ok(Ruled::NoRecord);
+        for holder in self.holders(node, seq).await? {
+            let Some((held, book)) = self.held_book(holder).await? else {
+                continue;
+            };
+            let (book, ruling) = (NodeBook { node, ..book }, ruling.clone());
+            let rule = move |store: &mut Store| store.rule(&book, seq, &ruling);
+            match self.on_book(Some(held), rule).await? {
+                Ruled::NoRecord => {}
+                ruled => return Ok(ruled),
+            }
         }
-        let Some((held, book)) = self.held_book(node).await? else {
-            return Ok(Ruled::NoRecord);
-        };
-        self.on_book(Some(held), move |store| store.rule(&book, seq, &ruling))
-            .await
+        Ok(Ruled::NoRecord)
+    }
+
+    /// Whose books may give an entry of a node: its own, and those of the tills that go on in its place, which
+    /// hold it too. The former's own never comes back when the hub has lost it.
+    async fn holders(&self, node: NodeId, seq: i64) -> Result<Vec<NodeId>, ConsolidateError> {
+        let heirs = move |reader: &mut Reader| reader.heirs_with(node, seq);
+        let mut holders = vec![node];
+        holders.extend(self.lookups.call(heirs).await?);
+        let mut found = Vec::new();
+        for holder in holders {
+            let has = self.copies.has_book(holder);
+            if has.map_err(ConsolidateError::Files)? {
+                found.push(holder);
+            }
+        }
+        Ok(found)
     }
 
     /// One record with everything that belongs to it.
@@ -107,14 +139,14 @@ impl Hub {
         let Some(mut found) = found else {
             return Ok(None);
         };
-        if self
-            .copies
-            .has_book(node)
-            .map_err(ConsolidateError::Files)?
-            && let Some((held, book)) = self.held_book(node).await?
-        {
-            let record = self.on_book(Some(held), move |store| store.recorded(&book, seq));
-            found.record = record.await?;
+        for holder in self.holders(node, seq).await? {
+            if found.record.is_none()
+                && let Some((held, book)) = self.held_book(holder).await?
+            {
+                let book = NodeBook { node, ..book };
+                let record = self.on_book(Some(held), move |store| store.recorded(&book, seq));
+                found.record = record.await?;
+            }
         }
         Ok(Some(found))
     }

@@ -57,6 +57,7 @@ CREATE TABLE node (
     forked_chain     BLOB,                 -- the chain value found there
     root             INTEGER REFERENCES node (number), -- first of the lineage; empty: itself
     epoch            INTEGER NOT NULL DEFAULT 1, -- its receipt series begin with this number
+    heard_ms         INTEGER,              -- its first hello; empty: it has not spoken under this identity
     UNIQUE (shop, lane)
 ) STRICT;
 CREATE INDEX node_by_root ON node (root) WHERE root IS NOT NULL;
@@ -221,6 +222,7 @@ CREATE TABLE quarantine (
     settled_ms INTEGER,                    -- empty: it stands in quarantine
     settled_as TEXT,                       -- waived, fixed, retried, followed or inherited
     told       INTEGER NOT NULL DEFAULT 0, -- 1: an alert named it
+    at_ms      INTEGER,                    -- of a receipt, as its till dated it; empty: not known
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX quarantine_open ON quarantine (id) WHERE settled_ms IS NULL;
@@ -346,3 +348,6 @@ CREATE TABLE access_log (
     outcome TEXT    NOT NULL,
     times   INTEGER NOT NULL               -- how often within a minute of each other
 ) STRICT;
+
+-- The closures among the documents: those that this hub could not read are tried again when it starts.
+CREATE INDEX document_closures ON document (node, seq) WHERE topic = 10;

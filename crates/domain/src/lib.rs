@@ -28,4 +28,4 @@ pub use hlc::{Hlc, HlcClock};
 pub use ids::{DocumentId, HubId, NodeId, ShopId};
 pub use journal::{Chain, Priority};
 pub use money::{Currency, Money};
-pub use rule::Rule;
+pub use rule::{Rule, RuleSet};

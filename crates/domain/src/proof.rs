@@ -1,6 +1,6 @@
 //! Whether a closed day is what was consolidated, and what is wrong when it is not (X9).
 
-use crate::closure::{Closure, Counted, Takings};
+use crate::closure::{Closure, Counted, NumberRange, Takings};
 use crate::document::Tender;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,6 +28,8 @@ pub struct Aside {
     pub seq: i64,
     /// Why it stands there.
     pub reason: String,
+    /// Whether it is known to be dated so that the closure covers it; it may be of a later day otherwise.
+    pub dated: bool,
 }
 
 /// A closure, and what was consolidated for it.
@@ -220,8 +222,10 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
             expected,
         });
     }
-    name_receipts(case, &mut findings);
-    match Takings::of(case.receipts) {
+    let takings = Takings::of(case.receipts);
+    let complete = takings.as_ref() == Ok(&case.closure.takings);
+    name_receipts(case, complete, &mut findings);
+    match takings {
         Ok(found) if found == case.closure.takings => {}
         Ok(found) => findings.extend(
             differences(&case.closure.takings, &found)
@@ -234,18 +238,36 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
+/// The numbers of receipts, by series.
+fn numbers(receipts: &[Counted]) -> BTreeMap<String, NumberRange> {
+    let bare = receipts.iter().map(|receipt| Counted {
+        total_minor: 0,
+        payments: Vec::new(),
+        ..receipt.clone()
+    });
+    // Nothing is summed, so nothing overflows.
+    Takings::of(&bare.collect::<Vec<_>>())
+        .map_or_else(|_| BTreeMap::new(), |takings| takings.series)
+}
+
 /// Names the receipts that are not here, are not what they were, or are too many.
-fn name_receipts(case: &Case<'_>, findings: &mut Vec<Finding>) {
+fn name_receipts(case: &Case<'_>, complete: bool, findings: &mut Vec<Finding>) {
+    let (stated, found) = (&case.closure.takings.series, numbers(case.receipts));
+    // A till that gave a number twice counted both.
+    let too_many = |series: &str| {
+        let count = |of: &BTreeMap<String, NumberRange>| of.get(series).map_or(0, |it| it.count);
+        count(&found) > count(stated)
+    };
     let mut held: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
     for (series, number) in case.others {
         held.entry(series).or_default().insert(*number);
     }
     for receipt in case.receipts {
         let (seq, series, number) = (receipt.seq, receipt.series.clone(), receipt.number);
-        let counted = case.closure.takings.series.get(&series);
+        let counted = stated.get(&series);
         let counted = counted.is_some_and(|range| (range.first..=range.last).contains(&number));
         let first = held.entry(&receipt.series).or_default().insert(number);
-        if !counted || !first {
+        if !counted || !first && too_many(&series) {
             findings.push(Finding::Extra {
                 seq,
                 series,
@@ -262,7 +284,11 @@ fn name_receipts(case: &Case<'_>, findings: &mut Vec<Finding>) {
         }
     }
     let mut missing = Vec::new();
-    for (series, range) in &case.closure.takings.series {
+    for (series, range) in stated {
+        if found.get(series) == Some(range) {
+            // What is missing between them is of another day.
+            continue;
+        }
         let none = BTreeSet::new();
         let held = held.get(series.as_str()).unwrap_or(&none);
         // Walks over what is here, not over what is said to be missing: a number can be anything.
@@ -280,10 +306,10 @@ fn name_receipts(case: &Case<'_>, findings: &mut Vec<Finding>) {
     }
     let single = missing.iter().all(|(_, first, last)| first == last);
     // Numbers and positions both grow: as many holes as receipts in quarantine are the same ones.
-    let paired =
-        single && case.aside.len() == missing.len() && case.closure.takings.series.len() == 1;
+    let aside = || case.aside.iter().filter(|it| it.dated || !complete);
+    let paired = single && aside().count() == missing.len() && stated.len() == 1;
     let mut holes = missing.into_iter();
-    for aside in case.aside {
+    for aside in aside() {
         let hole = paired.then(|| holes.next()).flatten();
         findings.push(Finding::Quarantined {
             seq: aside.seq,

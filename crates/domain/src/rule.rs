@@ -152,6 +152,28 @@ impl Rule {
     }
 }
 
+/// A set of rules.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RuleSet(u64);
+
+impl RuleSet {
+    /// The same with one more.
+    #[must_use]
+    pub fn with(self, rule: Rule) -> Self {
+        Self(self.0 | Self::bit(rule))
+    }
+
+    /// Whether a rule is one of them.
+    pub fn has(self, rule: Rule) -> bool {
+        self.0 & Self::bit(rule) != 0
+    }
+
+    fn bit(rule: Rule) -> u64 {
+        let place = Rule::ALL.iter().position(|known| *known == rule);
+        place.map_or(0, |place| 1 << place)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,5 +193,16 @@ mod tests {
             );
         }
         assert_eq!(Rule::from_name("nothing"), None);
+    }
+
+    #[test]
+    fn a_set_has_what_was_put_in_and_nothing_else() {
+        let mut set = RuleSet::default();
+        for (index, rule) in Rule::ALL.into_iter().enumerate() {
+            assert!(!set.has(rule));
+            set = set.with(rule);
+            let has = Rule::ALL.into_iter().filter(|rule| set.has(*rule)).count();
+            assert_eq!(has, index + 1);
+        }
     }
 }

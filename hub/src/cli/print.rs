@@ -32,6 +32,24 @@ impl Output {
     }
 }
 
+/// A text of somebody else as one line that does nothing but be read: without control characters, which a terminal
+/// obeys, and without marks that turn the direction of what follows.
+pub(super) fn plain(text: &str) -> String {
+    const SUBSTITUTE: char = '\u{FFFD}';
+    let turns = |c| {
+        matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}' | '\u{2029}'
+            | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown = text.chars().map(|c| {
+        if c.is_control() || turns(c) {
+            SUBSTITUTE
+        } else {
+            c
+        }
+    });
+    shown.collect()
+}
+
 /// Writes a text and ends its last line.
 pub(super) fn write_out(text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
@@ -55,7 +73,8 @@ pub(super) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) 
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_header(header.to_vec());
-    table.add_rows(rows);
+    let cells = |row: Vec<String>| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>();
+    table.add_rows(rows.into_iter().map(cells));
     for index in numbers {
         if let Some(column) = table.column_mut(*index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -141,8 +160,8 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
 pub(super) fn value(value: &Value) -> String {
     match value {
         Value::Null => "(empty)".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
     }
 }
 
@@ -214,7 +233,7 @@ pub(super) fn status(status: &HubStatus) -> String {
         let node = alert
             .node_id
             .map_or_else(String::new, |node| format!(" till {node}"));
-        let (at, kind, detail) = (time(alert.at_ms), &alert.kind, &alert.detail);
+        let (at, kind, detail) = (time(alert.at_ms), &alert.kind, plain(&alert.detail));
         text.push_str(&format!("alert         {at} {kind}{node}: {detail}\n"));
     }
     text
@@ -250,6 +269,21 @@ pub(super) fn csv(table: &CatalogExport) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_somebody_else_cannot_steer_the_terminal() {
+        let evil = "tea\u{1b}[2J\u{9b}31m\r\nproved\u{202e}\u{2066}\u{7f}";
+        let shown = plain(evil);
+        assert_eq!(
+            shown,
+            "tea\u{fffd}[2J\u{fffd}31m\u{fffd}\u{fffd}proved\u{fffd}\u{fffd}\u{fffd}"
+        );
+        assert_eq!(plain("Crème brûlée, 茶, שלום"), "Crème brûlée, 茶, שלום");
+        assert!(!table(&["a"], &[], vec![vec![evil.to_owned()]]).contains('\u{1b}'));
+        for held in [Value::from(evil), serde_json::json!([evil])] {
+            assert!(!value(&held).contains(['\u{1b}', '\u{202e}', '\n']));
+        }
+    }
 
     #[test]
     fn amounts_and_times_read_as_people_write_them() {

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::commands::Session;
-use super::print::{money, table};
+use super::print::{money, plain, table};
 use counterfoil_domain::closure::{Day, Takings};
 use counterfoil_protocol::wire::closure::{Proof, ProofRow, ProofState};
 
@@ -70,10 +70,11 @@ fn text(proof: &Proof) -> String {
             let receipt = finding
                 .receipt
                 .as_ref()
-                .map_or_else(String::new, |it| format!(" {it}"));
+                .map_or_else(String::new, |it| format!(" {}", plain(it)));
             text.push_str(&format!(
                 "{till} {}{receipt}{entry}: {}\n",
-                finding.kind, finding.detail
+                finding.kind,
+                plain(&finding.detail)
             ));
         }
         for late in &row.late {
@@ -81,7 +82,7 @@ fn text(proof: &Proof) -> String {
                 || "waits for the next closure".to_owned(),
                 |day| format!("closed with {day}"),
             );
-            let (receipt, sum) = (&late.receipt, money(late.total_minor));
+            let (receipt, sum) = (plain(&late.receipt), money(late.total_minor));
             text.push_str(&format!(
                 "{till} late {receipt} of {}, {sum}: {with}\n",
                 late.day

@@ -115,7 +115,7 @@ fn decided(answer: &QuarantineAnswer) -> String {
             Some(how) => format!("entry {seq} of {till} is consolidated ({how})\n"),
             None => format!(
                 "entry {seq} of {till} stays in quarantine: {}\n",
-                row.reason
+                print::plain(&row.reason)
             ),
         };
     }
@@ -133,7 +133,7 @@ fn fields(record: Option<&Map<String, Value>>) -> String {
         match value {
             Value::Array(items) => {
                 for item in items {
-                    text.push_str(&format!("  {name:<18}{item}\n"));
+                    text.push_str(&format!("  {name:<18}{}\n", print::value(item)));
                 }
             }
             value => text.push_str(&format!("  {name:<18}{}\n", print::value(value))),
@@ -159,7 +159,7 @@ fn detail(found: &QuarantineDetail) -> String {
         row.topic,
         print::time(row.found_ms),
         row.code,
-        row.reason,
+        print::plain(&row.reason),
         fields(found.record.as_ref()),
     );
     if let Some(consolidated) = &found.consolidated {
@@ -175,12 +175,12 @@ fn detail(found: &QuarantineDetail) -> String {
         text.push_str(&format!(
             "\ndecided       {} by {} {}: {}\n",
             decision.decision,
-            decision.who,
+            print::plain(&decision.who),
             print::time(decision.at_ms),
-            decision.why
+            print::plain(&decision.why)
         ));
         for (field, value) in &decision.changes {
-            let value = value.as_deref().unwrap_or("(empty)");
+            let value = print::plain(value.as_deref().unwrap_or("(empty)"));
             text.push_str(&format!("  {field:<18}{value}\n"));
         }
     }

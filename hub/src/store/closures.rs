@@ -1,14 +1,17 @@
 //! What is kept of a receipt and of a closed day, so that both can be checked later?
 
 use super::StoreError;
+use super::alerts::insert_alert;
+use super::movement::Batch;
 use counterfoil_domain::closure::SealKey;
 use counterfoil_domain::{Closure, NodeId, Topic};
-use counterfoil_migrate::{Connection, params};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
+use counterfoil_protocol::wire::hub::AlertRow;
 
-/// Keeps the chain of the receipts and closures in a range that were just consolidated from the attached
-/// book, and lists the closures.
-pub(super) fn note(tx: &Connection, node: i64, after: i64, until: i64) -> Result<(), StoreError> {
+/// Keeps the chain of the receipts and closures of a batch that were just consolidated, and lists the closures.
+pub(super) fn note(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
     let closure = Topic::Closure.code();
+    let place = || params![batch.node.number, batch.after, batch.until];
     let sql = format!(
         "INSERT OR IGNORE INTO main.link (node, seq, before, chain)
          SELECT ?1, j.seq, coalesce(b.chain, zeroblob(32)), j.chain
@@ -19,22 +22,46 @@ pub(super) fn note(tx: &Connection, node: i64, after: i64, until: i64) -> Result
          CROSS JOIN book.journal AS j ON j.seq = moved.seq
          LEFT JOIN book.journal AS b ON b.seq = moved.seq - 1"
     );
-    tx.execute(&sql, params![node, after, until])?;
-    let sql = format!(
-        "SELECT seq, json_extract(content, '$.closure') FROM main.document
-         WHERE node = ?1 AND seq > ?2 AND seq <= ?3 AND topic = {closure}"
-    );
-    let closures = tx.query_map(&sql, params![node, after, until], |row| {
-        Ok((row.get::<i64>(0)?, row.get::<String>(1)?))
-    })?;
-    for (seq, content) in closures {
-        match serde_json::from_str::<Closure>(&content) {
-            Ok(closure) => list(tx, node, seq, &closure)?,
-            // Its day stays open, which is what an operator sees.
-            Err(error) => tracing::warn!(node, seq, %error, "a closure cannot be read"),
+    tx.execute(&sql, place())?;
+    let sql = format!("{UNLISTED} AND d.node = ?1 AND d.seq > ?2 AND d.seq <= ?3");
+    for (node, seq, content) in tx.query_map(&sql, place(), unlisted)? {
+        if list(tx, node, seq, content.as_deref())? {
+            continue;
         }
+        let detail = format!(
+            "the closure in entry {seq} cannot be read by this hub, so its day cannot be proved: update the hub, \
+             which reads it again when it starts"
+        );
+        let alert = AlertRow {
+            at_ms: batch.now_ms,
+            kind: "closure_unreadable".to_owned(),
+            node_id: Some(batch.node.id),
+            detail,
+        };
+        insert_alert(tx, &alert)?;
     }
     Ok(())
+}
+
+/// Lists the closures that the program before this one could not read, as far as this one can.
+pub(super) fn list_again(hub: &Connection) -> Result<(), StoreError> {
+    hub.transaction(|tx| {
+        for (node, seq, content) in tx.query_map(UNLISTED, (), unlisted)? {
+            let readable = list(tx, node, seq, content.as_deref())?;
+            tracing::info!(node, seq, readable, "a closure is read again");
+        }
+        Ok(())
+    })
+}
+
+/// Closures that were consolidated and are not listed.
+const UNLISTED: &str = "SELECT d.node, d.seq,
+        CASE WHEN json_valid(d.content) THEN CAST(json_extract(d.content, '$.closure') AS BLOB) END
+    FROM main.document AS d WHERE d.topic = 10
+        AND NOT EXISTS (SELECT 1 FROM main.closure AS c WHERE c.node = d.node AND c.seq = d.seq)";
+
+fn unlisted(row: &Row<'_>) -> Result<(i64, i64, Option<Vec<u8>>), SqlError> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
 }
 
 /// Keeps the key that a node's token gives, beside those that it had before: what it sealed offline may arrive
@@ -61,7 +88,12 @@ pub(super) fn keep_key(
     Ok(())
 }
 
-fn list(tx: &Connection, node: i64, seq: i64, closure: &Closure) -> Result<(), StoreError> {
+/// Lists a closure; false when it cannot be read.
+fn list(tx: &Connection, node: i64, seq: i64, content: Option<&[u8]>) -> Result<bool, StoreError> {
+    let closure = content.map(serde_json::from_slice::<Closure>);
+    let Some(Ok(closure)) = closure else {
+        return Ok(false);
+    };
     // Which of its keys a till had when it closed the day nobody else knows: it may have another one since.
     let sql = "SELECT held.seal_key FROM main.node_key AS held
                JOIN main.node AS signer ON signer.number = held.node, main.node AS own
@@ -70,11 +102,22 @@ fn list(tx: &Connection, node: i64, seq: i64, closure: &Closure) -> Result<(), S
                ORDER BY held.from_ms DESC, held.seal_key";
     let signer = NodeId::to_bytes(closure.node);
     let keys = tx.query_map(sql, params![signer, node], |row| row.get::<Vec<u8>>(0))?;
-    let fits = |key: &&Vec<u8>| SealKey::from_slice(key).is_some_and(|key| key.verifies(closure));
+    let fits = |key: &&Vec<u8>| SealKey::from_slice(key).is_some_and(|key| key.verifies(&closure));
     let key = keys.iter().find(fits).or(keys.first()).cloned();
     tx.execute(
         "INSERT OR IGNORE INTO main.closure (node, seq, day, seal_key) VALUES (?1, ?2, ?3, ?4)",
         params![node, seq, closure.day.to_string(), key],
     )?;
-    Ok(())
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closures_are_found_by_their_topic() {
+        let topic = format!("d.topic = {} ", Topic::Closure.code());
+        assert!(UNLISTED.replace('\n', " ").contains(&topic));
+    }
 }

@@ -6,7 +6,7 @@
 use super::movement::{self, Batch, Moved};
 use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
 use crate::limits::{CONSOLIDATE_ENTRIES_MAX, HISTORY_ROWS_MAX};
-use counterfoil_domain::{Chain, NodeId, Priority, ShopId};
+use counterfoil_domain::{Chain, NodeId, Priority, RuleSet, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_replica::planted::PlantedBug;
@@ -221,7 +221,7 @@ impl Store {
                 now_ms: book.now_ms,
                 ahead_ms: book.ahead_ms,
                 source: "book",
-                waive: false,
+                waived: RuleSet::default(),
             };
             let moved = if size == 0 {
                 edits::note_progress(tx, &batch)?;

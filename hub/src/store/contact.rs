@@ -91,7 +91,7 @@ impl Reader {
                           (SELECT count(*) FROM quarantine WHERE node = ?1 AND settled_ms IS NULL),
                           (SELECT EXISTS (SELECT 1 FROM node WHERE number = ?1
                            AND book_schema = ?2 AND catalog_schema = ?3 AND catalog_revision = ?4
-                           AND seen_ms BETWEEN ?5 AND ?6
+                           AND heard_ms IS NOT NULL AND seen_ms BETWEEN ?5 AND ?6
                            AND abs(clock_offset_ms - ?7) < 1000)),
             (SELECT halted FROM node WHERE number = ?1)";
         let since = now_ms.saturating_sub(crate::limits::SEEN_INTERVAL_MS);
@@ -131,7 +131,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.hub
             .transaction(|tx| watch_clock(tx, node, contact, now_ms))?;
-        let sql = "UPDATE node SET seen_ms = ?2, catalog_revision = ?5, clock_offset_ms = ?6,
+        let sql = "UPDATE node SET seen_ms = ?2, heard_ms = coalesce(heard_ms, ?2), catalog_revision = ?5, clock_offset_ms = ?6,
                        schema_ms = CASE WHEN book_schema IS ?3 AND catalog_schema IS ?4
                                    THEN schema_ms ELSE ?2 END,
                        book_schema = ?3, catalog_schema = ?4

@@ -152,16 +152,14 @@ fn accept(
         Ok((edit, id))
     };
     let accepted = read();
-    if let Ok((edit, _)) = &accepted
-        && !batch.waive
-    {
-        if let Some(fault) = is_anothers(tx, shape, batch, edit)? {
-            return Ok(Err(fault));
-        }
-        if let Some(fault) = is_for_nothing(tx, edit)? {
-            return Ok(Err(fault));
-        }
-        if let Some(fault) = is_anothers_conflict(tx, batch, edit)? {
+    if let Ok((edit, _)) = &accepted {
+        let faults = [
+            is_anothers(tx, shape, batch, edit)?,
+            is_for_nothing(tx, edit)?,
+            is_anothers_conflict(tx, batch, edit)?,
+        ];
+        let mut faults = faults.into_iter().flatten();
+        if let Some(fault) = faults.find(|fault| !batch.waived.has(fault.rule)) {
             return Ok(Err(fault));
         }
     }

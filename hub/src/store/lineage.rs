@@ -406,6 +406,24 @@ pub(super) fn formers(tx: &Connection, node: &NodeKey) -> Result<Vec<Former>, St
 }
 
 impl Reader {
+    /// Nodes that go on in the place of another and have an entry of it in their book, newest first.
+    pub(crate) fn heirs_with(&self, node: NodeId, seq: i64) -> Result<Vec<NodeId>, StoreError> {
+        let sql = "SELECT kin.id, kin.number, own.number FROM node AS kin, node AS own
+                   WHERE own.id = ?1 AND kin.number > own.number
+                     AND kin.root = coalesce(own.root, own.number) ORDER BY kin.number DESC";
+        let kin = self.hub.query_map(sql, params![node.to_bytes()], |row| {
+            Ok((node_id(row, 0)?, row.get::<i64>(1)?, row.get::<i64>(2)?))
+        })?;
+        let mut heirs = Vec::new();
+        for (heir, number, own) in kin {
+            let holds = |it: &Ancestor| it.number == own && it.common.seq >= seq;
+            if ancestors(&self.hub, number)?.iter().any(holds) {
+                heirs.push(heir);
+            }
+        }
+        Ok(heirs)
+    }
+
     /// The former nodes of one whose own consolidation has not begun, oldest first: theirs goes first.
     pub(crate) fn formers_to_consolidate(&self, node: NodeId) -> Result<Vec<NodeId>, StoreError> {
         let sql = "WITH RECURSIVE line (number, depth) AS (

@@ -119,6 +119,7 @@ impl Store {
         let catalog = Connection::open_existing(catalog, Durability::Full)?;
         apply(&catalog, Kind::Catalog, now_ms)?;
         policies::take_over(&hub, &catalog)?;
+        closures::list_again(&hub)?;
         let shape = catalog::CatalogShape::load(&catalog, &hub)?;
         let mut store = Self {
             hub,

@@ -5,7 +5,7 @@
 use super::consolidation::{NodeKey, condition};
 use super::{StoreError, closures, lineage, rules};
 use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
-use counterfoil_domain::{Priority, Topic};
+use counterfoil_domain::{Priority, RuleSet, Topic};
 use counterfoil_migrate::{Connection, params};
 
 /// A stretch of a node's journal: entries of one priority after `after`, up to `until`.
@@ -21,8 +21,8 @@ pub(super) struct Batch {
     /// The database that holds the entries: the attached book, or `temp` for one entry of it that is
     /// decided about.
     pub(super) source: &'static str,
-    /// Edits are merged though they break a rule that may be waived.
-    pub(super) waive: bool,
+    /// Rules that a person has stepped over.
+    pub(super) waived: RuleSet,
 }
 
 /// What became of it.
@@ -177,7 +177,7 @@ pub(super) fn carry(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<()
         .into_iter()
         .any(has)
     {
-        closures::note(tx, batch.node.number, batch.after, batch.until)?;
+        closures::note(tx, batch)?;
     }
     Ok(())
 }

@@ -85,11 +85,11 @@ impl Reader {
 
 fn lanes(hub: &Connection) -> Result<Vec<Lane>, StoreError> {
     // A till that was restored goes on as another node, and nobody hears of the former one again; one that
-    // was cloned may go on beside it.
+    // was cloned may go on beside it. When the heir was made says nothing: its answer may have been lost.
     let sql = "SELECT node.number, node.id, shop.id, shop.name, node.lane,
                    node.revoked_ms IS NULL AND shop.active <> 0 AND NOT EXISTS
                        (SELECT 1 FROM node AS heir WHERE heir.forked_from = node.number
-                        AND heir.created_ms >= coalesce(node.seen_ms, 0)),
+                        AND heir.heard_ms >= coalesce(node.seen_ms, 0)),
                    node.created_ms, node.seen_ms, node.halted
                FROM node JOIN shop ON shop.id = node.shop ORDER BY shop.name, node.lane";
     Ok(hub.query_map(sql, (), |row| {

@@ -8,7 +8,7 @@ use super::consolidation::{NodeBook, NodeKey, is_about_a_record};
 use super::entry::{self, Changes};
 use super::movement::{self, Batch};
 use super::{Store, StoreError, edits, lineage, rules};
-use counterfoil_domain::{Priority, Rule, Topic};
+use counterfoil_domain::{Priority, Rule, RuleSet, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
 
 /// What shall become of a record.
@@ -102,8 +102,16 @@ struct Aside {
     id: Vec<u8>,
     topic: Option<Topic>,
     code: String,
+    reason: String,
     /// When and how it was settled.
     settled: Option<(i64, String)>,
+}
+
+impl Aside {
+    /// The rule that it broke, when a person may step over that one.
+    fn waivable(&self) -> Option<Rule> {
+        Rule::from_name(&self.code).filter(|rule| rule.may_be_waived())
+    }
 }
 
 impl Store {
@@ -148,6 +156,7 @@ impl Store {
                 false => Ok(Ruled::Settled { how, at_ms }),
             };
         }
+        let waived = waived(tx, (node.number, seq), &aside, ruling)?;
         entry::lay_out(tx, seq, aside.topic)?;
         let sql = format!(
             "SELECT CASE typeof(priority) WHEN 'integer' THEN priority ELSE {} END
@@ -170,9 +179,13 @@ impl Store {
             now_ms: book.now_ms,
             ahead_ms: book.ahead_ms,
             source: "temp",
-            waive: ruling.decision == Decision::Waive,
+            waived,
         };
-        if !self.admit(tx, &batch, ruling.decision)? {
+        if !self.admit(tx, &batch, ruling.decision, &aside)? {
+            if ruling.decision == Decision::Waive {
+                // What was waived stays waived, and on record.
+                note(tx, &batch, &aside.code, ruling)?;
+            }
             entry::put_away(tx, aside.topic)?;
             return Ok(Ruled::Still);
         }
@@ -183,32 +196,32 @@ impl Store {
     }
 
     /// Judges the one entry of the batch and moves it; false when it has to stay in quarantine.
-    fn admit(&self, tx: &Connection, batch: &Batch, decision: Decision) -> Result<bool, Stop> {
+    fn admit(
+        &self,
+        tx: &Connection,
+        batch: &Batch,
+        decision: Decision,
+        aside: &Aside,
+    ) -> Result<bool, Stop> {
         settle(tx, batch, decision.settles_as())?;
         if batch.node.kin {
             lineage::inherit(tx, batch)?;
         }
         let (_, topics) = movement::topics(tx, batch)?;
         rules::judge(tx, batch, &topics)?;
-        if let Some((rule, reason)) = broken(tx, batch)? {
-            match decision {
-                Decision::Waive if rule.is_some_and(Rule::may_be_waived) => {
-                    settle(tx, batch, decision.settles_as())?;
-                }
-                Decision::Waive => return Err(cannot_be_waived(&reason)),
-                Decision::Fix => return Err(still_broken(&reason)),
-                Decision::Retry | Decision::Follow => return Ok(false),
-            }
+        let mut found = broken(tx, batch)?;
+        if found.is_none() {
+            movement::carry(tx, batch, &topics)?;
+            edits::merge_batch(tx, &self.shape, batch)?;
+            found = broken(tx, batch)?;
         }
-        movement::carry(tx, batch, &topics)?;
-        edits::merge_batch(tx, &self.shape, batch)?;
-        match broken(tx, batch)? {
-            None => Ok(true),
-            Some((_, reason)) => match decision {
-                Decision::Waive => Err(cannot_be_waived(&reason)),
-                Decision::Fix => Err(still_broken(&reason)),
-                Decision::Retry | Decision::Follow => Ok(false),
-            },
+        match (found, decision) {
+            (None, _) => Ok(true),
+            // A person steps over what they were shown, and nothing else.
+            (Some(_), Decision::Waive) if aside.waivable().is_some() => Ok(false),
+            (Some(reason), Decision::Waive) => Err(cannot_be_waived(&reason)),
+            (Some(reason), Decision::Fix) => Err(still_broken(&reason)),
+            (Some(_), Decision::Retry | Decision::Follow) => Ok(false),
         }
     }
 
@@ -256,7 +269,7 @@ fn priority_of(code: i64) -> Priority {
 }
 
 fn load(tx: &Connection, node: i64, seq: i64) -> Result<Option<Aside>, StoreError> {
-    let sql = "SELECT id, topic, code, settled_ms, settled_as FROM quarantine
+    let sql = "SELECT id, topic, code, settled_ms, settled_as, reason FROM quarantine
                WHERE node = ?1 AND seq = ?2";
     Ok(tx.query_optional(sql, params![node, seq], |row| {
         let at_ms: Option<i64> = row.get(3)?;
@@ -264,6 +277,7 @@ fn load(tx: &Connection, node: i64, seq: i64) -> Result<Option<Aside>, StoreErro
             id: row.get(0)?,
             topic: Topic::from_code(row.get(1)?),
             code: row.get(2)?,
+            reason: row.get(5)?,
             settled: at_ms.zip(row.get(4)?),
         })
     })?)
@@ -302,14 +316,43 @@ fn settle(tx: &Connection, batch: &Batch, how: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The rule that the entry was found to break just now, and the sentence.
-fn broken(tx: &Connection, batch: &Batch) -> Result<Option<(Option<Rule>, String)>, StoreError> {
-    let sql = "SELECT code, reason FROM quarantine
+/// How the rule reads that the entry was found to break just now.
+fn broken(tx: &Connection, batch: &Batch) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT reason FROM quarantine
                WHERE node = ?1 AND seq = ?2 AND settled_ms IS NULL";
     let row = params![batch.node.number, batch.until];
-    Ok(tx.query_optional(sql, row, |row| {
-        Ok((Rule::from_name(&row.get::<String>(0)?), row.get(1)?))
-    })?)
+    Ok(tx.query_optional(sql, row, |row| row.get(0))?)
+}
+
+/// The rules that people have stepped over for a record, with this decision.
+fn waived(
+    tx: &Connection,
+    (node, seq): (i64, i64),
+    aside: &Aside,
+    ruling: &Ruling,
+) -> Result<RuleSet, Stop> {
+    let sql = "SELECT code, why FROM quarantine_decision
+               WHERE node = ?1 AND seq = ?2 AND decision = ?3";
+    let row = params![node, seq, Decision::Waive.name()];
+    let before = tx.query_map(sql, row, |row| {
+        Ok((row.get::<String>(0)?, row.get::<String>(1)?))
+    })?;
+    let mut waived = RuleSet::default();
+    for (code, why) in before {
+        // An answer may have been lost: the same words again do not waive what nobody has seen.
+        if ruling.decision == Decision::Waive && why == ruling.why && code != aside.code {
+            let reason = &aside.reason;
+            return Err(refused(format!(
+                "`{code}` was waived in these words before, and the record breaks another rule, which takes \
+                 words of its own: {reason}"
+            )));
+        }
+        waived = Rule::from_name(&code).map_or(waived, |rule| waived.with(rule));
+    }
+    if ruling.decision == Decision::Waive {
+        waived = aside.waivable().map_or(waived, |rule| waived.with(rule));
+    }
+    Ok(waived)
 }
 
 /// No record is called settled that the hub's tables do not hold.

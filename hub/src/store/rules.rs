@@ -13,16 +13,19 @@ use counterfoil_migrate::Connection;
 
 /// Puts aside what `SELECT seq, id, topic, finding, cause` finds. An entry that is judged again
 /// after it had been settled stands in quarantine again.
-fn put_aside(select: &str) -> String {
+fn put_aside(batch: &Batch, select: &str) -> String {
     format!(
-        "INSERT INTO main.quarantine (node, seq, id, topic, code, reason, cause, found_ms)
+        "INSERT INTO main.quarantine (node, seq, id, topic, code, reason, cause, found_ms, at_ms)
          SELECT ?1, seq, {}, {}, substr(finding, 1, instr(finding, ':') - 1),
-                substr(finding, instr(finding, ':') + 2), CAST(cause AS BLOB), ?4
-         FROM ({select}) WHERE finding IS NOT NULL
+                substr(finding, instr(finding, ':') + 2), CAST(cause AS BLOB), ?4,
+                (SELECT CASE typeof(a.at_ms) WHEN 'integer' THEN a.at_ms END
+                 FROM {}.journal AS a WHERE a.seq = found.seq)
+         FROM ({select}) AS found WHERE finding IS NOT NULL
          ON CONFLICT (node, seq) DO UPDATE SET code = excluded.code, reason = excluded.reason,
              cause = excluded.cause, settled_ms = NULL, settled_as = NULL",
         id_bytes("id"),
         topic_code("topic"),
+        batch.source,
     )
 }
 
@@ -36,21 +39,27 @@ pub(super) fn topic_code(topic: &str) -> String {
     format!("CASE typeof({topic}) WHEN 'integer' THEN {topic} ELSE -1 END")
 }
 
-/// A condition and what it finds, as a part of CASE. `sentence` is an SQL expression.
-fn when(condition: &str, rule: Rule, sentence: &str) -> String {
+/// A condition and what it finds, as a part of CASE; nothing when a person has waived the rule. `sentence` is an
+/// SQL expression.
+fn when(batch: &Batch, condition: &str, rule: Rule, sentence: &str) -> String {
+    if batch.waived.has(rule) {
+        return "WHEN FALSE THEN NULL".to_owned();
+    }
     format!("WHEN {condition} THEN '{}: ' || {sentence}", rule.name())
 }
 
 /// Judges everything but catalog edits; gives how many entries stepped aside.
 pub(super) fn judge(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<u64, StoreError> {
     let has = |topic: Topic| topics.contains(&topic.code());
-    let mut aside = run(tx, batch, &put_aside(&entries(batch)))?;
+    let mut aside = run(tx, batch, &put_aside(batch, &entries(batch)))?;
     if has(Topic::Sale) || has(Topic::Refund) {
-        aside += run(tx, batch, &put_aside(&receipts(batch)))?;
-        aside += run(tx, batch, &put_aside(&numbers(batch)))?;
+        aside += run(tx, batch, &put_aside(batch, &receipts(batch)))?;
+        aside += run(tx, batch, &put_aside(batch, &numbers(batch)))?;
         // A refund that steps aside takes along what refers to it.
-        loop {
-            let more = run(tx, batch, &put_aside(&refunds(batch)))?;
+        // What it takes back is in quarantine or unknown: who waives the one waives the other.
+        let waived = [Rule::RefundOfQuarantined, Rule::RefundOfUnknown];
+        while !waived.iter().any(|rule| batch.waived.has(*rule)) {
+            let more = run(tx, batch, &put_aside(batch, &refunds(batch)))?;
             if more == 0 {
                 break;
             }
@@ -58,7 +67,7 @@ pub(super) fn judge(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<u6
         }
     }
     for plain in PLAIN.iter().filter(|plain| has(plain.topic)) {
-        aside += run(tx, batch, &put_aside(&documents(batch, plain)))?;
+        aside += run(tx, batch, &put_aside(batch, &documents(batch, plain)))?;
     }
     Ok(aside)
 }
@@ -69,6 +78,7 @@ fn entries(batch: &Batch) -> String {
     let code = topic_code("j.topic");
     let cases = [
         when(
+            batch,
             &format!("{code} NOT IN ({known})"),
             Rule::TopicUnknown,
             &format!(
@@ -76,11 +86,13 @@ fn entries(batch: &Batch) -> String {
             ),
         ),
         when(
+            batch,
             "typeof(j.id) <> 'blob' OR length(j.id) <> 16",
             Rule::IdDamaged,
             "'its id is damaged'",
         ),
         when(
+            batch,
             "EXISTS (SELECT 1 FROM main.receipt AS h WHERE h.id = j.id)
                  OR EXISTS (SELECT 1 FROM main.document AS h WHERE h.id = j.id)",
             Rule::IdKnown,
@@ -99,6 +111,10 @@ fn entries(batch: &Batch) -> String {
 const WHOLE: &str = "j.trial IS NOT NULL AND j.series IS NOT NULL AND j.number IS NOT NULL
     AND j.at_ms IS NOT NULL AND j.currency IS NOT NULL AND j.total_minor IS NOT NULL";
 
+/// Series are short and plain: they are names that people read out, and stand in sentences.
+const SERIES_PLAIN: &str =
+    "length(series) BETWEEN 1 AND 16 AND series NOT GLOB '*[^A-Za-z0-9_.-]*'";
+
 fn out_of_range(amount: &str) -> String {
     format!("{amount} NOT BETWEEN -{AMOUNT_MINOR_MAX} AND {AMOUNT_MINOR_MAX}")
 }
@@ -107,6 +123,7 @@ fn out_of_range(amount: &str) -> String {
 fn impossible_time(batch: &Batch, at_ms: &str) -> String {
     let ahead = batch.ahead_ms;
     when(
+        batch,
         &format!("{at_ms} < {TIME_MS_MIN} OR {at_ms} > ?4 + {ahead}"),
         Rule::TimeImpossible,
         &format!(
@@ -125,10 +142,15 @@ fn receipts(batch: &Batch) -> String {
         .map(|tender| format!("'{}'", tender.name()))
         .join(", ");
     let summed = format!("sum(CASE WHEN {amount} THEN 0 ELSE i.amount_minor END)");
+    // Only the first fault is told: one that is waived must not hide another.
+    let sign = match batch.waived.has(Rule::QuantitySignWrong) {
+        true => "FALSE",
+        false => "(i.quantity_milli > 0) <> (j.topic = 1) OR i.quantity_milli = 0",
+    };
     // Within half a minor unit: however halves are rounded.
     let line_fault = format!(
         "min(CASE WHEN {amount} OR i.unit_price_mills < 0 THEN 1
-                  WHEN (i.quantity_milli > 0) <> (j.topic = 1) OR i.quantity_milli = 0 THEN 2
+                  WHEN ({sign}) THEN 2
                   WHEN abs(i.amount_minor * 10000 - i.quantity_milli * i.unit_price_mills) > 5000 THEN 3
              END << 16 | (i.key & {position}))"
     );
@@ -139,7 +161,7 @@ fn receipts(batch: &Batch) -> String {
     format!(
         "WITH checked AS MATERIALIZED (
              SELECT j.seq, j.id, j.topic, {WHOLE} AS whole, j.total_minor AS total, j.at_ms,
-                 j.currency, j.number, j.trial,
+                 j.currency, j.series, j.number, j.trial,
                  (SELECT {summed} FROM {source}.receipt_item AS i WHERE {lines}) AS lines,
                  (SELECT {line_fault} FROM {source}.receipt_item AS i WHERE {lines}) AS line_fault,
                  (SELECT {summed} FROM {source}.receipt_item AS i WHERE {payments}) AS payments,
@@ -157,40 +179,60 @@ fn receipts(batch: &Batch) -> String {
 }
 
 /// Rules that cannot be waived come first, so that a waiver never steps over one of them.
-fn receipt_cases(batch: &Batch) -> [String; 12] {
+fn receipt_cases(batch: &Batch) -> Vec<String> {
     let line = "'line ' || (line_fault & 65535) || ' '";
-    [
+    let mut cases = vec![
         when(
+            batch,
             "NOT whole",
             Rule::RecordMissing,
             "'the receipt itself is missing'",
         ),
         when(
+            batch,
             &format!(
                 "{} OR number < 1 OR trial NOT IN (0, 1)
-                     OR currency NOT GLOB '[A-Z][A-Z][A-Z]'",
+                     OR currency NOT GLOB '[A-Z][A-Z][A-Z]' OR NOT ({SERIES_PLAIN})",
                 out_of_range("total")
             ),
             Rule::ValueOutOfRange,
-            "'its total, number or currency cannot be true'",
+            "'its total, number, series or currency cannot be true'",
         ),
         when(
+            batch,
             "line_fault >> 16 = 1",
             Rule::ValueOutOfRange,
             &format!("{line} || 'has an amount or a price that cannot be true'"),
         ),
         when(
+            batch,
             "payment_fault >> 16 = 1",
             Rule::ValueOutOfRange,
             "'payment ' || (payment_fault & 65535) || ' is too large to be true'",
         ),
+    ];
+    cases.extend(sum_cases(batch));
+    cases
+}
+
+/// Receipts that do not add up.
+fn sum_cases(batch: &Batch) -> [String; 8] {
+    let line = "'line ' || (line_fault & 65535) || ' '";
+    // A person who knows that the total is wrong need not be told so again by the payments.
+    let paid = match batch.waived.has(Rule::TotalWrong) {
+        true => "total, coalesce(lines, total)",
+        false => "total",
+    };
+    [
         impossible_time(batch, "at_ms"),
         when(
+            batch,
             "lines IS NULL",
             Rule::LinesMissing,
             "'the receipt has no lines'",
         ),
         when(
+            batch,
             "line_fault >> 16 = 2",
             Rule::QuantitySignWrong,
             &format!(
@@ -199,22 +241,26 @@ fn receipt_cases(batch: &Batch) -> [String; 12] {
             ),
         ),
         when(
+            batch,
             "line_fault >> 16 = 3",
             Rule::LineAmountWrong,
             &format!("{line} || 'does not come to its quantity times its price'"),
         ),
         when(
+            batch,
             "lines <> total",
             Rule::TotalWrong,
             "'the lines come to ' || lines || ' minor units, but the total says ' || total",
         ),
         when(
-            "coalesce(payments, 0) <> total",
+            batch,
+            &format!("coalesce(payments, 0) NOT IN ({paid})"),
             Rule::PaymentsWrong,
             "'the payments come to ' || coalesce(payments, 0)
                  || ' minor units, but the total says ' || total",
         ),
         when(
+            batch,
             "payment_fault >> 16 = 2",
             Rule::ValueUnknown,
             "'payment ' || (payment_fault & 65535)
@@ -227,9 +273,13 @@ fn receipt_cases(batch: &Batch) -> [String; 12] {
 /// Receipts whose number an earlier sound receipt of the till has.
 fn numbers(batch: &Batch) -> String {
     let repeated = when(
+        batch,
         "nth > 1 OR known",
         Rule::NumberRepeated,
-        "'another receipt of this till has the number ' || series || '-' || number || ' too'",
+        &format!(
+            "'another receipt of this till has the number ' || CASE WHEN {SERIES_PLAIN} THEN series
+                 ELSE 'of the series x' || hex(series) END || '-' || number || ' too'"
+        ),
     );
     format!(
         "SELECT seq, id, topic, CASE {repeated} END AS finding, NULL AS cause FROM (
@@ -247,6 +297,7 @@ fn numbers(batch: &Batch) -> String {
 fn refunds(batch: &Batch) -> String {
     let (source, sound_before) = (batch.source, sound(batch).replace("j.", "s."));
     let in_quarantine = when(
+        batch,
         "place IS NOT NULL",
         Rule::RefundOfQuarantined,
         "'it takes back a receipt that stands in quarantine itself (' || place
@@ -273,12 +324,13 @@ fn refunds(batch: &Batch) -> String {
 
 fn documents(batch: &Batch, plain: &Plain) -> String {
     let mut cases = vec![when(
+        batch,
         "d.seq IS NULL",
         Rule::RecordMissing,
         "'the record itself is missing'",
     )];
     for (condition, rule, sentence) in document_rules(plain.topic) {
-        cases.push(when(&condition, rule, &format!("'{sentence}'")));
+        cases.push(when(batch, &condition, rule, &format!("'{sentence}'")));
     }
     cases.push(impossible_time(batch, "d.at_ms"));
     format!(
@@ -352,5 +404,5 @@ pub(super) fn put_first_aside(tx: &Connection, batch: &Batch) -> Result<u64, Sto
         batch.source,
         sound(batch)
     );
-    run(tx, batch, &put_aside(&select))
+    run(tx, batch, &put_aside(batch, &select))
 }

@@ -1,10 +1,11 @@
 //! A record that is damaged beyond its rules must not hold up what stands behind it in its till.
 
-use crate::hub::{Client, TestHub, parse};
+use crate::hub::{Client, TestHub, parse, problem};
 use crate::kinds::{open, record, send};
 use crate::till::Till;
-use counterfoil_domain::Topic;
-use counterfoil_protocol::wire::hub::HubStatus;
+use counterfoil_domain::{Document, Topic};
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::hub::{AlertRow, HubStatus};
 use counterfoil_protocol::wire::quarantine::QuarantineAnswer;
 use serde_json::json;
 
@@ -107,4 +108,122 @@ async fn a_person_is_told_once_of_an_entry_that_cannot_even_be_put_aside() {
     let status = settled(&client, &till).await;
     assert_eq!((status.receipts, status.quarantined), (4, 0));
     assert_eq!(till.hello(&client).await.halted, None);
+}
+
+#[tokio::test]
+async fn a_series_that_is_no_text_steps_aside_and_can_be_told() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    for _ in 0..3 {
+        till.sell(2);
+    }
+    till.book
+        .execute_batch("DROP INDEX receipt_by_number")
+        .unwrap();
+    till.tamper("UPDATE journal SET series = CAST(x'FF' AS TEXT), number = 1 WHERE seq < 3");
+    let status = settled(&client, &till).await;
+    assert_eq!((status.receipts, status.quarantined), (1, 2));
+    let code = "value_out_of_range".to_owned();
+    assert_eq!(open(&client).await, [(1, code.clone()), (2, code)]);
+    let told = |alert: &AlertRow| alert.kind == "quarantine_not_empty";
+    assert!(status.alerts.iter().any(told), "{:?}", status.alerts);
+}
+
+#[tokio::test]
+async fn a_book_that_fails_keeps_no_other_record_in_quarantine_and_no_alert_back() {
+    let mut hub = TestHub::start().await;
+    let client = hub.client();
+    let mut tills = Vec::new();
+    for seed in 1..=3 {
+        tills.push(Till::of(&client, "Leith", seed).await);
+    }
+    let receipt = tills[2].receipt(2);
+    let (_, sale, _) = tills[2].record(&Document::Sale(receipt));
+    for till in &mut tills[..2] {
+        till.take_back(Some(sale));
+        till.push(&client).await.unwrap();
+    }
+    assert_eq!(client.settle().await.quarantined, 2);
+    hub.stop().await;
+    let wal = format!("{}.db-wal", tills[0].id);
+    let wal = hub.dir.join("books").join(wal);
+    drop(std::fs::remove_file(&wal));
+    std::fs::create_dir_all(wal.join("in the way")).unwrap();
+    let hub = hub.restart().await;
+    let client = hub.client();
+    tills[2].tamper("UPDATE journal SET at_ms = 0 WHERE seq = 2");
+    tills[2].sell(2);
+    tills[2].tamper("UPDATE journal SET at_ms = 0 WHERE seq = 2");
+    tills[2].push(&client).await.unwrap();
+    let path = "/v1/admin/consolidate";
+    let answer = client.post(path, Some(&client.admin), &json!(null)).await;
+    assert_eq!(answer.status, 500, "the failure is told");
+    let status: HubStatus = client.admin_get("status").await;
+    let still: Vec<_> = open(&client)
+        .await
+        .into_iter()
+        .map(|(_, code)| code)
+        .collect();
+    assert_eq!(still, ["refund_of_unknown", "time_impossible"]);
+    let told = |alert: &&AlertRow| {
+        alert.kind == "quarantine_not_empty" && alert.node_id == Some(tills[2].id)
+    };
+    assert_eq!(
+        status.alerts.iter().filter(told).count(),
+        1,
+        "{:?}",
+        status.alerts
+    );
+}
+
+#[tokio::test]
+async fn a_waiver_steps_over_one_rule_and_no_other() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    till.sell(2);
+    till.tamper("UPDATE receipt_item SET unit_price_mills = unit_price_mills + 100");
+    let missing = "0190aaaa-0000-7000-8000-000000000077".parse().unwrap();
+    till.take_back(Some(missing));
+    till.tamper("UPDATE journal SET total_minor = total_minor - 1");
+    till.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.quarantined, 2);
+    let waive = async |seq: i64, why: &str| {
+        let path = format!("/v1/admin/quarantine/{}/{seq}/waive", till.id);
+        let body = json!({"who": "Ann", "why": why});
+        client.post(&path, Some(&client.admin), &body).await
+    };
+    for (seq, first, second) in [
+        (1, "line_amount_wrong", "total_wrong"),
+        (2, "total_wrong", "refund_of_unknown"),
+    ] {
+        let code = |all: Vec<(i64, String)>| all.into_iter().find(|(at, _)| *at == seq).unwrap().1;
+        assert_eq!(code(open(&client).await), first);
+        let mut words = 0;
+        while code(open(&client).await) != second {
+            words += 1;
+            let answer: QuarantineAnswer = parse(&waive(seq, &format!("counted {words}")).await);
+            assert_eq!(answer.taken_in, 0);
+            assert!(words < 3);
+        }
+        // An answer was lost.
+        let again = problem(&waive(seq, "counted 1").await);
+        assert_eq!(again.code, Code::Invalid);
+        assert!(again.detail.contains(first), "{}", again.detail);
+    }
+    assert_eq!(client.settle().await.receipts, 0);
+    // What the refund takes back arrives: what was waived before stays waived.
+    let mut other = Till::of(&client, "Leith", 2).await;
+    let sale = other.receipt(1);
+    other.record_as(&Document::Sale(sale), missing);
+    other.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.receipts, 2);
+    let mut words = 10;
+    while client.settle().await.quarantined > 0 {
+        words += 1;
+        parse::<QuarantineAnswer>(&waive(1, &format!("counted {words}")).await);
+        assert!(words < 13);
+    }
+    assert_eq!(client.settle().await.receipts, 3);
 }

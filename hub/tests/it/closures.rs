@@ -3,8 +3,11 @@
 use crate::counter::{Counter, MONDAY, TUESDAY, day};
 use crate::hub::{Client, TestHub};
 use crate::kinds;
+use crate::till::Till;
 use counterfoil_domain::document::Tender;
-use counterfoil_domain::{Document, Topic};
+use counterfoil_domain::lineage::Point;
+use counterfoil_domain::{Document, NodeId, Topic};
+use counterfoil_migrate::{Connection, Durability, params};
 use counterfoil_protocol::wire::closure::{Proof, ProofState};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use serde_json::{Value, json};
@@ -103,4 +106,103 @@ async fn a_day_without_a_seal_is_believed_in_trial_alone() {
         assert_eq!(proof(&client, date).await.proved, proved, "{date}");
         kinds::record(&mut counter.till, Topic::Activation);
     }
+}
+
+#[tokio::test]
+async fn a_record_in_quarantine_is_a_matter_of_its_own_day() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut counter = Counter::of(&client, "Leith", 1).await;
+    counter.sell(MONDAY, Tender::Cash);
+    // Soon after midnight, before Monday was closed.
+    counter.sell(TUESDAY, Tender::Cash);
+    counter.sell(MONDAY, Tender::Cash);
+    counter.close(MONDAY);
+    counter.sell(TUESDAY, Tender::Cash);
+    counter.close(TUESDAY);
+    counter
+        .till
+        .tamper("DELETE FROM receipt_item WHERE key >> 16 = 2");
+    counter.deliver(&client).await;
+    let found = proof(&client, MONDAY).await;
+    assert!(found.proved, "{found:?}");
+    let found = proof(&client, TUESDAY).await;
+    let findings = &found.rows[0].findings;
+    let named = findings.iter().find(|it| it.kind == "quarantined").unwrap();
+    assert_eq!(
+        (named.seq, named.receipt.as_deref()),
+        (Some(2), Some("L1-2"))
+    );
+    assert!(
+        findings.iter().all(|it| it.kind != "missing"),
+        "{findings:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_till_whose_new_name_was_answered_late_is_waited_for_once() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let former = Counter::of(&client, "Leith", 1).await;
+    former.till.hello(&client).await;
+    let mut heir = Till::new(1);
+    heir.id = NodeId::from_uuid(uuid::Uuid::from_u128(7));
+    "token 7".clone_into(&mut heir.token);
+    let claim = json!({
+        "node": heir.id,
+        "token_hash": heir.token_hash(),
+        "common": Point::START,
+        "schemas": { "book": 1, "catalog": 1 },
+    });
+    let claimed = || client.post("/v1/identity", Some(&former.till.token), &claim);
+    assert!(claimed().await.status.is_success());
+    // Nobody heard that: the till goes on under its old name for a while.
+    let db = Connection::open_existing(hub.dir.join("hub.db"), Durability::Full).unwrap();
+    let earlier = "UPDATE node SET created_ms = created_ms - 20000, seen_ms = seen_ms - 10000";
+    db.execute(earlier, ()).unwrap();
+    former.till.hello(&client).await;
+    let far = "2999-01-01";
+    let waiting = proof(&client, far).await.rows;
+    assert_eq!(
+        waiting.len(),
+        2,
+        "two tills that trade, for all the hub knows"
+    );
+    assert!(claimed().await.status.is_success());
+    heir.hello(&client).await;
+    let waiting = proof(&client, far).await.rows;
+    let nodes: Vec<_> = waiting.iter().map(|row| row.node_id).collect();
+    assert_eq!(nodes, [heir.id]);
+}
+
+#[tokio::test]
+async fn a_closure_that_a_newer_hub_can_read_is_listed_when_it_starts() {
+    let mut hub = TestHub::start().await;
+    let client = hub.client();
+    let mut counter = Counter::of(&client, "Leith", 1).await;
+    counter.sell(MONDAY, Tender::Cash);
+    counter.close(MONDAY);
+    let content: String = counter
+        .till
+        .book
+        .query_value("SELECT content FROM closure", ())
+        .unwrap();
+    counter
+        .till
+        .tamper("UPDATE closure SET content = '{\"of\":\"a newer till\"}'");
+    counter.deliver(&client).await;
+    let status = client.settle().await;
+    let told = |kind: &str| status.alerts.iter().any(|alert| alert.kind == kind);
+    assert!(told("closure_unreadable"), "{:?}", status.alerts);
+    assert!(!proof(&client, MONDAY).await.proved);
+    hub.stop().await;
+    // What the newer hub makes of it.
+    let db = Connection::open_existing(hub.dir.join("hub.db"), Durability::Full).unwrap();
+    let learnt =
+        "UPDATE document SET content = json_set(content, '$.closure', json(?1)) WHERE topic = 10";
+    db.execute(learnt, params![content]).unwrap();
+    db.close();
+    let hub = hub.restart().await;
+    let found = proof(&hub.client(), MONDAY).await;
+    assert!(found.proved, "{found:?}");
 }

@@ -8,7 +8,7 @@ use counterfoil_migrate::{Connection, FromSql};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::NodeRow;
 use counterfoil_protocol::wire::lineage::{IdentityAnswer, LineageAnswer};
-use counterfoil_protocol::wire::quarantine::QuarantineAnswer;
+use counterfoil_protocol::wire::quarantine::{QuarantineAnswer, QuarantineDetail};
 use counterfoil_replica::env::HttpResponse;
 use serde_json::json;
 
@@ -252,4 +252,47 @@ async fn edits_made_before_the_change_are_named_by_those_made_after_it() {
     let stamps = "SELECT node_tag FROM field_version ORDER BY hlc";
     let tags: Vec<i64> = at_hub(&hub, stamps);
     assert_eq!(tags, [i64::from(first.node_tag), 7]);
+}
+
+#[tokio::test]
+async fn a_record_of_a_former_till_comes_back_from_the_book_of_its_heir() {
+    let mut hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    // The same seed makes the same entries.
+    let mut heir = Till::new(1);
+    for it in [&mut till, &mut heir] {
+        it.sell(2);
+        it.tamper("UPDATE journal SET total_minor = total_minor + 1");
+    }
+    till.push(&client).await.unwrap();
+    client.settle().await;
+    let common = point(&till, 1);
+    part(&client, &till, &mut heir, 7, common).await;
+    heir.sell(2);
+    heir.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.quarantined, 1);
+    hub.stop().await;
+    let books = hub.dir.join("books");
+    for file in std::fs::read_dir(&books).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with(&till.id.to_string()) {
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+    let hub = hub.restart().await;
+    let client = hub.client();
+    let found: QuarantineDetail = client.admin_get(&format!("quarantine/{}/1", till.id)).await;
+    assert_eq!(found.record.unwrap()["total_minor"], 503);
+    let path = format!("/v1/admin/quarantine/{}/1/fix", till.id);
+    let fix = json!({"who": "Ann", "why": "typo", "changes": {"total_minor": "502"}});
+    let answer = client.post(&path, Some(&client.admin), &fix).await;
+    assert_eq!(parse::<QuarantineAnswer>(&answer).taken_in, 1);
+    let node = "SELECT node FROM receipt ORDER BY seq";
+    assert_eq!(
+        at_hub::<i64>(&hub, node),
+        [1, 2],
+        "it counts with the former"
+    );
 }

@@ -34,7 +34,7 @@ pub(crate) fn sums() -> Vec<Poison> {
             fix(json!({"payment.1.amount_minor": "502"})),
         ),
         of(
-            "UPDATE receipt_item SET amount_minor = amount_minor + 1 WHERE key >> 16 = ?1",
+            "UPDATE receipt_item SET unit_price_mills = unit_price_mills + 100 WHERE key >> 16 = ?1",
             "line_amount_wrong",
             Cure::Waive,
         ),

@@ -74,7 +74,19 @@ async fn a_day_that_was_closed_and_arrived_whole_is_proved() {
 }
 
 /// What somebody changes in `hub.db`, the kind of finding, and the receipt that it names.
-const ALTERATIONS: [(&str, &str, &str); 10] = [
+const ALTERATIONS: [(&str, &str, &str); 14] = [
+    (
+        "UPDATE receipt_line SET description = CAST(x'FF' AS TEXT) WHERE seq = 3 AND line = 1",
+        "differs",
+        "L1-3",
+    ),
+    (
+        "UPDATE receipt SET employee = CAST(x'FF' AS TEXT) WHERE seq = 2",
+        "differs",
+        "L1-2",
+    ),
+    ("UPDATE closure SET day = 'x'", "closure_altered", ""),
+    ("UPDATE closure SET day = '2011-03-09'", "", ""),
     (
         "UPDATE payment SET amount_minor = 501 WHERE seq = 2",
         "differs",
@@ -116,7 +128,11 @@ const ALTERATIONS: [(&str, &str, &str); 10] = [
         "chain",
         "",
     ),
-    ("DELETE FROM closure", "", ""),
+    (
+        "DELETE FROM closure; DELETE FROM document WHERE topic = 10",
+        "",
+        "",
+    ),
 ];
 
 #[tokio::test]

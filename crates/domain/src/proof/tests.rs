@@ -112,12 +112,52 @@ fn a_receipt_in_quarantine_is_named_with_its_number() {
         aside: vec![Aside {
             seq: 17,
             reason: "it has no lines".to_owned(),
+            dated: true,
         }],
         ..Here::default()
     };
     let found = judged(&closure(&all), &here);
     assert_eq!(named(&found), [("quarantined", "L1-7".to_owned())]);
     assert_eq!(found[0].seq(), Some(17));
+}
+
+#[test]
+fn a_hole_that_the_till_left_is_nobodys_fault() {
+    // Number 7 is of after midnight, and stands in quarantine.
+    let all: Vec<_> = [5, 6, 8].map(receipt).to_vec();
+    let mut here = Here {
+        receipts: all.clone(),
+        aside: vec![Aside {
+            seq: 17,
+            reason: "it has no lines".to_owned(),
+            dated: false,
+        }],
+        ..Here::default()
+    };
+    assert_eq!(judged(&closure(&all), &here), []);
+    // When something is wrong it may be the reason.
+    here.receipts.pop();
+    let found = judged(&closure(&all), &here);
+    assert!(found.iter().any(|it| it.seq() == Some(17)), "{found:?}");
+}
+
+#[test]
+fn a_number_that_the_till_gave_twice_is_not_too_many() {
+    let twice = [
+        receipt(5),
+        Counted {
+            seq: 30,
+            ..receipt(5)
+        },
+    ];
+    let mut here = Here {
+        receipts: twice.to_vec(),
+        ..Here::default()
+    };
+    assert_eq!(judged(&closure(&twice), &here), []);
+    here.broken.insert(30);
+    let found = judged(&closure(&twice), &here);
+    assert_eq!(named(&found), [("differs", "L1-5".to_owned())]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use counterfoil_domain::closure::{Counted, Day, SealKey};
 use counterfoil_domain::document::{Line, Payment, Receipt};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::proof::Aside;
-use counterfoil_domain::{Chain, Closure, Document, DocumentId, Hlc, Quantity, Topic, UnitPrice};
+use counterfoil_domain::{
+    Chain, Closure, Document, DocumentId, Hlc, Quantity, Rule, Topic, UnitPrice,
+};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +24,23 @@ pub(super) struct Book {
     inherited: BTreeMap<i64, i64>,
     /// Its closures by position: who has them, and for which day.
     pub(super) closures: BTreeMap<i64, (i64, Day)>,
+    /// Those whose day cannot be read.
+    undated: BTreeSet<i64>,
+}
+
+/// A receipt in quarantine.
+pub(super) struct HeldAside {
+    reason: String,
+    /// As its till dated it, when that is known.
+    pub(super) at_ms: Option<i64>,
+}
+
+impl HeldAside {
+    pub(super) fn told(self, seq: i64) -> Aside {
+        let dated = self.at_ms.is_some();
+        let reason = self.reason;
+        Aside { seq, reason, dated }
+    }
 }
 
 /// A receipt as it was consolidated.
@@ -63,27 +82,25 @@ impl Book {
         for ancestor in lineage::ancestors(hub, node)? {
             owners.insert(ancestor.number, ancestor.common.seq);
         }
-        let mut inherited = BTreeMap::new();
-        let mut closures = BTreeMap::new();
+        let mut book = Self {
+            node,
+            owners: owners.clone(),
+            inherited: BTreeMap::new(),
+            closures: BTreeMap::new(),
+            undated: BTreeSet::new(),
+        };
         for (&owner, &limit) in &owners {
             let sql = "SELECT seq, owner FROM inherited WHERE node = ?1 AND seq <= ?2";
             let rows = hub.query_map(sql, params![owner, limit], |row| {
                 Ok((row.get::<i64>(0)?, row.get::<i64>(1)?))
             })?;
-            inherited.extend(rows);
-            let sql = "SELECT seq, node, day FROM closure WHERE node = ?1 AND seq <= ?2";
-            closures.extend(hub.query_map(sql, params![owner, limit], closure_key)?);
+            book.inherited.extend(rows);
+            book.list(hub, owner, (0, limit))?;
         }
-        for (&seq, &owner) in &inherited {
-            let sql = "SELECT seq, node, day FROM closure WHERE node = ?1 AND seq = ?2";
-            closures.extend(hub.query_optional(sql, params![owner, seq], closure_key)?);
+        for (seq, owner) in book.inherited.clone() {
+            book.list(hub, owner, (seq - 1, seq))?;
         }
-        Ok(Self {
-            node,
-            owners,
-            inherited,
-            closures,
-        })
+        Ok(book)
     }
 
     /// Whether an entry that is counted with a node stands in this book.
@@ -158,34 +175,89 @@ impl Book {
         Ok(false)
     }
 
-    /// Receipts in quarantine, by position.
+    /// Receipts in quarantine, by position: those of a range, and those in it of which the hub does not know when
+    /// they were.
     pub(super) fn aside(
         &self,
         hub: &Connection,
-        after_seq: i64,
-        until_seq: i64,
-    ) -> Result<Vec<Aside>, StoreError> {
-        let sql = "SELECT seq, reason FROM quarantine
-                   WHERE node = ?1 AND seq > ?2 AND seq <= ?3 AND topic IN (?4, ?5)
-                     AND settled_ms IS NULL";
-        let (sale, refund) = (Topic::Sale.code(), Topic::Refund.code());
+        range: Range,
+    ) -> Result<BTreeMap<i64, HeldAside>, StoreError> {
+        let sql = "SELECT seq, reason, at_ms FROM (
+                       SELECT seq, reason, CASE WHEN code <> ?8 THEN at_ms END AS at_ms FROM quarantine
+                       WHERE node = ?1 AND seq > ?2 AND seq <= ?3 AND topic IN (?4, ?5)
+                         AND settled_ms IS NULL)
+                   WHERE at_ms IS NULL OR at_ms >= ?6 AND at_ms < ?7";
         let mut found = BTreeMap::new();
         for (&owner, &limit) in &self.owners {
-            let until = until_seq.min(limit);
-            let rows =
-                hub.query_map(sql, params![owner, after_seq, until, sale, refund], |row| {
-                    let (seq, reason) = (row.get(0)?, row.get(1)?);
-                    Ok((seq, Aside { seq, reason }))
-                })?;
-            found.extend(rows);
+            let of = params![
+                owner,
+                range.after_seq,
+                range.until_seq.min(limit),
+                Topic::Sale.code(),
+                Topic::Refund.code(),
+                range.from_ms,
+                range.until_ms,
+                // Such a date is known to be wrong.
+                Rule::TimeImpossible.name()
+            ];
+            found.extend(hub.query_map(sql, of, |row| {
+                let (reason, at_ms) = (row.get(1)?, row.get(2)?);
+                Ok((row.get::<i64>(0)?, HeldAside { reason, at_ms }))
+            })?);
         }
-        Ok(found.into_values().collect())
+        Ok(found)
+    }
+
+    /// Whether a closure is listed for the day that it states.
+    pub(super) fn is_dated(&self, seq: i64, day: Day) -> bool {
+        let listed = self.closures.get(&seq);
+        listed.is_some_and(|(_, listed)| *listed == day) && !self.undated.contains(&seq)
+    }
+
+    /// Lists closures: who has them, and for which day. One whose day cannot be read stands at the day that
+    /// it states itself.
+    fn list(
+        &mut self,
+        hub: &Connection,
+        owner: i64,
+        (after, until): (i64, i64),
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT seq, CAST(day AS BLOB) FROM closure
+                   WHERE node = ?1 AND seq > ?2 AND seq <= ?3";
+        let rows = hub.query_map(sql, params![owner, after, until], |row| {
+            let mut readable = true;
+            let day = text(row, 1, &mut readable)?;
+            Ok((
+                row.get::<i64>(0)?,
+                day.and_then(|day| day.parse::<Day>().ok()),
+            ))
+        })?;
+        for (seq, day) in rows {
+            let day = match day {
+                Some(day) => Some(day),
+                None => {
+                    self.undated.insert(seq);
+                    closed(hub, owner, seq)?.map(|closed| closed.closure.day)
+                }
+            };
+            if let Some(day) = day {
+                self.closures.insert(seq, (owner, day));
+            }
+        }
+        Ok(())
     }
 }
 
-fn closure_key(row: &Row<'_>) -> Result<(i64, (i64, Day)), SqlError> {
-    let day = row.get_with(2, |text: String| text.parse::<Day>())?;
-    Ok((row.get(0)?, (row.get(1)?, day)))
+/// A text as it stands in a row that is read as bytes: what is no text must not keep the rest from being proved.
+fn text(row: &Row<'_>, index: usize, readable: &mut bool) -> Result<Option<String>, SqlError> {
+    let bytes: Option<Vec<u8>> = row.get(index)?;
+    Ok(bytes.map(|bytes| match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            *readable = false;
+            String::from_utf8_lossy(error.as_bytes()).into_owned()
+        }
+    }))
 }
 
 /// What the columns of a receipt hold, in the order of the statement below.
@@ -201,8 +273,9 @@ fn own_receipts(
     owner: i64,
     range: Range,
 ) -> Result<Vec<(i64, Held)>, StoreError> {
-    let sql = "SELECT seq, id, hlc, topic, trial, series, number, at_ms, currency, total_minor,
-                   customer, employee, refund_of, external_ref
+    let sql = "SELECT seq, id, hlc, topic, trial, CAST(series AS BLOB), number, at_ms,
+                   CAST(currency AS BLOB), total_minor, CAST(customer AS BLOB),
+                   CAST(employee AS BLOB), refund_of, CAST(external_ref AS BLOB)
                FROM receipt
                WHERE node = ?1 AND seq > ?2 AND seq <= ?3 AND at_ms >= ?4 AND at_ms < ?5 ORDER BY seq";
     let Range {
@@ -238,12 +311,18 @@ fn own_receipts(
 
 fn head(row: &Row<'_>) -> Result<Head, SqlError> {
     let (seq, at_ms, total_minor) = (row.get(0)?, row.get(7)?, row.get(9)?);
-    let (series, number): (String, i64) = (row.get(5)?, row.get(6)?);
+    let (number, mut readable) = (row.get(6)?, true);
+    let series = text(row, 5, &mut readable)?.unwrap_or_default();
     let topic = Topic::from_code(row.get(3)?);
     let id = DocumentId::from_slice(&row.get::<Vec<u8>>(1)?).ok();
     let refund_of: Option<Vec<u8>> = row.get(12)?;
     let refund_of = refund_of.map(|bytes| DocumentId::from_slice(&bytes).ok());
-    let currency = row.get::<String>(8)?.parse().ok();
+    let currency = text(row, 8, &mut readable)?.and_then(|name| name.parse().ok());
+    let [customer, employee, external_ref] = [
+        text(row, 10, &mut readable)?,
+        text(row, 11, &mut readable)?,
+        text(row, 13, &mut readable)?,
+    ];
     let hlc = Hlc::from_raw(row.get(2)?);
     let entry = id.zip(topic).map(|(id, topic)| EntryHead {
         seq,
@@ -253,17 +332,17 @@ fn head(row: &Row<'_>) -> Result<Head, SqlError> {
     });
     // A value that no till writes is no reason to fail: the row is not what was recorded.
     let receipt = match (currency, refund_of) {
-        (Some(currency), None | Some(Some(_))) => Some(Receipt {
+        (Some(currency), None | Some(Some(_))) if readable => Some(Receipt {
             trial: row.get::<i64>(4)? == 1,
             series: series.clone(),
             number,
             at_ms,
             currency,
             total_minor,
-            customer: row.get(10)?,
-            employee: row.get(11)?,
+            customer,
+            employee,
             refund_of: refund_of.flatten(),
-            external_ref: row.get(13)?,
+            external_ref,
             lines: Vec::new(),
             payments: Vec::new(),
         }),
@@ -286,29 +365,34 @@ fn head(row: &Row<'_>) -> Result<Head, SqlError> {
     })
 }
 
-fn lines(hub: &Connection, owner: i64, seq: i64) -> Result<Vec<Line>, StoreError> {
-    let sql = "SELECT sku, description, quantity_milli, unit_price_mills, amount_minor
+/// `None` when there is a text in them that is none.
+fn lines(hub: &Connection, owner: i64, seq: i64) -> Result<Option<Vec<Line>>, StoreError> {
+    let sql =
+        "SELECT CAST(sku AS BLOB), CAST(description AS BLOB), quantity_milli, unit_price_mills,
+                   amount_minor
                FROM receipt_line WHERE node = ?1 AND seq = ?2 ORDER BY line";
-    Ok(hub.query_map(sql, params![owner, seq], |row| {
-        Ok(Line {
-            sku: row.get(0)?,
-            description: row.get(1)?,
+    let rows = hub.query_map(sql, params![owner, seq], |row| {
+        let mut readable = true;
+        let line = Line {
+            sku: text(row, 0, &mut readable)?.unwrap_or_default(),
+            description: text(row, 1, &mut readable)?.unwrap_or_default(),
             quantity: Quantity { milli: row.get(2)? },
             unit_price: UnitPrice { mills: row.get(3)? },
             amount_minor: row.get(4)?,
-        })
-    })?)
+        };
+        Ok(readable.then_some(line))
+    })?;
+    Ok(rows.into_iter().collect())
 }
 
 /// `None` when there is a tender that no till knows.
 fn payments(hub: &Connection, owner: i64, seq: i64) -> Result<Option<Vec<Payment>>, StoreError> {
-    let sql =
-        "SELECT tender, amount_minor FROM payment WHERE node = ?1 AND seq = ?2 ORDER BY payment";
+    let sql = "SELECT CAST(tender AS BLOB), amount_minor FROM payment WHERE node = ?1 AND seq = ?2 ORDER BY payment";
     let rows = hub.query_map(sql, params![owner, seq], |row| {
-        Ok((row.get::<String>(0)?, row.get::<i64>(1)?))
+        Ok((text(row, 0, &mut true)?, row.get::<i64>(1)?))
     })?;
-    let payment = |(tender, amount_minor): (String, i64)| {
-        let tender = tender.parse().ok()?;
+    let payment = |(tender, amount_minor): (Option<String>, i64)| {
+        let tender = tender?.parse().ok()?;
         Some(Payment {
             tender,
             amount_minor,
@@ -322,10 +406,13 @@ fn whole(
     hub: &Connection,
     owner: i64,
     head: &Head,
-    lines: Vec<Line>,
+    lines: Option<Vec<Line>>,
     payments: Option<&[Payment]>,
 ) -> Result<bool, StoreError> {
-    let (Some(entry), Some(receipt), Some(payments)) = (head.entry, &head.receipt, payments) else {
+    let (Some(entry), Some(receipt)) = (head.entry, &head.receipt) else {
+        return Ok(false);
+    };
+    let (Some(lines), Some(payments)) = (lines, payments) else {
         return Ok(false);
     };
     let receipt = Receipt {
@@ -362,7 +449,7 @@ fn linked(
 
 /// Reads a closure; `None` when its document is gone or cannot be read.
 pub(super) fn closed(hub: &Connection, owner: i64, seq: i64) -> Result<Option<Closed>, StoreError> {
-    let sql = "SELECT d.id, d.hlc, json_extract(d.content, '$.closure'), c.seal_key
+    let sql = "SELECT d.id, d.hlc, CAST(json_extract(d.content, '$.closure') AS BLOB), c.seal_key
                FROM closure AS c JOIN document AS d ON d.node = c.node AND d.seq = c.seq
                WHERE c.node = ?1 AND c.seq = ?2 AND d.topic = ?3 AND json_valid(d.content)";
     let row = params![owner, seq, Topic::Closure.code()];
@@ -370,7 +457,7 @@ pub(super) fn closed(hub: &Connection, owner: i64, seq: i64) -> Result<Option<Cl
         Ok((
             DocumentId::from_slice(&row.get::<Vec<u8>>(0)?).ok(),
             row.get::<i64>(1)?,
-            row.get::<Option<String>>(2)?,
+            text(row, 2, &mut true)?,
             row.get::<Option<Vec<u8>>>(3)?,
         ))
     })?;

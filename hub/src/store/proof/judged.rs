@@ -3,8 +3,8 @@
 use super::book::{Book, Closed, Held, Range, closed};
 use crate::store::StoreError;
 use counterfoil_domain::Closure;
-use counterfoil_domain::closure::{Day, DayRule, Takings};
-use counterfoil_domain::proof::{Case, Finding, SealState, judge};
+use counterfoil_domain::closure::{Day, DayRule, SealKey, Takings};
+use counterfoil_domain::proof::{Aside, Case, Finding, SealState, judge};
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::wire::closure::{LateEntry, ProofFinding};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,7 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         until_ms: closure.rule.end_ms(closure.day),
     };
     let mut covered = book.receipts(hub, range)?;
+    let mut aside = book.aside(hub, range)?;
     if let Some(previous) = previous.filter(|it| it.ahead != 0) {
         // Receipts that were dated after that day, and stand before its closure.
         let complete = earlier.last().filter(|it| it.ahead == 0);
@@ -42,7 +43,18 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
                 .any(|it| it.reaches(*seq, held.counted.at_ms))
         });
         covered.extend(ahead);
+        let mut ahead = book.aside(hub, range)?;
+        // Without a date it is of the closure behind it.
+        ahead.retain(|seq, held| {
+            held.at_ms
+                .is_some_and(|at_ms| !earlier.iter().any(|it| it.reaches(*seq, at_ms)))
+        });
+        aside.extend(ahead);
     }
+    let aside: Vec<Aside> = aside
+        .into_iter()
+        .map(|(seq, held)| held.told(seq))
+        .collect();
     let mut others = BTreeSet::new();
     for (series, numbers) in &closure.takings.series {
         let held = book.numbers(hub, series, (numbers.first, numbers.last))?;
@@ -57,18 +69,8 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         found.map(|(seq, _)| *seq).collect::<BTreeSet<i64>>()
     };
     let (broken, fixed) = (seqs(|held| !held.whole), seqs(|held| held.fixed));
-    let aside = book.aside(hub, previous_last_seq, closure.last_seq)?;
-    let seal = match found.key {
-        Some(key) if key.verifies(&closure) => SealState::Good,
-        _ if closure.trial
-            && closure.seal.is_none()
-            && !book.is_active_before(hub, found.seq)? =>
-        {
-            SealState::Trial
-        }
-        Some(_) => SealState::Wrong,
-        None => SealState::UnknownTill,
-    };
+    let whole = found.whole && book.is_dated(found.seq, closure.day);
+    let seal = seal(hub, book, (&closure, found.seq), found.key)?;
     let findings = judge(&Case {
         closure: &closure,
         previous_last_seq,
@@ -78,13 +80,28 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         others: &others,
         aside: &aside,
         seal,
-        whole: found.whole,
+        whole,
         head_fits: found.head_fits,
     });
     Ok(Judged {
         closure,
         covered,
         findings,
+    })
+}
+
+fn seal(
+    hub: &Connection,
+    book: &Book,
+    (closure, seq): (&Closure, i64),
+    key: Option<SealKey>,
+) -> Result<SealState, StoreError> {
+    let bare = closure.trial && closure.seal.is_none();
+    Ok(match key {
+        Some(key) if key.verifies(closure) => SealState::Good,
+        _ if bare && !book.is_active_before(hub, seq)? => SealState::Trial,
+        Some(_) => SealState::Wrong,
+        None => SealState::UnknownTill,
     })
 }
 
