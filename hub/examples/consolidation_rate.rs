@@ -124,7 +124,7 @@ async fn main() {
     let secret = added.join_code.parse::<JoinCode>().unwrap().secret;
     let node = NodeId::from_uuid(uuid::Uuid::from_u128(7));
     let activation = json!({"node": node, "token_hash": "00".repeat(32),
-        "admission": {"join_secret": secret}, "schemas": {"book": 1, "catalog": 1}});
+        "admission": {"join_secret": secret}, "schemas": counterfoil_hub::HubConfig::new("").schemas});
     post(&hub, "", "/v1/activate", &activation).await;
     let book = dir.join("hub/books").join(format!("{node}.db"));
     write_book(&book, receipts, lines, edits).unwrap();

@@ -40,7 +40,7 @@ pub struct HubConfig {
     pub ahead: Duration,
     /// How wrong a till's clock may be, either way; beyond it there is an alert.
     pub clock_limit: Duration,
-    /// What this hub reads and writes; a node below is told to update.
+    /// The schemas that this program knows: it migrates up to them, and tells a node below to update.
     pub schemas: Schemas,
 }
 

@@ -1,8 +1,13 @@
 //! Moves what nodes pushed into the hub's tables, and publishes the catalog.
 //!
 //! A push wakes it; a sweep catches the rest. Passes go by priority across all nodes: nobody's
-//! stock is consolidated before everybody's sales. One pass at a time, whoever asks for it.
+//! stock is consolidated before everybody's sales (`pass`). One pass at a time, whoever asks for it.
 
+mod pass;
+#[cfg(test)]
+mod tests;
+
+use self::pass::{Next, Pass};
 use crate::copies::{CopyFailure, CopyKey, Held};
 use crate::history::{HistoriesError, Past};
 use crate::hub::Hub;
@@ -27,6 +32,8 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub(crate) struct Inbox {
     nodes: Mutex<BTreeSet<NodeId>>,
+    /// Nodes with something that the last pass left to the next one.
+    put_off: Mutex<BTreeSet<NodeId>>,
     news: Notify,
     /// One pass at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
@@ -42,8 +49,28 @@ impl Inbox {
         self.news.notify_one();
     }
 
+    /// Who pushed since the last look.
     fn take(&self) -> BTreeSet<NodeId> {
         std::mem::take(&mut *self.nodes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who pushed, and who was put off.
+    fn take_all(&self) -> BTreeSet<NodeId> {
+        let mut all = self.take();
+        let mut put_off = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
+        all.append(&mut put_off);
+        all
+    }
+
+    /// Leaves nodes to the next pass.
+    fn put_off(&self, nodes: BTreeSet<NodeId>) {
+        if nodes.is_empty() {
+            return;
+        }
+        let mut put_off = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
+        put_off.extend(nodes);
+        drop(put_off);
+        self.news.notify_one();
     }
 }
 
@@ -89,7 +116,7 @@ impl Hub {
             let woken = tokio::time::timeout(timeout, news).await;
             // What comes faster than it is dealt with must not put off the sweep for ever.
             let result = if woken.is_ok() && Instant::now() < due {
-                self.consolidate(self.inbox.take()).await
+                self.consolidate(self.inbox.take_all()).await
             } else {
                 due = Instant::now() + self.config.sweep;
                 self.sweep().await
@@ -119,7 +146,7 @@ impl Hub {
     /// Consolidates and publishes everything that was pushed so far.
     pub(crate) async fn consolidate_everything(&self) -> Result<(), ConsolidateError> {
         let known = self.lookups.call(|reader| reader.node_ids()).await?;
-        let mut nodes = self.inbox.take();
+        let mut nodes = self.inbox.take_all();
         for node in known {
             if self
                 .copies
@@ -135,32 +162,63 @@ impl Hub {
     async fn consolidate(&self, nodes: BTreeSet<NodeId>) -> Result<(), ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
         self.report_damages().await;
-        // What fails for one node must not hold up the others; the first failure is told.
-        let mut result = Ok(());
-        let mut work: BTreeMap<Priority, Vec<NodeId>> = BTreeMap::new();
-        for node in &nodes {
-            // What its former nodes still have to say decides where a new identity begins.
-            result = result.and(self.consolidate_formers(*node).await);
-            match self.survey(*node).await {
-                Ok(waiting) => {
-                    for priority in waiting {
-                        work.entry(priority).or_default().push(*node);
-                    }
-                }
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
-        for (priority, nodes) in work {
-            for node in nodes {
-                result = result.and(self.steps(node, priority).await);
-            }
-        }
+        let (mut result, seen) = self.run(Pass::over(nodes)).await;
         result = result.and(self.follow().await.1);
         result = result.and(self.publish().await);
-        for node in nodes {
+        for node in seen {
             result = result.and(self.rotate(&CopyKey::Book(node)).await);
         }
         result
+    }
+
+    /// Runs a pass to its end; the nodes that were looked at. What fails for one node must not hold up the
+    /// others; the first failure is told.
+    async fn run(&self, mut pass: Pass) -> (Result<(), ConsolidateError>, BTreeSet<NodeId>) {
+        let mut failure = None;
+        loop {
+            pass.arrived(self.inbox.take());
+            match pass.next() {
+                Some(Next::Survey(waiting)) => {
+                    // What its former nodes still have to say decides where a new identity begins.
+                    if let Err(error) = self.consolidate_formers(waiting.node).await {
+                        failure.get_or_insert(error);
+                    }
+                    let found = self.survey(waiting.node).await;
+                    let priorities = found.unwrap_or_else(|error| {
+                        failure.get_or_insert(error);
+                        Vec::new()
+                    });
+                    pass.found(waiting, priorities);
+                }
+                Some(Next::Step(priority, waiting)) => {
+                    match self.step(waiting.node, priority).await {
+                        Ok(true) => pass.put(priority, waiting),
+                        Ok(false) => {}
+                        Err(error) => {
+                            failure.get_or_insert(error);
+                        }
+                    }
+                }
+                None => break,
+            }
+        }
+        let (seen, put_off) = pass.end();
+        self.inbox.put_off(put_off);
+        (failure.map_or(Ok(()), Err), seen)
+    }
+
+    /// Lets sales through that arrived while something long is under way. The caller holds the turn.
+    pub(crate) async fn let_sales_through(&self) {
+        let nodes = self.inbox.take();
+        if nodes.is_empty() {
+            return;
+        }
+        let (result, seen) = self.run(Pass::over_urgent(nodes)).await;
+        if let Err(error) = result {
+            log(&error);
+        }
+        // The next pass looks at them again, for what failed and for the size of their WALs.
+        self.inbox.put_off(seen);
     }
 
     /// Before a new identity's first book: everything that is there of the nodes it was before.
@@ -260,6 +318,8 @@ impl Hub {
             let limit = self.config.wal_limit_bytes;
             let left = published?;
             if left {
+                drop(held);
+                self.let_sales_through().await;
                 continue;
             }
             // The writer is idle on the catalog: only this task uses it, and it waits here.

@@ -108,8 +108,9 @@ impl Hub {
         let (hub_db, catalog_db) = (dir.hub_db(), dir.catalog_db());
         let copies = Copies::new(env.clone(), dir.clone(), config.history);
         // From here on the catalog's WAL is pinned, whichever connection closes.
-        let catalog = integrity::open_catalog(&copies, &dir, &*env.files, now_ms).await?;
-        let store = Store::open(&hub_db, &catalog_db, now_ms)?;
+        let schema = config.schemas.catalog;
+        let catalog = integrity::open_catalog(&copies, &dir, &*env.files, schema, now_ms).await?;
+        let store = Store::open(&hub_db, &catalog_db, config.schemas, now_ms)?;
         let id = store.hub_id(now_ms, &*env.random)?;
         let lookups = Reader::open(&hub_db, &catalog_db)?;
         let reports = Reader::open(&hub_db, &catalog_db)?;

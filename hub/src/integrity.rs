@@ -38,7 +38,7 @@ impl Verifier {
     }
 }
 
-/// Takes the catalog; one that is damaged is replaced by one with nothing in it, which the store fills.
+/// Takes the catalog, making it by `schema` when there is none; one that is damaged is replaced by one with nothing in it, which the store fills.
 ///
 /// # Errors
 /// [`CopyFailure`], [`StoreError`].
@@ -46,15 +46,16 @@ pub(crate) async fn open_catalog(
     copies: &Copies,
     dir: &DataDir,
     files: &dyn Files,
+    schema: i32,
     now_ms: i64,
 ) -> Result<CopyInfo, OpenCatalogError> {
     let path = dir.catalog_db();
-    store::create_catalog(&path, files, now_ms)?;
+    store::create_catalog(&path, files, schema, now_ms)?;
     let damage = match verified(copies).await {
         Err(CopyFailure::Copy(error)) if error.is_damage() => error,
         result => return Ok(result?),
     };
-    let fresh = store::fresh_catalog(&path, files, now_ms)?;
+    let fresh = store::fresh_catalog(&path, files, schema, now_ms)?;
     copies.renew_catalog(damage, fresh).await?;
     Ok(verified(copies).await?)
 }

@@ -82,6 +82,7 @@ impl Hub {
                     }
                     Err(error) => result = result.and(Err(error)),
                 }
+                self.let_sales_through().await;
             }
         }
         let now_ms = self.now_ms();

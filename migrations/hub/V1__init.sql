@@ -51,6 +51,9 @@ CREATE TABLE node (
     clock_offset_ms  INTEGER,              -- its clock minus the hub's
     clock_wrong      INTEGER NOT NULL DEFAULT 0, -- 1: there was an alert, and it is not right again
     halted           TEXT,                 -- why its book is not consolidated any further
+    waits            TEXT,                 -- why its book is not read until somebody is upgraded
+    waits_since_ms   INTEGER,
+    waits_seq        INTEGER,              -- newest entry that is here meanwhile
     -- A till that was restored from a backup or cloned goes on as another node.
     forked_from      INTEGER REFERENCES node (number),
     forked_seq       INTEGER,              -- entries up to here are the former node's
@@ -89,6 +92,7 @@ CREATE TABLE receipt (
     employee     TEXT,
     refund_of    BLOB,
     external_ref TEXT,
+    import_id    BLOB,                    -- the import that brought it
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX receipt_by_id ON receipt (id);
@@ -141,8 +145,10 @@ CREATE TABLE field_version (
     edit        BLOB    NOT NULL,
     node        BLOB    NOT NULL,
     shop        BLOB,                      -- empty: the hub itself
+    import_id   BLOB,                      -- the import that brought it
     PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX field_version_by_import ON field_version (import_id) WHERE import_id IS NOT NULL;
 
 -- Concurrent edits with both values. The first finding stays as it was found.
 CREATE TABLE conflict (

@@ -271,6 +271,10 @@ pub struct Expense {
     pub note: String,
     /// Milliseconds since the Unix epoch.
     pub at_ms: i64,
+    /// Who took the money: a catalog id. Left out of the canonical form when nobody is named, as before
+    /// there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub employee: Option<String>,
 }
 
 /// Customer credit: a debt made or paid back.

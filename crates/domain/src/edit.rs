@@ -31,6 +31,17 @@ impl fmt::Display for Scalar {
 /// The column that a deletion sets; a tombstone merges like any field.
 pub const DELETED: &str = "deleted";
 
+/// The columns of every catalog table that an edit cannot name; all others may be set, wherever a migration
+/// has put them.
+pub const BOOKKEEPING: [&str; 6] = [
+    "id",
+    "origin_shop_id",
+    "last_modified_shop_id",
+    "last_modified_at",
+    "revision",
+    "versions",
+];
+
 /// A change to some columns of one catalog row. Who made it and when stands in the journal entry
 /// that carries it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]

@@ -22,7 +22,9 @@ pub use engine::{
 pub use kind::{Kind, ParseKindError};
 pub use libsql::params::IntoParams;
 pub use libsql::{Value, named_params, params, params_from_iter};
-pub use runner::{ApplyError, Report, apply, check, open_and_migrate, schema_version, status};
+pub use runner::{
+    ApplyError, Report, apply, check, open_and_migrate, open_and_migrate_to, schema_version, status,
+};
 pub use schema::{MigrationName, Schema, SchemaError};
 pub use status::{
     AppliedMigration, Divergence, Problem, ProblemCode, State, Status, StatusError, Violation,

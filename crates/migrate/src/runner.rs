@@ -221,7 +221,22 @@ pub fn open_and_migrate(
     kind: Kind,
     applied_at_ms: i64,
 ) -> Result<Connection, ApplyError> {
-    let (conn, _report) = kind.schema().open_and_apply(path, applied_at_ms)?;
+    open_and_migrate_to(path, kind, kind.schema_version(), applied_at_ms)
+}
+
+/// As [`open_and_migrate`], by a program that knows the migrations up to `version` only.
+///
+/// # Errors
+///
+/// [`ApplyError`], as [`open_and_migrate`]; [`ApplyError::Newer`] for a database beyond that version.
+pub fn open_and_migrate_to(
+    path: impl AsRef<Path>,
+    kind: Kind,
+    version: i32,
+    applied_at_ms: i64,
+) -> Result<Connection, ApplyError> {
+    let schema = kind.schema().up_to(version);
+    let (conn, _report) = schema.open_and_apply(path, applied_at_ms)?;
     Ok(conn)
 }
 

@@ -68,7 +68,7 @@ pub(crate) struct Inner {
 /// What a program can be told about itself that tests may want to change.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The schemas the node states to the hub.
+    /// The schemas that the program knows: it migrates up to them and states them to the hub.
     pub schemas: Schemas,
     /// Keep credentials in files, whatever keyring there is.
     pub credentials_in_files: bool,
@@ -101,13 +101,13 @@ impl Node {
     ) -> Result<Self, OpenNodeError> {
         create_folder(data).map_err(OpenNodeError::Directory)?;
         let paths = Paths::of(data);
-        let (book, catalog, store) = match open_databases(&paths, &env) {
+        let (book, catalog, store) = match open_databases(&paths, options.schemas, &env) {
             Ok(open) => open,
             // The catalog comes from the hub and local.db can be rebuilt: damage to them must not
             // keep a till from selling. The book is never touched.
             Err(error) if repair::put_damaged_aside(&paths, &env)? => {
                 tracing::warn!(error = %crate::problem::chain(&error), "opening again");
-                open_databases(&paths, &env)?
+                open_databases(&paths, options.schemas, &env)?
             }
             Err(error) => return Err(error),
         };
@@ -178,11 +178,12 @@ impl Node {
 /// The replicas first: they pin the WALs.
 fn open_databases(
     paths: &Paths,
+    schemas: Schemas,
     env: &Env,
 ) -> Result<(BookReplica, CatalogReplica, ShopStore), OpenNodeError> {
     let book = BookReplica::open(&paths.book, Arc::clone(&env.files), env.execution)?;
     let catalog = CatalogReplica::open(&paths.catalog, Arc::clone(&env.files), env.execution)?;
-    let store = ShopStore::open(paths, env.clock.now_ms(), Arc::clone(&env.random))?;
+    let store = ShopStore::open_as(paths, schemas, env.clock.now_ms(), Arc::clone(&env.random))?;
     Ok((book, catalog, store))
 }
 

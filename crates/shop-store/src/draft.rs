@@ -150,6 +150,7 @@ impl ShopStore {
             currency: self.currency,
             note: request.note.clone(),
             at_ms: now_ms,
+            employee: request.employee.clone(),
         }))
     }
 

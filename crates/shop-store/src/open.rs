@@ -8,8 +8,9 @@ use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{Chain, Currency, Hlc, HlcClock, NodeId};
 use counterfoil_migrate::{
-    Connection, Durability, Kind, apply, open_and_migrate, params, schema_version,
+    Connection, Durability, Kind, open_and_migrate, open_and_migrate_to, params, schema_version,
 };
+use counterfoil_protocol::gate::Schemas;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -81,11 +82,29 @@ impl ShopStore {
         now_ms: i64,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenStoreError> {
-        let conn = open_and_migrate(&paths.book, Kind::Book, now_ms)?;
+        let schemas = Schemas {
+            book: Kind::Book.schema_version(),
+            catalog: Kind::Catalog.schema_version(),
+        };
+        Self::open_as(paths, schemas, now_ms, random)
+    }
+
+    /// As [`Self::open`], by a program that knows these schemas only.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_as(
+        paths: &Paths,
+        schemas: Schemas,
+        now_ms: i64,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenStoreError> {
+        let conn = open_and_migrate_to(&paths.book, Kind::Book, schemas.book, now_ms)?;
         open_and_migrate(&paths.local, Kind::Local, now_ms)?.close();
         let catalog = Connection::open(&paths.catalog, Durability::Full)?;
         if schema_version(&catalog)?.is_none() {
-            apply(&catalog, Kind::Catalog, now_ms)?;
+            let schema = Kind::Catalog.schema().up_to(schemas.catalog);
+            schema.apply(&catalog, now_ms)?;
         }
         catalog.close();
         let node = node_identity(&conn, now_ms, random.as_ref())?;

@@ -367,15 +367,16 @@ fn insert_count(conn: &Connection, seq: i64, count: &StockCount) -> Result<(), S
 
 fn insert_expense(conn: &Connection, seq: i64, expense: &Expense) -> Result<(), SqlError> {
     conn.execute(
-        "INSERT INTO expense (seq, category, amount_minor, currency, note, at_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO expense (seq, category, amount_minor, currency, note, at_ms, employee) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             seq,
             expense.category.as_str(),
             expense.amount_minor,
             expense.currency.as_str(),
             expense.note.as_str(),
-            expense.at_ms
+            expense.at_ms,
+            expense.employee.as_deref()
         ],
     )?;
     Ok(())

@@ -3,7 +3,7 @@
 
 use crate::error::StoreError;
 use counterfoil_domain::Scalar;
-use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::edit::{BOOKKEEPING, DELETED};
 use counterfoil_domain::money::{MoneyError, parse_fixed};
 use counterfoil_migrate::{Connection, Row, SqlError, Value};
 use std::collections::BTreeMap;
@@ -29,16 +29,6 @@ pub struct Column {
     /// Whether it holds whole numbers; text otherwise.
     pub integer: bool,
 }
-
-/// The bookkeeping columns that the hub writes, with `id` the ones an edit cannot name.
-const BOOKKEEPING: [&str; 6] = [
-    "id",
-    "origin_shop_id",
-    "last_modified_shop_id",
-    "last_modified_at",
-    "revision",
-    "versions",
-];
 
 impl Table {
     /// The column list for a SELECT or INSERT.

@@ -131,6 +131,7 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
             format!("{}/{}", row.shop, row.lane),
             row.halted
                 .as_ref()
+                .or(row.waits.as_ref())
                 .map_or_else(|| row.state.clone(), |why| format!("{}: {why}", row.state)),
             row.forked_from_lane
                 .map_or_else(|| "-".to_owned(), |lane| format!("{}/{lane}", row.shop)),

@@ -3,7 +3,7 @@
 use super::policies::Policies;
 use super::{Reader, Store, StoreError};
 use counterfoil_domain::digest::CatalogHasher;
-use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::edit::{BOOKKEEPING, DELETED};
 use counterfoil_domain::{Hlc, Scalar};
 use counterfoil_migrate::{Connection, Row, SqlError, Value, params};
 use counterfoil_protocol::wire::hub::{CatalogExport, CatalogSetAnswer};
@@ -63,13 +63,14 @@ impl CatalogShape {
             let columns = catalog.query_map(sql, params![name.as_str()], |row| {
                 Ok((row.get::<String>(0)?, row.get::<String>(1)? == "INTEGER"))
             })?;
-            let position = |wanted: &str| columns.iter().position(|(name, _)| name == wanted);
-            let (Some(id), Some(deleted), Some(_)) =
-                (position("id"), position(DELETED), position("versions"))
-            else {
+            let has = |wanted: &str| columns.iter().any(|(name, _)| name == wanted);
+            if !(has("id") && has(DELETED) && has("versions")) {
                 continue;
-            };
-            let editable = columns.get(id + 1..=deleted).unwrap_or_default().to_vec();
+            }
+            let editable = columns
+                .iter()
+                .filter(|(name, _)| !BOOKKEEPING.contains(&name.as_str()));
+            let editable = editable.cloned().collect();
             let columns = columns.into_iter().map(|(name, _)| name).collect();
             tables.push(TableShape {
                 name,

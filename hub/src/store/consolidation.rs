@@ -4,6 +4,7 @@
 //! with its watermark, so every entry is moved exactly once, whatever is interrupted or repeated.
 
 use super::movement::{self, Batch, Moved};
+use super::reading::AS_IS;
 use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
 use crate::limits::{CONSOLIDATE_ENTRIES_MAX, HISTORY_ROWS_MAX};
 use counterfoil_domain::{Chain, NodeId, Priority, RuleSet, ShopId};
@@ -44,6 +45,8 @@ pub(super) struct NodeKey {
     pub(super) forked: bool,
     /// Whether there are other nodes of its lineage.
     pub(super) kin: bool,
+    /// What stands before the names of its book's tables, while that is attached.
+    pub(super) tables: &'static str,
 }
 
 struct Position {
@@ -142,19 +145,35 @@ impl Store {
                     shop: shop_id(row, 1)?,
                     forked: row.get(2)?,
                     kin: row.get(3)?,
+                    tables: AS_IS,
                 })
             })?;
-        let Some(node) = node else { return Ok(None) };
+        let Some(mut node) = node else {
+            return Ok(None);
+        };
         if let Err(error) = self.hub.attach(&book.path, "book") {
             tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "attach");
             self.halt(&node, "the book is no readable database", book.now_ms)?;
             return Ok(None);
         }
-        let done = self.begun().and_then(|begun| match begun {
-            true => work(self, &node).map(Some),
+        let done = self.begun().and_then(|begun| {
             // Between a node's first question and its first push there is nothing to judge.
-            false => Ok(None),
+            if !begun {
+                return Ok(None);
+            }
+            match self.begin_reading()? {
+                Ok(tables) => {
+                    node.tables = tables;
+                    self.note_reading(&node)?;
+                    work(self, &node).map(Some)
+                }
+                Err(waits) => {
+                    self.note_waiting(&node, &waits, book.now_ms)?;
+                    Ok(None)
+                }
+            }
         });
+        self.end_reading()?;
         self.hub.detach("book")?;
         match done {
             Err(StoreError::Sql(error)) if is_about_the_schema(&error) => {
@@ -209,18 +228,18 @@ impl Store {
             if after >= position.newest {
                 return Ok(Ok(Step::Idle));
             }
-            let until = end_of_batch(tx, priority, after, size, position.newest)?;
-            if let Err(broken) = gapless(tx, after, until)? {
+            let reach = reach(tx, priority, (after, position.newest), size)?;
+            if let Err(broken) = gapless(tx, after, reach.until)? {
                 return Ok(Err(broken));
             }
             let batch = Batch {
                 node: *node,
                 priority,
-                after,
-                until,
+                after: reach.first - 1,
+                until: reach.last,
                 now_ms: book.now_ms,
                 ahead_ms: book.ahead_ms,
-                source: "book",
+                source: node.tables,
                 waived: RuleSet::default(),
             };
             let moved = if size == 0 {
@@ -236,9 +255,9 @@ impl Store {
                 moved.edits = edits::merge_batch(tx, &self.shape, &batch)?;
                 moved
             };
-            advance(tx, &batch, &position)?;
-            record_run(tx, &batch, &moved)?;
-            let more = until < position.newest;
+            advance(tx, &batch, reach.until, &position)?;
+            record_run(tx, &batch, reach.until, &moved)?;
+            let more = reach.until < position.newest;
             Ok::<_, StoreError>(Ok(Step::Moved {
                 entries: moved.entries,
                 more,
@@ -427,35 +446,51 @@ fn contradiction(hub: &Connection, seq: i64, chain: &[u8]) -> Result<Option<Stri
     })
 }
 
-/// The last entry of a batch: `size` entries of the priority, and everything of other priorities
-/// between them.
-fn end_of_batch(
+/// How far a batch goes.
+struct Reach {
+    /// Its first and last entry; behind each other when it has none.
+    first: i64,
+    last: i64,
+    /// Everything up to here is of other priorities, or in the batch.
+    until: i64,
+}
+
+/// `size` entries of the priority in a stretch of the journal. The batch begins at the first of them: a
+/// hundred thousand entries of other priorities before it are looked at once, not by every statement.
+fn reach(
     tx: &Connection,
     priority: Priority,
-    after: i64,
+    (after, newest): (i64, i64),
     size: i64,
-    newest: i64,
-) -> Result<i64, StoreError> {
+) -> Result<Reach, StoreError> {
     let sql = format!(
-        "SELECT seq FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {}
-         ORDER BY seq LIMIT 1 OFFSET ?3",
+        "SELECT count(*), coalesce(min(seq), ?2 + 1), coalesce(max(seq), ?2) FROM (
+             SELECT seq FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {} ORDER BY seq LIMIT ?3)",
         condition(priority)
     );
-    let last = (size - 1).max(0);
-    let found = tx.query_optional(&sql, params![after, newest, last], |row| row.get(0))?;
-    Ok(found.unwrap_or(newest))
+    let size = size.max(1);
+    let (count, first, last) = tx.query_row(&sql, params![after, newest, size], |row| {
+        Ok((row.get::<i64>(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let until = if count < size { newest } else { last };
+    Ok(Reach { first, last, until })
 }
 
 /// Sets the watermark of the batch's priority, and of each other priority that has nothing up to
 /// there.
-fn advance(tx: &Connection, batch: &Batch, position: &Position) -> Result<(), StoreError> {
-    let mut until = batch.until;
+fn advance(
+    tx: &Connection,
+    batch: &Batch,
+    reached: i64,
+    position: &Position,
+) -> Result<(), StoreError> {
+    let mut until = reached;
     if PlantedBug::WatermarkTooFar.is_planted() {
         until = position.newest.min(until + 1);
     }
     for (priority, at) in &position.lanes {
         let done = *priority == batch.priority
-            || *at < batch.until && !has_entries(tx, *priority, *at, batch.until)?;
+            || *at < reached && !has_entries(tx, *priority, *at, reached)?;
         if !done {
             continue;
         }
@@ -470,11 +505,16 @@ fn advance(tx: &Connection, batch: &Batch, position: &Position) -> Result<(), St
     Ok(())
 }
 
-fn record_run(tx: &Connection, batch: &Batch, moved: &Moved) -> Result<(), StoreError> {
+fn record_run(
+    tx: &Connection,
+    batch: &Batch,
+    reached: i64,
+    moved: &Moved,
+) -> Result<(), StoreError> {
     let detail = serde_json::json!({
         "priority": batch.priority.name(),
         "after": batch.after,
-        "until": batch.until,
+        "until": reached,
         "quarantined": moved.quarantined,
     });
     tx.execute(

@@ -20,6 +20,7 @@ struct Entry {
     id: Vec<u8>,
     hlc: Hlc,
     payload: Option<String>,
+    import: Option<Vec<u8>>,
 }
 
 /// Fields touched by a batch, by table and row.
@@ -35,7 +36,7 @@ pub(super) fn merge_batch(
     batch: &Batch,
 ) -> Result<i64, StoreError> {
     let sql = format!(
-        "SELECT j.seq, j.id, j.hlc, j.payload FROM {}.journal AS j
+        "SELECT j.seq, j.id, j.hlc, j.payload, j.import_id FROM {}journal AS j
          WHERE j.seq > ?2 AND j.seq <= ?3 AND j.topic = ?4 AND j.{}
            AND NOT EXISTS (SELECT 1 FROM main.quarantine AS q
                            WHERE q.node = ?1 AND q.seq = j.seq AND q.settled_ms IS NULL)
@@ -58,6 +59,7 @@ pub(super) fn merge_batch(
             id: row.get(1)?,
             hlc,
             payload: row.get(3)?,
+            import: row.get(4)?,
         })
     })?;
     let formers = if entries.is_empty() {
@@ -80,7 +82,7 @@ pub(super) fn merge_batch(
                     decisions::note_of_till(tx, shape, &node, (&edit, id), decision, now_ms)?;
                 }
                 let stamp = free_stamp(tx, &edit, id, entry.hlc, [writer, node.id])?;
-                insert_versions(tx, &edit, stamp, &origin)?;
+                insert_versions(tx, &edit, stamp, &origin, entry.import.as_deref())?;
                 let columns = touched.entry((edit.table, edit.row)).or_default();
                 columns.extend(edit.columns.into_keys());
             }
@@ -358,14 +360,15 @@ pub(super) fn insert_versions(
     edit: &CatalogEdit,
     stamp: Stamp,
     origin: &Origin,
+    import: Option<&[u8]>,
 ) -> Result<(), StoreError> {
     for (column, value) in &edit.columns {
         let base = edit.base.get(column).map_or(&[][..], Vec::as_slice);
         tx.execute(
             "INSERT OR IGNORE INTO field_version
                  (table_name, row_id, column_name, hlc, node_tag, value, base, edit, node, shop,
-                  base_revision)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                  base_revision, import_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 edit.table.as_str(),
                 edit.row.as_str(),
@@ -378,6 +381,7 @@ pub(super) fn insert_versions(
                 origin.node.to_bytes(),
                 origin.shop.map(counterfoil_domain::ShopId::to_bytes),
                 edit.base_revision,
+                import.map(<[u8]>::to_vec),
             ],
         )?;
     }

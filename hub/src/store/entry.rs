@@ -88,6 +88,7 @@ const fn fields(topic: Topic) -> &'static [Field] {
             ("currency", Text),
             ("note", Text),
             ("at_ms", Integer),
+            ("employee", Text),
         ],
         Topic::StockMovement => &[
             ("sku", Text),
@@ -140,6 +141,7 @@ fn read(
 /// An entry of the attached book, field by field.
 pub(super) fn record(
     hub: &Connection,
+    book: &str,
     seq: i64,
 ) -> Result<Option<Map<String, serde_json::Value>>, StoreError> {
     let sql = "SELECT topic FROM book.journal WHERE seq = ?1";
@@ -154,7 +156,7 @@ pub(super) fn record(
                 format!(
                     "'{name}s', json((SELECT json_group_array(json_object('{name}', \
                      i.key & {position}, {item}) ORDER BY i.key)
-                     FROM book.receipt_item AS i WHERE {range}))"
+                     FROM {book}receipt_item AS i WHERE {range}))"
                 )
             };
             let parts = [
@@ -166,13 +168,13 @@ pub(super) fn record(
         }
         Some(topic) if table(topic).is_some() => {
             let table = table(topic).unwrap_or_default();
-            let source = format!("LEFT JOIN book.{table} AS d ON d.seq = j.seq");
+            let source = format!("LEFT JOIN {book}{table} AS d ON d.seq = j.seq");
             (pairs(fields(topic), "d"), source)
         }
         _ => ("'payload', j.payload".to_owned(), String::new()),
     };
     let sql = format!(
-        "SELECT json_object({head}, {content}) FROM book.journal AS j {source} WHERE j.seq = ?1"
+        "SELECT json_object({head}, {content}) FROM {book}journal AS j {source} WHERE j.seq = ?1"
     );
     read(hub, &sql, params![seq])
 }
@@ -215,13 +217,19 @@ fn tables(topic: Option<Topic>) -> Vec<&'static str> {
 }
 
 /// Copies an entry of the attached book to `temp`.
-pub(super) fn lay_out(tx: &Connection, seq: i64, topic: Option<Topic>) -> Result<(), StoreError> {
+pub(super) fn lay_out(
+    tx: &Connection,
+    source: &str,
+    seq: i64,
+    topic: Option<Topic>,
+) -> Result<(), StoreError> {
     for table in tables(topic) {
         let rows = match table {
             "receipt_item" => items(seq),
             _ => format!("seq = {seq}"),
         };
-        let sql = format!("CREATE TABLE temp.{table} AS SELECT * FROM book.{table} WHERE {rows}");
+        let sql =
+            format!("CREATE TABLE temp.{table} AS SELECT * FROM {source}{table} WHERE {rows}");
         tx.execute(&sql, ())?;
     }
     Ok(())

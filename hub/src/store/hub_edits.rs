@@ -147,7 +147,7 @@ impl Store {
             node: by.hub,
             shop: None,
         };
-        insert_versions(tx, &edit, stamp, &origin)?;
+        insert_versions(tx, &edit, stamp, &origin, None)?;
         let columns = edit.columns.into_keys().collect();
         let touched = Touched::from([((edit.table, edit.row), columns)]);
         settle(tx, &self.shape, &touched, by.now_ms)

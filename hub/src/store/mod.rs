@@ -24,6 +24,7 @@ mod policies;
 mod proof;
 mod publication;
 mod quarantine;
+mod reading;
 mod reentry;
 mod reports;
 mod rules;
@@ -53,9 +54,10 @@ use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::ids::ParseIdError;
 use counterfoil_domain::{HubId, NodeId, ShopId};
 use counterfoil_migrate::{
-    ApplyError, Connection, Durability, Kind, OpenError, Row, SqlError, apply, open_and_migrate,
-    params,
+    ApplyError, Connection, Durability, Kind, OpenError, Row, SqlError, open_and_migrate,
+    open_and_migrate_to, params,
 };
+use counterfoil_protocol::gate::Schemas;
 use std::path::Path;
 
 /// Why a question to the databases has no answer.
@@ -101,6 +103,8 @@ pub(crate) struct Store {
     pub(crate) hub: Connection,
     pub(crate) catalog: Connection,
     pub(crate) shape: catalog::CatalogShape,
+    /// What this hub reads and writes.
+    schemas: Schemas,
     transactions: u64,
     /// The catalog was lost and is not whole before everything is published again.
     pub(crate) catalog_was_lost: bool,
@@ -114,10 +118,16 @@ pub(crate) struct Reader {
 
 impl Store {
     /// Opens both databases. Somebody must hold a pin on the catalog's WAL already.
-    pub(crate) fn open(hub: &Path, catalog: &Path, now_ms: i64) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        hub: &Path,
+        catalog: &Path,
+        schemas: Schemas,
+        now_ms: i64,
+    ) -> Result<Self, StoreError> {
         let hub = open_and_migrate(hub, Kind::Hub, now_ms)?;
         let catalog = Connection::open_existing(catalog, Durability::Full)?;
-        apply(&catalog, Kind::Catalog, now_ms)?;
+        let schema = Kind::Catalog.schema().up_to(schemas.catalog);
+        schema.apply(&catalog, now_ms)?;
         policies::take_over(&hub, &catalog)?;
         closures::list_again(&hub)?;
         let shape = catalog::CatalogShape::load(&catalog, &hub)?;
@@ -125,6 +135,7 @@ impl Store {
             hub,
             catalog,
             shape,
+            schemas,
             transactions: 0,
             catalog_was_lost: false,
         };
@@ -185,6 +196,7 @@ impl Reader {
 pub(crate) fn create_catalog(
     path: &Path,
     files: &dyn counterfoil_replica::env::Files,
+    schema: i32,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let file_error = |source| StoreError::File {
@@ -194,7 +206,7 @@ pub(crate) fn create_catalog(
     if files.exists(path).map_err(file_error)? {
         return Ok(());
     }
-    let new = migrated_catalog(path, files, now_ms)?;
+    let new = migrated_catalog(path, files, schema, now_ms)?;
     files.rename_durable(&new, path).map_err(file_error)
 }
 
@@ -202,9 +214,10 @@ pub(crate) fn create_catalog(
 pub(crate) fn fresh_catalog(
     path: &Path,
     files: &dyn counterfoil_replica::env::Files,
+    schema: i32,
     now_ms: i64,
 ) -> Result<Vec<u8>, StoreError> {
-    let new = migrated_catalog(path, files, now_ms)?;
+    let new = migrated_catalog(path, files, schema, now_ms)?;
     let file_error = |source| StoreError::File {
         what: "catalog.db",
         source,
@@ -217,6 +230,7 @@ pub(crate) fn fresh_catalog(
 fn migrated_catalog(
     path: &Path,
     files: &dyn counterfoil_replica::env::Files,
+    schema: i32,
     now_ms: i64,
 ) -> Result<std::path::PathBuf, StoreError> {
     let file_error = |source| StoreError::File {
@@ -229,7 +243,7 @@ fn migrated_catalog(
             .remove_if_exists(&path.with_extension(leftover))
             .map_err(file_error)?;
     }
-    let catalog = open_and_migrate(&new, Kind::Catalog, now_ms)?;
+    let catalog = open_and_migrate_to(&new, Kind::Catalog, schema, now_ms)?;
     // Closing would fold the WAL too, and keep silent when it cannot.
     let folded = catalog.checkpoint_truncate()?;
     catalog.close();

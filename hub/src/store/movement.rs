@@ -18,8 +18,8 @@ pub(super) struct Batch {
     pub(super) now_ms: i64,
     /// How far a record may be dated ahead of now, in milliseconds.
     pub(super) ahead_ms: i64,
-    /// The database that holds the entries: the attached book, or `temp` for one entry of it that is
-    /// decided about.
+    /// What stands before the names of the tables that hold the entries: those of the attached book, or of one
+    /// entry of it that is decided about.
     pub(super) source: &'static str,
     /// Rules that a person has stepped over.
     pub(super) waived: RuleSet,
@@ -70,7 +70,7 @@ pub(super) const PLAIN: [Plain; 8] = [
         topic: Topic::Expense,
         table: "expense",
         content: "'category', category, 'amount_minor', amount_minor, 'currency', currency,
-                  'note', note, 'at_ms', at_ms",
+                  'note', note, 'at_ms', at_ms, 'employee', employee",
     },
     Plain {
         topic: Topic::StockMovement,
@@ -137,7 +137,7 @@ pub(super) fn move_batch(tx: &Connection, batch: &Batch) -> Result<Moved, StoreE
 pub(super) fn topics(tx: &Connection, batch: &Batch) -> Result<(i64, Vec<i64>), StoreError> {
     let (mut entries, mut topics) = (0, Vec::new());
     let sql = format!(
-        "SELECT {} AS code, count(*) FROM {}.journal
+        "SELECT {} AS code, count(*) FROM {}journal
          WHERE seq > ?1 AND seq <= ?2 AND {} GROUP BY code",
         rules::topic_code("topic"),
         batch.source,
@@ -164,8 +164,8 @@ pub(super) fn carry(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<()
         let sql = format!(
             "INSERT INTO main.document (node, seq, id, topic, hlc, at_ms, content)
              SELECT ?1, j.seq, j.id, j.topic, j.hlc, at_ms, json_object({})
-             FROM (SELECT seq, id, topic, hlc, priority FROM {source}.journal) AS j
-             CROSS JOIN {source}.{} AS d ON d.seq = j.seq
+             FROM (SELECT seq, id, topic, hlc, priority FROM {source}journal) AS j
+             CROSS JOIN {source}{} AS d ON d.seq = j.seq
              WHERE j.topic = {topic} AND {}",
             plain.content,
             plain.table,
@@ -198,10 +198,11 @@ fn move_receipts(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
     let (source, sound) = (batch.source, sound(batch));
     let receipts = format!(
         "INSERT INTO main.receipt (node, seq, id, topic, hlc, trial, series, number, at_ms,
-             currency, total_minor, customer, employee, refund_of, external_ref)
+             currency, total_minor, customer, employee, refund_of, external_ref, import_id)
          SELECT ?1, j.seq, j.id, j.topic, j.hlc, j.trial, j.series, j.number, j.at_ms,
-             j.currency, j.total_minor, j.customer, j.employee, j.refund_of, j.external_ref
-         FROM {source}.journal AS j WHERE j.topic IN (1, 2) AND {sound}"
+             j.currency, j.total_minor, j.customer, j.employee, j.refund_of, j.external_ref,
+             j.import_id
+         FROM {source}journal AS j WHERE j.topic IN (1, 2) AND {sound}"
     );
     run(tx, batch, &receipts)?;
     let mask = PAYMENTS_FROM - 1;
@@ -210,7 +211,7 @@ fn move_receipts(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
              unit_price_mills, amount_minor)
          SELECT ?1, j.seq, i.key & {mask}, i.sku, i.description, i.quantity_milli,
              i.unit_price_mills, i.amount_minor
-         FROM {source}.journal AS j CROSS JOIN {source}.receipt_item AS i ON {}
+         FROM {source}journal AS j CROSS JOIN {source}receipt_item AS i ON {}
          WHERE j.topic IN (1, 2) AND {sound}",
         lines()
     );
@@ -218,7 +219,7 @@ fn move_receipts(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
     let moved = format!(
         "INSERT INTO main.payment (node, seq, payment, tender, amount_minor)
          SELECT ?1, j.seq, i.key & {mask}, i.tender, i.amount_minor
-         FROM {source}.journal AS j CROSS JOIN {source}.receipt_item AS i ON {}
+         FROM {source}journal AS j CROSS JOIN {source}receipt_item AS i ON {}
          WHERE j.topic IN (1, 2) AND {sound}",
         payments()
     );

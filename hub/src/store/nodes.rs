@@ -43,7 +43,8 @@ impl Reader {
                        FROM watermark WHERE watermark.node = node.number),
                       (SELECT count(*) FROM quarantine
                        WHERE quarantine.node = node.number AND settled_ms IS NULL),
-                      former.id, former.lane, node.forked_seq
+                      former.id, former.lane, node.forked_seq,
+                      node.waits, node.waits_since_ms, node.waits_seq
                    FROM node JOIN shop ON shop.id = node.shop
                    LEFT JOIN node AS former ON former.number = node.forked_from
                    ORDER BY shop.name, node.lane";
@@ -53,12 +54,16 @@ impl Reader {
                 catalog: row.get::<Option<i32>>(7)?.unwrap_or(hub.catalog),
             };
             let halted: Option<String> = row.get(5)?;
-            let state = match (row.get(4)?, &halted, gate(hub, schemas)) {
-                (true, _, _) => "revoked",
-                (false, Some(_), _) => "diverged",
-                (false, None, Gate::UpdateRequired) => "update_required",
-                (false, None, Gate::Open) => "active",
+            let waits: Option<String> = row.get(16)?;
+            let state = match (row.get(4)?, &halted, &waits, gate(hub, schemas)) {
+                (true, _, _, _) => "revoked",
+                (false, Some(_), _, _) => "diverged",
+                (false, None, Some(_), _) => "waits",
+                (false, None, None, Gate::UpdateRequired) => "update_required",
+                (false, None, None, Gate::Open) => "active",
             };
+            let consolidated_seq: i64 = row.get(11)?;
+            let newest: Option<i64> = row.get(18)?;
             let catalog_revision: Option<i64> = row.get(9)?;
             Ok(NodeRow {
                 node_id: node_id(row, 0)?,
@@ -67,11 +72,16 @@ impl Reader {
                 lane: row.get(3)?,
                 state: state.to_owned(),
                 halted,
+                waits,
+                waits_since_ms: row.get(17)?,
+                waits_entries: newest.map(|newest| newest - consolidated_seq),
+                book_schema: row.get(6)?,
+                catalog_schema: row.get(7)?,
                 forked_from: node_id_optional(row, 13)?,
                 forked_from_lane: row.get(14)?,
                 forked_after_seq: row.get(15)?,
                 seen_ms: row.get(8)?,
-                consolidated_seq: row.get(11)?,
+                consolidated_seq,
                 quarantined: row.get(12)?,
                 catalog_revision,
                 catalog_pending: published - catalog_revision.unwrap_or(0),

@@ -146,10 +146,12 @@ impl Store {
         book: &NodeBook,
         seq: i64,
     ) -> Result<Option<Map<String, Value>>, StoreError> {
-        let found = self.with_book(book, |store, _| match entry::record(&store.hub, seq) {
-            // What makes it unreadable may be why it stands in quarantine.
-            Err(StoreError::Sql(SqlError::Column { .. } | SqlError::Decode { .. })) => Ok(None),
-            found => found,
+        let found = self.with_book(book, |store, node| {
+            match entry::record(&store.hub, node.tables, seq) {
+                // What makes it unreadable may be why it stands in quarantine.
+                Err(StoreError::Sql(SqlError::Column { .. } | SqlError::Decode { .. })) => Ok(None),
+                found => found,
+            }
         })?;
         Ok(found.flatten())
     }

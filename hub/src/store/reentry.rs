@@ -7,6 +7,7 @@
 use super::consolidation::{NodeBook, NodeKey, is_about_a_record};
 use super::entry::{self, Changes};
 use super::movement::{self, Batch};
+use super::reading::ONE_ENTRY;
 use super::{Store, StoreError, edits, lineage, rules};
 use counterfoil_domain::{Priority, Rule, RuleSet, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
@@ -157,7 +158,7 @@ impl Store {
             };
         }
         let waived = waived(tx, (node.number, seq), &aside, ruling)?;
-        entry::lay_out(tx, seq, aside.topic)?;
+        entry::lay_out(tx, node.tables, seq, aside.topic)?;
         let sql = format!(
             "SELECT CASE typeof(priority) WHEN 'integer' THEN priority ELSE {} END
              FROM temp.journal WHERE {} = ?1",
@@ -178,7 +179,7 @@ impl Store {
             until: seq,
             now_ms: book.now_ms,
             ahead_ms: book.ahead_ms,
-            source: "temp",
+            source: ONE_ENTRY,
             waived,
         };
         if !self.admit(tx, &batch, ruling.decision, &aside)? {

@@ -101,7 +101,7 @@ fn entries(batch: &Batch) -> String {
     ];
     format!(
         "SELECT j.seq, j.id, j.topic, CASE {} END AS finding, NULL AS cause
-         FROM {}.journal AS j WHERE {}",
+         FROM {}journal AS j WHERE {}",
         cases.join(" "),
         batch.source,
         sound(batch)
@@ -162,12 +162,12 @@ fn receipts(batch: &Batch) -> String {
         "WITH checked AS MATERIALIZED (
              SELECT j.seq, j.id, j.topic, {WHOLE} AS whole, j.total_minor AS total, j.at_ms,
                  j.currency, j.series, j.number, j.trial,
-                 (SELECT {summed} FROM {source}.receipt_item AS i WHERE {lines}) AS lines,
-                 (SELECT {line_fault} FROM {source}.receipt_item AS i WHERE {lines}) AS line_fault,
-                 (SELECT {summed} FROM {source}.receipt_item AS i WHERE {payments}) AS payments,
-                 (SELECT {payment_fault} FROM {source}.receipt_item AS i WHERE {payments})
+                 (SELECT {summed} FROM {source}receipt_item AS i WHERE {lines}) AS lines,
+                 (SELECT {line_fault} FROM {source}receipt_item AS i WHERE {lines}) AS line_fault,
+                 (SELECT {summed} FROM {source}receipt_item AS i WHERE {payments}) AS payments,
+                 (SELECT {payment_fault} FROM {source}receipt_item AS i WHERE {payments})
                      AS payment_fault
-             FROM {source}.journal AS j WHERE j.topic IN (1, 2) AND {sound}
+             FROM {source}journal AS j WHERE j.topic IN (1, 2) AND {sound}
          )
          SELECT seq, id, topic, CASE {cases} END AS finding, NULL AS cause FROM checked",
         source = batch.source,
@@ -287,7 +287,7 @@ fn numbers(batch: &Batch) -> String {
                  row_number() OVER (PARTITION BY j.series, j.number ORDER BY j.seq) AS nth,
                  EXISTS (SELECT 1 FROM main.receipt AS h WHERE h.node = ?1
                          AND h.series = j.series AND h.number = j.number) AS known
-             FROM {}.journal AS j WHERE j.topic IN (1, 2) AND {})",
+             FROM {}journal AS j WHERE j.topic IN (1, 2) AND {})",
         batch.source,
         sound(batch)
     )
@@ -312,10 +312,10 @@ fn refunds(batch: &Batch) -> String {
                     FROM main.quarantine AS q JOIN main.node AS n ON n.number = q.node
                     JOIN main.shop ON shop.id = n.shop
                     WHERE q.id = j.refund_of AND q.settled_ms IS NULL LIMIT 1) AS place
-               FROM {source}.journal AS j
+               FROM {source}journal AS j
                WHERE j.topic IN (1, 2) AND j.refund_of IS NOT NULL AND {sound}
                  AND NOT EXISTS (SELECT 1 FROM main.receipt AS h WHERE h.id = j.refund_of)
-                 AND NOT EXISTS (SELECT 1 FROM {source}.journal AS s WHERE s.id = j.refund_of
+                 AND NOT EXISTS (SELECT 1 FROM {source}journal AS s WHERE s.id = j.refund_of
                      AND s.seq < j.seq AND s.topic IN (1, 2) AND {sound_before}))",
         Rule::RefundOfUnknown.name(),
         sound = sound(batch),
@@ -335,7 +335,7 @@ fn documents(batch: &Batch, plain: &Plain) -> String {
     cases.push(impossible_time(batch, "d.at_ms"));
     format!(
         "SELECT j.seq, j.id, j.topic, CASE {} END AS finding, NULL AS cause
-         FROM {source}.journal AS j LEFT JOIN {source}.{} AS d ON d.seq = j.seq
+         FROM {source}journal AS j LEFT JOIN {source}{} AS d ON d.seq = j.seq
          WHERE j.topic = {} AND {}",
         cases.join(" "),
         plain.table,
@@ -399,7 +399,7 @@ pub(super) fn put_first_aside(tx: &Connection, batch: &Batch) -> Result<u64, Sto
     let select = format!(
         "SELECT j.seq, j.id, j.topic,
              '{}: a value in it is damaged and cannot be stored' AS finding, NULL AS cause
-         FROM {}.journal AS j WHERE {} ORDER BY j.seq LIMIT 1",
+         FROM {}journal AS j WHERE {} ORDER BY j.seq LIMIT 1",
         Rule::ValueDamaged.name(),
         batch.source,
         sound(batch)

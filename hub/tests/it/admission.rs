@@ -92,7 +92,7 @@ async fn a_shop_registers_itself_once() {
             "node": till.id,
             "token_hash": till.token_hash(),
             "admission": {"registration": {"name": "Crail", "phone": "1", "email": null}},
-            "schemas": {"book": 1, "catalog": 1},
+            "schemas": crate::till::schemas(),
         })
     };
     let first: ActivateAnswer = parse(&client.post("/v1/activate", None, &request(&till)).await);
@@ -112,7 +112,7 @@ async fn who_comes_through_a_proxy_does_not_come_from_here() {
         "node": till.id,
         "token_hash": till.token_hash(),
         "admission": {"registration": {"name": "Crail", "phone": "1", "email": null}},
-        "schemas": {"book": 1, "catalog": 1},
+        "schemas": crate::till::schemas(),
     });
     let ask = Ask {
         method: Method::POST,
@@ -159,7 +159,7 @@ async fn a_closed_hub_takes_no_registration() {
         "node": till.id,
         "token_hash": till.token_hash(),
         "admission": {"registration": {"name": "Crail", "phone": "1", "email": null}},
-        "schemas": {"book": 1, "catalog": 1},
+        "schemas": crate::till::schemas(),
     });
     let refused = problem(&client.post("/v1/activate", None, &request).await);
     assert_eq!(refused.code, Code::RegistrationClosed);

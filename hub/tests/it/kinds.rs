@@ -32,7 +32,7 @@ const SOUND: [(Topic, &str); 7] = [
     ),
     (
         Topic::Expense,
-        "INSERT INTO expense VALUES (?1, 'cleaning', 500, 'GBP', '', 1700000000000)",
+        "INSERT INTO expense VALUES (?1, 'cleaning', 500, 'GBP', '', 1700000000000, 'E1')",
     ),
     (
         Topic::StockMovement,

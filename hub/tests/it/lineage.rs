@@ -33,7 +33,7 @@ async fn claim(client: &Client, till: &Till, heir: &Till, common: Point) -> Http
         "node": heir.id,
         "token_hash": heir.token_hash(),
         "common": common,
-        "schemas": { "book": 1, "catalog": 1 },
+        "schemas": crate::till::schemas(),
     });
     client.post("/v1/identity", Some(&till.token), &body).await
 }

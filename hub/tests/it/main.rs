@@ -32,6 +32,7 @@ mod proof;
 mod quarantine;
 mod reentry;
 mod roles;
+mod schemas;
 mod shop_conflicts;
 mod till;
 mod undo;

@@ -328,7 +328,7 @@ async fn entries_of_a_restored_till_are_counted_once() {
         "node": heir.till.id,
         "token_hash": heir.till.token_hash(),
         "common": common,
-        "schemas": { "book": 1, "catalog": 1 },
+        "schemas": crate::till::schemas(),
     });
     let answer = client
         .post("/v1/identity", Some(&former.till.token), &claim)

@@ -10,7 +10,9 @@ use counterfoil_domain::{
     CatalogEdit, Chain, Document, DocumentId, Hlc, HlcClock, NodeId, Quantity, Scalar, Topic,
     UnitPrice,
 };
-use counterfoil_migrate::{Connection, Kind, open_and_migrate, params};
+use counterfoil_hub::HubConfig;
+use counterfoil_migrate::{Connection, Kind, open_and_migrate_to, params};
+use counterfoil_protocol::gate::Schemas;
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::wire::hub::{ActivateAnswer, HelloAnswer, book_path};
 use counterfoil_replica::env::{Env, HttpResponse};
@@ -18,6 +20,11 @@ use counterfoil_replica::{BookReplica, OpenGate, PushError, PushReport, Remote, 
 use counterfoil_testkit::{SeededRandom, TempDir};
 use serde_json::json;
 use std::sync::Arc;
+
+/// What a till of today knows.
+pub(crate) fn schemas() -> Schemas {
+    HubConfig::new("").schemas
+}
 
 pub(crate) const TIME_MS: i64 = 1_700_000_000_000;
 
@@ -37,11 +44,16 @@ pub(crate) struct Till {
 
 impl Till {
     pub(crate) fn new(seed: u64) -> Self {
+        Self::at_version(seed, Kind::Book.schema_version())
+    }
+
+    /// A till whose program knows the schema up to a version.
+    fn at_version(seed: u64, version: i32) -> Self {
         let (dir, env, random) = (TempDir::new("till"), Env::system(), SeededRandom::new(seed));
         let path = dir.join("book.db");
         let files = Arc::clone(&env.files);
         let replica = BookReplica::open(&path, files, env.execution).unwrap();
-        let book = open_and_migrate(&path, Kind::Book, TIME_MS).unwrap();
+        let book = open_and_migrate_to(&path, Kind::Book, version, TIME_MS).unwrap();
         let id = NodeId::from_uuid(uuid_v7(TIME_MS, &random));
         let token = format!("token-of-{id}");
         let (seq, chain, clock) = (0, Chain::START, HlcClock::default());
@@ -61,7 +73,12 @@ impl Till {
 
     /// A till that is bound to a shop.
     pub(crate) async fn of(client: &Client, shop: &str, seed: u64) -> Self {
-        let till = Self::new(seed);
+        Self::of_version(client, shop, seed, Kind::Book.schema_version()).await
+    }
+
+    /// A till of an older program.
+    pub(crate) async fn of_version(client: &Client, shop: &str, seed: u64, version: i32) -> Self {
+        let till = Self::at_version(seed, version);
         let code = client.code(shop).await.join_code;
         parse::<ActivateAnswer>(&till.activate(client, &code).await);
         till
@@ -83,7 +100,7 @@ impl Till {
             "node": self.id,
             "token_hash": self.token_hash(),
             "admission": { "join_secret": secret },
-            "schemas": { "book": 1, "catalog": 1 },
+            "schemas": schemas(),
         });
         client.post("/v1/activate", None, &body).await
     }
@@ -95,7 +112,7 @@ impl Till {
     /// A hello whose clock says something of its own.
     pub(crate) async fn hello_at(&self, client: &Client, now_ms: i64) -> HelloAnswer {
         let body = json!({
-            "schemas": { "book": 1, "catalog": 1 },
+            "schemas": schemas(),
             "catalog_revision": 0,
             "now_ms": now_ms,
         });

@@ -286,6 +286,7 @@ impl Trade {
             category,
             amount,
             note: String::new(),
+            employee: None,
         };
         other("/v1/expenses", Topic::Expense, id, json(&request))
     }

@@ -106,7 +106,7 @@ impl World {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         let activation = json!({"node": NODE, "token_hash": hash,
-            "admission": {"join_secret": code.secret}, "schemas": {"book": 1, "catalog": 1}});
+            "admission": {"join_secret": code.secret}, "schemas": counterfoil_hub::HubConfig::new("").schemas});
         world.set_up("/v1/activate", &activation);
         let added = world.set_up("/v1/admin/databases", &json!({"name": "notes"}));
         added["auth_token"]

@@ -202,6 +202,7 @@ impl Till {
                 category: "cleaning".to_owned(),
                 amount: format!("{}.{:02}", self.luck.below(30), 1 + self.luck.below(99)),
                 note: String::new(),
+                employee: None,
             }),
             2 if !sold.is_empty() => Draft::Refund(ReceiptRequest {
                 refund_of: self.one_of(sold),

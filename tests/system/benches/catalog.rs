@@ -185,7 +185,7 @@ async fn fetch(hub: Arc<Daemon>, client: usize) -> (u64, u64) {
         "node": uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + client as u128),
         "token_hash": hash,
         "admission": {"registration": {"name": format!("shop {client}"), "phone": "1"}},
-        "schemas": {"book": 1, "catalog": 1},
+        "schemas": counterfoil_hub::HubConfig::new("").schemas,
     });
     hub.ask(Method::POST, "/v1/activate", None, &body).await;
     let info = hub.ask(

@@ -93,7 +93,7 @@ impl Till {
         let (_, node) = self.book.rsplit_once('/').expect("a path");
         let shop = json!({"name": format!("shop {}", self.id), "phone": "1"});
         let body = json!({"node": node, "token_hash": hash,
-            "admission": {"registration": shop}, "schemas": {"book": 1, "catalog": 1}});
+            "admission": {"registration": shop}, "schemas": counterfoil_hub::HubConfig::new("").schemas});
         hub.ask(Method::POST, "/v1/activate", None, &body).await;
     }
 
@@ -119,8 +119,7 @@ impl Till {
 
     /// How far the hub has counted this till's journal.
     async fn consolidated(&self, hub: &Daemon) -> u64 {
-        let body =
-            json!({"schemas": {"book": 1, "catalog": 1}, "catalog_revision": 0, "now_ms": 0});
+        let body = json!({"schemas": counterfoil_hub::HubConfig::new("").schemas, "catalog_revision": 0, "now_ms": 0});
         let hello = hub
             .ask(Method::POST, "/v1/hello", Some(&self.token), &body)
             .await;

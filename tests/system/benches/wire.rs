@@ -202,7 +202,7 @@ async fn hub(data: &Path) -> (String, NodeId) {
     let hash = sha2::Sha256::digest(TOKEN.as_bytes());
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let activation = json!({"node": node, "token_hash": hash,
-        "admission": {"join_secret": code.secret}, "schemas": {"book": 1, "catalog": 1}});
+        "admission": {"join_secret": code.secret}, "schemas": counterfoil_hub::HubConfig::new("").schemas});
     post(&url, None, "/v1/activate", &activation).await;
     (url, node)
 }

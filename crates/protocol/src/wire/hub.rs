@@ -169,11 +169,26 @@ pub struct NodeRow {
     pub shop: String,
     /// Number of the lane in its shop, from 1.
     pub lane: i64,
-    /// `active`, `revoked`, `diverged` or `update_required`.
+    /// `active`, `revoked`, `diverged`, `waits` or `update_required`.
     pub state: String,
     /// Why its book is not consolidated any further, when it is `diverged`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<String>,
+    /// Why its book is kept and not read yet, when it `waits`: one of the two programs has to be upgraded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
+    /// Since when, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_since_ms: Option<i64>,
+    /// How many of its entries are here and wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_entries: Option<i64>,
+    /// The schema of its book, as it said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub book_schema: Option<i32>,
+    /// The schema of the catalog that it can read, as it said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog_schema: Option<i32>,
     /// The till it was before, when its data folder was restored from a backup or cloned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<NodeId>,

@@ -118,6 +118,9 @@ pub struct ExpenseRequest {
     /// Free text.
     #[serde(default)]
     pub note: String,
+    /// Who took the money: a catalog id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub employee: Option<String>,
 }
 
 /// `POST /v1/ledger`: customer credit.

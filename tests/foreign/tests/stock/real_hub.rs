@@ -6,7 +6,6 @@ use crate::support::{assert_same_content, create_sales, folder, sell, sell_at_on
 use counterfoil_domain::NodeId;
 use counterfoil_hub::service::{Tcp, serve};
 use counterfoil_hub::{DataDir, Hub, HubConfig};
-use counterfoil_protocol::gate::Schemas;
 use counterfoil_protocol::wire::hub::{
     ACTIVATE_PATH, ActivateRequest, Admission, CATALOG_PATH, CatalogSetRequest, book_path,
 };
@@ -56,10 +55,7 @@ impl RealHub {
                 phone: "1".to_owned(),
                 email: None,
             },
-            schemas: Schemas {
-                book: 1,
-                catalog: 1,
-            },
+            schemas: HubConfig::new("").schemas,
             first: true,
             formerly: None,
         };

@@ -53,7 +53,7 @@ fn cut_off_after(step: Step, data: &Path, hub_url: &str, common_seq: i64) {
         "node": claim.node,
         "token_hash": token_hash(&token),
         "common": common,
-        "schemas": { "book": 1, "catalog": 1 },
+        "schemas": counterfoil_hub::HubConfig::new("").schemas,
     });
     let authorization = format!("Bearer {bearer}");
     let headers = [("Authorization", authorization.as_str())];

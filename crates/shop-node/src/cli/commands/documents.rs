@@ -65,6 +65,9 @@ pub(crate) struct ExpenseArgs {
     /// Free text.
     #[arg(long, default_value = "")]
     note: String,
+    /// Who took the money: a catalog id.
+    #[arg(long)]
+    employee: Option<String>,
     /// Id of the document, to repeat a command without recording twice.
     #[arg(long)]
     id: Option<DocumentId>,
@@ -217,6 +220,7 @@ pub(crate) async fn expense(args: ExpenseArgs, env: Env) -> Result<(), Failure> 
         category: args.category,
         amount: args.amount,
         note: args.note,
+        employee: args.employee,
     };
     let answer: Recorded = ask(
         &args.common,

@@ -1,0 +1,140 @@
+//! How are the tables of an attached book read?
+//!
+//! A book of an older schema is read through views in `temp`, which the lenses describe; nothing is
+//! written to it. One that cannot be read waits, and the node's row says why.
+
+use super::consolidation::NodeKey;
+use super::{Store, StoreError, alerts};
+use counterfoil_migrate::{Connection, Kind, params};
+use counterfoil_protocol::lens::{self, BOOK, Reading, Tables, VERSIONS_BEHIND_MAX};
+use counterfoil_protocol::wire::hub::AlertRow;
+
+/// What stands before the name of a table: the schema of the attached book.
+pub(super) const AS_IS: &str = "book.";
+
+/// What stands before the name of a table of a book that is read through lenses.
+const THROUGH: &str = "temp.as_newest_";
+
+/// What stands before the name of a table of one entry that is decided about.
+pub(super) const ONE_ENTRY: &str = "temp.";
+
+/// Why a book is not consolidated for now.
+pub(super) struct Waits {
+    /// For a person.
+    reason: String,
+    /// Newest entry that is here.
+    newest: Option<i64>,
+}
+
+impl Store {
+    /// Prepares the attached book for reading; what stands before the names of its tables then.
+    pub(super) fn begin_reading(&self) -> Result<Result<&'static str, Waits>, StoreError> {
+        let Some(version) = version(&self.hub)? else {
+            // Nothing of ours: whoever looks for the tables says so.
+            return Ok(Ok(AS_IS));
+        };
+        let (known, newest) = (self.schemas.book, Kind::Book.schema_version());
+        let reason = match lens::reading(known, version) {
+            Reading::HubOlder => format!(
+                "its book is of schema {version}, which is newer than this hub's ({known}): upgrade the \
+                 hub; what arrives until then is kept and counted afterwards"
+            ),
+            Reading::NodeTooOld => format!(
+                "its book is of schema {version}, which is more than {VERSIONS_BEHIND_MAX} versions behind \
+                 this hub's ({known}): upgrade the till; what arrives until then is kept and counted \
+                 afterwards"
+            ),
+            Reading::AsIs | Reading::Through if version == newest => return Ok(Ok(AS_IS)),
+            Reading::AsIs | Reading::Through => {
+                lay(&self.hub, version)?;
+                return Ok(Ok(THROUGH));
+            }
+        };
+        let sql = "SELECT max(seq) FROM book.journal";
+        let newest = self.hub.query_value(sql, ())?;
+        Ok(Err(Waits { reason, newest }))
+    }
+
+    /// Takes the views away, so that the book can be detached.
+    pub(super) fn end_reading(&self) -> Result<(), StoreError> {
+        let sql =
+            "SELECT name FROM temp.sqlite_schema WHERE type = 'view' AND name LIKE 'as_newest_%'";
+        for view in self.hub.query_map(sql, (), |row| row.get::<String>(0))? {
+            self.hub.execute(&format!("DROP VIEW temp.{view}"), ())?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a book waits, once.
+    pub(super) fn note_waiting(
+        &self,
+        node: &NodeKey,
+        waits: &Waits,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.hub.transaction(|tx| {
+            let sql = "UPDATE node SET waits_seq = ?2 WHERE number = ?1 AND waits_seq IS NOT ?2";
+            tx.execute(sql, params![node.number, waits.newest])?;
+            let sql = "UPDATE node SET waits = ?2, waits_since_ms = coalesce(waits_since_ms, ?3)
+                       WHERE number = ?1 AND waits IS NOT ?2";
+            if tx.execute(sql, params![node.number, waits.reason.as_str(), now_ms])? == 0 {
+                return Ok(());
+            }
+            tracing::warn!(node = %node.id, reason = waits.reason, "the book of a node waits");
+            let alert = AlertRow {
+                at_ms: now_ms,
+                kind: "book_waits".to_owned(),
+                node_id: Some(node.id),
+                detail: waits.reason.clone(),
+            };
+            alerts::insert_alert(tx, &alert)
+        })
+    }
+
+    /// Notes that a book is read again.
+    pub(super) fn note_reading(&self, node: &NodeKey) -> Result<(), StoreError> {
+        let sql = "SELECT waits IS NOT NULL FROM node WHERE number = ?1";
+        if self.hub.query_value(sql, params![node.number])? {
+            let sql = "UPDATE node SET waits = NULL, waits_since_ms = NULL, waits_seq = NULL
+                       WHERE number = ?1";
+            self.hub.execute(sql, params![node.number])?;
+            tracing::info!(node = %node.id, "the book of a node waits no more");
+        }
+        Ok(())
+    }
+}
+
+/// The schema version of the attached book; nothing for a database that no program of ours has made.
+fn version(hub: &Connection) -> Result<Option<i32>, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM book.sqlite_schema
+               WHERE type = 'table' AND name = 'refinery_schema_history')";
+    if !hub.query_value::<bool>(sql, ())? {
+        return Ok(None);
+    }
+    let sql = "SELECT max(version) FROM book.refinery_schema_history";
+    Ok(hub.query_value(sql, ())?)
+}
+
+/// Lays the views over a book of an older version.
+fn lay(hub: &Connection, version: i32) -> Result<(), StoreError> {
+    let sql = "SELECT t.name, c.name FROM book.sqlite_schema AS t, pragma_table_xinfo(t.name, 'book') AS c
+               WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name <> 'refinery_schema_history'
+               ORDER BY t.name, c.cid";
+    let mut tables = Tables::new();
+    for (table, column) in hub.query_map(sql, (), |row| {
+        Ok((row.get::<String>(0)?, row.get::<String>(1)?))
+    })? {
+        tables.entry(table).or_default().push(column);
+    }
+    for view in lens::views(&tables, version, BOOK) {
+        let columns = view.columns.iter();
+        let columns: Vec<_> = columns
+            .map(|(name, of)| format!("{of} AS {name}"))
+            .collect();
+        let (name, table, columns) = (view.name, view.table, columns.join(", "));
+        let sql =
+            format!("CREATE TEMP VIEW as_newest_{name} AS SELECT {columns} FROM book.{table}");
+        hub.execute(&sql, ())?;
+    }
+    Ok(())
+}

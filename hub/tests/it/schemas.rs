@@ -1,0 +1,177 @@
+//! Books of other schema versions than the hub's (X5).
+
+use crate::hub::TestHub;
+use crate::till::{TIME_MS, Till};
+use counterfoil_domain::{Chain, Scalar, Topic};
+use counterfoil_hub::HubConfig;
+use counterfoil_migrate::{Connection, Kind, open_and_migrate_to, params};
+use counterfoil_protocol::lens::{BOOK, Tables, views};
+use counterfoil_protocol::wire::hub::NodeRow;
+use counterfoil_protocol::wire::quarantine::QuarantineRow;
+use counterfoil_testkit::TempDir;
+use serde_json::{Value, json};
+
+fn tables(book: &Connection) -> Tables {
+    let sql = "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_xinfo(t.name) AS c
+               WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' ORDER BY t.name, c.name";
+    let mut tables = Tables::new();
+    for (table, column) in book
+        .query_map(sql, (), |row| {
+            Ok((row.get::<String>(0)?, row.get::<String>(1)?))
+        })
+        .unwrap()
+    {
+        tables.entry(table).or_default().push(column);
+    }
+    tables
+}
+
+/// What the lenses say has to be what the migrations do: who adds a migration adds its lens.
+#[test]
+fn through_its_lenses_every_version_reads_as_the_newest() {
+    let dir = TempDir::new("lenses");
+    let newest = Kind::Book.schema_version();
+    let book = |version: i32| {
+        let path = dir.join(&format!("{version}.db"));
+        open_and_migrate_to(path, Kind::Book, version, TIME_MS).unwrap()
+    };
+    let expected = tables(&book(newest));
+    assert_eq!(BOOK.last().map(|lens| lens.to), Some(newest));
+    for version in 1..newest {
+        let read = views(&tables(&book(version)), version, BOOK);
+        let read: Tables = read
+            .into_iter()
+            .map(|view| {
+                let mut columns: Vec<_> = view.columns.into_iter().map(|(name, _)| name).collect();
+                columns.sort();
+                (view.name, columns)
+            })
+            .collect();
+        assert_eq!(read, expected, "version {version}");
+    }
+}
+
+/// An expense as tills of the first two versions recorded it.
+fn spend(till: &mut Till) {
+    let (seq, topic) = (till.seq + 1, Topic::Expense);
+    let chain = Chain::from_slice(&[7; 32]).unwrap();
+    till.book
+        .execute(
+            "INSERT INTO journal (seq, id, hlc, topic, priority, chain)
+             VALUES (?1, randomblob(16), (?2 + ?1) << 16, ?3, ?4, ?5)",
+            params![
+                seq,
+                TIME_MS,
+                topic.code(),
+                topic.priority().code(),
+                chain.as_bytes().to_vec()
+            ],
+        )
+        .unwrap();
+    let sql = "INSERT INTO expense (seq, category, amount_minor, currency, note, at_ms)
+               VALUES (?1, 'cleaning', 500, 'GBP', '', ?2)";
+    till.book.execute(sql, params![seq, TIME_MS]).unwrap();
+    (till.seq, till.chain) = (seq, chain);
+}
+
+async fn consolidated(hub: &TestHub) -> (i64, i64, i64) {
+    let status = hub.client().settle().await;
+    (status.receipts, status.documents, status.quarantined)
+}
+
+#[tokio::test]
+async fn books_of_the_last_two_versions_are_consolidated_as_they_are() {
+    for version in 1..Kind::Book.schema_version() {
+        let hub = TestHub::start().await;
+        let client = hub.client();
+        let mut till = Till::of_version(&client, "Leith", 1, version).await;
+        till.sell(2);
+        let total = till.sell(1);
+        spend(&mut till);
+        till.move_stock(1_000);
+        till.edit("P1", ("name", Scalar::Text("tea".to_owned())), &[]);
+        till.tamper("UPDATE journal SET total_minor = total_minor + 1 WHERE seq = 2");
+        till.push(&client).await.unwrap();
+        assert_eq!(consolidated(&hub).await, (1, 2, 1), "version {version}");
+
+        // What stepped aside comes back through the lens too.
+        let [aside]: [QuarantineRow; 1] = client
+            .admin_get::<Vec<_>>("quarantine")
+            .await
+            .try_into()
+            .unwrap();
+        let path = format!("quarantine/{}/{}/fix", aside.node_id, aside.seq);
+        let changes = json!({"total_minor": total.to_string()});
+        let right = json!({"who": "Ann", "why": "a slip", "changes": changes});
+        client.admin_post::<Value>(&path, &right).await;
+        assert_eq!(consolidated(&hub).await, (2, 2, 0), "version {version}");
+
+        // The program of the till is upgraded, and goes on in the same book.
+        Kind::Book.schema().apply(&till.book, TIME_MS).unwrap();
+        till.sell(1);
+        till.push(&client).await.unwrap();
+        assert_eq!(consolidated(&hub).await, (3, 2, 0), "version {version}");
+        let db = Connection::open_read_only(hub.dir.join("hub.db")).unwrap();
+        let copy = hub.dir.join("books").join(format!("{}.db", till.id));
+        assert!(copy.exists());
+        let rows: i64 = db
+            .query_value("SELECT count(*) FROM receipt_line", ())
+            .unwrap();
+        assert_eq!(rows, 4);
+    }
+}
+
+#[tokio::test]
+async fn a_book_that_is_newer_than_the_hub_waits_and_is_consolidated_after_the_upgrade() {
+    let newest = Kind::Book.schema_version();
+    let older = |config: &mut HubConfig| config.schemas.book = newest - 1;
+    let hub = TestHub::start_with(older).await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    till.sell(1);
+    till.sell(1);
+    till.push(&client).await.unwrap();
+    assert_eq!(consolidated(&hub).await, (0, 0, 0));
+    let [row]: [NodeRow; 1] = client
+        .admin_get::<Vec<_>>("nodes")
+        .await
+        .try_into()
+        .unwrap();
+    assert_eq!(row.state, "waits");
+    let why = row.waits.unwrap();
+    assert!(why.contains("upgrade the hub"), "{why}");
+    assert_eq!(row.waits_entries, Some(2));
+    let alerts = client.settle().await.alerts;
+    assert_eq!(alerts.len(), 1, "once: {alerts:?}");
+    assert_eq!(alerts[0].kind, "book_waits");
+
+    // Nobody asks for it: the hub looks when it starts.
+    let mut hub = hub;
+    hub.stop().await;
+    let hub = hub
+        .restart_with(|config| config.schemas.book = newest)
+        .await;
+    let client = hub.client();
+    while till.hello(&client).await.consolidated_seq < till.seq {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(consolidated(&hub).await, (2, 0, 0));
+    let rows = client.admin_get::<Vec<NodeRow>>("nodes").await;
+    assert_eq!((rows[0].state.as_str(), &rows[0].waits), ("active", &None));
+}
+
+#[tokio::test]
+async fn a_book_too_far_behind_waits_for_its_till() {
+    let hub = TestHub::start_with(|config| config.schemas.book = 4).await;
+    let client = hub.client();
+    let mut till = Till::of_version(&client, "Leith", 1, 1).await;
+    till.sell(1);
+    till.push(&client).await.unwrap();
+    assert_eq!(consolidated(&hub).await, (0, 0, 0));
+    let rows = client.admin_get::<Vec<NodeRow>>("nodes").await;
+    let why = rows[0].waits.clone().unwrap();
+    assert!(why.contains("upgrade the till"), "{why}");
+    Kind::Book.schema().apply(&till.book, TIME_MS).unwrap();
+    till.push(&client).await.unwrap();
+    assert_eq!(consolidated(&hub).await, (1, 0, 0));
+}
