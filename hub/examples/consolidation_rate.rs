@@ -89,8 +89,10 @@ fn plain_copy(dir: &TempDir, book: &Path) -> f64 {
     target
         .transaction(|tx| -> Result<(), SqlError> {
             for sql in [
-                "INSERT INTO receipt SELECT 1, seq, id, topic, hlc, trial, series, number, at_ms,
-                 currency, total_minor, customer, employee, refund_of, external_ref
+                "INSERT INTO receipt (node, seq, id, topic, hlc, trial, series, number, at_ms, currency,
+                 total_minor, customer, employee, refund_of, external_ref, corrected_ms)
+                 SELECT 1, seq, id, topic, hlc, trial, series, number, at_ms,
+                 currency, total_minor, customer, employee, refund_of, external_ref, at_ms
                  FROM book.journal WHERE number IS NOT NULL",
                 // Keys of lines and payments tell them apart; no judgement, no order but the table's.
                 "INSERT INTO receipt_line SELECT 1, key >> 16, key & 32767, sku, description,

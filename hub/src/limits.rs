@@ -104,8 +104,20 @@ pub const COMPRESS_BYTES_MIN: usize = 256;
 /// First pause after a consolidation that failed; it doubles up to the time between two sweeps.
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 
-/// How far an edit's logical time may be ahead of the hub's clock, in milliseconds: a year. Clocks that are
-/// wrong by less still win conflicts; beyond it the edit goes to quarantine.
+/// Measurements that are kept of a node's clock: those of a clock that is the same go by themselves, so this
+/// is a clock that is set all the time. The oldest go; what is consolidated has been corrected by them.
+pub const CLOCK_MEASUREMENTS_MAX: i64 = 1_000;
+
+/// Entries between two contacts that are looked at to find where a clock was set: years of a busy till. Those
+/// behind are corrected as the last of them.
+pub const CLOCK_ENTRIES_MAX: i64 = 500_000;
+
+/// Farthest that a clock is taken to be wrong, in milliseconds either way: some 9,000 years, which logical time can
+/// hold. A node that says more is taken at this.
+pub const CLOCK_OFFSET_MS_MAX: i64 = 1 << 48;
+
+/// How far an edit may be dated ahead of the hub's clock, corrected, in milliseconds: a year. By less the edit
+/// counts as made when it arrived; beyond it, which nothing measured explains, it goes to quarantine.
 pub const EDIT_AHEAD_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1000;
 
 /// Longest round trip of a hello that is believed, in milliseconds: a request that takes longer is given up.

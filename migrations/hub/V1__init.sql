@@ -65,6 +65,16 @@ CREATE TABLE node (
 ) STRICT;
 CREATE INDEX node_by_root ON node (root) WHERE root IS NOT NULL;
 
+-- How wrong a node's clock was, at contacts, and how long its journal was then (X1).
+CREATE TABLE clock_measurement (
+    node          INTEGER NOT NULL REFERENCES node (number),
+    seq           INTEGER NOT NULL,        -- entries up to here were recorded before
+    at_ms         INTEGER NOT NULL,        -- the hub's clock
+    offset_ms     INTEGER NOT NULL,        -- the node's clock minus the hub's
+    round_trip_ms INTEGER NOT NULL,
+    PRIMARY KEY (node, seq, at_ms)
+) STRICT, WITHOUT ROWID;
+
 -- How far a node's journal is consolidated, by priority (T4), with the chain value found there.
 CREATE TABLE watermark (
     node     INTEGER NOT NULL REFERENCES node (number),
@@ -93,6 +103,8 @@ CREATE TABLE receipt (
     refund_of    BLOB,
     external_ref TEXT,
     import_id    BLOB,                    -- the import that brought it
+    corrected_ms INTEGER NOT NULL,         -- at_ms by the hub's clock, as far as it is known (X1)
+    corrected_error_ms INTEGER,            -- how far that may be off; empty: nobody knows
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX receipt_by_id ON receipt (id);
@@ -128,6 +140,8 @@ CREATE TABLE document (
     hlc     INTEGER NOT NULL,
     at_ms   INTEGER NOT NULL,
     content TEXT    NOT NULL,
+    corrected_ms INTEGER NOT NULL,         -- as of a receipt
+    corrected_error_ms INTEGER,
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX document_by_id ON document (id);
@@ -146,6 +160,7 @@ CREATE TABLE field_version (
     node        BLOB    NOT NULL,
     shop        BLOB,                      -- empty: the hub itself
     import_id   BLOB,                      -- the import that brought it
+    corrected_hlc INTEGER NOT NULL,        -- by the hub's clock; what decides who was later (X1)
     PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX field_version_by_import ON field_version (import_id) WHERE import_id IS NOT NULL;

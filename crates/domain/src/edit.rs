@@ -61,6 +61,10 @@ pub struct CatalogEdit {
     /// The decision about a conflict that the edit carries out, if it is one. The merge does not look at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<ConflictDecision>,
+    /// The till's clock when it was made, milliseconds since the Unix epoch, which the hub corrects. Absent
+    /// when the time comes from the data of another system: then the logical time stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<i64>,
 }
 
 /// A decision about a conflict that was made at a till. Stored in journals; the names must not change.

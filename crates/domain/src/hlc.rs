@@ -47,6 +47,13 @@ impl Hlc {
         self.0 >> COUNTER_BITS
     }
 
+    /// The value that follows.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        // A full counter carries into the milliseconds, which keeps the order.
+        Self(self.0.saturating_add(1))
+    }
+
     /// The first value of a millisecond.
     pub const fn at_millis(millis: i64) -> Self {
         Self(millis << COUNTER_BITS)
@@ -74,8 +81,7 @@ impl HlcClock {
     /// The next value at the given wall time in milliseconds.
     pub fn tick(&mut self, now_ms: i64) -> Hlc {
         let wall = Hlc::at_millis(now_ms.clamp(0, i64::MAX >> COUNTER_BITS));
-        // A full counter carries into the milliseconds, which keeps the order.
-        self.last = wall.max(Hlc(self.last.0.saturating_add(1)));
+        self.last = wall.max(self.last.next());
         self.last
     }
 

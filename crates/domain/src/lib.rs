@@ -4,6 +4,7 @@
 //! Start with [`document`] for what a till records and [`merge`] for how two edits become one catalog.
 
 pub mod amount;
+pub mod clock;
 pub mod closure;
 pub mod digest;
 pub mod document;

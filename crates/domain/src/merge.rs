@@ -4,10 +4,13 @@
 //! and replaced. The versions that nobody replaced are the heads: one head is an agreed value, several
 //! are concurrent edits, and the policy picks the current one; the others are conflicts, kept
 //! with their values. Joining two sets is a union, so the result depends on neither order, nor
-//! grouping, nor repetition (ADR 0001).
+//! grouping, nor repetition (ADR 0001). Earlier and later are by corrected time, so no clock wins a
+//! conflict by being wrong (`place`, ADR 0012).
 
+mod place;
 mod policy;
 
+pub use place::Place;
 pub use policy::{Policy, Timeline};
 
 use crate::edit::Scalar;
@@ -105,6 +108,8 @@ pub struct Version {
     pub value: Scalar,
     /// The versions its editor saw and replaced.
     pub base: BTreeSet<Stamp>,
+    /// Logical time by the hub's clock, fixed when the edit was taken in.
+    pub corrected: Hlc,
     /// Who wrote it.
     pub origin: Origin,
 }
@@ -115,21 +120,35 @@ pub struct Field {
     versions: BTreeMap<Stamp, Version>,
 }
 
+type Places = BTreeMap<Stamp, Place>;
+
+/// Versions that were replaced, with those that replaced them.
+type Replacements = BTreeMap<Stamp, BTreeSet<Place>>;
+
 /// What a field comes to under its policies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decision {
     /// The stamp of the version that is current.
     pub current: Stamp,
+    /// Where it stands.
+    pub place: Place,
     /// The concurrent versions whose value lost, oldest first.
     pub losers: Vec<Stamp>,
     /// The policy by which each of them lost.
     lost: BTreeMap<Stamp, Policy>,
+    replaced: Replacements,
 }
 
 impl Decision {
     /// The policy by which a version lost; `None` when it did not.
     pub fn lost_by(&self, loser: &Stamp) -> Option<Policy> {
         self.lost.get(loser).copied()
+    }
+
+    /// The versions that replaced the given one, oldest first; none while it is a head.
+    pub fn replaced_by(&self, stamp: &Stamp) -> impl Iterator<Item = Stamp> {
+        let by = self.replaced.get(stamp).into_iter().flatten();
+        by.map(|place| place.stamp)
     }
 }
 
@@ -160,15 +179,14 @@ impl Field {
         self.versions.get(stamp)
     }
 
-    /// All versions, oldest first.
+    /// All versions by stamp.
     pub fn versions(&self) -> impl Iterator<Item = (&Stamp, &Version)> {
         self.versions.iter()
     }
 
-    /// The versions that nobody replaced, oldest first: what an editor replaces who has seen
-    /// everything.
+    /// The versions that nobody replaced: what an editor replaces who has seen everything.
     pub fn heads(&self) -> Vec<Stamp> {
-        let replaced = self.replacements();
+        let replaced = self.replacements(&self.places());
         let heads = self.versions.keys();
         heads
             .filter(|stamp| !replaced.contains_key(stamp))
@@ -176,30 +194,31 @@ impl Field {
             .collect()
     }
 
-    /// The versions that replaced the given one; none while it is a head.
-    pub fn replaced_by(&self, stamp: &Stamp) -> BTreeSet<Stamp> {
-        self.replacements().remove(stamp).unwrap_or_default()
-    }
-
     /// The versions that were replaced, with those that replaced them. A version that holds the same
     /// value as a replaced one counts as replaced too: two tills that typed the same name agreed.
-    fn replacements(&self) -> BTreeMap<Stamp, BTreeSet<Stamp>> {
-        let mut replaced: BTreeMap<Stamp, BTreeSet<Stamp>> = BTreeMap::new();
+    fn replacements(&self, places: &Places) -> Replacements {
+        let mut replaced = Replacements::new();
+        let mut by_value: BTreeMap<&Scalar, Vec<(&Stamp, &Version)>> = BTreeMap::new();
         for (stamp, version) in &self.versions {
+            let twins = by_value.entry(&version.value).or_default();
+            twins.push((stamp, version));
+        }
+        for (stamp, version) in &self.versions {
+            let Some(place) = places.get(stamp) else {
+                continue;
+            };
             for base in &version.base {
-                replaced.entry(*base).or_default().insert(*stamp);
+                replaced.entry(*base).or_default().insert(*place);
                 let Some(seen) = self.versions.get(base) else {
                     continue;
                 };
-                let same_value = self
-                    .versions
-                    .iter()
-                    .filter(|(twin, held)| *twin < stamp && held.value == seen.value)
-                    .filter(|(twin, held)| {
-                        *twin != base && held.base.is_disjoint(&[*stamp].into())
-                    });
-                for (twin, _) in same_value {
-                    replaced.entry(*twin).or_default().insert(*stamp);
+                let twins = by_value.get(&seen.value).into_iter().flatten();
+                let agreed = twins.filter(|(twin, held)| {
+                    let before = places.get(twin).is_some_and(|twin| twin < place);
+                    before && *twin != base && !held.base.contains(stamp)
+                });
+                for (twin, _) in agreed {
+                    replaced.entry(**twin).or_default().insert(*place);
                 }
             }
         }
@@ -211,65 +230,76 @@ impl Field {
     /// Policies take turns: under each the versions written while it held stand beside what was current
     /// before, so that a change of policy brings back nothing that had lost.
     pub fn decide(&self, policies: &Timeline, owner: Option<ShopId>) -> Option<Decision> {
-        let replaced = self.replacements();
+        let places = self.places();
+        let replaced = self.replacements(&places);
         let mut lost = BTreeMap::new();
-        let mut current: Option<Stamp> = None;
-        let mut rest = self.versions.iter().peekable();
+        let mut current: Option<Place> = None;
+        let ordered: BTreeSet<Place> = places.values().copied().collect();
+        let mut rest = ordered.iter().peekable();
         for (end, policy) in policies.spans() {
-            let ended = |stamp: &Stamp| end.is_some_and(|end| *stamp >= end);
-            let mut members: BTreeSet<Stamp> = BTreeSet::new();
-            while let Some((stamp, _)) = rest.next_if(|(stamp, _)| !ended(stamp)) {
-                members.insert(*stamp);
+            let ended = |place: &Place| end.is_some_and(|end| place.moment() >= end);
+            let mut members: BTreeSet<Place> = BTreeSet::new();
+            while let Some(place) = rest.next_if(|place| !ended(place)) {
+                members.insert(*place);
             }
             if members.is_empty() {
                 continue;
             }
             members.extend(current);
-            let is_head = |stamp: &&Stamp| {
-                let by = replaced.get(stamp);
+            let is_head = |place: &&Place| {
+                let by = replaced.get(&place.stamp);
                 by.is_none_or(|by| by.first().is_none_or(ended))
             };
-            let heads: Vec<Stamp> = members.iter().filter(is_head).copied().collect();
+            let heads: Vec<Place> = members.iter().filter(is_head).copied().collect();
             let picked = self.pick(&heads, &members, &replaced, (policy, owner));
-            // Replacing goes forward in time only when clocks are sane; a ring of versions that
-            // replace each other has no head, and then the latest stands.
+            // A ring of versions that replace each other, which no sane node makes, has no head; then
+            // the latest stands.
             current = picked.or_else(|| members.last().copied());
-            let losers = heads.iter().filter(|stamp| Some(**stamp) != current);
-            lost.extend(losers.map(|stamp| (*stamp, policy)));
+            let losers = heads.iter().filter(|place| Some(**place) != current);
+            lost.extend(losers.map(|place| (place.stamp, policy)));
         }
-        let current = current?;
-        let value = &self.versions.get(&current)?.value;
-        let losers = self.versions.iter().filter(|(stamp, held)| {
-            **stamp != current && !replaced.contains_key(stamp) && held.value != *value
+        let place = current?;
+        let value = &self.versions.get(&place.stamp)?.value;
+        let losers = ordered.iter().filter(|loser| {
+            let held = self.versions.get(&loser.stamp);
+            **loser != place
+                && !replaced.contains_key(&loser.stamp)
+                && held.is_some_and(|held| held.value != *value)
         });
-        let losers: Vec<Stamp> = losers.map(|(stamp, _)| *stamp).collect();
+        let losers: Vec<Place> = losers.copied().collect();
         let by = |stamp: &Stamp| lost.get(stamp).copied();
-        let lost = losers
-            .iter()
-            .map(|stamp| (*stamp, by(stamp).unwrap_or_else(|| policies.at(stamp))))
-            .collect();
+        let policy =
+            |place: &Place| by(&place.stamp).unwrap_or_else(|| policies.at(&place.moment()));
         Some(Decision {
-            current,
-            losers,
-            lost,
+            current: place.stamp,
+            place,
+            lost: losers
+                .iter()
+                .map(|loser| (loser.stamp, policy(loser)))
+                .collect(),
+            losers: losers.into_iter().map(|loser| loser.stamp).collect(),
+            replaced,
         })
     }
 
     fn pick(
         &self,
-        heads: &[Stamp],
-        members: &BTreeSet<Stamp>,
-        replaced: &BTreeMap<Stamp, BTreeSet<Stamp>>,
+        heads: &[Place],
+        members: &BTreeSet<Place>,
+        replaced: &Replacements,
         (policy, owner): (Policy, Option<ShopId>),
-    ) -> Option<Stamp> {
-        let writer = |stamp: &Stamp| self.versions.get(stamp).map(|held| held.origin.shop);
+    ) -> Option<Place> {
+        let writer = |place: &Place| {
+            let version = self.versions.get(&place.stamp);
+            version.map(|held| held.origin.shop)
+        };
         let heads = heads.iter().copied();
         match policy {
             Policy::LastWriterWins => heads.max(),
-            Policy::HubWins => heads.max_by_key(|stamp| (writer(stamp) == Some(None), *stamp)),
-            Policy::ShopWins => heads.max_by_key(|stamp| {
-                let own = owner.is_some() && writer(stamp) == Some(owner);
-                (own, *stamp)
+            Policy::HubWins => heads.max_by_key(|place| (writer(place) == Some(None), *place)),
+            Policy::ShopWins => heads.max_by_key(|place| {
+                let own = owner.is_some() && writer(place) == Some(owner);
+                (own, *place)
             }),
             Policy::Manual => self.standing(members, replaced),
         }
@@ -277,35 +307,36 @@ impl Field {
 
     /// The head that the earliest member has become: an edit of what is visible stays visible.
     /// Where ways part, the one that leads to a person's choice comes before the earlier one.
-    fn standing(
-        &self,
-        members: &BTreeSet<Stamp>,
-        replaced: &BTreeMap<Stamp, BTreeSet<Stamp>>,
-    ) -> Option<Stamp> {
-        let known = |stamp: &Stamp| -> Vec<Stamp> {
-            let bases = self.versions.get(stamp).map(|version| &version.base);
+    fn standing(&self, members: &BTreeSet<Place>, replaced: &Replacements) -> Option<Place> {
+        let by_stamp: Places = members.iter().map(|place| (place.stamp, *place)).collect();
+        let known = |place: &Place| -> Vec<Place> {
+            let bases = self.versions.get(&place.stamp).map(|version| &version.base);
             let bases = bases.into_iter().flatten();
             bases
-                .filter(|base| members.contains(base))
+                .filter_map(|base| by_stamp.get(base))
                 .copied()
                 .collect()
         };
-        // Who replaces several versions has seen a conflict and settled it.
-        let choices = members.iter().filter(|stamp| known(stamp).len() > 1);
-        let mut open: Vec<Stamp> = choices.copied().collect();
+        // Who replaces several versions has seen a conflict and settled it, whichever policy they were
+        // written under.
+        let choices = members.iter().filter(|place| {
+            let version = self.versions.get(&place.stamp);
+            version.is_some_and(|version| version.base.len() > 1)
+        });
+        let mut open: Vec<Place> = choices.copied().collect();
         let mut chosen = BTreeSet::new();
-        while let Some(stamp) = open.pop() {
-            if chosen.insert(stamp) {
-                open.extend(known(&stamp));
+        while let Some(place) = open.pop() {
+            if chosen.insert(place) {
+                open.extend(known(&place));
             }
         }
-        let rank = |stamp: &Stamp| (!chosen.contains(stamp), *stamp);
-        let roots = members.iter().filter(|stamp| known(stamp).is_empty());
+        let rank = |place: &Place| (!chosen.contains(place), *place);
+        let roots = members.iter().filter(|place| known(place).is_empty());
         let mut at = roots.copied().min_by_key(rank)?;
         let mut passed = BTreeSet::new();
         loop {
-            let next = replaced.get(&at).into_iter().flatten();
-            let next = next.filter(|stamp| members.contains(stamp)).copied();
+            let next = replaced.get(&at.stamp).into_iter().flatten();
+            let next = next.filter(|place| members.contains(place)).copied();
             let Some(next) = next.min_by_key(rank) else {
                 return Some(at);
             };
@@ -319,15 +350,16 @@ impl Field {
 
 /// The shop that created a row, from all its fields: the writer of the oldest version; `None` is the hub.
 pub fn creator<'a>(fields: impl IntoIterator<Item = &'a Field>) -> Option<ShopId> {
-    let oldest = fields
-        .into_iter()
-        .filter_map(|field| field.versions.first_key_value());
-    let (_, version) = oldest.min_by_key(|(stamp, _)| **stamp)?;
-    version.origin.shop
+    let oldest = fields.into_iter().filter_map(|field| {
+        let oldest = field.places().into_values().min()?;
+        Some((oldest, field.versions.get(&oldest.stamp)?.origin.shop))
+    });
+    oldest.min_by_key(|(place, _)| *place)?.1
 }
 
-fn rank(version: &Version) -> (DocumentId, &Scalar, &BTreeSet<Stamp>) {
-    (version.origin.edit, &version.value, &version.base)
+fn rank(version: &Version) -> (DocumentId, &Scalar, &BTreeSet<Stamp>, Hlc) {
+    let Version { value, base, .. } = version;
+    (version.origin.edit, value, base, version.corrected)
 }
 
 #[cfg(test)]

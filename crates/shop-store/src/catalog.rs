@@ -24,6 +24,15 @@ pub struct Product {
     pub price: Option<UnitPrice>,
 }
 
+/// When an edit was made, milliseconds since the Unix epoch.
+#[derive(Clone, Copy)]
+pub(crate) enum When {
+    /// By this till's clock, which may be wrong.
+    Clock(i64),
+    /// By the data that it comes from.
+    Data(i64),
+}
+
 const PRODUCT_BY_CODE: &str = "SELECT id, coalesce(name, id), price_mills FROM temp.products \
                                WHERE deleted = 0 AND id = ?1";
 const PRODUCT_BY_BARCODE: &str = "SELECT id, coalesce(name, id), price_mills FROM temp.products \
@@ -119,7 +128,7 @@ impl ShopStore {
             values.insert(column, value);
         }
         let id = Self::row_id(table, id);
-        self.write(|writer| writer.edit(table, &id, values, now_ms, None))
+        self.write(|writer| writer.edit(table, &id, values, When::Clock(now_ms), None))
     }
 
     /// Finds a product by code, else by barcode, with the price that holds now: the newest dated
@@ -238,7 +247,7 @@ impl Writer<'_> {
         table: &str,
         id: &str,
         mut columns: BTreeMap<String, Scalar>,
-        now_ms: i64,
+        when: When,
         edit_id: Option<DocumentId>,
     ) -> Result<Option<Recorded>, StoreError> {
         let described = self.store.table(table)?;
@@ -264,9 +273,14 @@ impl Writer<'_> {
             row: id.to_owned(),
             base: seen.collect(),
             base_revision: row.as_ref().map_or(0, |row| row.integer("revision")),
+            at_ms: match when {
+                When::Clock(at_ms) => Some(at_ms),
+                When::Data(_) => None,
+            },
             columns,
             decision: None,
         };
+        let (When::Clock(now_ms) | When::Data(now_ms)) = when;
         let document = Document::CatalogEdit(edit);
         self.append(Entry {
             id: edit_id,

@@ -330,6 +330,7 @@ impl Writer<'_> {
             base: BTreeMap::from([(row.column.clone(), self.known_versions(row, stamp)?)]),
             base_revision: revision,
             decision: Some(decision),
+            at_ms: Some(order.now_ms),
         };
         self.append(Entry {
             id: order.deciding.id,

@@ -1,6 +1,7 @@
 //! Invoices of another system become documents and catalog edits of this node, in one transaction
 //! a batch. The time of the data drives the node's logical clock.
 
+use crate::catalog::When;
 use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::record::{Entry, Writer};
@@ -194,7 +195,7 @@ impl Writer<'_> {
                 columns.insert("price_mills".to_owned(), price);
             }
         }
-        self.edit("products", &line.sku, columns, at_ms, None)?;
+        self.edit("products", &line.sku, columns, When::Data(at_ms), None)?;
         Ok(())
     }
 }

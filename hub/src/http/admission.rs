@@ -12,6 +12,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts, State};
 use counterfoil_domain::ShopId;
+use counterfoil_domain::clock::Measurement;
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_protocol::gate::gate;
 use counterfoil_protocol::problem::Code;
@@ -206,13 +207,18 @@ pub(crate) async fn hello(
 ) -> Result<Json<HelloAnswer>, ApiError> {
     let request: HelloRequest = read_json(&headers, body).await?;
     let now_ms = hub.now_ms();
+    let way_ms = request.round_trip_ms.clamp(0, ROUND_TRIP_MS_MAX) >> 1;
+    let clock_offset_ms = request.now_ms.saturating_add(way_ms).saturating_sub(now_ms);
     let contact = Contact {
         schemas: request.schemas,
         catalog_revision: request.catalog_revision,
-        clock_offset_ms: request
-            .now_ms
-            .saturating_add(request.round_trip_ms.clamp(0, ROUND_TRIP_MS_MAX) >> 1)
-            .saturating_sub(now_ms),
+        clock_offset_ms,
+        measured: request.book_seq.map(|seq| Measurement {
+            seq: seq.max(0),
+            at_ms: now_ms,
+            offset_ms: clock_offset_ms,
+            error_ms: way_ms,
+        }),
         clock_limit_ms: i64::try_from(hub.config.clock_limit.as_millis()).unwrap_or(i64::MAX),
     };
     let look_up = move |reader: &mut crate::store::Reader| reader.standing(&node, &contact, now_ms);

@@ -5,7 +5,7 @@ use super::edits::{Fields, load_fields, to_json};
 use super::{Reader, StoreError, node_id, shop_id_optional};
 use crate::limits::SHOP_CONFLICTS_MAX;
 use counterfoil_domain::merge::{Decision, Field, Policy, Stamp};
-use counterfoil_domain::{DocumentId, Scalar, ShopId};
+use counterfoil_domain::{DocumentId, Hlc, Scalar, ShopId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::decisions::{
     ConflictChanges, ConflictCursor, ConflictPage, ConflictRow, ConflictSide, ConflictState,
@@ -216,7 +216,7 @@ fn state_of(
     if let Some(policy) = decision.lost_by(&loser) {
         return Ok(unreplaced(policy, decision.current));
     }
-    let mut replacing = field.replaced_by(&loser);
+    let replacing: Vec<Stamp> = decision.replaced_by(&loser).collect();
     let Some(first) = replacing.first().copied() else {
         let state = if loser == decision.current {
             ConflictState::ByPolicy
@@ -230,7 +230,7 @@ fn state_of(
         let sql = "SELECT EXISTS (SELECT 1 FROM audit WHERE edit = ?1 AND conflict IS NOT NULL)";
         Ok(tx.query_value(sql, params![edit.map(DocumentId::to_bytes)])?)
     };
-    while let Some(stamp) = replacing.pop_first() {
+    for stamp in replacing {
         if chosen(&stamp)? {
             return Ok((ConflictState::ByChoice, Some(stamp)));
         }
@@ -253,7 +253,8 @@ pub(super) fn side(
     name: FieldName<'_>,
     stamp: Stamp,
 ) -> Result<Option<ConflictSide>, StoreError> {
-    let sql = "SELECT v.value, v.base, v.base_revision, v.node, v.shop, shop.name, node.lane
+    let sql = "SELECT v.value, v.base, v.base_revision, v.node, v.shop, shop.name, node.lane,
+                   v.corrected_hlc
                FROM field_version AS v
                LEFT JOIN shop ON shop.id = v.shop LEFT JOIN node ON node.id = v.node
                WHERE v.table_name = ?1 AND v.row_id = ?2 AND v.column_name = ?3
@@ -269,7 +270,7 @@ pub(super) fn side(
         Ok(ConflictSide {
             value: row.get_with(0, |text: String| serde_json::from_str(&text))?,
             stamp,
-            at_ms: stamp.hlc.millis(),
+            at_ms: Hlc::from_raw(row.get(7)?).millis(),
             node_id: node_id(row, 3)?,
             shop_id: shop_id_optional(row, 4)?,
             shop: row.get(5)?,

@@ -3,6 +3,7 @@
 //! The book is attached as `book` and only read. One batch is one transaction on `hub.db` together
 //! with its watermark, so every entry is moved exactly once, whatever is interrupted or repeated.
 
+use super::clock::Correction;
 use super::movement::{self, Batch, Moved};
 use super::reading::AS_IS;
 use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
@@ -232,7 +233,10 @@ impl Store {
             if let Err(broken) = gapless(tx, after, reach.until)? {
                 return Ok(Err(broken));
             }
+            let clock =
+                Correction::of(tx, node.number, (reach.first - 1, reach.last), book.now_ms)?;
             let batch = Batch {
+                clock,
                 node: *node,
                 priority,
                 after: reach.first - 1,

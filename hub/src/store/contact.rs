@@ -1,7 +1,9 @@
 //! Who is calling, and where does it stand?
 
 use super::alerts::insert_alert;
+use super::clock;
 use super::{Reader, Store, StoreError, conflicts, lineage, node_id, shop_id};
+use counterfoil_domain::clock::Measurement;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
@@ -38,6 +40,8 @@ pub(crate) struct Contact {
     pub(crate) schemas: Schemas,
     pub(crate) catalog_revision: i64,
     pub(crate) clock_offset_ms: i64,
+    /// What is kept of its clock, when it said how long its journal is.
+    pub(crate) measured: Option<Measurement>,
     /// Offset beyond which there is an alert, either way.
     pub(crate) clock_limit_ms: i64,
 }
@@ -129,8 +133,12 @@ impl Store {
         contact: &Contact,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        self.hub
-            .transaction(|tx| watch_clock(tx, node, contact, now_ms))?;
+        self.hub.transaction(|tx| -> Result<(), StoreError> {
+            if let Some(measured) = &contact.measured {
+                clock::keep(tx, node, measured)?;
+            }
+            watch_clock(tx, node, contact, now_ms)
+        })?;
         let sql = "UPDATE node SET seen_ms = ?2, heard_ms = coalesce(heard_ms, ?2), catalog_revision = ?5, clock_offset_ms = ?6,
                        schema_ms = CASE WHEN book_schema IS ?3 AND catalog_schema IS ?4
                                    THEN schema_ms ELSE ?2 END,

@@ -5,6 +5,7 @@ use super::conflicts::{self, Change, FieldName};
 use super::consolidation::{NodeKey, condition};
 use super::movement::Batch;
 use super::policies::OWNER;
+use super::stamps::{free_stamp, is_taken, name_as_here};
 use super::{StoreError, decisions, lineage, node_id, shop_id_optional};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::edit::DELETED;
@@ -70,7 +71,7 @@ pub(super) fn merge_batch(
     let mut touched = Touched::new();
     for entry in &entries {
         match accept(tx, shape, batch, entry)? {
-            Ok((edit, id)) => {
+            Ok((mut edit, id)) => {
                 let origin = Origin {
                     edit: id,
                     node: node.id,
@@ -82,7 +83,13 @@ pub(super) fn merge_batch(
                     decisions::note_of_till(tx, shape, &node, (&edit, id), decision, now_ms)?;
                 }
                 let stamp = free_stamp(tx, &edit, id, entry.hlc, [writer, node.id])?;
-                insert_versions(tx, &edit, stamp, &origin, entry.import.as_deref())?;
+                if node.kin {
+                    let writers = formers.iter().map(|former| former.node);
+                    let writers: Vec<NodeId> = writers.chain([node.id]).collect();
+                    name_as_here(tx, &mut edit, node.id, &writers)?;
+                }
+                let stamps = (stamp, corrected(batch, &edit, entry));
+                insert_versions(tx, &edit, stamps, &origin, entry.import.as_deref())?;
                 let columns = touched.entry((edit.table, edit.row)).or_default();
                 columns.extend(edit.columns.into_keys());
             }
@@ -141,7 +148,6 @@ fn accept(
     let read = || -> Accepted {
         let damaged = |_| Fault::new(Rule::IdDamaged, "its id is damaged");
         let id = DocumentId::from_slice(&entry.id).map_err(damaged)?;
-        check_time(entry.hlc, batch.now_ms)?;
         let payload = entry
             .payload
             .as_deref()
@@ -150,6 +156,7 @@ fn accept(
             let sentence = format!("the change cannot be read: {error}");
             Fault::new(Rule::EditUnreadable, sentence)
         })?;
+        check_time(batch, &edit, entry)?;
         check_edit(shape, &edit)?;
         Ok((edit, id))
     };
@@ -192,14 +199,35 @@ fn is_for_nothing(tx: &Connection, edit: &CatalogEdit) -> Result<Option<Fault>, 
     }))
 }
 
-/// A time far ahead would win every conflict, and drive every clock of the chain, for ever.
-fn check_time(hlc: Hlc, now_ms: i64) -> Result<(), Fault> {
-    let latest = now_ms.saturating_add(EDIT_AHEAD_MS_MAX);
-    if hlc < Hlc::ZERO || hlc.millis() > latest {
+/// When an edit was made, corrected, in milliseconds since the Unix epoch. Without a time of its till's clock it
+/// comes from the data of another system, and its logical time says when; a clock that was ahead has driven
+/// that, and then it counts as made when it arrived.
+fn made_ms(batch: &Batch, edit: &CatalogEdit, entry: &Entry) -> i64 {
+    match edit.at_ms {
+        Some(at_ms) => batch.clock.correct(entry.seq, at_ms),
+        None if batch.clock.is_measured(entry.seq) => entry.hlc.millis().min(batch.now_ms),
+        None => entry.hlc.millis(),
+    }
+}
+
+/// The logical time by which an edit is merged. What has arrived was not made later than now.
+fn corrected(batch: &Batch, edit: &CatalogEdit, entry: &Entry) -> Hlc {
+    let at_ms = made_ms(batch, edit, entry).min(batch.now_ms).max(0);
+    if at_ms == entry.hlc.millis() {
+        entry.hlc
+    } else {
+        Hlc::at_millis(at_ms)
+    }
+}
+
+/// A time that is far ahead though it is corrected says nothing of when the edit was made.
+fn check_time(batch: &Batch, edit: &CatalogEdit, entry: &Entry) -> Result<(), Fault> {
+    let at_ms = made_ms(batch, edit, entry);
+    let latest = batch.now_ms.saturating_add(EDIT_AHEAD_MS_MAX);
+    if entry.hlc < Hlc::ZERO || at_ms < 0 || at_ms > latest {
         let sentence = format!(
-            "it is dated {} ms after 1970, far from the hub's clock: set the clock of the till and \
-             make the change again",
-            hlc.millis()
+            "it is dated {at_ms} ms after 1970, far from the hub's clock: set the clock of the till and \
+             make the change again"
         );
         return Err(Fault::new(Rule::EditTimeImpossible, sentence));
     }
@@ -324,51 +352,20 @@ fn put_aside(
     Ok(())
 }
 
-/// The stamp of an edit: its writer's, unless a clone of the writer took the same one for another
-/// edit of the same field; then that of the node it comes from, so that both values are kept.
-fn free_stamp(
-    tx: &Connection,
-    edit: &CatalogEdit,
-    id: DocumentId,
-    hlc: Hlc,
-    [writer, node]: [NodeId; 2],
-) -> Result<Stamp, StoreError> {
-    let stamp = Stamp::new(hlc, writer);
-    for column in edit.columns.keys() {
-        let sql = "SELECT EXISTS (SELECT 1 FROM field_version WHERE table_name = ?1 AND row_id = ?2
-                   AND column_name = ?3 AND hlc = ?4 AND node_tag = ?5 AND edit <> ?6)";
-        let taken: bool = tx.query_value(
-            sql,
-            params![
-                edit.table.as_str(),
-                edit.row.as_str(),
-                column.as_str(),
-                hlc.raw(),
-                i64::from(stamp.node_tag),
-                id.to_bytes()
-            ],
-        )?;
-        if taken {
-            return Ok(Stamp::new(hlc, node));
-        }
-    }
-    Ok(stamp)
-}
-
 pub(super) fn insert_versions(
     tx: &Connection,
     edit: &CatalogEdit,
-    stamp: Stamp,
+    (stamp, corrected): (Stamp, Hlc),
     origin: &Origin,
     import: Option<&[u8]>,
 ) -> Result<(), StoreError> {
     for (column, value) in &edit.columns {
         let base = edit.base.get(column).map_or(&[][..], Vec::as_slice);
-        tx.execute(
+        let added = tx.execute(
             "INSERT OR IGNORE INTO field_version
                  (table_name, row_id, column_name, hlc, node_tag, value, base, edit, node, shop,
-                  base_revision, import_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                  base_revision, import_id, corrected_hlc)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 edit.table.as_str(),
                 edit.row.as_str(),
@@ -382,8 +379,14 @@ pub(super) fn insert_versions(
                 origin.shop.map(counterfoil_domain::ShopId::to_bytes),
                 edit.base_revision,
                 import.map(<[u8]>::to_vec),
+                corrected.raw(),
             ],
         )?;
+        if added == 0 && is_taken(tx, edit, origin.edit, stamp)? {
+            return Err(StoreError::Missing {
+                what: "place for a version of a field",
+            });
+        }
     }
     Ok(())
 }
@@ -427,7 +430,8 @@ pub(super) fn to_json<T: serde::Serialize + ?Sized>(
 /// Every version of every column of a row.
 pub(super) fn load_fields(hub: &Connection, table: &str, row: &str) -> Result<Fields, StoreError> {
     let mut fields = Fields::new();
-    let sql = "SELECT column_name, hlc, node_tag, value, base, edit, node, shop
+    let sql = "SELECT column_name, hlc, node_tag, value, base, edit, node, shop,
+                   corrected_hlc
                FROM field_version WHERE table_name = ?1 AND row_id = ?2";
     hub.query_each(
         sql,
@@ -440,6 +444,7 @@ pub(super) fn load_fields(hub: &Connection, table: &str, row: &str) -> Result<Fi
             let version = Version {
                 value: found.get_with(3, |text: String| serde_json::from_str(&text))?,
                 base: found.get_with(4, |text: String| serde_json::from_str(&text))?,
+                corrected: Hlc::from_raw(found.get(8)?),
                 origin: Origin {
                     edit: found.get_with(5, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
                     node: node_id(found, 6)?,

@@ -402,7 +402,10 @@ fn change_edit(
                 edit.row.clone_from(row);
                 Ok(())
             }
-            ("at_ms", Some(text)) => logical_time(text).map(|time| hlc = time.raw()),
+            ("at_ms", Some(text)) => logical_time(text).map(|time| {
+                hlc = time.raw();
+                edit.at_ms = Some(time.millis());
+            }),
             (name, value) => match name.strip_prefix("column.") {
                 Some(column) => change_column(shape, &mut edit, column, value.as_deref()),
                 None => Err(format!(

@@ -113,11 +113,13 @@ impl Store {
         by: &HubEdit,
     ) -> Result<Result<Prepared, HubEditError>, StoreError> {
         let mut base = BTreeMap::new();
+        let mut seen = None;
         for column in columns.keys() {
             let heads = fields.get(column).map(Field::heads);
             base.insert(column.clone(), heads.unwrap_or_default());
+            let last = fields.get(column).and_then(Field::newest);
+            seen = seen.max(last.map(|place| place.time));
         }
-        let seen = base.values().flatten().map(|stamp| stamp.hlc).max();
         let edit = CatalogEdit {
             table: table.to_owned(),
             row: row.to_owned(),
@@ -125,6 +127,7 @@ impl Store {
             base,
             base_revision: self.catalog_revision()?,
             decision: None,
+            at_ms: None,
         };
         if let Err(fault) = check_edit(&self.shape, &edit) {
             return Ok(Err(HubEditError::Refused(fault.sentence)));
@@ -147,7 +150,7 @@ impl Store {
             node: by.hub,
             shop: None,
         };
-        insert_versions(tx, &edit, stamp, &origin, None)?;
+        insert_versions(tx, &edit, (stamp, stamp.hlc), &origin, None)?;
         let columns = edit.columns.into_keys().collect();
         let touched = Touched::from([((edit.table, edit.row), columns)]);
         settle(tx, &self.shape, &touched, by.now_ms)

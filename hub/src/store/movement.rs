@@ -2,6 +2,7 @@
 //!
 //! Rows are moved as sets; none visits the program.
 
+use super::clock::Correction;
 use super::consolidation::{NodeKey, condition};
 use super::{StoreError, closures, lineage, rules};
 use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
@@ -9,7 +10,7 @@ use counterfoil_domain::{Priority, RuleSet, Topic};
 use counterfoil_migrate::{Connection, params};
 
 /// A stretch of a node's journal: entries of one priority after `after`, up to `until`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Batch {
     pub(super) node: NodeKey,
     pub(super) priority: Priority,
@@ -23,6 +24,8 @@ pub(super) struct Batch {
     pub(super) source: &'static str,
     /// Rules that a person has stepped over.
     pub(super) waived: RuleSet,
+    /// What its till's clock makes of its times.
+    pub(super) clock: Correction,
 }
 
 /// What became of it.
@@ -38,6 +41,16 @@ pub(super) struct Plain {
     pub(super) topic: Topic,
     pub(super) table: &'static str,
     content: &'static str,
+}
+
+/// Where a receipt's time comes from the data of another system.
+pub(super) const RECEIPT_DATA: &str = "j.external_ref IS NOT NULL";
+
+impl Plain {
+    /// The same of a row `d` of this topic.
+    pub(super) fn data(&self) -> Option<&'static str> {
+        (self.topic == Topic::StockMovement).then_some("d.external_ref IS NOT NULL")
+    }
 }
 
 /// Sales and refunds have tables of their own, edits become versions of catalog fields (`edits`).
@@ -161,9 +174,12 @@ pub(super) fn carry(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<()
     let source = batch.source;
     for plain in PLAIN.iter().filter(|plain| has(plain.topic)) {
         let topic = plain.topic.code();
+        let corrected = batch.clock.sql("j.seq", "d.at_ms", plain.data());
+        let error = batch.clock.error_sql("j.seq", plain.data());
         let sql = format!(
-            "INSERT INTO main.document (node, seq, id, topic, hlc, at_ms, content)
-             SELECT ?1, j.seq, j.id, j.topic, j.hlc, at_ms, json_object({})
+            "INSERT INTO main.document (node, seq, id, topic, hlc, at_ms, content, corrected_ms,
+                 corrected_error_ms)
+             SELECT ?1, j.seq, j.id, j.topic, j.hlc, at_ms, json_object({}), {corrected}, {error}
              FROM (SELECT seq, id, topic, hlc, priority FROM {source}journal) AS j
              CROSS JOIN {source}{} AS d ON d.seq = j.seq
              WHERE j.topic = {topic} AND {}",
@@ -196,12 +212,16 @@ pub(super) fn payments() -> String {
 
 fn move_receipts(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
     let (source, sound) = (batch.source, sound(batch));
+    let data = Some(RECEIPT_DATA);
+    let corrected = batch.clock.sql("j.seq", "j.at_ms", data);
+    let error = batch.clock.error_sql("j.seq", data);
     let receipts = format!(
         "INSERT INTO main.receipt (node, seq, id, topic, hlc, trial, series, number, at_ms,
-             currency, total_minor, customer, employee, refund_of, external_ref, import_id)
+             currency, total_minor, customer, employee, refund_of, external_ref, import_id,
+             corrected_ms, corrected_error_ms)
          SELECT ?1, j.seq, j.id, j.topic, j.hlc, j.trial, j.series, j.number, j.at_ms,
              j.currency, j.total_minor, j.customer, j.employee, j.refund_of, j.external_ref,
-             j.import_id
+             j.import_id, {corrected}, {error}
          FROM {source}journal AS j WHERE j.topic IN (1, 2) AND {sound}"
     );
     run(tx, batch, &receipts)?;

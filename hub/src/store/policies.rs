@@ -312,7 +312,7 @@ fn edited_since(
     since: Stamp,
 ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
     let sql = "SELECT DISTINCT row_id, column_name FROM field_version
-               WHERE table_name = ?1 AND (?2 = '*' OR column_name = ?2) AND hlc >= ?3
+               WHERE table_name = ?1 AND (?2 = '*' OR column_name = ?2) AND corrected_hlc >= ?3
                ORDER BY row_id, column_name";
     let key = params![
         wanted.table.as_str(),
@@ -418,7 +418,7 @@ fn differs(
     Ok(Some(RehearsalRow {
         row: row.to_owned(),
         column: column.to_owned(),
-        policy_now: held.at(&now.current),
+        policy_now: held.at(&now.place.moment()),
         now: side(now.current)?,
         then: side(then.current)?,
     }))

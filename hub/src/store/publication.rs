@@ -9,7 +9,7 @@ use super::policies;
 use super::{Store, StoreError};
 use crate::limits::PUBLISH_ROWS_MAX;
 use counterfoil_domain::edit::DELETED;
-use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::merge::{Place, Stamp, creator};
 use counterfoil_domain::{Hlc, NodeId, Scalar, ShopId};
 use counterfoil_migrate::{Connection, Value, params, params_from_iter};
 use std::collections::BTreeMap;
@@ -135,41 +135,33 @@ impl Store {
     ) -> Result<Content, StoreError> {
         let mut current = BTreeMap::new();
         let mut versions: BTreeMap<&str, Stamp> = BTreeMap::new();
-        let mut oldest: Option<(Stamp, Option<ShopId>)> = None;
-        let mut latest: Option<(Stamp, Option<ShopId>)> = None;
+        let mut latest: Option<(Place, Option<ShopId>)> = None;
         let mut newest = Hlc::ZERO;
         for (column, field) in fields {
-            for (stamp, version) in field.versions() {
-                newest = newest.max(stamp.hlc);
-                if oldest.is_none_or(|(first, _)| *stamp < first) {
-                    oldest = Some((*stamp, version.origin.shop));
-                }
-            }
+            newest = newest.max(field.newest().map_or(Hlc::ZERO, |place| place.time));
             let Some(decision) = self.shape.decide(&table.name, column, fields) else {
                 continue;
             };
             let Some(version) = field.version(&decision.current) else {
                 continue;
             };
-            if latest.is_none_or(|(last, _)| decision.current > last) {
-                latest = Some((decision.current, version.origin.shop));
+            if latest.is_none_or(|(last, _)| decision.place > last) {
+                latest = Some((decision.place, version.origin.shop));
             }
             versions.insert(column, decision.current);
             current.insert(column.as_str(), version.value.clone());
         }
-        let shop = |found: Option<(Stamp, Option<ShopId>)>| {
-            let shop = found.and_then(|(_, shop)| shop);
-            shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_string()))
-        };
+        let shop =
+            |shop: Option<ShopId>| shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_string()));
         let versions = serde_json::to_string(&versions).map_err(|source| StoreError::Json {
             what: "map of stamps",
             source,
         })?;
         let value = |column: &str| match column {
             "id" => Scalar::Text(row.to_owned()),
-            "origin_shop_id" => shop(oldest),
-            "last_modified_shop_id" => shop(latest),
-            "last_modified_at" => Scalar::Integer(latest.map_or(0, |(stamp, _)| stamp.hlc.raw())),
+            "origin_shop_id" => shop(creator(fields.values())),
+            "last_modified_shop_id" => shop(latest.and_then(|(_, shop)| shop)),
+            "last_modified_at" => Scalar::Integer(latest.map_or(0, |(place, _)| place.time.raw())),
             "versions" => Scalar::Text(versions.clone()),
             DELETED => current.get(DELETED).cloned().unwrap_or(Scalar::Integer(0)),
             other => current.get(other).cloned().unwrap_or(Scalar::Null),

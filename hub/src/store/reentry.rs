@@ -4,6 +4,7 @@
 //! is consolidated once, whatever is interrupted or repeated. The book stays as it is: what is judged
 //! and moved is a copy of the entry in `temp`.
 
+use super::clock::Correction;
 use super::consolidation::{NodeBook, NodeKey, is_about_a_record};
 use super::entry::{self, Changes};
 use super::movement::{self, Batch};
@@ -172,7 +173,13 @@ impl Store {
         if let Err(reason) = entry::change(tx, &self.shape, seq, aside.topic, &ruling.changes)? {
             return Err(refused(reason));
         }
+        let clock = match ruling.changes.contains_key("at_ms") {
+            // A person says when it was.
+            true => Correction::none(),
+            false => Correction::of(tx, node.number, (seq - 1, seq), book.now_ms)?,
+        };
         let batch = Batch {
+            clock,
             node: *node,
             priority,
             after: seq - 1,

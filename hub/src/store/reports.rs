@@ -11,7 +11,7 @@ pub(crate) enum Grouping {
     Shop,
     /// By till.
     Node,
-    /// By day, UTC.
+    /// By day, UTC, of corrected time.
     Day,
 }
 
@@ -45,7 +45,7 @@ impl Reader {
     /// Sales and refunds by group, by the group's name.
     pub(crate) fn sales_by(&self, grouping: Grouping) -> Result<Vec<SalesGroup>, StoreError> {
         // First per node and day, so that the large table is walked once in its own order.
-        let day = "date(receipt.at_ms / 1000, 'unixepoch')";
+        let day = "date(receipt.corrected_ms / 1000, 'unixepoch')";
         let (per, key, name) = match grouping {
             Grouping::Shop => ("''", uuid_text("shop.id"), "shop.name".to_owned()),
             Grouping::Node => (

@@ -4,7 +4,7 @@
 //! to quarantine with both. Later statements look only at what earlier ones left.
 
 use super::StoreError;
-use super::movement::{Batch, PLAIN, Plain, lines, payments, run, sound};
+use super::movement::{Batch, PLAIN, Plain, RECEIPT_DATA, lines, payments, run, sound};
 use crate::limits::TIME_MS_MIN;
 use counterfoil_domain::document::{AMOUNT_MINOR_MAX, CashEvent, Tender};
 use counterfoil_domain::item::PAYMENTS_FROM;
@@ -119,12 +119,12 @@ fn out_of_range(amount: &str) -> String {
     format!("{amount} NOT BETWEEN -{AMOUNT_MINOR_MAX} AND {AMOUNT_MINOR_MAX}")
 }
 
-/// What is wrong with a time; `?4` is now.
-fn impossible_time(batch: &Batch, at_ms: &str) -> String {
+/// What is wrong with a time, which is judged as it is corrected; `?4` is now.
+fn impossible_time(batch: &Batch, at_ms: &str, corrected: &str) -> String {
     let ahead = batch.ahead_ms;
     when(
         batch,
-        &format!("{at_ms} < {TIME_MS_MIN} OR {at_ms} > ?4 + {ahead}"),
+        &format!("{corrected} < {TIME_MS_MIN} OR {corrected} > ?4 + {ahead}"),
         Rule::TimeImpossible,
         &format!(
             "'it is dated ' || coalesce(datetime({at_ms} / 1000, 'unixepoch'), {at_ms} || ' ms')
@@ -161,7 +161,7 @@ fn receipts(batch: &Batch) -> String {
     format!(
         "WITH checked AS MATERIALIZED (
              SELECT j.seq, j.id, j.topic, {WHOLE} AS whole, j.total_minor AS total, j.at_ms,
-                 j.currency, j.series, j.number, j.trial,
+                 {corrected} AS corrected, j.currency, j.series, j.number, j.trial,
                  (SELECT {summed} FROM {source}receipt_item AS i WHERE {lines}) AS lines,
                  (SELECT {line_fault} FROM {source}receipt_item AS i WHERE {lines}) AS line_fault,
                  (SELECT {summed} FROM {source}receipt_item AS i WHERE {payments}) AS payments,
@@ -171,6 +171,7 @@ fn receipts(batch: &Batch) -> String {
          )
          SELECT seq, id, topic, CASE {cases} END AS finding, NULL AS cause FROM checked",
         source = batch.source,
+        corrected = batch.clock.sql("j.seq", "j.at_ms", Some(RECEIPT_DATA)),
         lines = lines(),
         payments = payments(),
         sound = sound(batch),
@@ -224,7 +225,7 @@ fn sum_cases(batch: &Batch) -> [String; 8] {
         false => "total",
     };
     [
-        impossible_time(batch, "at_ms"),
+        impossible_time(batch, "at_ms", "corrected"),
         when(
             batch,
             "lines IS NULL",
@@ -332,7 +333,8 @@ fn documents(batch: &Batch, plain: &Plain) -> String {
     for (condition, rule, sentence) in document_rules(plain.topic) {
         cases.push(when(batch, &condition, rule, &format!("'{sentence}'")));
     }
-    cases.push(impossible_time(batch, "d.at_ms"));
+    let corrected = batch.clock.sql("j.seq", "d.at_ms", plain.data());
+    cases.push(impossible_time(batch, "d.at_ms", &corrected));
     format!(
         "SELECT j.seq, j.id, j.topic, CASE {} END AS finding, NULL AS cause
          FROM {source}journal AS j LEFT JOIN {source}{} AS d ON d.seq = j.seq

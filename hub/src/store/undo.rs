@@ -18,7 +18,7 @@ use counterfoil_protocol::wire::decisions::{UndoRow, Undone};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Whose edits, from when to when by their logical clock.
+/// Whose edits, from when to when, by corrected time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     pub(crate) node: NodeId,
@@ -74,17 +74,15 @@ impl RowPlan {
 }
 
 impl Span {
-    fn holds(&self, stamp: &Stamp, version: &Version) -> bool {
-        let at_ms = stamp.hlc.millis();
+    fn holds(&self, version: &Version) -> bool {
+        let at_ms = version.corrected.millis();
         version.origin.node == self.node && (self.from_ms..self.to_ms).contains(&at_ms)
     }
 
     /// The field as if nothing of the span had been written.
     fn without(&self, field: &Field) -> Field {
         let mut rest = Field::default();
-        let others = field
-            .versions()
-            .filter(|(stamp, version)| !self.holds(stamp, version));
+        let others = field.versions().filter(|(_, version)| !self.holds(version));
         for (stamp, version) in others {
             rest.insert(*stamp, version.clone());
         }
@@ -162,7 +160,7 @@ impl Store {
         };
         let is_own = |column: &str, stamp: &Stamp| {
             let version = fields.get(column).and_then(|field| field.version(stamp));
-            version.is_some_and(|version| span.holds(stamp, version))
+            version.is_some_and(|version| span.holds(version))
         };
         // A row in which nobody else ever put anything goes away whole, with its values.
         let is_whole = rest
@@ -180,10 +178,7 @@ impl Store {
             return plan;
         }
         for (column, field) in fields {
-            if !field
-                .versions()
-                .any(|(stamp, held)| span.holds(stamp, held))
-            {
+            if !field.versions().any(|(_, held)| span.holds(held)) {
                 continue;
             }
             let Some((stamp, now)) = held(fields, column) else {
@@ -244,7 +239,8 @@ impl Store {
 /// Rows of which the node wrote a field in the span.
 fn rows_written(tx: &Connection, span: Span) -> Result<Vec<(String, String)>, StoreError> {
     let sql = "SELECT DISTINCT table_name, row_id FROM field_version
-               WHERE node = ?1 AND hlc >= ?2 AND hlc < ?3 ORDER BY table_name, row_id LIMIT ?4";
+               WHERE node = ?1 AND corrected_hlc >= ?2 AND corrected_hlc < ?3
+               ORDER BY table_name, row_id LIMIT ?4";
     let limit = i64::try_from(UNDO_ROWS_MAX).unwrap_or(i64::MAX);
     let key = params![
         span.node.to_bytes(),

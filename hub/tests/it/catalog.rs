@@ -56,6 +56,7 @@ async fn an_edit_reaches_the_catalog_with_its_origin() {
     assert_eq!(row["versions"], json!({"name": stamp}).to_string());
     assert_eq!(merged(&hub, &first), Some(first.seq));
 
+    second.observe(stamp.hlc);
     let next = second.edit("TEA", ("name", text("Green tea")), &[stamp]);
     second.push(&client).await.unwrap();
     assert_eq!(client.settle().await.catalog_revision, revision + 1);

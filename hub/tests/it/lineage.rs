@@ -6,6 +6,7 @@ use counterfoil_domain::lineage::{Former, Point};
 use counterfoil_domain::{Chain, NodeId, Scalar};
 use counterfoil_migrate::{Connection, FromSql};
 use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::decisions::ConflictPage;
 use counterfoil_protocol::wire::hub::NodeRow;
 use counterfoil_protocol::wire::lineage::{IdentityAnswer, LineageAnswer};
 use counterfoil_protocol::wire::quarantine::{QuarantineAnswer, QuarantineDetail};
@@ -228,6 +229,13 @@ async fn two_clones_that_edit_one_field_in_the_same_moment_keep_both_values() {
     );
     let values = "SELECT value FROM field_version ORDER BY value";
     assert_eq!(at_hub::<String>(&hub, values), ["\"Chai\"", "\"Masala\""]);
+    // The clone names its own by the stamp that both gave out; it replaces that, and not the other's.
+    clone.edit("TEA", ("name", named("Masala, loose")), &[stamp]);
+    clone.push(&client).await.unwrap();
+    client.settle().await;
+    let open: ConflictPage = client.admin_get("conflicts?state=by_policy").await;
+    let lost = open.conflicts.iter().map(|it| &it.loser.value);
+    assert_eq!(lost.collect::<Vec<_>>(), ["Chai"]);
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ fn decides(till: &mut Till, value: i64, seen: &[Stamp], loser: Stamp) {
             choice: Chosen::Value,
             by: "Jo".to_owned(),
         }),
+        at_ms: None,
     }));
 }
 

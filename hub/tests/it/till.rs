@@ -40,6 +40,8 @@ pub(crate) struct Till {
     clock: HlcClock,
     random: SeededRandom,
     env: Env,
+    /// What its clock says, for tests that care.
+    pub(crate) at_ms: Option<i64>,
 }
 
 impl Till {
@@ -68,6 +70,7 @@ impl Till {
             clock,
             random,
             env,
+            at_ms: None,
         }
     }
 
@@ -115,6 +118,7 @@ impl Till {
             "schemas": schemas(),
             "catalog_revision": 0,
             "now_ms": now_ms,
+            "book_seq": self.seq,
         });
         parse(&client.post("/v1/hello", Some(&self.token), &body).await)
     }
@@ -143,7 +147,7 @@ impl Till {
         id: DocumentId,
     ) -> (i64, DocumentId, Hlc) {
         let (seq, topic) = (self.seq + 1, document.topic());
-        let hlc = self.clock.tick(TIME_MS + seq);
+        let hlc = self.clock.tick(self.at_ms.unwrap_or(TIME_MS + seq));
         let head = EntryHead {
             seq,
             id,
@@ -198,7 +202,7 @@ impl Till {
             trial: false,
             series: "L1".to_owned(),
             number: self.seq + 1,
-            at_ms: TIME_MS + self.seq,
+            at_ms: self.at_ms.unwrap_or(TIME_MS + self.seq),
             currency: "GBP".parse().unwrap(),
             total_minor,
             customer: None,
@@ -258,6 +262,7 @@ impl Till {
             base: [(column.to_owned(), base.to_vec())].into(),
             base_revision: 0,
             decision: None,
+            at_ms: self.at_ms,
         };
         let (_, _, hlc) = self.record(&Document::CatalogEdit(edit));
         Stamp::new(hlc, self.id)

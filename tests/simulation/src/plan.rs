@@ -38,7 +38,7 @@ pub struct Plan {
     pub(crate) registers: bool,
     /// Mean pause between two faults, in steps.
     pub(crate) fault_every: u64,
-    /// Error of each node's clock in milliseconds; one is days wrong.
+    /// Error of each node's clock in milliseconds; one is days or years wrong.
     pub(crate) skew_ms: [i64; NODES],
     /// Size at which the hub folds a WAL, in bytes.
     pub(crate) hub_wal_limit_bytes: u64,
@@ -71,7 +71,7 @@ impl Plan {
             1 => (false, true),
             _ => (true, true),
         };
-        Self {
+        let mut plan = Self {
             seed,
             tick: Duration::from_millis(2),
             latency_max: Duration::from_millis(between(2, 60)),
@@ -89,7 +89,12 @@ impl Plan {
             node_wal_limit_mib: between(0, 1),
             customer_every_ms: between(60, 250),
             products: between(3, 12),
+        };
+        // Years, where the hub can know by how much: a clock that jumps was wrong by an unknown time.
+        if !plan.clock_jumps && seed % 2 == 1 {
+            plan.skew_ms[wrong] *= 600;
         }
+        plan
     }
 
     /// A node's settings: the daemon's own, with pauses that fit a run of seconds.

@@ -16,6 +16,9 @@ pub(crate) struct Acknowledged {
     /// Series, number and total of a receipt.
     pub(crate) receipt: Option<(String, i64, i64)>,
     pub(crate) trial: bool,
+    /// The world's time when it was answered for, milliseconds since the Unix epoch; unknown where clocks
+    /// jump.
+    pub(crate) true_ms: Option<i64>,
 }
 
 /// An import batch that a node answered for: its invoices with their totals.

@@ -74,16 +74,21 @@ pub(crate) fn commit(sabotage: Sabotage, folder: &Path, record: &mut Record) -> 
             (SELECT node, max(seq) FROM receipt WHERE node = 1)"],
         Sabotage::Twice => &[
             "DROP INDEX receipt_by_id",
-            "INSERT INTO receipt SELECT node, 1000000, id, topic, hlc, trial, series, number, at_ms,
-                currency, total_minor, customer, employee, refund_of, external_ref
+            "INSERT INTO receipt (node, seq, id, topic, hlc, trial, series, number, at_ms,
+                currency, total_minor, corrected_ms)
+             SELECT node, 1000000, id, topic, hlc, trial, series, number, at_ms,
+                currency, total_minor, corrected_ms
              FROM receipt ORDER BY node, seq LIMIT 1",
         ],
-        Sabotage::Penny => &["UPDATE receipt SET total_minor = total_minor + 1 WHERE (node, seq) =
-            (SELECT node, seq FROM receipt ORDER BY node, seq LIMIT 1)"],
+        Sabotage::Penny => &[
+            "UPDATE receipt SET total_minor = total_minor + 1 WHERE (node, seq) =
+            (SELECT node, seq FROM receipt ORDER BY node, seq LIMIT 1)",
+        ],
         Sabotage::Gap => &["UPDATE receipt SET number = number + 1 WHERE (node, seq) =
             (SELECT node, max(seq) FROM receipt WHERE node = 1)"],
         Sabotage::Catalog => {
-            let catalog = Connection::open(folder.join(NODE[1]).join("catalog.db"), Durability::Full)?;
+            let catalog =
+                Connection::open(folder.join(NODE[1]).join("catalog.db"), Durability::Full)?;
             let sql = "UPDATE products SET name = 'Sabotage' WHERE id =
                        (SELECT max(id) FROM products)";
             catalog.execute(sql, ())?;
@@ -107,6 +112,7 @@ fn claim_a_sale(record: &mut Record) {
         topic: "sale".to_owned(),
         seq: 1,
         receipt: Some(("L1".to_owned(), 1, 100)),
+        true_ms: None,
         trial: false,
     };
     record.acknowledged.insert(id, acknowledged);

@@ -180,6 +180,7 @@ impl Till {
             seq: recorded.seq,
             receipt,
             trial: recorded.trial,
+            true_ms: (!self.plan.clock_jumps && attempts == 1).then(|| self.clock.now_ms()),
         };
         self.board
             .record
@@ -292,7 +293,8 @@ impl Till {
         };
         ImportInvoice {
             number: format!("{}-{:016x}", self.index, self.luck.next()),
-            at_ms: self.clock.now_ms() - 86_400_000,
+            // The node takes in nothing that is far ahead of its own clock.
+            at_ms: self.clock.now_ms() + self.plan.skew_ms[self.index].min(0) - 86_400_000,
             refund: false,
             customer: None,
             lines: (1..=1 + self.luck.below(3)).map(line).collect(),

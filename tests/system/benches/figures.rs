@@ -173,8 +173,10 @@ fn raw(data: &Path, book: &Path) -> Duration {
     }
     let script = format!(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; ATTACH '{}' AS book; BEGIN IMMEDIATE;
-         INSERT INTO receipt SELECT 1, seq, id, topic, hlc, trial, series, number, at_ms,
-             currency, total_minor, customer, employee, refund_of, external_ref
+         INSERT INTO receipt (node, seq, id, topic, hlc, trial, series, number, at_ms, currency,
+             total_minor, customer, employee, refund_of, external_ref, corrected_ms)
+         SELECT 1, seq, id, topic, hlc, trial, series, number, at_ms, currency, total_minor,
+             customer, employee, refund_of, external_ref, at_ms
          FROM book.journal WHERE number IS NOT NULL;
          INSERT INTO receipt_line SELECT 1, key >> 16, key & 32767, sku, description, quantity_milli,
              unit_price_mills, amount_minor FROM book.receipt_item WHERE key & 32768 = 0;

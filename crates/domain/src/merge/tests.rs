@@ -17,6 +17,7 @@ fn version(value: &str, writer: u8, base: &[Stamp]) -> Version {
     Version {
         value: Scalar::Text(value.to_owned()),
         base: base.iter().copied().collect(),
+        corrected: Hlc::ZERO,
         origin: Origin {
             edit: DocumentId::from_uuid(Uuid::from_u128(u128::from(writer))),
             node: node(writer),
@@ -28,9 +29,22 @@ fn version(value: &str, writer: u8, base: &[Stamp]) -> Version {
 fn field(versions: &[(Stamp, Version)]) -> Field {
     let mut field = Field::default();
     for (stamp, version) in versions {
-        field.insert(*stamp, version.clone());
+        insert(&mut field, *stamp, version.clone());
     }
     field
+}
+
+/// Unless a test says when a version was written, the clock of its writer is right.
+fn insert(field: &mut Field, stamp: Stamp, version: Version) {
+    let corrected = match version.corrected {
+        Hlc::ZERO => stamp.hlc,
+        said => said,
+    };
+    let version = Version {
+        corrected,
+        ..version
+    };
+    field.insert(stamp, version);
 }
 
 fn current(field: &Field, policy: Policy) -> String {
@@ -109,8 +123,8 @@ fn an_edit_of_the_visible_value_stays_visible_until_a_person_chooses() {
         [right]
     );
     // One more edit of the same value from the same screen, and a successor of the first.
-    field.insert(stamp(40, 2), version("175", 2, &[left]));
-    field.insert(stamp(50, 1), version("160", 1, &[next]));
+    insert(&mut field, stamp(40, 2), version("175", 2, &[left]));
+    insert(&mut field, stamp(50, 1), version("160", 1, &[next]));
     assert_eq!(current(&field, Policy::Manual), "160");
 }
 
@@ -127,10 +141,28 @@ fn what_a_person_chose_stays_when_an_older_edit_arrives_late() {
         (stamp(15, 3), version("beside", 3, &[left])),
     ] {
         let mut field = field(&chosen);
-        field.insert(late.0, late.1);
+        insert(&mut field, late.0, late.1);
         let decision = field.decide(&Policy::Manual.into(), None).expect("decided");
         assert_eq!((decision.current, decision.losers), (choice, vec![late.0]));
     }
+}
+
+#[test]
+fn a_choice_of_a_value_from_under_another_policy_stays_when_an_older_edit_arrives_late() {
+    let (lost, won, choice) = (stamp(10, 1), stamp(20, 2), stamp(60, 0));
+    let mut field = field(&[
+        (lost, version("a", 1, &[])),
+        (won, version("b", 2, &[])),
+        (choice, version("a", 0, &[lost, won])),
+    ]);
+    let mut policies = Timeline::always(Policy::LastWriterWins);
+    policies.change(stamp(50, 0), Policy::Manual);
+    insert(&mut field, stamp(55, 3), version("late", 3, &[won]));
+    let decision = field.decide(&policies, None).expect("decided");
+    assert_eq!(
+        (decision.current, decision.losers),
+        (choice, vec![stamp(55, 3)])
+    );
 }
 
 #[test]
@@ -147,7 +179,7 @@ fn two_tills_that_typed_the_same_agree() {
             .losers,
         []
     );
-    field.insert(next, version("chai", 3, &[right]));
+    insert(&mut field, next, version("chai", 3, &[right]));
     let decision = field.decide(&Policy::Manual.into(), None).expect("decided");
     assert_eq!((decision.current, decision.losers), (next, Vec::new()));
 }
@@ -185,12 +217,12 @@ fn a_change_of_policy_brings_back_nothing_that_had_lost() {
     let decide = |field: &Field| field.decide(&policies, None).expect("decided");
     assert_eq!(decide(&field).current, late);
     // Whoever edits what is visible sees that edit, under the new policy as well.
-    field.insert(next, version("chai, loose", 2, &[late]));
+    insert(&mut field, next, version("chai, loose", 2, &[late]));
     let decision = decide(&field);
     assert_eq!((decision.current, &decision.losers), (next, &vec![early]));
     assert_eq!(decision.lost_by(&early), Some(Policy::LastWriterWins));
     // What nobody could know of is a question now.
-    field.insert(stamp(70, 3), version("leaves", 3, &[]));
+    insert(&mut field, stamp(70, 3), version("leaves", 3, &[]));
     let decision = decide(&field);
     assert_eq!(decision.current, next);
     assert_eq!(decision.lost_by(&stamp(70, 3)), Some(Policy::Manual));
@@ -309,7 +341,7 @@ proptest! {
             let (mut field, mut policies) = (Field::default(), Timeline::always(first));
             for event in events {
                 match event.clone() {
-                    Event::Edit(at, edit) => field.insert(at, edit),
+                    Event::Edit(at, edit) => insert(&mut field, at, edit),
                     Event::Change(at, policy) => policies.change(at, policy),
                 }
                 // Deciding in between leaves no trace.
@@ -409,7 +441,7 @@ proptest! {
             };
             let at = stamp(i64::try_from(position).expect("small"), writer);
             // No two hold the same value, so nobody agrees by accident.
-            field.insert(at, version(&format!("{position} {value}"), writer, &base));
+            insert(&mut field, at, version(&format!("{position} {value}"), writer, &base));
             made.push(at);
             let after = field.decide(&Policy::Manual.into(), None).expect("decided").current;
             let replaces = before.is_none_or(|before| base.contains(&before));

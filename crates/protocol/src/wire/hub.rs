@@ -88,6 +88,9 @@ pub struct HelloRequest {
     /// arrival.
     #[serde(default)]
     pub round_trip_ms: i64,
+    /// The newest entry of its journal at that moment; without it nothing is kept of its clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub book_seq: Option<i64>,
 }
 
 /// Where the node stands with the hub.

@@ -192,12 +192,12 @@ const HUB_ROWS: &str = "
     INSERT INTO node (number, id, shop, lane, token_hash, created_ms)
         VALUES (1, x'02', x'01', 1, x'03', 0);
     INSERT INTO receipt (node, seq, id, topic, hlc, trial, series, number, at_ms, currency,
-            total_minor, external_ref)
-        VALUES (1, 1, x'00000000000000000000000000000007', 1, 0, 0, 'L1', 1, 0, 'GBP', 250, 'A1');
+            total_minor, external_ref, corrected_ms)
+        VALUES (1, 1, x'00000000000000000000000000000007', 1, 0, 0, 'L1', 1, 0, 'GBP', 250, 'A1', 0);
     INSERT INTO receipt_line VALUES (1, 1, 1, 'TEA', '', 1000, 1000, 100);
     INSERT INTO receipt_line VALUES (1, 1, 2, 'TEA', '', 1000, 1500, 150);
-    INSERT INTO document (node, seq, id, topic, hlc, at_ms, content)
-        VALUES (1, 2, x'00000000000000000000000000000008', 8, 0, 0, '{\"external_ref\":\"A1/3\"}');
+    INSERT INTO document (node, seq, id, topic, hlc, at_ms, content, corrected_ms)
+        VALUES (1, 2, x'00000000000000000000000000000008', 8, 0, 0, '{\"external_ref\":\"A1/3\"}', 0);
     INSERT INTO conflict (table_name, row_id, column_name, loser, winner, loser_value,
             winner_value, policy, state, found_ms, current, change)
         VALUES ('products', 'TEA', 'name', 'a', 'b', '\"Tea\"', '\"Tee\"', 'last_writer_wins', 'by_policy', 0,

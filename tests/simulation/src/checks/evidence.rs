@@ -113,6 +113,19 @@ impl Evidence {
     }
 }
 
+impl Evidence {
+    /// Corrected times of a node's receipts, where its clock was measured.
+    pub(super) fn corrected_ms(&self, node: i64) -> anyhow::Result<BTreeMap<DocumentId, i64>> {
+        let sql = "SELECT id, corrected_ms FROM receipt
+                   WHERE node = ?1 AND corrected_error_ms IS NOT NULL";
+        let rows = self.hub.query_map(sql, [node], |row| {
+            let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
+            Ok((id, row.get(1)?))
+        })?;
+        Ok(rows.into_iter().collect())
+    }
+}
+
 const RECEIPT: &str = "series, number, total_minor, trial, external_ref";
 
 impl NodeEvidence {

@@ -34,6 +34,7 @@ pub(super) fn check(
         exactly_once(node, (&book, &hub), judgement);
         other_documents(evidence, node, index, record, judgement)?;
         sums(evidence, node, judgement)?;
+        dates(evidence, node, record, judgement)?;
         numbers(node, &book, judgement);
         numbers(node, &hub, judgement);
         journal(evidence, node, judgement)?;
@@ -73,6 +74,31 @@ fn acknowledged_receipts(
             }
         }
     }
+}
+
+/// How far a corrected time may be off: a line that stalls makes a clock look behind by that. The clocks that are
+/// wrong are days wrong.
+const STALLED_MS: i64 = 120_000;
+
+/// A sale is dated when it was made, whatever the clock of its till said (X1).
+fn dates(
+    evidence: &Evidence,
+    node: &NodeEvidence,
+    record: &Record,
+    judgement: &mut Judgement,
+) -> anyhow::Result<()> {
+    for (id, corrected_ms) in evidence.corrected_ms(node.number)? {
+        let told = record.acknowledged.get(&id);
+        let Some(true_ms) = told.and_then(|told| told.true_ms) else {
+            continue;
+        };
+        judgement.require(
+            Guarantee::G3,
+            (corrected_ms - true_ms).abs() <= STALLED_MS,
+            || format!("{} {id} of {true_ms} is dated {corrected_ms}", node.name),
+        );
+    }
+    Ok(())
 }
 
 fn is_as_told(row: &ReceiptRow, told: &Acknowledged) -> bool {
