@@ -19,6 +19,7 @@ use crate::store::{
 };
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{DocumentId, NodeId, Priority};
+use counterfoil_protocol::wire::aliases::MergeAnswer;
 use counterfoil_protocol::wire::decisions::{Deciding, Undone};
 use counterfoil_protocol::wire::hub::CatalogSetAnswer;
 use counterfoil_replica::{Copy, Rotation};
@@ -413,6 +414,33 @@ impl Hub {
             .call(move |reader| reader.catalog_row(&table, &row))
             .await?;
         Ok(answer.ok_or(HubEditError::NoTable))
+    }
+
+    /// Merges a row into another one, or takes that back, and publishes it; who stands for the row now.
+    pub(crate) async fn merge_rows(
+        &self,
+        table: String,
+        row: String,
+        into: Option<String>,
+        who: String,
+    ) -> Result<Result<MergeAnswer, HubEditError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let by = self.made_by(self.now_ms(), None, who);
+        let of = (table.clone(), row.clone());
+        let merge =
+            move |store: &mut Store| store.merge_at_hub((&of.0, &of.1), into.as_deref(), &by);
+        if let Err(refused) = self.writer.call(merge).await? {
+            return Ok(Err(refused));
+        }
+        self.publish().await?;
+        let of = (table.clone(), row.clone());
+        let find = move |reader: &mut crate::store::Reader| reader.survivor(&of.0, &of.1);
+        let survivor = self.reports.call(find).await?;
+        Ok(Ok(MergeAnswer {
+            table,
+            row,
+            survivor,
+        }))
     }
 
     /// Publishes what was decided; the revision that holds it.

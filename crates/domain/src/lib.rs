@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a disk or a random source; values come in and values go out.
 //! Start with [`document`] for what a till records and [`merge`] for how two edits become one catalog.
 
+pub mod alias;
 pub mod amount;
 pub mod clock;
 pub mod closure;

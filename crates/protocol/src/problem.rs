@@ -27,6 +27,8 @@ pub enum Code {
     AlreadySettled,
     /// What the caller saw is not there any more: look again.
     ChangedMeanwhile,
+    /// What a cursor counted on is gone: begin again without one.
+    CursorGone,
     /// A join code that was used, has expired or never existed.
     JoinCodeRefused,
     /// The hub does not take registrations from here.
@@ -64,6 +66,7 @@ impl Code {
             | Self::ChangedMeanwhile
             | Self::NotActivated
             | Self::Diverged => 409,
+            Self::CursorGone => 410,
             Self::TooLarge => 413,
             Self::Invalid => 422,
             Self::TooManyAttempts => 429,
@@ -90,6 +93,7 @@ impl Code {
             | Self::Conflict
             | Self::AlreadySettled
             | Self::ChangedMeanwhile
+            | Self::CursorGone
             | Self::TooLarge
             | Self::StorageFull
             | Self::NotActivated

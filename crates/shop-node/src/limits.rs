@@ -14,3 +14,10 @@ pub(crate) const DECISION_SYNCS_MAX: u32 = 5;
 
 /// Pause between two of them: the hub consolidates by itself.
 pub(crate) const DECISION_MERGED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Operations in one batch of a client; more are refused whole. They are one transaction, and sales wait while
+/// it is written.
+pub(crate) const OPERATIONS_MAX: usize = 500;
+
+/// Changes in one page, when the client does not say and at most; it asks again for the rest.
+pub(crate) const CHANGES_MAX: usize = 1_000;

@@ -84,6 +84,15 @@ pub fn store_problem(error: &StoreError) -> Problem {
         ),
         StoreError::ConflictChanged { seen, .. } => Problem::new(Code::ChangedMeanwhile, detail)
             .hint(format!("to decide over that value, repeat with --seen {seen}")),
+        StoreError::NotMergeable(_) => Problem::new(Code::Invalid, detail),
+        StoreError::MergedAlready { .. } => Problem::new(Code::Conflict, detail).hint(
+            "to turn it round, take the merge back first: counterfoil-node catalog unmerge",
+        ),
+        StoreError::UnknownType { .. } | StoreError::CursorMalformed => {
+            Problem::new(Code::BadRequest, detail)
+        }
+        StoreError::CursorGone => Problem::new(Code::CursorGone, detail)
+            .hint("begin without a cursor, and forget what you had"),
         StoreError::FutureInvoice(_) => Problem::new(Code::Invalid, detail)
             .hint("correct the date in the file, or the clock of this till, and import again"),
         StoreError::DayAhead { .. } => Problem::new(Code::Invalid, detail)

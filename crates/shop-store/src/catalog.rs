@@ -64,8 +64,8 @@ impl ShopStore {
             })
     }
 
-    /// Ids of products are codes; other tables take ids as they are typed.
-    fn row_id(table: &str, id: &str) -> String {
+    /// The id of a row as it is stored: those of products are codes, other tables take ids as they are typed.
+    pub fn row_id(table: &str, id: &str) -> String {
         if table == "products" {
             normalize_code(id)
         } else {
@@ -79,18 +79,14 @@ impl ShopStore {
     /// [`StoreError::UnknownTable`], [`StoreError::UnknownRow`].
     pub fn catalog_get(&self, table: &str, id: &str) -> Result<CatalogRow, StoreError> {
         let table = self.table(table)?;
-        let id = Self::row_id(&table.name, id);
+        let asked = Self::row_id(&table.name, id);
+        let id = self.survivor(&table.name, &asked)?;
         let row = self
             .overlay_row(table, &id)?
             .ok_or_else(|| StoreError::UnknownRow {
                 table: table.name.clone(),
                 row: id.clone(),
             })?;
-        let pending_sql = format!(
-            "SELECT count(*) FROM local.pending_{} WHERE id = ?1",
-            table.name
-        );
-        let pending: i64 = self.conn.query_value(&pending_sql, [id.clone()])?;
         let columns = row
             .values
             .iter()
@@ -100,8 +96,9 @@ impl ShopStore {
             columns: columns
                 .map(|(name, value)| (name.clone(), to_json(value)))
                 .collect(),
+            pending: self.is_pending(table, &id)?,
+            merged: (asked != id).then_some(asked),
             id,
-            pending: pending > 0,
             origin_shop_id: row.text("origin_shop_id"),
             last_modified_shop_id: row.text("last_modified_shop_id"),
             last_modified_at: row.integer("last_modified_at"),
@@ -121,14 +118,25 @@ impl ShopStore {
         columns: &BTreeMap<String, serde_json::Value>,
         now_ms: i64,
     ) -> Result<Option<Recorded>, StoreError> {
+        let (id, values) = self.edit_of(table, id, columns)?;
+        self.write(|writer| writer.edit(table, &id, values, When::Clock(now_ms), None))
+    }
+
+    /// The row that an edit means, and its values in the types of their columns.
+    pub(crate) fn edit_of(
+        &self,
+        table: &str,
+        id: &str,
+        columns: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<(String, BTreeMap<String, Scalar>), StoreError> {
         let described = self.table(table)?;
         let mut values = BTreeMap::new();
         for (column, value) in columns {
             let (column, value) = described.convert(column, value)?;
             values.insert(column, value);
         }
-        let id = Self::row_id(table, id);
-        self.write(|writer| writer.edit(table, &id, values, When::Clock(now_ms), None))
+        // Whoever edits a row that was merged means the one that stands for it.
+        Ok((self.survivor(table, &Self::row_id(table, id))?, values))
     }
 
     /// Finds a product by code, else by barcode, with the price that holds now: the newest dated
@@ -147,12 +155,20 @@ impl ShopStore {
                 })
             })
         };
-        let found = match find(PRODUCT_BY_CODE, &sku)? {
+        let survivor = self.survivor("products", &sku)?;
+        let found = match find(PRODUCT_BY_CODE, &survivor)? {
             Some(found) => Some(found),
-            None => find(PRODUCT_BY_BARCODE, code.trim())?,
+            None => match find(PRODUCT_BY_BARCODE, code.trim())? {
+                // The label of a product that was merged is still on the shelf.
+                Some(found) => {
+                    let survivor = self.survivor("products", &found.sku)?;
+                    find(PRODUCT_BY_CODE, &survivor)?.or(Some(found))
+                }
+                None => None,
+            },
         };
         let mut product = found.ok_or(StoreError::UnknownProduct(sku))?;
-        if self.has_dated_prices {
+        if self.has_dated_prices.get() {
             let shop = self
                 .binding
                 .as_ref()

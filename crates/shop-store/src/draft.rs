@@ -37,7 +37,7 @@ impl ShopStore {
             at_ms: now_ms,
             currency: self.currency,
             total_minor,
-            customer: request.customer.clone(),
+            customer: self.customer(request.customer.as_deref())?,
             employee: request.employee.clone(),
             refund_of: request.refund_of,
             external_ref: None,
@@ -54,6 +54,13 @@ impl ShopStore {
         })
     }
 
+    /// Whoever stands for the customer.
+    fn customer(&self, customer: Option<&str>) -> Result<Option<String>, StoreError> {
+        customer
+            .map(|customer| self.survivor("customers", customer))
+            .transpose()
+    }
+
     /// In one read transaction: all lines have the prices of one moment, and the databases are locked
     /// once instead of for each product.
     fn draft_lines(
@@ -62,6 +69,10 @@ impl ShopStore {
         refund: bool,
         now_ms: i64,
     ) -> Result<Vec<Line>, StoreError> {
+        if !self.conn.is_autocommit() {
+            // A transaction has one moment already.
+            return self.priced_lines(requests, refund, now_ms);
+        }
         self.conn
             .snapshot(|_| self.priced_lines(requests, refund, now_ms))
     }
@@ -112,8 +123,8 @@ impl ShopStore {
     ///
     /// # Errors
     /// [`StoreError::Number`].
-    pub fn draft_stock(request: &StockRequest, now_ms: i64) -> Result<Document, StoreError> {
-        let sku = normalize_code(&request.sku);
+    pub fn draft_stock(&self, request: &StockRequest, now_ms: i64) -> Result<Document, StoreError> {
+        let sku = self.survivor("products", &normalize_code(&request.sku))?;
         let quantity = Quantity::parse(&request.quantity)?;
         Ok(if request.count {
             Document::StockCount(StockCount {
@@ -164,7 +175,7 @@ impl ShopStore {
         now_ms: i64,
     ) -> Result<Document, StoreError> {
         Ok(Document::LedgerEntry(LedgerEntry {
-            customer: request.customer.clone(),
+            customer: self.survivor("customers", &request.customer)?,
             amount_minor: parse_fixed(&request.amount, MONEY_DECIMALS)?,
             currency: self.currency,
             note: request.note.clone(),
@@ -180,7 +191,7 @@ impl ShopStore {
         let lines = self.draft_lines(&request.lines, false, now_ms)?;
         let deposit = request.deposit.as_deref().unwrap_or("0");
         Ok(Document::AdvanceOrder(AdvanceOrder {
-            customer: request.customer.clone(),
+            customer: self.survivor("customers", &request.customer)?,
             due_ms: request.due_ms,
             total_minor: total(&lines)?,
             lines,

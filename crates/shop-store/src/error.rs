@@ -115,6 +115,31 @@ pub enum StoreError {
         /// The version that is current.
         seen: Stamp,
     },
+    /// Nothing of that type changes here.
+    #[error("there are no changes of type {name}; there are {known}")]
+    UnknownType {
+        /// What was asked for.
+        name: String,
+        /// The types there are.
+        known: String,
+    },
+    /// Not a cursor of this node, or one for other types.
+    #[error("the cursor is not one that this till gave out for these types")]
+    CursorMalformed,
+    /// What the cursor counted on is not there any more.
+    #[error("the till or its hub was restored since the cursor was given out")]
+    CursorGone,
+    /// Rows of this table are not merged.
+    #[error("rows of {0} are not merged; customers and products are")]
+    NotMergeable(String),
+    /// One stands for the other already.
+    #[error("{into} stands for {row} or the other way round already")]
+    MergedAlready {
+        /// The row that was to be merged.
+        row: String,
+        /// Into which one.
+        into: String,
+    },
     /// An imported invoice is dated after tomorrow.
     #[error("invoice {0} is dated more than a day ahead of this till's clock")]
     FutureInvoice(String),
@@ -149,6 +174,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it is the caller's mistake, and nothing is wrong with the databases.
+    pub const fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Sql(_) | Self::Corrupt { .. })
+    }
+
     /// Whether the disk has no room left.
     pub fn is_full(&self) -> bool {
         /// `SQLITE_FULL`; I/O errors of a full disk arrive as this too.

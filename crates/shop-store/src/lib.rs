@@ -6,7 +6,9 @@
 //! catalog.
 
 pub mod activation;
+pub mod alias;
 pub mod catalog;
+pub mod changes;
 pub mod closure;
 pub mod conflicts;
 pub mod delivery;
@@ -16,11 +18,13 @@ pub mod identity;
 pub mod import;
 mod loss;
 pub mod open;
+pub mod operations;
 pub mod overlay;
 pub mod record;
 pub mod tables;
 
 pub use activation::{Binding, PendingActivation};
+pub use changes::ChangeFilter;
 pub use closure::CloseDay;
 pub use conflicts::{ConflictFilter, DecideConflict};
 pub use error::{OpenStoreError, StoreError};

@@ -11,6 +11,7 @@ use counterfoil_migrate::{
     Connection, Durability, Kind, open_and_migrate, open_and_migrate_to, params, schema_version,
 };
 use counterfoil_protocol::gate::Schemas;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +62,7 @@ pub struct ShopStore {
     pub(crate) head: Head,
     pub(crate) tables: BTreeMap<String, Table>,
     /// Whether there is any dated price to look for.
-    pub(crate) has_dated_prices: bool,
+    pub(crate) has_dated_prices: Cell<bool>,
     /// Own edits that the catalog does not have yet.
     pub(crate) unmerged: Unmerged,
     /// The catalog that the pending edits were last replayed over.
@@ -124,7 +125,7 @@ impl ShopStore {
                 numbers: BTreeMap::new(),
             },
             tables: BTreeMap::new(),
-            has_dated_prices: false,
+            has_dated_prices: Cell::new(false),
             unmerged: Unmerged::default(),
             replayed: None,
         };

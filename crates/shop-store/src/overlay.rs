@@ -264,8 +264,9 @@ impl ShopStore {
         })?;
         // Own edits may bring one.
         let sql = "SELECT EXISTS (SELECT 1 FROM temp.prices)";
-        self.has_dated_prices =
-            self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
+        let dated = self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
+        self.has_dated_prices.set(dated);
+        self.note_catalog_revision()?;
         self.replayed = Some(state);
         Ok(())
     }

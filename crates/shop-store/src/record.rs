@@ -79,19 +79,15 @@ impl ShopStore {
         work: impl FnOnce(&mut Writer<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut head = self.head.clone();
-        let done = self.conn.transaction(|_| -> Result<(T, bool), StoreError> {
-            let mut writer = Writer {
+        let done = self.conn.transaction(|_| {
+            work(&mut Writer {
                 store: self,
                 head: &mut head,
-                dated_price: false,
-            };
-            let value = work(&mut writer)?;
-            Ok((value, writer.dated_price))
+            })
         });
         match done {
-            Ok((value, dated_price)) => {
+            Ok(value) => {
                 self.head = head;
-                self.has_dated_prices |= dated_price;
                 Ok(value)
             }
             Err(error) => {
@@ -107,11 +103,28 @@ impl ShopStore {
 pub(crate) struct Writer<'s> {
     pub(crate) store: &'s ShopStore,
     pub(crate) head: &'s mut Head,
-    /// A dated price was set: from now on sales look for one.
-    dated_price: bool,
 }
 
 impl Writer<'_> {
+    /// Does something that may be refused: then nothing of it was done, and the transaction goes on.
+    ///
+    /// # Errors
+    /// What is no refusal: the whole transaction ends.
+    pub(crate) fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<Result<T, StoreError>, StoreError> {
+        let (store, head) = (self.store, self.head.clone());
+        match store.conn.savepoint(|| work(self)) {
+            Err(error) if error.is_refusal() => {
+                *self.head = head;
+                Ok(Err(error))
+            }
+            Err(error) => Err(error),
+            Ok(done) => Ok(Ok(done)),
+        }
+    }
+
     /// Appends a document; a known id changes nothing and returns what was recorded then.
     pub(crate) fn append(&mut self, entry: Entry) -> Result<Recorded, StoreError> {
         let Entry {
@@ -141,7 +154,10 @@ impl Writer<'_> {
         let chain = self.head.chain.next(&entry, &document.canonical());
         insert(&store.conn, &entry, &document, &chain)?;
         if let Document::CatalogEdit(edit) = &document {
-            self.dated_price |= edit.table == "prices";
+            if edit.table == "prices" {
+                // From now on sales look for one; they find none if this is taken back.
+                store.has_dated_prices.set(true);
+            }
             store.keep_pending(edit, Stamp::new(entry.hlc, store.node))?;
         }
         self.head.seq = entry.seq;

@@ -6,6 +6,7 @@ use super::signed_in::Place;
 use super::{CatalogCommand, CodeArgs, Command, Failure, NodeCommand, ReportCommand};
 use super::{RunArgs, ShopCommand, access, database, quarantine};
 use counterfoil_protocol::wire::access::{LOGIN_PATH, LOGOUT_PATH, LoggedIn, LoginRequest};
+use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::hub::{
     CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
     SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
@@ -198,6 +199,19 @@ async fn catalog(command: CatalogCommand, session: Session) -> Result<(), Failur
             let object = |row: Vec<Value>| columns.iter().cloned().zip(row).collect();
             let rows: Vec<Map<String, Value>> = rows.into_iter().map(object).collect();
             out.print(&rows, |_| String::new())
+        }
+        CatalogCommand::Merge { table, id, into } => {
+            let path = format!("catalog/{}/{}/merge", segment(&table), segment(&id));
+            let request = MergeRequest { into };
+            let (answer, out) = session.post::<MergeAnswer>(&path, &request, false).await?;
+            out.print(&answer, ToString::to_string)
+        }
+        CatalogCommand::Unmerge { table, id } => {
+            let path = format!("catalog/{}/{}/unmerge", segment(&table), segment(&id));
+            let (answer, out) = session
+                .post::<MergeAnswer>(&path, &Value::Null, false)
+                .await?;
+            out.print(&answer, ToString::to_string)
         }
         CatalogCommand::Set { table, id, columns } => {
             let mut values = BTreeMap::new();

@@ -390,6 +390,23 @@ enum CatalogCommand {
         /// Name of the table, such as products.
         table: String,
     },
+    /// Says that a customer or product is the same as another one, which stands for it from now on, in reports
+    /// too.
+    Merge {
+        /// customers or products.
+        table: String,
+        /// Id of the duplicate.
+        id: String,
+        /// Id of the row that stays.
+        into: String,
+    },
+    /// Takes a merge back.
+    Unmerge {
+        /// customers or products.
+        table: String,
+        /// Id of the row that was merged.
+        id: String,
+    },
     /// Changes a row at the hub; settles open conflicts of the columns.
     Set {
         /// Name of the table, such as products.

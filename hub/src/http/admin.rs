@@ -18,6 +18,7 @@ use counterfoil_domain::env::uuid_v7;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::hub::{
     CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
     SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
@@ -40,6 +41,8 @@ pub(super) fn calls() -> Calls {
         .add(OWNER, routes!(revoke))
         .add(READ_SHARED, routes!(export_table))
         .add(OWNER, routes!(set_row))
+        .add(OWNER, routes!(merge))
+        .add(OWNER, routes!(unmerge))
         .add(READ_CHAIN, routes!(report_sales))
         .add(OWNER, routes!(consolidate))
 }
@@ -120,7 +123,12 @@ async fn report_sales(State(hub): Hubs, uri: Uri) -> Answer<Vec<SalesGroup>> {
         .unwrap_or_default()
         .strip_prefix("by=")
         .unwrap_or_default();
-    let refused = || ApiError::new(Code::BadRequest, "`by` is shop, node or day");
+    let refused = || {
+        ApiError::new(
+            Code::BadRequest,
+            "`by` is shop, node, day, customer or product",
+        )
+    };
     let grouping = Grouping::from_name(by).ok_or_else(refused)?;
     read(&hub, move |reader| reader.sales_by(grouping)).await
 }
@@ -341,6 +349,51 @@ async fn set_row(
         .edit_catalog(table.clone(), row, request.columns, caller.name())
         .await?;
     edited.map(Json).map_err(|error| match error {
+        HubEditError::NoTable => no_table(&table),
+        HubEditError::Refused(reason) => ApiError::new(Code::Invalid, reason),
+    })
+}
+
+/// Merges a customer or product into another one, which stands for it from now on.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/catalog/{table}/{row}/merge",
+    tag = "catalog",
+    request_body = MergeRequest,
+    responses((status = 200, body = MergeAnswer)),
+)]
+async fn merge(
+    State(hub): Hubs,
+    caller: Caller,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<MergeAnswer> {
+    let request: MergeRequest = read_json(&headers, body).await?;
+    merged(&hub, &segments, Some(request.into), caller.name()).await
+}
+
+/// Takes a merge back.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/catalog/{table}/{row}/unmerge",
+    tag = "catalog",
+    responses((status = 200, body = MergeAnswer)),
+)]
+async fn unmerge(State(hub): Hubs, caller: Caller, segments: Segments) -> Answer<MergeAnswer> {
+    merged(&hub, &segments, None, caller.name()).await
+}
+
+async fn merged(
+    hub: &Hub,
+    segments: &Segments,
+    into: Option<String>,
+    who: String,
+) -> Answer<MergeAnswer> {
+    let table = segments.text("table").to_owned();
+    let row = segments.text("row").to_owned();
+    let merged = hub.merge_rows(table.clone(), row, into, who).await?;
+    merged.map(Json).map_err(|error| match error {
         HubEditError::NoTable => no_table(&table),
         HubEditError::Refused(reason) => ApiError::new(Code::Invalid, reason),
     })

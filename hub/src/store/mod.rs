@@ -5,6 +5,7 @@
 
 mod activation;
 mod alerts;
+mod aliases;
 mod audit;
 mod callers;
 mod catalog;

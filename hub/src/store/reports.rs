@@ -1,7 +1,7 @@
 //! What was sold?
 
 use super::{Reader, StoreError};
-use counterfoil_migrate::{Row, SqlError};
+use counterfoil_migrate::{Row, SqlError, params};
 use counterfoil_protocol::wire::hub::SalesGroup;
 
 /// What a report is grouped by.
@@ -13,14 +13,24 @@ pub(crate) enum Grouping {
     Node,
     /// By day, UTC, of corrected time.
     Day,
+    /// By customer; one that was merged counts for the one that stands for it.
+    Customer,
+    /// By product, likewise.
+    Product,
 }
 
 impl Grouping {
     /// Reads the name used in commands.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Shop, Self::Node, Self::Day]
-            .into_iter()
-            .find(|grouping| grouping.name() == name)
+        [
+            Self::Shop,
+            Self::Node,
+            Self::Day,
+            Self::Customer,
+            Self::Product,
+        ]
+        .into_iter()
+        .find(|grouping| grouping.name() == name)
     }
 
     /// The name used in commands.
@@ -29,6 +39,8 @@ impl Grouping {
             Self::Shop => "shop",
             Self::Node => "node",
             Self::Day => "day",
+            Self::Customer => "customer",
+            Self::Product => "product",
         }
     }
 }
@@ -44,6 +56,11 @@ pub(super) fn uuid_text(column: &str) -> String {
 impl Reader {
     /// Sales and refunds by group, by the group's name.
     pub(crate) fn sales_by(&self, grouping: Grouping) -> Result<Vec<SalesGroup>, StoreError> {
+        match grouping {
+            Grouping::Shop | Grouping::Node | Grouping::Day => {}
+            Grouping::Customer => return self.sales_by_identity("customers", BY_CUSTOMER),
+            Grouping::Product => return self.sales_by_identity("products", BY_PRODUCT),
+        }
         // First per node and day, so that the large table is walked once in its own order.
         let day = "date(receipt.corrected_ms / 1000, 'unixepoch')";
         let (per, key, name) = match grouping {
@@ -53,7 +70,9 @@ impl Reader {
                 uuid_text("node.id"),
                 "shop.name || '/' || lane".to_owned(),
             ),
-            Grouping::Day => (day, "per".to_owned(), "per".to_owned()),
+            Grouping::Day | Grouping::Customer | Grouping::Product => {
+                (day, "per".to_owned(), "per".to_owned())
+            }
         };
         let sql = format!(
             "SELECT {key}, {name}, sum(sales), sum(refunds), sum(lines), sum(total), sum(trials),
@@ -72,7 +91,53 @@ impl Reader {
         );
         Ok(self.hub.query_map(&sql, (), group)?)
     }
+
+    /// Sales by a customer or product, under the id and name of the row that stands for it.
+    fn sales_by_identity(&self, table: &str, sql: &str) -> Result<Vec<SalesGroup>, StoreError> {
+        let aliases = self.aliases(table)?;
+        let aliases = serde_json::to_string(&aliases).map_err(|source| StoreError::Json {
+            what: "map of aliases",
+            source,
+        })?;
+        let mut groups = self.hub.query_map(sql, params![aliases], group)?;
+        let name = format!("SELECT name FROM {table} WHERE id = ?1");
+        for group in &mut groups {
+            let found = self
+                .catalog
+                .query_optional(&name, params![group.key.as_str()], |row| {
+                    row.get::<Option<String>>(0)
+                })?;
+            if let Some(name) = found.flatten() {
+                group.name = name;
+            }
+        }
+        Ok(groups)
+    }
 }
+
+/// The alias of each row that was merged, with an index of its own: a table-valued function has none.
+const BY_CUSTOMER: &str = "WITH alias (id, survivor) AS MATERIALIZED
+        (SELECT key, value FROM json_each(?1))
+    SELECT coalesce(alias.survivor, customer, ''), coalesce(alias.survivor, customer, '(nobody)'),
+        count(*) FILTER (WHERE topic = 1), count(*) FILTER (WHERE topic = 2),
+        sum((SELECT count(*) FROM receipt_line AS line
+             WHERE line.node = receipt.node AND line.seq = receipt.seq)),
+        sum(total_minor), count(*) FILTER (WHERE trial = 1),
+        coalesce(sum(total_minor) FILTER (WHERE trial = 1), 0)
+    FROM receipt LEFT JOIN alias ON alias.id = customer
+    GROUP BY 1 ORDER BY 1";
+
+/// A receipt with several lines of one product counts once; the amounts are those of the lines.
+const BY_PRODUCT: &str = "WITH alias (id, survivor) AS MATERIALIZED
+        (SELECT key, value FROM json_each(?1))
+    SELECT product, product, sum(topic = 1), sum(topic = 2), sum(lines), sum(amount), sum(trial),
+        coalesce(sum(amount) FILTER (WHERE trial = 1), 0)
+    FROM (SELECT coalesce(alias.survivor, line.sku) AS product, topic, trial, count(*) AS lines,
+              sum(line.amount_minor) AS amount
+          FROM receipt_line AS line JOIN receipt USING (node, seq)
+              LEFT JOIN alias ON alias.id = line.sku
+          GROUP BY line.node, line.seq, product)
+    GROUP BY product ORDER BY product";
 
 fn group(row: &Row<'_>) -> Result<SalesGroup, SqlError> {
     Ok(SalesGroup {

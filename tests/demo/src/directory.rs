@@ -55,6 +55,11 @@ impl Directory {
             .join(format!("{shop}-{lane}").replace(['/', '\\'], "_"))
     }
 
+    /// Copies of databases that are read when the processes have ended.
+    pub fn copies(&self) -> PathBuf {
+        self.path.join("copies")
+    }
+
     /// What a process wrote to stderr, and to stdout after its first line.
     pub fn log(&self, name: &str) -> PathBuf {
         self.path

@@ -165,7 +165,10 @@ impl Fleet {
             "tills",
             format!("all activated in {}", seconds(start.elapsed())),
         );
-        self.settle(Duration::from_secs(120)).await?;
+        // Patience for a slow machine: a file may have a thousand receipts of the trial.
+        let receipts = self.account().receipts();
+        self.settle(Duration::from_secs(120) + Duration::from_millis(100 * receipts))
+            .await?;
         Ok(start.elapsed())
     }
 

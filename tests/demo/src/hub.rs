@@ -4,8 +4,10 @@ use crate::binaries::Binaries;
 use crate::daemon::{Daemon, command};
 use crate::directory::Directory;
 use anyhow::{Context as _, bail};
+use counterfoil_protocol::wire::decisions::{ConflictDecided, ConflictRow};
 use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard as StdMutexGuard, PoisonError};
@@ -185,6 +187,22 @@ impl Hub {
     /// The hub at a glance.
     pub async fn status(&self) -> anyhow::Result<HubStatus> {
         self.command(&["status"]).await
+    }
+
+    /// All rows of a catalog table, by column.
+    pub async fn catalog(&self, table: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
+        self.command(&["catalog", "export", table]).await
+    }
+
+    /// All conflicts of a catalog table.
+    pub async fn conflicts(&self, table: &str) -> anyhow::Result<Vec<ConflictRow>> {
+        self.command(&["conflicts", "list", "--table", table]).await
+    }
+
+    /// Makes the value that lost in a conflict current again.
+    pub async fn put_back(&self, conflict: i64) -> anyhow::Result<ConflictDecided> {
+        self.command(&["conflicts", "put-back", &conflict.to_string()])
+            .await
     }
 
     async fn command<A: DeserializeOwned>(&self, arguments: &[&str]) -> anyhow::Result<A> {

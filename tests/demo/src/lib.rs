@@ -24,6 +24,7 @@ pub mod directory;
 mod fleet;
 mod format;
 pub mod hub;
+mod names;
 mod network;
 mod page;
 mod report;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 pub use self::{
     account::shop_of,
     config::{Config, Options},
+    names::Names,
     report::{Kills, Memory, Report, ShopReport},
     timeline::{Style, Timeline},
 };

@@ -111,6 +111,7 @@ impl Report {
             ),
             ("catalog", self.catalog_text()),
             ("conflicts", self.conflict_text()),
+            ("names", self.names_text()),
             (
                 "kills",
                 format!(
@@ -176,6 +177,22 @@ impl Report {
     fn memory_text(&self) -> String {
         let (hub, node) = (self.peak_memory.hub_bytes, self.peak_memory.node_bytes);
         format!("hub {}, largest node {}, at most", bytes(hub), bytes(node))
+    }
+
+    fn names_text(&self) -> String {
+        let Some(names) = &self.names else {
+            return "made up: computed a second time only for a file".to_owned();
+        };
+        let mut text = format!(
+            "{} with {}, of which {} lost; computed a second time by python3 from the books alone",
+            plural(names.products, "product"),
+            plural(names.versions, "name"),
+            count(names.losers)
+        );
+        if let Some((row, name)) = &names.put_back {
+            let _ = write!(text, "; `{name}` of {row} was put back");
+        }
+        text
     }
 
     fn conflict_text(&self) -> String {

@@ -1,6 +1,7 @@
 //! The result as a value for programs; `page` sets it for people.
 
 use crate::format::money;
+use crate::names::Names;
 use counterfoil_shop_node::import::RejectedLine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,6 +46,8 @@ pub struct Report {
     pub conflicts: u64,
     /// Some of them.
     pub conflict_examples: Vec<ConflictShown>,
+    /// The names of products, computed a second time by another program; absent for made-up trade.
+    pub names: Option<Names>,
     /// Entries in the hub's quarantine.
     pub quarantined: u64,
     /// Processes killed with SIGKILL.

@@ -7,7 +7,7 @@ use crate::directory::Directory;
 use crate::hub::lock;
 use anyhow::{Context as _, bail};
 use counterfoil_protocol::wire::node::{
-    ActivateCommand, CatalogDigest, CatalogSetRequest, NodeStatus, SyncReport,
+    ActivateCommand, CatalogDigest, CatalogRow, CatalogSetRequest, NodeStatus, SyncReport,
 };
 use http::Method;
 use serde::Serialize;
@@ -277,6 +277,13 @@ impl Till {
     /// Digest of the catalog that it holds.
     pub async fn catalog_digest(&self) -> anyhow::Result<CatalogDigest> {
         let url = self.url("/v1/catalog-digest").await?;
+        self.api.get(url).await.with_context(|| self.name.clone())
+    }
+
+    /// A product as it sees it; a code may hold a slash or a space.
+    pub async fn product(&self, id: &str) -> anyhow::Result<CatalogRow> {
+        let id: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let url = self.url(&format!("/v1/catalog/products/{id}")).await?;
         self.api.get(url).await.with_context(|| self.name.clone())
     }
 

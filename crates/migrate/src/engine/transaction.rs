@@ -52,6 +52,25 @@ impl Connection {
         self.within("BEGIN DEFERRED", body)
     }
 
+    /// Runs `body` inside the open transaction and takes back what it did when it fails; the transaction
+    /// goes on either way.
+    ///
+    /// # Errors
+    ///
+    /// Those of `body`; [`SqlError`] when it cannot be taken back, and then the transaction must end.
+    pub fn savepoint<T, E: From<SqlError>>(
+        &self,
+        body: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.command("SAVEPOINT attempt")?;
+        let done = body();
+        if done.is_err() {
+            self.command("ROLLBACK TO attempt")?;
+        }
+        self.command("RELEASE attempt")?;
+        done
+    }
+
     fn within<T, E: From<SqlError>>(
         &self,
         begin: &str,

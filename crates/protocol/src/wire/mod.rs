@@ -1,6 +1,8 @@
 //! The messages, by conversation. Every document is JSON; numbers carry their unit in their name.
 
 pub mod access;
+pub mod aliases;
+pub mod clients;
 pub mod closure;
 pub mod database;
 pub mod decisions;

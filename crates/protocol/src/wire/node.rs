@@ -184,6 +184,9 @@ pub struct CatalogRow {
     pub table: String,
     /// Id of the row.
     pub id: String,
+    /// The id that was asked for, when the row that it names was merged into this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<String>,
     /// Its columns.
     pub columns: BTreeMap<String, serde_json::Value>,
     /// An edit of this node is not merged yet.

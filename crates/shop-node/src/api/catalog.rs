@@ -5,8 +5,9 @@ use crate::node::Node;
 use crate::problem::Refusal;
 use axum::extract::{Path, State};
 use counterfoil_domain::Priority;
+use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, CatalogSetRequest};
-use counterfoil_shop_store::StoreError;
+use counterfoil_shop_store::{ShopStore, StoreError};
 
 /// Shows a row of the catalog as this till sees it.
 #[utoipa::path(
@@ -39,12 +40,11 @@ pub(super) async fn set(
     Json(request): Json<CatalogSetRequest>,
 ) -> Result<axum::Json<CatalogRow>, Refusal> {
     let now_ms = node.now_ms();
-    let (recorded, row) = node
-        .store(move |store| -> Result<_, StoreError> {
-            let recorded = store.catalog_set(&table, &id, &request.columns, now_ms)?;
-            Ok((recorded, store.catalog_get(&table, &id)?))
-        })
-        .await?;
+    let work = move |store: &mut ShopStore| -> Result<_, StoreError> {
+        let recorded = store.catalog_set(&table, &id, &request.columns, now_ms)?;
+        Ok((recorded, store.catalog_get(&table, &id)?))
+    };
+    let (recorded, row) = node.store(work).await?;
     match recorded {
         Some(recorded) => {
             tracing::info!(id = %recorded.id, seq = recorded.seq, table = %row.table, row = %row.id,
@@ -54,6 +54,65 @@ pub(super) async fn set(
         None => tracing::debug!(table = %row.table, row = %row.id, "the edit changes nothing"),
     }
     Ok(axum::Json(row))
+}
+
+/// Merges a customer or product into another one, which stands for it from now on.
+#[utoipa::path(
+    post,
+    path = "/v1/catalog/{table}/{id}/merge",
+    tag = "catalog",
+    request_body = MergeRequest,
+    responses((status = 200, body = MergeAnswer)),
+)]
+pub(super) async fn merge(
+    State(node): State<Node>,
+    Path((table, id)): Path<(String, String)>,
+    Json(request): Json<MergeRequest>,
+) -> Result<axum::Json<MergeAnswer>, Refusal> {
+    merged(&node, table, id, Some(request.into)).await
+}
+
+/// Takes a merge back.
+#[utoipa::path(
+    post,
+    path = "/v1/catalog/{table}/{id}/unmerge",
+    tag = "catalog",
+    responses((status = 200, body = MergeAnswer)),
+)]
+pub(super) async fn unmerge(
+    State(node): State<Node>,
+    Path((table, id)): Path<(String, String)>,
+) -> Result<axum::Json<MergeAnswer>, Refusal> {
+    merged(&node, table, id, None).await
+}
+
+async fn merged(
+    node: &Node,
+    table: String,
+    id: String,
+    into: Option<String>,
+) -> Result<axum::Json<MergeAnswer>, Refusal> {
+    let now_ms = node.now_ms();
+    let work = move |store: &mut ShopStore| -> Result<_, StoreError> {
+        let recorded = match into {
+            Some(into) => store.merge_rows(&table, &id, &into, now_ms)?,
+            None => store.unmerge_row(&table, &id, now_ms)?,
+        };
+        let row = ShopStore::row_id(&table, &id);
+        let survivor = store.survivor(&table, &row)?;
+        let answer = MergeAnswer {
+            table,
+            row,
+            survivor,
+        };
+        Ok((recorded, answer))
+    };
+    let (recorded, answer) = node.store(work).await?;
+    if let Some(recorded) = recorded {
+        tracing::info!(id = %recorded.id, seq = recorded.seq, ?answer, "merge recorded");
+        node.recorded(Priority::Normal);
+    }
+    Ok(axum::Json(answer))
 }
 
 /// Digests the catalog, to compare with the hub.

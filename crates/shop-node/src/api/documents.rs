@@ -150,7 +150,7 @@ pub(super) async fn stock(
     let work = move |store: &mut ShopStore| -> Result<Vec<Recorded>, StoreError> {
         let mut entries = Vec::with_capacity(requests.len());
         for request in &requests {
-            let document = ShopStore::draft_stock(request, now_ms)?;
+            let document = store.draft_stock(request, now_ms)?;
             entries.push(Entry {
                 id: request.id,
                 document,

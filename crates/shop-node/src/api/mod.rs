@@ -1,8 +1,9 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
-//! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `control` shows and steers.
+//! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `clients` takes batches and tells what has changed, `control` shows and steers.
 
 mod catalog;
+mod clients;
 mod conflicts;
 mod control;
 mod documents;
@@ -49,6 +50,10 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(documents::import))
         .routes(routes!(catalog::set, catalog::get))
         .routes(routes!(catalog::digest))
+        .routes(routes!(catalog::merge))
+        .routes(routes!(catalog::unmerge))
+        .routes(routes!(clients::operations))
+        .routes(routes!(clients::changes))
         .routes(routes!(conflicts::policies))
         .routes(routes!(conflicts::list))
         .routes(routes!(conflicts::show))

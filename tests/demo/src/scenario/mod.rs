@@ -87,6 +87,7 @@ async fn judge(
             .take(CONFLICTS_SHOWN)
             .cloned()
             .collect(),
+        names: None,
         quarantined: books.quarantined,
         kills: kills.hub + kills.nodes,
         kills_by: Kills {

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::fleet::Fleet;
 use crate::format::{count, plural, seconds};
+use crate::names::{self, Names};
 use crate::report::{RejectedInShop, Report};
 use crate::settle::in_parallel;
 use crate::till::{InFlight, Till};
@@ -128,9 +129,29 @@ pub(crate) async fn run(
         trial_consolidated_after,
         settled_after,
     };
+    let at_hub = names::ask(&fleet).await?;
     let mut report = judge(&fleet, config, directory, measured).await?;
     report.rejected = rejected;
+    let (found, differences) = names::compare(&fleet, &directory.copies(), at_hub).await?;
+    told_names(&fleet, &found);
+    for difference in &differences {
+        report.add_difference(difference);
+    }
+    report.names = Some(found);
     Ok(report)
+}
+
+fn told_names(fleet: &Fleet, found: &Names) {
+    let (products, versions, losers) = (
+        plural(found.products, "product"),
+        plural(found.versions, "name"),
+        plural(found.losers, "name"),
+    );
+    let what = format!(
+        "{products} had {versions}; python3 computed from copies of the books which one each has, \
+         and which {losers} lost"
+    );
+    fleet.say("verdict", what);
 }
 
 /// The first tills, which are killed, are those of the largest shops.

@@ -2,6 +2,7 @@
 
 mod activation;
 mod bootstrap;
+mod clients;
 mod conflicts;
 mod damage;
 mod demo;

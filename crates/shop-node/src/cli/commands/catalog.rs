@@ -4,6 +4,7 @@ use super::{ask, get};
 use crate::cli::output::{self, table};
 use crate::cli::{Common, Failure};
 use clap::Subcommand;
+use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::node::{CatalogRow, CatalogSetRequest};
 use counterfoil_replica::env::Env;
 use http::Method;
@@ -20,6 +21,26 @@ pub(crate) enum CatalogCommand {
         /// Columns and values; an empty value empties the column.
         #[arg(value_name = "COLUMN=VALUE", required = true)]
         columns: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Say that a customer or product is the same as another one, which stands for it from now on.
+    Merge {
+        /// customers or products.
+        table: String,
+        /// Id of the duplicate; the code for products.
+        id: String,
+        /// Id of the row that stays.
+        into: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Take a merge back.
+    Unmerge {
+        /// customers or products.
+        table: String,
+        /// Id of the row that was merged.
+        id: String,
         #[command(flatten)]
         common: Common,
     },
@@ -40,6 +61,22 @@ pub(crate) async fn catalog(command: CatalogCommand, env: Env) -> Result<(), Fai
             let path = format!("/v1/catalog/{}/{}", encode(&table), encode(&id));
             let row = get(&common, env, &path).await?;
             (common, row)
+        }
+        CatalogCommand::Merge {
+            table,
+            id,
+            into,
+            common,
+        } => {
+            let path = format!("/v1/catalog/{}/{}/merge", encode(&table), encode(&id));
+            let request = MergeRequest { into };
+            let answer = ask(&common, env, Method::POST, &path, Some(&request)).await?;
+            return output::show(common.json, &answer, MergeAnswer::to_string);
+        }
+        CatalogCommand::Unmerge { table, id, common } => {
+            let path = format!("/v1/catalog/{}/{}/unmerge", encode(&table), encode(&id));
+            let answer = ask::<(), _>(&common, env, Method::POST, &path, None).await?;
+            return output::show(common.json, &answer, MergeAnswer::to_string);
         }
         CatalogCommand::Set {
             table,
@@ -70,8 +107,10 @@ pub(crate) async fn catalog(command: CatalogCommand, env: Env) -> Result<(), Fai
                 .map_or_else(|| value.to_string(), str::to_owned);
             vec![format!("  {name}"), value]
         });
+        let merged = row.merged.as_ref();
+        let merged = merged.map_or_else(String::new, |asked| format!(", stands for {asked}"));
         let heading = format!(
-            "{} {} (revision {}{pending})",
+            "{} {} (revision {}{pending}{merged})",
             row.table, row.id, row.revision
         );
         format!("{heading}\n{}", table(&["  column", "value"], columns))

@@ -1,0 +1,71 @@
+//! Batches of operations of other clients (E3): one transaction for all, and a savepoint for each, so that
+//! one that is refused leaves no trace and does not hold up the others.
+
+use crate::catalog::When;
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use crate::record::{Entry, Writer};
+use counterfoil_protocol::wire::clients::{CatalogOperation, Operation, OperationContent};
+use counterfoil_protocol::wire::node::Recorded;
+
+/// What became of one operation: what is recorded under its id, nothing where nothing was to be recorded, or
+/// why it is refused.
+pub type Carried = Result<Option<Recorded>, StoreError>;
+
+impl ShopStore {
+    /// Carries out a batch. What is not refused is durable when this returns.
+    ///
+    /// # Errors
+    /// Those that are nobody's fault, such as a full disk: nothing of the batch was recorded.
+    pub fn carry_out(
+        &mut self,
+        operations: &[Operation],
+        now_ms: i64,
+    ) -> Result<Vec<Carried>, StoreError> {
+        self.write(|writer| {
+            let mut carried = Vec::with_capacity(operations.len());
+            for operation in operations {
+                carried.push(writer.attempt(|writer| writer.carry_out(operation, now_ms))?);
+            }
+            Ok(carried)
+        })
+    }
+}
+
+impl Writer<'_> {
+    fn carry_out(
+        &mut self,
+        operation: &Operation,
+        now_ms: i64,
+    ) -> Result<Option<Recorded>, StoreError> {
+        let Operation { id, content } = operation;
+        // A repeated operation is answered with what was recorded, whatever has changed since.
+        if let Some(known) = self.store.known(Some(*id), content.topic())? {
+            return Ok(Some(known));
+        }
+        let store = self.store;
+        let document = match content {
+            OperationContent::Sale(request) => store.draft_receipt(request, false, now_ms)?,
+            OperationContent::Refund(request) => store.draft_receipt(request, true, now_ms)?,
+            OperationContent::Stock(request) => store.draft_stock(request, now_ms)?,
+            OperationContent::Expense(request) => store.draft_expense(request, now_ms)?,
+            OperationContent::Ledger(request) => store.draft_ledger(request, now_ms)?,
+            OperationContent::Order(request) => store.draft_order(request, now_ms)?,
+            OperationContent::Cash(request) => store.draft_cash(request, now_ms)?,
+            OperationContent::Catalog(CatalogOperation {
+                table,
+                row,
+                columns,
+            }) => {
+                let (row, values) = store.edit_of(table, row, columns)?;
+                return self.edit(table, &row, values, When::Clock(now_ms), Some(*id));
+            }
+        };
+        let entry = Entry {
+            id: Some(*id),
+            document,
+            now_ms,
+        };
+        self.append(entry).map(Some)
+    }
+}
