@@ -9,6 +9,7 @@ mod config;
 mod consolidator;
 mod copies;
 mod datadir;
+mod edits;
 mod history;
 mod http;
 mod hub;

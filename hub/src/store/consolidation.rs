@@ -3,11 +3,14 @@
 //! The book is attached as `book` and only read. One batch is one transaction on `hub.db` together
 //! with its watermark, so every entry is moved exactly once, whatever is interrupted or repeated.
 
+mod batch;
+
+use self::batch::{reach, record_run};
 use super::clock::Correction;
 use super::movement::{self, Batch, Moved};
 use super::reading::AS_IS;
 use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
-use crate::limits::{CONSOLIDATE_ENTRIES_MAX, HISTORY_ROWS_MAX};
+use crate::limits::CONSOLIDATE_ENTRIES_MAX;
 use counterfoil_domain::{Chain, NodeId, Priority, RuleSet, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::hub::AlertRow;
@@ -450,36 +453,6 @@ fn contradiction(hub: &Connection, seq: i64, chain: &[u8]) -> Result<Option<Stri
     })
 }
 
-/// How far a batch goes.
-struct Reach {
-    /// Its first and last entry; behind each other when it has none.
-    first: i64,
-    last: i64,
-    /// Everything up to here is of other priorities, or in the batch.
-    until: i64,
-}
-
-/// `size` entries of the priority in a stretch of the journal. The batch begins at the first of them: a
-/// hundred thousand entries of other priorities before it are looked at once, not by every statement.
-fn reach(
-    tx: &Connection,
-    priority: Priority,
-    (after, newest): (i64, i64),
-    size: i64,
-) -> Result<Reach, StoreError> {
-    let sql = format!(
-        "SELECT count(*), coalesce(min(seq), ?2 + 1), coalesce(max(seq), ?2) FROM (
-             SELECT seq FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {} ORDER BY seq LIMIT ?3)",
-        condition(priority)
-    );
-    let size = size.max(1);
-    let (count, first, last) = tx.query_row(&sql, params![after, newest, size], |row| {
-        Ok((row.get::<i64>(0)?, row.get(1)?, row.get(2)?))
-    })?;
-    let until = if count < size { newest } else { last };
-    Ok(Reach { first, last, until })
-}
-
 /// Sets the watermark of the batch's priority, and of each other priority that has nothing up to
 /// there.
 fn advance(
@@ -506,34 +479,5 @@ fn advance(
             params![batch.node.number, priority.code(), until, batch.now_ms],
         )?;
     }
-    Ok(())
-}
-
-fn record_run(
-    tx: &Connection,
-    batch: &Batch,
-    reached: i64,
-    moved: &Moved,
-) -> Result<(), StoreError> {
-    let detail = serde_json::json!({
-        "priority": batch.priority.name(),
-        "after": batch.after,
-        "until": reached,
-        "quarantined": moved.quarantined,
-    });
-    tx.execute(
-        "INSERT INTO run (node, started_ms, entries, edits, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![
-            batch.node.number,
-            batch.now_ms,
-            moved.entries,
-            moved.edits,
-            detail.to_string()
-        ],
-    )?;
-    tx.execute(
-        "DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?1",
-        params![HISTORY_ROWS_MAX],
-    )?;
     Ok(())
 }

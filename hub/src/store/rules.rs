@@ -19,7 +19,7 @@ fn put_aside(batch: &Batch, select: &str) -> String {
          SELECT ?1, seq, {}, {}, substr(finding, 1, instr(finding, ':') - 1),
                 substr(finding, instr(finding, ':') + 2), CAST(cause AS BLOB), ?4,
                 (SELECT CASE typeof(a.at_ms) WHEN 'integer' THEN a.at_ms END
-                 FROM {}.journal AS a WHERE a.seq = found.seq)
+                 FROM {}journal AS a WHERE a.seq = found.seq)
          FROM ({select}) AS found WHERE finding IS NOT NULL
          ON CONFLICT (node, seq) DO UPDATE SET code = excluded.code, reason = excluded.reason,
              cause = excluded.cause, settled_ms = NULL, settled_as = NULL",

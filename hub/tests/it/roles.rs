@@ -31,6 +31,8 @@ GET  /v1/admin/nodes                                    y y y
 POST /v1/admin/nodes/{node}/revoke                      n n n
 GET  /v1/admin/catalog/{table}                          y y y
 POST /v1/admin/catalog/{table}/{row}                    n n n
+POST /v1/admin/catalog/{table}/{row}/merge              n n n
+POST /v1/admin/catalog/{table}/{row}/unmerge            n n n
 GET  /v1/admin/reports/sales                            y n n
 POST /v1/admin/consolidate                              n n n
 GET  /v1/admin/conflicts                                y y y

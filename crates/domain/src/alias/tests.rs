@@ -97,6 +97,7 @@ fn told(merges: &[Merge], order: &[usize]) -> BTreeMap<usize, Field> {
         let version = Version {
             value,
             base: seen.filter(|seen| *seen < at).collect(),
+            corrected: at.hlc,
             origin: Origin {
                 edit: DocumentId::from_uuid(Uuid::from_u128(*index as u128)),
                 node,

@@ -1,6 +1,7 @@
 //! The shipped programs as processes, on real sockets and files.
 
 mod activation;
+mod aliases;
 mod bootstrap;
 mod clients;
 mod conflicts;

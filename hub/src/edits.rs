@@ -1,0 +1,147 @@
+//! Edits that people make at the hub: of the catalog, about conflicts and policies. Each is made under the
+//! consolidator's turn, and is published before it is answered.
+
+use crate::consolidator::ConsolidateError;
+use crate::hub::Hub;
+use crate::store::{
+    DecideError, DecisionMade, HubEdit, HubEditError, PolicyError, Span, Store, UndoError,
+    WantedPolicy, What,
+};
+use counterfoil_domain::env::document_id;
+use counterfoil_domain::{DocumentId, NodeId};
+use counterfoil_protocol::wire::aliases::MergeAnswer;
+use counterfoil_protocol::wire::decisions::{Deciding, Undone};
+use counterfoil_protocol::wire::hub::CatalogSetAnswer;
+use std::collections::BTreeMap;
+
+impl Hub {
+    /// Makes an edit at the hub and publishes it.
+    pub(crate) async fn edit_catalog(
+        &self,
+        table: String,
+        row: String,
+        columns: BTreeMap<String, Option<String>>,
+        who: String,
+    ) -> Result<Result<CatalogSetAnswer, HubEditError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let by = self.made_by(self.now_ms(), None, who);
+        let target = (table.clone(), row.clone());
+        let write = move |store: &mut Store| store.edit_at_hub(&table, &row, &columns, &by);
+        if let Err(refused) = self.writer.call(write).await? {
+            return Ok(Err(refused));
+        }
+        self.publish().await?;
+        let (table, row) = target;
+        let answer = self
+            .reports
+            .call(move |reader| reader.catalog_row(&table, &row))
+            .await?;
+        Ok(answer.ok_or(HubEditError::NoTable))
+    }
+
+    /// Merges a row into another one, or takes that back, and publishes it; who stands for the row now.
+    pub(crate) async fn merge_rows(
+        &self,
+        table: String,
+        row: String,
+        into: Option<String>,
+        who: String,
+    ) -> Result<Result<MergeAnswer, HubEditError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let by = self.made_by(self.now_ms(), None, who);
+        let of = (table.clone(), row.clone());
+        let merge =
+            move |store: &mut Store| store.merge_at_hub((&of.0, &of.1), into.as_deref(), &by);
+        if let Err(refused) = self.writer.call(merge).await? {
+            return Ok(Err(refused));
+        }
+        self.publish().await?;
+        let of = (table.clone(), row.clone());
+        let find = move |reader: &mut crate::store::Reader| reader.survivor(&of.0, &of.1);
+        let survivor = self.reports.call(find).await?;
+        Ok(Ok(MergeAnswer {
+            table,
+            row,
+            survivor,
+        }))
+    }
+
+    /// Publishes what was decided; the revision that holds it.
+    async fn published(&self) -> Result<i64, ConsolidateError> {
+        self.publish().await?;
+        Ok(self.reports.call(|it| it.catalog_revision()).await?)
+    }
+
+    fn made_by(&self, now_ms: i64, id: Option<DocumentId>, who: String) -> HubEdit {
+        HubEdit {
+            edit: id.unwrap_or_else(|| document_id(now_ms, &*self.env.random)),
+            hub: NodeId::from_uuid(self.id.uuid()),
+            now_ms,
+            who,
+        }
+    }
+
+    /// Takes back what a node wrote in a time, and publishes that.
+    pub(crate) async fn undo(
+        &self,
+        span: Span,
+        dry_run: bool,
+        who: String,
+    ) -> Result<Result<Undone, UndoError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let by = self.made_by(self.now_ms(), None, who);
+        let random = std::sync::Arc::clone(&self.env.random);
+        let undo = move |store: &mut Store| store.undo(span, dry_run, &by, &*random);
+        let undone = match self.writer.call(undo).await? {
+            Ok(undone) => undone,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let revision = match dry_run {
+            true => self.reports.call(|it| it.catalog_revision()).await?,
+            false => self.published().await?,
+        };
+        Ok(Ok(Undone { revision, ..undone }))
+    }
+
+    /// Changes a policy and publishes it; whether it was another one before, and the revision.
+    pub(crate) async fn set_policy(
+        &self,
+        wanted: WantedPolicy,
+        who: String,
+    ) -> Result<Result<(bool, i64), PolicyError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        // What was merged and not published yet was decided before this change, and stays so.
+        self.publish().await?;
+        let by = self.made_by(self.now_ms(), None, who);
+        let set = move |store: &mut Store| store.set_policy(&wanted, &by);
+        let changed = match self.writer.call(set).await? {
+            Ok(changed) => changed,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        // Also when nothing changed: the first attempt may have ended before it was published.
+        let revision = self.published().await?;
+        Ok(Ok((changed, revision)))
+    }
+
+    /// Decides a conflict and publishes the choice; the revision that holds it.
+    pub(crate) async fn decide_conflict(
+        &self,
+        conflict: i64,
+        what: What,
+        deciding: Deciding,
+        who: String,
+    ) -> Result<Result<(DecisionMade, i64), DecideError>, ConsolidateError> {
+        let _turn = self.inbox.turn.lock().await;
+        let now_ms = self.now_ms();
+        let by = self.made_by(now_ms, deciding.id, who);
+        let seen = deciding.seen;
+        let decide = move |store: &mut Store| store.decide(conflict, &what, seen, &by);
+        let made = match self.writer.call(decide).await? {
+            Ok(made) => made,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        // Also when it was repeated: the first attempt may have ended before it was published.
+        let revision = self.published().await?;
+        Ok(Ok((made, revision)))
+    }
+}

@@ -1,0 +1,68 @@
+//! Which entries belong to a batch, and what was done with them?
+
+use super::condition;
+use crate::limits::HISTORY_ROWS_MAX;
+use crate::store::StoreError;
+use crate::store::movement::{Batch, Moved};
+use counterfoil_domain::Priority;
+use counterfoil_migrate::{Connection, params};
+
+/// How far a batch goes.
+pub(super) struct Reach {
+    /// Its first and last entry; behind each other when it has none.
+    pub(super) first: i64,
+    pub(super) last: i64,
+    /// Everything up to here is of other priorities, or in the batch.
+    pub(super) until: i64,
+}
+
+/// `size` entries of the priority in a stretch of the journal. The batch begins at the first of them: a
+/// hundred thousand entries of other priorities before it are looked at once, not by every statement.
+pub(super) fn reach(
+    tx: &Connection,
+    priority: Priority,
+    (after, newest): (i64, i64),
+    size: i64,
+) -> Result<Reach, StoreError> {
+    let sql = format!(
+        "SELECT count(*), coalesce(min(seq), ?2 + 1), coalesce(max(seq), ?2) FROM (
+             SELECT seq FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {} ORDER BY seq LIMIT ?3)",
+        condition(priority)
+    );
+    let size = size.max(1);
+    let (count, first, last) = tx.query_row(&sql, params![after, newest, size], |row| {
+        Ok((row.get::<i64>(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let until = if count < size { newest } else { last };
+    Ok(Reach { first, last, until })
+}
+
+/// Puts a batch on record; the oldest records go.
+pub(super) fn record_run(
+    tx: &Connection,
+    batch: &Batch,
+    reached: i64,
+    moved: &Moved,
+) -> Result<(), StoreError> {
+    let detail = serde_json::json!({
+        "priority": batch.priority.name(),
+        "after": batch.after,
+        "until": reached,
+        "quarantined": moved.quarantined,
+    });
+    tx.execute(
+        "INSERT INTO run (node, started_ms, entries, edits, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            batch.node.number,
+            batch.now_ms,
+            moved.entries,
+            moved.edits,
+            detail.to_string()
+        ],
+    )?;
+    tx.execute(
+        "DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?1",
+        params![HISTORY_ROWS_MAX],
+    )?;
+    Ok(())
+}
