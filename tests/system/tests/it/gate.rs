@@ -21,7 +21,7 @@ fn an_older_till_is_told_to_update_and_still_delivers_its_sales() {
     let options = NodeOptions {
         schemas: Schemas {
             book: 1,
-            catalog: 0,
+            catalog: 1,
         },
         credentials_in_files: true,
     };
