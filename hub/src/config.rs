@@ -40,6 +40,19 @@ pub struct HubConfig {
     pub ahead: Duration,
     /// How wrong a till's clock may be, either way; beyond it there is an alert.
     pub clock_limit: Duration,
+    /// How long a till may keep silent; beyond it there is an alert. Zero: for ever.
+    pub silent: Duration,
+    /// Room on the disk below which the hub is not ready and there is an alert, in bytes.
+    pub disk_bytes_min: u64,
+    /// How long what arrived may wait to be consolidated; beyond it there is an alert, and a hub that consolidates
+    /// nothing at all is not ready.
+    pub stuck: Duration,
+    /// Time between two looks for what asks for a person.
+    pub watch: Duration,
+    /// Where alerts are posted.
+    pub alert_webhook: Option<String>,
+    /// Program that is started for each alert.
+    pub alert_command: Option<PathBuf>,
     /// The schemas that this program knows: it migrates up to them, and tells a node below to update.
     pub schemas: Schemas,
 }
@@ -61,6 +74,12 @@ impl HubConfig {
             },
             ahead: Duration::from_secs(u64::from(AHEAD_DAYS_DEFAULT) * 86_400),
             clock_limit: Duration::from_secs(u64::from(CLOCK_SECONDS_DEFAULT)),
+            silent: Duration::from_secs(u64::from(SILENT_MINUTES_DEFAULT) * 60),
+            disk_bytes_min: u64::from(DISK_MIB_DEFAULT) * 1024 * 1024,
+            stuck: Duration::from_secs(u64::from(STUCK_SECONDS_DEFAULT)),
+            watch: Duration::from_secs(u64::from(WATCH_SECONDS_DEFAULT)),
+            alert_webhook: None,
+            alert_command: None,
             schemas: Schemas {
                 book: Kind::Book.schema_version(),
                 catalog: Kind::Catalog.schema_version(),
@@ -68,6 +87,18 @@ impl HubConfig {
         }
     }
 }
+
+/// How long a till may keep silent, in minutes: it asks every five by default, so this is no accident of the line.
+pub(crate) const SILENT_MINUTES_DEFAULT: u32 = 30;
+
+/// Room that the hub's disk must have, in MiB: some days of a chain's sales.
+pub(crate) const DISK_MIB_DEFAULT: u32 = 512;
+
+/// How long what arrived may wait to be consolidated, in seconds.
+pub(crate) const STUCK_SECONDS_DEFAULT: u32 = 300;
+
+/// Time between two looks for what asks for a person, in seconds.
+pub(crate) const WATCH_SECONDS_DEFAULT: u32 = 15;
 
 /// How wrong a till's clock may be, in seconds.
 pub(crate) const CLOCK_SECONDS_DEFAULT: u32 = 60;

@@ -12,11 +12,12 @@ use crate::copies::{CopyFailure, CopyKey, Held};
 use crate::history::{HistoriesError, Past};
 use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
+use crate::monitor::words;
 use crate::news::Place;
 use crate::store::{NodeBook, Reader, Step, Store, StoreError};
 use counterfoil_domain::{NodeId, Priority};
 use counterfoil_replica::{Copy, Rotation};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -99,6 +100,7 @@ impl Hub {
     pub(crate) async fn consolidate_forever(&self) {
         let (mut due, mut pause) = (Instant::now(), RETRY_PAUSE_MIN);
         loop {
+            self.health().consolidated();
             let timeout = due.saturating_duration_since(Instant::now());
             let news = async {
                 tokio::select! {
@@ -168,17 +170,21 @@ impl Hub {
     /// Runs a pass to its end; the nodes that were looked at. What fails for one node must not hold up the
     /// others; the first failure is told.
     async fn run(&self, mut pass: Pass) -> (Result<(), ConsolidateError>, BTreeSet<NodeId>) {
-        let mut failure = None;
+        let (mut failure, mut failed) = (None, BTreeSet::new());
+        let mut looked = BTreeMap::new();
         loop {
+            self.health().consolidated();
             pass.arrived(self.inbox.take());
             match pass.next() {
                 Some(Next::Survey(waiting)) => {
+                    looked.insert(waiting.node, Instant::now());
                     // What its former nodes still have to say decides where a new identity begins.
                     if let Err(error) = self.consolidate_formers(waiting.node).await {
                         failure.get_or_insert(error);
                     }
                     let found = self.survey(waiting.node).await;
                     let priorities = found.unwrap_or_else(|error| {
+                        failed.insert(waiting.node);
                         failure.get_or_insert(error);
                         Vec::new()
                     });
@@ -189,6 +195,7 @@ impl Hub {
                         Ok(true) => pass.put(priority, waiting),
                         Ok(false) => {}
                         Err(error) => {
+                            failed.insert(waiting.node);
                             failure.get_or_insert(error);
                         }
                     }
@@ -197,6 +204,8 @@ impl Hub {
             }
         }
         let (seen, put_off) = pass.end();
+        looked.retain(|node, _| !failed.contains(node) && !put_off.contains(node));
+        self.monitor.caught_up(&looked);
         self.inbox.put_off(put_off);
         (failure.map_or(Ok(()), Err), seen)
     }
@@ -293,13 +302,23 @@ impl Hub {
         let Some((held, book)) = self.held_book(node).await? else {
             return Ok(false);
         };
+        let began = self.began();
         let step = self.on_book(Some(held), move |store| store.consolidate(&book, priority));
-        Ok(match step.await? {
-            Step::Moved { entries, more } => {
+        Ok(match step.await {
+            Ok(Step::Moved { moved, more }) => {
+                let entries = moved.entries;
                 tracing::debug!(%node, priority = priority.name(), entries, "consolidated");
+                // Its watermark went past entries of other priorities, that is all.
+                if entries > 0 {
+                    self.note_batch(node, priority, began, Ok(moved));
+                }
                 more
             }
-            Step::Idle | Step::Halted => false,
+            Ok(Step::Idle | Step::Halted) => false,
+            Err(error) => {
+                self.note_batch(node, priority, began, Err(words(&error)));
+                return Err(error);
+            }
         })
     }
 
@@ -334,6 +353,7 @@ impl Hub {
     /// who would look after the size of its WAL.
     pub(crate) async fn arrived(&self, key: &CopyKey) {
         if let CopyKey::Book(node) = key {
+            self.monitor.arrived(*node);
             self.inbox.wake(*node);
         } else if let Err(error) = self.rotate(key).await {
             // The frames are durable all the same; the next push looks again.

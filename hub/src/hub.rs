@@ -7,11 +7,11 @@ use crate::datadir::{DataDir, DataDirError, Ownership};
 use crate::history::Pruner;
 use crate::integrity::{self, OpenCatalogError, Verifier};
 use crate::limits::{EXPORTS_AT_ONCE_MAX, PUSHES_AT_ONCE_MAX, SIGN_INS_WAITING_MAX};
+use crate::monitor::Monitor;
 use crate::news::{News, Place};
-use crate::store::{Reader, Store, StoreError};
+use crate::store::{NewAlert, Reader, Store, StoreError};
 use counterfoil_domain::{HubId, NodeId};
 use counterfoil_protocol::wire::access::AccessLogRow;
-use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_replica::env::{Env, Worker};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +33,7 @@ pub struct Hub {
     pub(crate) sign_in: tokio::sync::Mutex<()>,
     /// Places of those who wait for it.
     pub(crate) sign_ins: tokio::sync::Semaphore,
+    pub(crate) monitor: Monitor,
     /// Turns for parts of a file on their way out.
     pub(crate) exports: tokio::sync::Semaphore,
     /// Turns for pushes that have arrived.
@@ -128,6 +129,7 @@ impl Hub {
             verifier: Verifier::default(),
             sign_in: tokio::sync::Mutex::new(()),
             sign_ins: tokio::sync::Semaphore::new(SIGN_INS_WAITING_MAX),
+            monitor: Monitor::default(),
             exports: tokio::sync::Semaphore::new(EXPORTS_AT_ONCE_MAX),
             pushes: tokio::sync::Semaphore::new(PUSHES_AT_ONCE_MAX),
             config,
@@ -168,10 +170,11 @@ impl Hub {
             "alert"
         );
         let (at_ms, detail) = (self.now_ms(), detail.to_owned());
-        let alert = AlertRow {
+        let alert = NewAlert {
             at_ms,
-            kind: kind.to_owned(),
-            node_id: node,
+            kind,
+            node,
+            subject: String::new(),
             detail,
         };
         if let Err(error) = self.writer.call(move |store| store.alert(&alert)).await {

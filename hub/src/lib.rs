@@ -15,6 +15,7 @@ mod http;
 mod hub;
 mod integrity;
 pub mod limits;
+mod monitor;
 mod news;
 mod passwords;
 mod quarantine;

@@ -49,8 +49,64 @@ pub const CONSOLIDATE_ENTRIES_MAX: i64 = 5_000;
 /// Catalog rows that are published in one transaction; same reason.
 pub const PUBLISH_ROWS_MAX: usize = 2_000;
 
-/// Rows kept in `run` and in `alert`; the oldest are removed.
+/// Rows kept in `alert`; the oldest that do not last and are delivered are removed.
 pub const HISTORY_ROWS_MAX: i64 = 10_000;
+
+/// Rows kept in `run`, some 100 bytes each; the oldest are removed. A fleet of 200 tills that sells fills it in a day.
+pub const RUN_ROWS_MAX: i64 = 100_000;
+
+/// Runs that wait in memory to be written; beyond it the oldest are dropped, and counted by metrics only. The writer is
+/// behind by seconds then.
+pub const RUNS_WAITING_MAX: usize = 10_000;
+
+/// Time that runs wait to be written, so that a push costs no transaction of its own. A hub that is killed loses the
+/// runs of this time, nothing else.
+pub const RUN_WRITE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Most characters of what is said about a run or a delivery; more is cut off.
+pub const RUN_DETAIL_CHARS_MAX: usize = 300;
+
+/// Messages about alerts that wait to be delivered; beyond it the oldest are dropped, with a line in the log. The
+/// alerts stay listed.
+pub const OUTBOX_ROWS_MAX: i64 = 10_000;
+
+/// Time between two looks for a message that is due.
+pub const OUTBOX_PAUSE: Duration = Duration::from_millis(500);
+
+/// Time for a webhook to answer; then the message is sent again later.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for an alert command to end; then it is killed, and started again later.
+pub const ALERT_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// First pause after a delivery that failed, in milliseconds; it doubles.
+pub const DELIVERY_PAUSE_MS_MIN: i64 = 1_000;
+
+/// Longest pause between two attempts to deliver a message, in milliseconds.
+pub const DELIVERY_PAUSE_MS_MAX: i64 = 600_000;
+
+/// Days whose proof is watched: those that were closed last.
+pub const PROOF_DAYS_MAX: i64 = 31;
+
+/// Days that are proved again in one look, so that reports wait for fractions of a second.
+pub const PROOFS_A_LOOK_MAX: usize = 4;
+
+/// Time after which a day that has not changed is proved again, for rows that somebody altered.
+pub const PROOF_AGAIN: Duration = Duration::from_secs(24 * 3_600);
+
+/// Time after which a day whose proof failed is proved again though nothing seems to have changed.
+pub const PROOF_FAILED_AGAIN: Duration = Duration::from_secs(60);
+
+/// Time for a look at the databases to answer when somebody asks whether the hub is ready; then it is not.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time without a sign of a main loop after which the process counts as dead: far more than any transaction takes,
+/// because whoever asks may restart it.
+pub const LOOP_SILENCE_MAX: Duration = Duration::from_secs(600);
+
+/// Nodes that metrics name one by one, those that are furthest behind; the others are in the sums. So a large chain
+/// does not make a large answer.
+pub const METRIC_NODES_MAX: usize = 100;
 
 /// An alert that repeats within this time is not written again, in milliseconds: a till with a
 /// wrong token asks every few seconds.

@@ -79,13 +79,13 @@ where
     let app = router(Arc::clone(&hub)).into_make_service_with_connect_info::<Peer>();
     let server = axum::serve(Listening(listener), app).with_graceful_shutdown(stopped);
     let mut serving = std::pin::pin!(server.into_future());
-    let mut consolidating = std::pin::pin!(hub.consolidate_forever());
+    let mut working = std::pin::pin!(hub.work_forever());
     let mut shutdown = std::pin::pin!(shutdown);
     // In order, so that a simulation repeats.
     tokio::select! {
         biased;
         served = &mut serving => return served.map_err(RunError::Serve),
-        () = &mut consolidating => {}
+        () = &mut working => {}
         () = &mut shutdown => {}
     }
     tracing::info!("stopping");
@@ -101,8 +101,9 @@ where
                 served.map_err(RunError::Serve)?;
             }
         }
-        () = &mut consolidating => {}
+        () = &mut working => {}
     }
+    hub.write_runs().await?;
     hub.dir.withdraw(&hub.env)?;
     Ok(())
 }
@@ -118,6 +119,7 @@ async fn announce(hub: &Hub, url: &str) -> Result<(), RunError> {
     hub.writer
         .call(move |store| store.remember_url(&remembered))
         .await?;
+    hub.open_channels().await?;
     hub.dir.announce(
         &hub.env,
         &Running {

@@ -49,7 +49,8 @@ CREATE TABLE node (
     schema_ms        INTEGER,              -- when the schema versions were recorded
     catalog_revision INTEGER,              -- what it has pulled (L6)
     clock_offset_ms  INTEGER,              -- its clock minus the hub's
-    clock_wrong      INTEGER NOT NULL DEFAULT 0, -- 1: there was an alert, and it is not right again
+    failed           INTEGER NOT NULL DEFAULT 0, -- entries that it has given up on sending
+    waiting          INTEGER NOT NULL DEFAULT 0, -- entries that it had not sent at its last hello
     halted           TEXT,                 -- why its book is not consolidated any further
     waits            TEXT,                 -- why its book is not read until somebody is upgraded
     waits_since_ms   INTEGER,
@@ -272,24 +273,56 @@ CREATE TABLE inherited (
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 
--- One row a consolidation run that found work.
+-- Runs of sync, newest last; the oldest are removed.
 CREATE TABLE run (
-    id         INTEGER PRIMARY KEY,
-    node       INTEGER NOT NULL,
-    started_ms INTEGER NOT NULL,
-    entries    INTEGER NOT NULL,
-    edits      INTEGER NOT NULL,
-    detail     TEXT    NOT NULL
+    id          INTEGER PRIMARY KEY,
+    node        INTEGER REFERENCES node (number), -- empty: the caller is nobody that is known
+    kind        TEXT    NOT NULL,          -- wire::monitor::RunKind
+    started_ms  INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    requests    INTEGER NOT NULL,
+    frames      INTEGER NOT NULL,          -- or entries of a consolidation
+    bytes       INTEGER NOT NULL,          -- on the wire
+    result      TEXT    NOT NULL,          -- wire::monitor::RunResult
+    detail      TEXT    NOT NULL
 ) STRICT;
+CREATE INDEX run_by_node ON run (node, id);
 
--- What a person should look at: a diverged node, a refused request, a revoked token in use.
+-- What a person should look at: states that last until they are cleared (a silent till, a full disk), and events (a
+-- refused request, a revoked token in use).
 CREATE TABLE alert (
-    id     INTEGER PRIMARY KEY,
-    at_ms  INTEGER NOT NULL,
-    kind   TEXT    NOT NULL,
-    node   BLOB,
-    detail TEXT    NOT NULL
+    id              INTEGER PRIMARY KEY,
+    at_ms           INTEGER NOT NULL,      -- raised
+    kind            TEXT    NOT NULL,
+    node            BLOB,
+    subject         TEXT    NOT NULL,      -- what of the node or the hub it is about; may be empty
+    detail          TEXT    NOT NULL,
+    lasting         INTEGER NOT NULL,      -- 1: a state
+    cleared_ms      INTEGER,               -- when the state ended
+    acknowledged_ms INTEGER,
+    acknowledged_by TEXT
 ) STRICT;
+-- A state is raised once until it is cleared.
+CREATE UNIQUE INDEX alert_lasts ON alert (kind, coalesce(node, x''), subject)
+    WHERE lasting = 1 AND cleared_ms IS NULL;
+
+-- Where alerts go besides this database: `webhook`, `command`.
+CREATE TABLE alert_channel (
+    name TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+-- What was not delivered yet. A row goes when the other side has confirmed it.
+CREATE TABLE alert_outbox (
+    id       INTEGER PRIMARY KEY,
+    alert    INTEGER NOT NULL REFERENCES alert (id),
+    event    TEXT    NOT NULL,             -- raised or cleared
+    channel  TEXT    NOT NULL,
+    at_ms    INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_ms   INTEGER NOT NULL,             -- not before
+    error    TEXT                          -- what the last attempt came to
+) STRICT;
+CREATE INDEX alert_outbox_due ON alert_outbox (channel, due_ms);
 
 -- The chain of the journal at a consolidated receipt or closure, so that its rows can be checked at any time: the
 -- value before the entry and its own.

@@ -45,6 +45,8 @@ pub enum Code {
     Busy,
     /// Too many wrong passwords: wait.
     TooManyAttempts,
+    /// It runs, and cannot do its work now.
+    NotReady,
     /// The node is in trial: activate it first.
     NotActivated,
     /// Two histories of one database contradict each other.
@@ -72,7 +74,7 @@ impl Code {
             Self::TooManyAttempts => 429,
             Self::UpdateRequired => 426,
             Self::Internal => 500,
-            Self::HubUnreachable | Self::Busy => 503,
+            Self::HubUnreachable | Self::Busy | Self::NotReady => 503,
             Self::StorageFull => 507,
         }
     }
@@ -80,7 +82,7 @@ impl Code {
     /// Exit code of a command that ends with this problem; the list stands in the help text.
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::HubUnreachable | Self::Busy => 4,
+            Self::HubUnreachable | Self::Busy | Self::NotReady => 4,
             Self::Unauthorized
             | Self::TooManyAttempts
             | Self::Forbidden

@@ -53,6 +53,8 @@ pub struct Config {
     pub wal_limit_hours: u32,
     pub wal_offline_limit_mib: u64,
     pub wal_offline_limit_hours: u32,
+    pub disk_limit_mib: u64,
+    pub log_days: u32,
     #[serde(deserialize_with = "cutoff_minutes")]
     pub day_cutoff_minutes: i64,
     #[serde(deserialize_with = "utc_offset_minutes")]

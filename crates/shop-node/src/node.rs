@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::monitor::Monitor;
 use crate::repair;
 use crate::sync::{News, SyncState};
 use counterfoil_domain::env::uuid_v7;
@@ -59,6 +60,8 @@ pub(crate) struct Inner {
     /// What the hub says by itself.
     pub(crate) news: News,
     pub(crate) state: Mutex<SyncState>,
+    pub(crate) monitor: Monitor,
+    pub(crate) paths: Paths,
     /// Held while an activation runs: one at a time.
     pub(crate) activating: tokio::sync::Mutex<()>,
     /// Held while a sync runs: one at a time.
@@ -138,6 +141,8 @@ impl Node {
             nudge: Notify::new(),
             news: News::default(),
             state: Mutex::new(state),
+            monitor: Monitor::default(),
+            paths,
             activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),
             config,

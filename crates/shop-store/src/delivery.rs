@@ -4,8 +4,9 @@
 use crate::error::StoreError;
 use crate::open::ShopStore;
 use counterfoil_domain::{DocumentId, Hlc, Priority, Topic};
-use counterfoil_migrate::params;
+use counterfoil_migrate::{params, schema_version};
 use counterfoil_protocol::wire::node::{LogRow, QueueRow, ReceiptRow};
+use std::collections::BTreeMap;
 
 /// Log entries kept; older ones are pruned.
 const LOG_ENTRIES_MAX: i64 = 10_000;
@@ -110,6 +111,48 @@ impl ShopStore {
         Ok(rows)
     }
 
+    /// Entries that the hub has not received, by priority; those without any are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn pending_by_priority(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+        let received = self.watermark(Reader::HubReceived)?;
+        let sql = "SELECT priority, count(*) FROM journal WHERE seq > ?1 GROUP BY priority";
+        let counts = self.conn.query_map(sql, [received], |row| {
+            Ok((row.get::<i64>(0)?, row.get::<i64>(1)?))
+        })?;
+        let mut pending = BTreeMap::new();
+        for (code, count) in counts {
+            let known = Priority::ALL.into_iter().find(|it| it.code() == code);
+            *pending
+                .entry(known.map_or("low", Priority::name).to_owned())
+                .or_insert(0) += count;
+        }
+        Ok(pending)
+    }
+
+    /// Writes something beside the book, durably, while the book is locked for writing: so it is known that a sale
+    /// could be recorded now. The book itself is not touched, because every write to it is a thing to send.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn try_writing(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO local.state VALUES ('written_ms', ?1)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.conn.transaction(|tx| {
+            tx.execute(sql, [now_ms.to_string()])?;
+            Ok(())
+        })
+    }
+
+    /// The schema version of the book; `None` when it has none.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`].
+    pub fn book_schema(&self) -> Result<Option<i32>, StoreError> {
+        Ok(schema_version(&self.conn)?)
+    }
+
     /// Catalog edits of this node that are not merged yet.
     ///
     /// # Errors
@@ -158,11 +201,11 @@ impl ShopStore {
         )?)
     }
 
-    /// Adds a line to the sync log.
+    /// Adds a line to the sync log, and removes those older than so many milliseconds.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn log(&mut self, row: &LogRow) -> Result<(), StoreError> {
+    pub fn log(&mut self, row: &LogRow, keep_ms: i64) -> Result<(), StoreError> {
         self.conn.execute(
             "INSERT INTO local.sync_log (at_ms, level, event, detail) VALUES (?1, ?2, ?3, ?4)",
             params![
@@ -173,8 +216,9 @@ impl ShopStore {
             ],
         )?;
         self.conn.execute(
-            "DELETE FROM local.sync_log WHERE entry <= (SELECT max(entry) FROM local.sync_log) - ?1",
-            [LOG_ENTRIES_MAX],
+            "DELETE FROM local.sync_log WHERE entry <= (SELECT max(entry) FROM local.sync_log) - ?1
+             OR at_ms < ?2",
+            params![LOG_ENTRIES_MAX, row.at_ms.saturating_sub(keep_ms)],
         )?;
         Ok(())
     }

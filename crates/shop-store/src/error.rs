@@ -36,6 +36,9 @@ pub enum StoreError {
     /// The engine refused.
     #[error("the database refused")]
     Sql(#[from] SqlError),
+    /// The schema of the book cannot be told.
+    #[error("the schema of the book cannot be told")]
+    Schema(#[from] StatusError),
     /// The document breaks a rule of its own.
     #[error("the document is not valid")]
     Invalid(#[from] InvalidDocument),

@@ -97,12 +97,13 @@ impl ShopStore {
             epoch,
             "the book has lost entries; receipts are numbered in a new series"
         );
-        self.log(&LogRow {
+        let row = LogRow {
             at_ms: now_ms,
             level: "error".to_owned(),
             event: "entries_lost".to_owned(),
             detail: json!({"journal_seq": found, "hub_received_seq": received, "epoch": epoch}),
-        })?;
+        };
+        self.log(&row, i64::MAX)?;
         for reader in [Reader::HubReceived, Reader::HubConsolidated] {
             let seq = self.watermark(reader)?.min(found);
             self.note(reader, seq, now_ms)?;

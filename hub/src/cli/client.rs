@@ -193,12 +193,15 @@ async fn in_process(
         .body(Body::from(call.body.clone()));
     let request = request.map_err(|error| Failure::from_chain(&error))?;
     // The router's services cannot fail; the answer says what went wrong.
-    let response = match router(hub).oneshot(request).await {
+    let response = match router(std::sync::Arc::clone(&hub)).oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
     let (head, body) = response.into_parts();
     let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await;
+    hub.write_runs()
+        .await
+        .map_err(|error| Failure::from_chain(&error))?;
     Ok((
         head.status,
         body.map_err(|error| Failure::from_chain(&error))?,

@@ -120,6 +120,8 @@ pub(super) async fn execute(
             out.print(&rows, |rows| print::sales(by, rows))
         }
         Command::Proof { day } => super::proof::proof(day, session).await,
+        Command::Runs(args) => super::monitor::runs(args, session).await,
+        Command::Alerts(command) => super::monitor::alerts(command, session).await,
         Command::History { which } => super::history::list(which, session).await,
         Command::Restore(args) => super::history::restore(args, session).await,
         Command::Status => {

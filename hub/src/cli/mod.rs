@@ -7,6 +7,7 @@ mod conflicts;
 mod database;
 mod failure;
 mod history;
+mod monitor;
 mod policies;
 mod print;
 mod proof;
@@ -17,8 +18,9 @@ mod signed_in;
 pub use failure::Failure;
 
 use crate::config::{
-    AHEAD_DAYS_DEFAULT, CLOCK_SECONDS_DEFAULT, HISTORY_DAYS_DEFAULT, HISTORY_GIB_DEFAULT,
-    LISTEN_DEFAULT, Registration,
+    AHEAD_DAYS_DEFAULT, CLOCK_SECONDS_DEFAULT, DISK_MIB_DEFAULT, HISTORY_DAYS_DEFAULT,
+    HISTORY_GIB_DEFAULT, LISTEN_DEFAULT, Registration, SILENT_MINUTES_DEFAULT,
+    STUCK_SECONDS_DEFAULT, WATCH_SECONDS_DEFAULT,
 };
 use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
@@ -131,6 +133,11 @@ enum Command {
         #[arg(long, value_name = "DAY")]
         day: Day,
     },
+    /// Runs of sync, newest first: what tills sent and fetched, what was consolidated, how long it took, how it ended.
+    Runs(monitor::RunsArgs),
+    /// What asks for a person.
+    #[command(subcommand)]
+    Alerts(monitor::AlertsCommand),
     /// What databases were: which generations are kept, and since when.
     History {
         #[command(flatten)]
@@ -171,6 +178,8 @@ struct RunArgs {
     /// How wrong a till's clock may be, in seconds; beyond it there is an alert.
     #[arg(long, value_name = "SECONDS", default_value_t = CLOCK_SECONDS_DEFAULT)]
     clock_limit_seconds: u32,
+    #[command(flatten)]
+    monitor: MonitorArgs,
     /// How far back every database can be restored, in days; 0 keeps no history.
     #[arg(long, value_name = "DAYS", default_value_t = HISTORY_DAYS_DEFAULT)]
     history_days: u32,
@@ -180,6 +189,31 @@ struct RunArgs {
     /// How far a record may be dated ahead of the hub's clock, in days; one beyond it goes to quarantine.
     #[arg(long, value_name = "DAYS", default_value_t = AHEAD_DAYS_DEFAULT)]
     ahead_days: u32,
+}
+
+/// What asks for a person, and who is told.
+#[derive(Debug, Args)]
+struct MonitorArgs {
+    /// How long a till may keep silent, in minutes; beyond it there is an alert. 0: for ever.
+    #[arg(long, value_name = "MINUTES", default_value_t = SILENT_MINUTES_DEFAULT)]
+    silent_minutes: u32,
+    /// Room that the hub's disk must have, in MiB; below it the hub is not ready and there is an alert.
+    #[arg(long, value_name = "MIB", default_value_t = DISK_MIB_DEFAULT)]
+    disk_limit_mib: u32,
+    /// How long what arrived may wait to be consolidated, in seconds; beyond it there is an alert, and a hub that
+    /// consolidates nothing at all is not ready.
+    #[arg(long, value_name = "SECONDS", default_value_t = STUCK_SECONDS_DEFAULT)]
+    stuck_seconds: u32,
+    /// Time between two looks for what asks for a person, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = WATCH_SECONDS_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    watch_seconds: u32,
+    /// Where alerts are posted as JSON, `http://...`; see docs/alerts.md.
+    #[arg(long, value_name = "URL")]
+    alert_webhook: Option<String>,
+    /// Program that is started for each alert, with the same JSON on its standard input.
+    #[arg(long, value_name = "PROGRAM")]
+    alert_command: Option<PathBuf>,
 }
 
 /// A database at the hub.

@@ -2,7 +2,7 @@
 
 use super::client::own;
 use super::print::write_out;
-use super::{Failure, RunArgs};
+use super::{Failure, MonitorArgs, RunArgs};
 use crate::config::HubConfig;
 use crate::datadir::DataDir;
 use crate::history::Retention;
@@ -13,6 +13,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Failure> {
+    let MonitorArgs {
+        silent_minutes,
+        disk_limit_mib,
+        stuck_seconds,
+        watch_seconds,
+        alert_webhook,
+        alert_command,
+    } = args.monitor;
+    let alert_webhook = alert_webhook.map(checked_webhook).transpose()?;
     let ownership = own(&DataDir::new(&data), &env).await?;
     let config = HubConfig {
         public_url: args
@@ -28,6 +37,12 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
             bytes_max: args.history_limit_gib.saturating_mul(1024 * 1024 * 1024),
         },
         ahead: Duration::from_secs(u64::from(args.ahead_days) * 86_400),
+        silent: Duration::from_secs(u64::from(silent_minutes) * 60),
+        disk_bytes_min: u64::from(disk_limit_mib) * 1024 * 1024,
+        stuck: Duration::from_secs(u64::from(stuck_seconds)),
+        watch: Duration::from_secs(u64::from(watch_seconds)),
+        alert_webhook,
+        alert_command,
         ..HubConfig::new(data)
     };
     let hub = Hub::open_owned(config, env, ownership).await?;
@@ -47,6 +62,18 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
     let stop = stop_signal()?;
     write_out(format!("listening on {}\n", url_of(address)).as_bytes())?;
     Ok(serve(hub, Tcp(listener), stop).await?)
+}
+
+/// The address of a webhook, if this program can use it.
+fn checked_webhook(url: String) -> Result<String, Failure> {
+    let parsed: Result<http::Uri, _> = url.parse();
+    match parsed {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(url),
+        _ => Err(Failure::usage(format!(
+            "`{url}` is no address that a webhook can have: it begins with http://; for anything else there is \
+             --alert-command"
+        ))),
+    }
 }
 
 /// Done when the process is told to end.

@@ -1,4 +1,4 @@
-//! What goes before what, told by the order of the runs in `hub.db`.
+//! What goes before what, told by the order of the runs that are noted.
 
 use crate::limits::{CONSOLIDATE_ENTRIES_MAX, PUBLISH_ROWS_MAX};
 use crate::{Hub, HubConfig, router};
@@ -7,6 +7,7 @@ use counterfoil_domain::{NodeId, Priority, Topic};
 use counterfoil_migrate::{Connection, Kind, SqlError, open_and_migrate, params};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::wire::hub::{ShopAdded, book_path};
+use counterfoil_protocol::wire::monitor::RunKind;
 use counterfoil_replica::env::Env;
 use counterfoil_replica::{BookReplica, OpenGate, Remote, Supersede};
 use counterfoil_testkit::TempDir;
@@ -90,14 +91,19 @@ impl Shop {
         node
     }
 
-    /// Lane of the shop and priority of each run that moved entries, in their order.
-    fn runs(&self) -> Vec<(i64, String)> {
-        let sql = "SELECT node.lane, run.detail ->> 'priority' FROM run JOIN node
-                   ON node.number = run.node WHERE run.entries > 0 ORDER BY run.id";
-        let found = self
-            .looks
-            .query_map(sql, (), |row| Ok((row.get(0)?, row.get(1)?)));
-        found.unwrap()
+    /// Number of the node and priority of each batch that moved entries, in their order.
+    fn runs(&self) -> Vec<(u128, String)> {
+        let mut batches = Vec::new();
+        for run in self.hub.monitor.noted() {
+            let node = run.node.filter(|_| run.kind == RunKind::Consolidate);
+            if let Some(node) = node.filter(|_| run.rows > 0) {
+                // Those that followed each other and were alike are one run.
+                for _ in 0..run.requests {
+                    batches.push((node.uuid().as_u128(), run.detail.clone()));
+                }
+            }
+        }
+        batches
     }
 
     fn receipts(&self) -> i64 {
@@ -260,6 +266,6 @@ async fn nodes_of_one_priority_take_turns() {
     }
     let nodes = nodes.into_iter().collect();
     shop.hub.consolidate(nodes).await.unwrap();
-    let lanes: Vec<i64> = shop.runs().into_iter().map(|(lane, _)| lane).collect();
+    let lanes: Vec<_> = shop.runs().into_iter().map(|(node, _)| node).collect();
     assert_eq!(lanes, [1, 2, 1, 2]);
 }

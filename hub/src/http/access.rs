@@ -3,6 +3,7 @@
 use super::ApiError;
 use super::auth::{self, OwnCopy};
 use super::caller::Caller;
+use super::noted::Noted;
 use super::sync::Segments;
 use crate::hub::Hub;
 use crate::store::AuthedNode;
@@ -154,6 +155,7 @@ pub(super) async fn admit(
         Access::Anyone => {}
         Access::Till => {
             let node: AuthedNode = auth::till(hub, &parts.headers).await?;
+            Noted::caller_is(parts, node.id);
             parts.extensions.insert(node);
         }
         Access::OwnCopy => {

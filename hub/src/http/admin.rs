@@ -47,13 +47,6 @@ pub(super) fn calls() -> Calls {
         .add(OWNER, routes!(consolidate))
 }
 
-/// Whether the hub answers at all.
-#[utoipa::path(get, path = "/healthz", tag = "status", responses((status = 200, body = Object)))]
-pub(crate) async fn health(State(hub): Hubs) -> Answer<Value> {
-    hub.lookups.call(|reader| reader.catalog_revision()).await?;
-    Ok(Json(json!({ "status": "ok" })))
-}
-
 async fn read<T: Send + 'static>(
     hub: &Hub,
     question: impl FnOnce(&mut Reader) -> Result<T, StoreError> + Send + 'static,
@@ -408,5 +401,7 @@ async fn merged(
 )]
 async fn consolidate(State(hub): Hubs) -> Answer<Value> {
     hub.consolidate_everything().await?;
+    // Whoever sweeps by hand wants to see what it came to.
+    hub.watch().await?;
     Ok(Json(json!({})))
 }

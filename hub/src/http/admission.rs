@@ -220,6 +220,8 @@ pub(crate) async fn hello(
             error_ms: way_ms,
         }),
         clock_limit_ms: i64::try_from(hub.config.clock_limit.as_millis()).unwrap_or(i64::MAX),
+        waiting: request.waiting.max(0),
+        failed: request.failed.max(0),
     };
     let look_up = move |reader: &mut crate::store::Reader| reader.standing(&node, &contact, now_ms);
     let standing = hub.lookups.call(look_up).await?;

@@ -4,6 +4,7 @@
 use super::ApiError;
 use super::caller::Caller;
 use super::databases::own_database;
+use super::noted::Noted;
 use super::sync::Segments;
 use crate::copies::CopyKey;
 use crate::hub::Hub;
@@ -115,6 +116,7 @@ pub(super) async fn own_copy(hub: &Hub, parts: &mut Parts) -> Result<OwnCopy, Ap
         return own_database(hub, parts, named).await.map(OwnCopy);
     }
     let node = till(hub, &parts.headers).await?;
+    Noted::caller_is(parts, node.id);
     let book = own_book(hub, &node, segments.text("node")).await?;
     Ok(OwnCopy(CopyKey::Book(book)))
 }

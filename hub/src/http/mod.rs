@@ -14,6 +14,8 @@ mod export;
 mod history;
 mod lineage;
 mod machines;
+mod monitor;
+mod noted;
 mod openapi;
 mod policies;
 mod problems;
@@ -31,6 +33,7 @@ use self::calls::Calls;
 use crate::hub::Hub;
 use axum::Router;
 use axum::extract::connect_info::Connected;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::serve::{IncomingStream, Listener};
 use counterfoil_protocol::problem::{Code, Problem};
@@ -98,7 +101,6 @@ fn catalog() -> Calls {
 /// Everything the hub answers, and to whom.
 fn calls() -> Calls {
     Calls::new()
-        .add(ANYONE, routes!(admin::health))
         .add(ANYONE, routes!(admission::activate))
         .add(TILL, routes!(admission::hello))
         .add(TILL, routes!(shop_conflicts::changes))
@@ -118,6 +120,7 @@ fn calls() -> Calls {
         .merge(proof::calls())
         .merge(users::calls())
         .merge(machines::calls())
+        .merge(monitor::calls())
         .add(READ_CHAIN, routes!(endpoints))
 }
 
@@ -127,6 +130,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .into_router(&hub)
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_call)
+        .layer(from_fn_with_state(Arc::clone(&hub), noted::noted))
         .with_state(hub)
 }
 

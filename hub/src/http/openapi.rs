@@ -16,6 +16,7 @@ fn described() -> OpenApi {
 
 /// What the named parts of an address are.
 const SEGMENTS: &[(&str, &str)] = &[
+    ("alert", "Number of the alert"),
     ("column", "Name of a column, or `*` for a whole table"),
     ("conflict", "Number of the conflict"),
     ("database", "Name of the free-standing database"),

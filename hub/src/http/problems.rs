@@ -69,9 +69,11 @@ impl IntoResponse for ApiError {
         let Self(problem) = self;
         let status = StatusCode::from_u16(problem.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, axum::Json(problem)).into_response();
+        let mut response = (status, axum::Json(&problem)).into_response();
         let media = HeaderValue::from_static(PROBLEM_MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, media);
+        // For whoever notes how requests end.
+        response.extensions_mut().insert(problem);
         response
     }
 }

@@ -2,6 +2,7 @@
 
 use super::auth::OwnCopy;
 use super::bodies::{self, Encoding, accepts_zstd, binary};
+use super::noted::{Ran, ran};
 use super::{ApiError, bodies::encoding};
 use crate::copies::{CopyFailure, Held};
 use crate::hub::Hub;
@@ -17,6 +18,7 @@ use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::replication::{
     CHAIN_BEFORE_HEADER, CHAIN_HEADER, FRAMES_HEADER, GenerationAnswer, Info,
 };
+use counterfoil_replica::limits::FRAME_BYTES;
 use counterfoil_replica::{
     Chain, DeltaFrames, PagesOutcome, PullOutcome, Push, PushOutcome, delta,
 };
@@ -133,7 +135,11 @@ async fn pull(hub: &Hub, held: Held, segments: &Segments, headers: &HeaderMap) -
             return Ok(Ok(delta_frames(frames)));
         }
         Ok(match copy.pull(generation, start, end)? {
-            PullOutcome::Frames(frames) => Ok(binary(bodies::encode(frames, zstd))),
+            PullOutcome::Frames(frames) => {
+                let count = whole_frames(frames.len());
+                let answer = binary(bodies::encode(frames, zstd));
+                Ok(sent(answer, count))
+            }
             other => Err(other),
         })
     };
@@ -154,8 +160,19 @@ async fn pull(hub: &Hub, held: Held, segments: &Segments, headers: &HeaderMap) -
     })
 }
 
+/// Frames in a plain body.
+fn whole_frames(bytes: usize) -> usize {
+    bytes.div_euclid(FRAME_BYTES)
+}
+
+fn sent(response: Response, frames: usize) -> Response {
+    let frames = u64::try_from(frames).unwrap_or(u64::MAX);
+    let refused = None;
+    ran(response, Ran { frames, refused })
+}
+
 fn delta_frames(frames: DeltaFrames) -> Response {
-    let mut response = binary((frames.bytes, Encoding::Delta));
+    let mut response = sent(binary((frames.bytes, Encoding::Delta)), frames.frames);
     let chain = HeaderValue::from_str(&frames.chain.to_string());
     let headers = response.headers_mut();
     headers.insert(FRAMES_HEADER, HeaderValue::from(frames.frames));
@@ -222,6 +239,18 @@ fn in_words(outcome: &PushOutcome) -> Option<ApiError> {
     ))
 }
 
+/// Why nothing of a push was taken, in a word; our own client knows what to do.
+fn refusal(outcome: &PushOutcome) -> &'static str {
+    match outcome {
+        PushOutcome::Accepted { .. } => "",
+        PushOutcome::BadRequest(_) => "the request makes no sense",
+        PushOutcome::SendWhole { .. } => "whole frames are asked for",
+        PushOutcome::Conflict { .. } => "the frames do not follow what is there",
+        PushOutcome::Closed { .. } => "the generation has ended",
+        PushOutcome::Unknown { .. } => "the generation is not known",
+    }
+}
+
 /// Takes in frames, whole transactions only.
 #[utoipa::path(
     post,
@@ -282,10 +311,15 @@ pub(crate) async fn own_push(
     if stock && let Some(refusal) = in_words(&outcome) {
         return Err(refusal);
     }
-    if matches!(outcome, PushOutcome::Accepted { .. }) {
-        hub.arrived(&key).await;
+    let mut done = Ran::default();
+    match outcome {
+        PushOutcome::Accepted { .. } => {
+            done.frames = end.saturating_sub(start);
+            hub.arrived(&key).await;
+        }
+        _ => done.refused = Some(refusal(&outcome)),
     }
-    Ok(Json(outcome.to_wire()).into_response())
+    Ok(ran(Json(outcome.to_wire()).into_response(), done))
 }
 
 /// Gives out a digest of each page of the copy.

@@ -1,12 +1,11 @@
 //! What is kept of a receipt and of a closed day, so that both can be checked later?
 
 use super::StoreError;
-use super::alerts::insert_alert;
+use super::alerts::{NewAlert, insert_alert};
 use super::movement::Batch;
 use counterfoil_domain::closure::SealKey;
 use counterfoil_domain::{Closure, NodeId, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
-use counterfoil_protocol::wire::hub::AlertRow;
 
 /// Keeps the chain of the receipts and closures of a batch that were just consolidated, and lists the closures.
 pub(super) fn note(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
@@ -32,10 +31,11 @@ pub(super) fn note(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
             "the closure in entry {seq} cannot be read by this hub, so its day cannot be proved: update the hub, \
              which reads it again when it starts"
         );
-        let alert = AlertRow {
+        let alert = NewAlert {
             at_ms: batch.now_ms,
-            kind: "closure_unreadable".to_owned(),
-            node_id: Some(batch.node.id),
+            kind: "closure_unreadable",
+            node: Some(batch.node.id),
+            subject: String::new(),
             detail,
         };
         insert_alert(tx, &alert)?;

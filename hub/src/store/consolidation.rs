@@ -5,7 +5,8 @@
 
 mod batch;
 
-use self::batch::{reach, record_run};
+use self::batch::reach;
+use super::alerts::NewAlert;
 use super::clock::Correction;
 use super::movement::{self, Batch, Moved};
 use super::reading::AS_IS;
@@ -13,7 +14,6 @@ use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
 use crate::limits::CONSOLIDATE_ENTRIES_MAX;
 use counterfoil_domain::{Chain, NodeId, Priority, RuleSet, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
-use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_replica::planted::PlantedBug;
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(crate) struct NodeBook {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     /// Entries were moved or put aside.
-    Moved { entries: i64, more: bool },
+    Moved { moved: Moved, more: bool },
     /// There is nothing to do.
     Idle,
     /// The book contradicts what is consolidated; nothing was moved.
@@ -62,6 +62,9 @@ struct Position {
 /// The book contradicts what was consolidated from it; why, for a person.
 struct Broken(String);
 
+/// The alert of a book that cannot be consolidated any further.
+const DIVERGED: &str = "diverged";
+
 type Checked<T> = Result<T, Broken>;
 
 /// The tables a book must have; one without them was not written by a node.
@@ -90,7 +93,7 @@ impl Store {
             match store.hub.snapshot(|hub| waiting(hub, node.number))? {
                 Ok(waiting) => {
                     if waiting.is_empty() {
-                        store.resume(node)?;
+                        store.resume(node, book.now_ms)?;
                     }
                     Ok(waiting)
                 }
@@ -120,7 +123,7 @@ impl Store {
                         size >>= 1;
                     }
                     Ok(done @ Step::Moved { more: false, .. }) => {
-                        store.resume_when_done(node)?;
+                        store.resume_when_done(node, book.now_ms)?;
                         return Ok(done);
                     }
                     done => return done,
@@ -168,7 +171,7 @@ impl Store {
             match self.begin_reading()? {
                 Ok(tables) => {
                     node.tables = tables;
-                    self.note_reading(&node)?;
+                    self.note_reading(&node, book.now_ms)?;
                     work(self, &node).map(Some)
                 }
                 Err(waits) => {
@@ -263,12 +266,8 @@ impl Store {
                 moved
             };
             advance(tx, &batch, reach.until, &position)?;
-            record_run(tx, &batch, reach.until, &moved)?;
             let more = reach.until < position.newest;
-            Ok::<_, StoreError>(Ok(Step::Moved {
-                entries: moved.entries,
-                more,
-            }))
+            Ok::<_, StoreError>(Ok(Step::Moved { moved, more }))
         })?;
         done.or_else(|Broken(reason)| {
             self.halt(node, &reason, book.now_ms)?;
@@ -281,14 +280,14 @@ impl Store {
             let sql = "UPDATE node SET halted = ?2 WHERE number = ?1 AND halted IS NOT ?2";
             if tx.execute(sql, params![node.number, reason])? > 0 {
                 tracing::error!(node = %node.id, reason, "consolidation of a node stopped");
-                let (kind, detail) = ("diverged".to_owned(), reason.to_owned());
-                let alert = AlertRow {
+                let alert = NewAlert {
                     at_ms: now_ms,
-                    kind,
-                    node_id: Some(node.id),
-                    detail,
+                    kind: DIVERGED,
+                    node: Some(node.id),
+                    subject: String::new(),
+                    detail: reason.to_owned(),
                 };
-                alerts::insert_alert(tx, &alert)?;
+                alerts::raise(tx, &alert)?;
             }
             Ok(())
         })
@@ -299,24 +298,27 @@ impl Store {
         Ok(self.hub.query_value(halted, params![node.number])?)
     }
 
-    fn resume(&self, node: &NodeKey) -> Result<(), StoreError> {
+    fn resume(&self, node: &NodeKey, now_ms: i64) -> Result<(), StoreError> {
         if self.is_halted(node)? {
-            let sql = "UPDATE node SET halted = NULL WHERE number = ?1";
-            self.hub.execute(sql, params![node.number])?;
+            self.hub.transaction(|tx| {
+                let sql = "UPDATE node SET halted = NULL WHERE number = ?1";
+                tx.execute(sql, params![node.number])?;
+                alerts::clear(tx, DIVERGED, Some(node.id), now_ms)
+            })?;
         }
         Ok(())
     }
 
     /// Resumes a node of which nothing waits any more: one whose sales go on while a record behind them
     /// holds up the rest stays halted, and is told of once.
-    fn resume_when_done(&self, node: &NodeKey) -> Result<(), StoreError> {
+    fn resume_when_done(&self, node: &NodeKey, now_ms: i64) -> Result<(), StoreError> {
         if self.is_halted(node)?
             && self
                 .hub
                 .snapshot(|hub| waiting(hub, node.number))?
                 .is_ok_and(|waiting| waiting.is_empty())
         {
-            self.resume(node)?;
+            self.resume(node, now_ms)?;
         }
         Ok(())
     }

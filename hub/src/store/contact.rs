@@ -1,6 +1,6 @@
 //! Who is calling, and where does it stand?
 
-use super::alerts::insert_alert;
+use super::alerts::{self, NewAlert};
 use super::clock;
 use super::{Reader, Store, StoreError, conflicts, lineage, node_id, shop_id};
 use counterfoil_domain::clock::Measurement;
@@ -8,7 +8,6 @@ use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::gate::Schemas;
-use counterfoil_protocol::wire::hub::AlertRow;
 
 /// A node whose token was right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +43,9 @@ pub(crate) struct Contact {
     pub(crate) measured: Option<Measurement>,
     /// Offset beyond which there is an alert, either way.
     pub(crate) clock_limit_ms: i64,
+    /// Entries that the node had not sent, and those of them that it has given up on.
+    pub(crate) waiting: i64,
+    pub(crate) failed: i64,
 }
 
 /// Where a node stands.
@@ -96,7 +98,7 @@ impl Reader {
                           (SELECT EXISTS (SELECT 1 FROM node WHERE number = ?1
                            AND book_schema = ?2 AND catalog_schema = ?3 AND catalog_revision = ?4
                            AND heard_ms IS NOT NULL AND seen_ms BETWEEN ?5 AND ?6
-                           AND abs(clock_offset_ms - ?7) < 1000)),
+                           AND abs(clock_offset_ms - ?7) < 1000 AND failed = ?8)),
             (SELECT halted FROM node WHERE number = ?1)";
         let since = now_ms.saturating_sub(crate::limits::SEEN_INTERVAL_MS);
         let params = params![
@@ -107,6 +109,7 @@ impl Reader {
             since,
             now_ms,
             contact.clock_offset_ms,
+            contact.failed,
         ];
         let catalog_revision = self.catalog_revision()?;
         let known = lineage::consolidated_points(&self.hub, node.number)?;
@@ -142,7 +145,7 @@ impl Store {
         let sql = "UPDATE node SET seen_ms = ?2, heard_ms = coalesce(heard_ms, ?2), catalog_revision = ?5, clock_offset_ms = ?6,
                        schema_ms = CASE WHEN book_schema IS ?3 AND catalog_schema IS ?4
                                    THEN schema_ms ELSE ?2 END,
-                       book_schema = ?3, catalog_schema = ?4
+                       book_schema = ?3, catalog_schema = ?4, waiting = ?7, failed = ?8
                    WHERE number = ?1";
         self.hub.execute(
             sql,
@@ -153,13 +156,17 @@ impl Store {
                 i64::from(contact.schemas.catalog),
                 contact.catalog_revision,
                 contact.clock_offset_ms,
+                contact.waiting,
+                contact.failed,
             ],
         )?;
         Ok(())
     }
 }
 
-/// Writes an alert when a till's clock becomes wrong, and one when it is right again (X1).
+const CLOCK_WRONG: &str = "clock_wrong";
+
+/// Raises an alert when a till's clock becomes wrong, and clears it when it is right again (X1).
 fn watch_clock(
     tx: &Connection,
     node: i64,
@@ -168,24 +175,17 @@ fn watch_clock(
 ) -> Result<(), StoreError> {
     let offset_ms = contact.clock_offset_ms;
     let wrong = offset_ms.saturating_abs() > contact.clock_limit_ms;
-    let sql = "UPDATE node SET clock_wrong = ?2 WHERE number = ?1 AND clock_wrong <> ?2";
-    if tx.execute(sql, params![node, wrong])? == 0 {
-        return Ok(());
-    }
-    let (kind, detail) = match wrong {
-        true => (
-            "clock_wrong",
-            format!("its clock is {offset_ms} ms ahead of the hub's"),
-        ),
-        false => ("clock_right", "its clock is right again".to_owned()),
-    };
     let sql = "SELECT id FROM node WHERE number = ?1";
     let id = tx.query_row(sql, params![node], |row| node_id(row, 0))?;
-    let alert = AlertRow {
+    if !wrong {
+        return alerts::clear(tx, CLOCK_WRONG, Some(id), now_ms);
+    }
+    let alert = NewAlert {
         at_ms: now_ms,
-        kind: kind.to_owned(),
-        node_id: Some(id),
-        detail,
+        kind: CLOCK_WRONG,
+        node: Some(id),
+        subject: String::new(),
+        detail: format!("its clock is {offset_ms} ms ahead of the hub's"),
     };
-    insert_alert(tx, &alert)
+    alerts::raise(tx, &alert)
 }

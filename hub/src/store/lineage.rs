@@ -4,7 +4,7 @@
 //! former node's entries too: consolidation begins behind them, and an entry that is counted with
 //! another node of the lineage already is not counted again.
 
-use super::alerts::insert_alert;
+use super::alerts::{NewAlert, insert_alert};
 use super::consolidation::{NodeBook, NodeKey, condition};
 use super::movement::Batch;
 use super::{AuthedNode, Reader, Store, StoreError, closures, node_id};
@@ -13,7 +13,6 @@ use counterfoil_domain::lineage::{Former, Point, spaced};
 use counterfoil_domain::{Chain, NodeId, Priority, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::gate::Schemas;
-use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_protocol::wire::lineage::{IdentityAnswer, LineageRequest};
 use std::collections::BTreeMap;
 
@@ -240,10 +239,11 @@ fn tell(tx: &Connection, node: NodeId, now_ms: i64) -> Result<i64, StoreError> {
         "{shop}/{old} was restored from a backup or cloned: this till goes on as {shop}/{lane}, \
          entries up to {common} stay {shop}/{old}'s"
     );
-    let alert = AlertRow {
+    let alert = NewAlert {
         at_ms: now_ms,
-        kind: "till_forked".to_owned(),
-        node_id: Some(node),
+        kind: "till_forked",
+        node: Some(node),
+        subject: String::new(),
         detail,
     };
     insert_alert(tx, &alert)?;

@@ -22,6 +22,7 @@ mod hub_edits;
 mod lineage;
 mod movement;
 mod nodes;
+mod outbox;
 mod policies;
 mod proof;
 mod publication;
@@ -30,13 +31,16 @@ mod reading;
 mod reentry;
 mod reports;
 mod rules;
+mod runs;
 mod shops;
 mod stamps;
 mod status;
 mod undo;
 mod users;
+mod watch;
 
 pub(crate) use activation::{Activation, Admitted, Refusal, Right};
+pub(crate) use alerts::NewAlert;
 pub(crate) use callers::{Account, KnownToken, NewMachine};
 pub(crate) use conflicts::ConflictFilter;
 pub(crate) use consolidation::{NodeBook, Step};
@@ -45,20 +49,24 @@ pub(crate) use databases::{Database, DatabaseAddOutcome};
 pub(crate) use decisions::{DecideError, DecisionMade, What};
 pub(crate) use hub_edits::{HubEdit, HubEditError};
 pub(crate) use lineage::{Claim, Claimed};
+pub(crate) use movement::Moved;
+pub(crate) use outbox::{Channel, Delivery};
 pub(crate) use policies::{PolicyError, WantedPolicy};
 pub(crate) use quarantine::Listed;
 pub(crate) use reentry::{Decision, Ruled, Ruling};
 pub(crate) use reports::Grouping;
+pub(crate) use runs::{NewRun, RunFilter};
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 pub(crate) use undo::{Span, UndoError};
 pub(crate) use users::{NewSession, NewUser};
+pub(crate) use watch::{Look, ProofMark};
 
 use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::ids::ParseIdError;
 use counterfoil_domain::{HubId, NodeId, ShopId};
 use counterfoil_migrate::{
-    ApplyError, Connection, Durability, Kind, OpenError, Row, SqlError, open_and_migrate,
-    open_and_migrate_to, params,
+    ApplyError, Connection, Durability, Kind, OpenError, Row, SqlError, StatusError,
+    open_and_migrate, open_and_migrate_to, params,
 };
 use counterfoil_protocol::gate::Schemas;
 use std::path::Path;
@@ -72,6 +80,9 @@ pub enum StoreError {
     /// A database cannot be opened.
     #[error("the hub's database cannot be opened")]
     Open(#[from] OpenError),
+    /// The schema of a database cannot be told.
+    #[error("the schema of the hub's database cannot be told")]
+    Schema(#[from] StatusError),
     /// A database cannot be brought to this program's schema.
     #[error("the hub's database cannot be migrated")]
     Migrate(#[from] ApplyError),

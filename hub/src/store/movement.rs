@@ -29,11 +29,11 @@ pub(super) struct Batch {
 }
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Moved {
-    pub(super) entries: i64,
-    pub(super) edits: i64,
-    pub(super) quarantined: u64,
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) entries: i64,
+    pub(crate) edits: i64,
+    pub(crate) quarantined: u64,
 }
 
 /// A topic whose row is kept as a JSON object.

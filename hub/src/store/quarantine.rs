@@ -1,11 +1,10 @@
 //! Which records stepped aside, what belongs to them, and which may be judged again?
 
-use super::alerts::insert_alert;
+use super::alerts::{NewAlert, raise};
 use super::consolidation::NodeBook;
 use super::{Reader, Store, StoreError, entry, node_id};
 use counterfoil_domain::{NodeId, Rule, ShopId, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
-use counterfoil_protocol::wire::hub::AlertRow;
 use counterfoil_protocol::wire::quarantine::{QuarantineDecision, QuarantineDetail, QuarantineRow};
 use serde_json::{Map, Value};
 
@@ -186,13 +185,14 @@ impl Store {
                 let detail = format!(
                     "{count} {records} of this till stepped aside, the first is entry {seq}: {reason}"
                 );
-                let alert = AlertRow {
+                let alert = NewAlert {
                     at_ms: now_ms,
-                    kind: "quarantine_not_empty".to_owned(),
-                    node_id: Some(node),
+                    kind: "quarantine_not_empty",
+                    node: Some(node),
+                    subject: String::new(),
                     detail,
                 };
-                insert_alert(tx, &alert)?;
+                raise(tx, &alert)?;
             }
             tx.execute("UPDATE quarantine SET told = 1 WHERE told = 0", ())?;
             Ok(())

@@ -3,11 +3,11 @@
 //! A book of an older schema is read through views in `temp`, which the lenses describe; nothing is
 //! written to it. One that cannot be read waits, and the node's row says why.
 
+use super::alerts::NewAlert;
 use super::consolidation::NodeKey;
 use super::{Store, StoreError, alerts};
 use counterfoil_migrate::{Connection, Kind, params};
 use counterfoil_protocol::lens::{self, BOOK, Reading, Tables, VERSIONS_BEHIND_MAX};
-use counterfoil_protocol::wire::hub::AlertRow;
 
 /// What stands before the name of a table: the schema of the attached book.
 pub(super) const AS_IS: &str = "book.";
@@ -17,6 +17,9 @@ const THROUGH: &str = "temp.as_newest_";
 
 /// What stands before the name of a table of one entry that is decided about.
 pub(super) const ONE_ENTRY: &str = "temp.";
+
+/// The alert of a book that waits.
+const BOOK_WAITS: &str = "book_waits";
 
 /// Why a book is not consolidated for now.
 pub(super) struct Waits {
@@ -81,23 +84,29 @@ impl Store {
                 return Ok(());
             }
             tracing::warn!(node = %node.id, reason = waits.reason, "the book of a node waits");
-            let alert = AlertRow {
+            // Another reason is another alert.
+            alerts::clear(tx, BOOK_WAITS, Some(node.id), now_ms)?;
+            let alert = NewAlert {
                 at_ms: now_ms,
-                kind: "book_waits".to_owned(),
-                node_id: Some(node.id),
+                kind: BOOK_WAITS,
+                node: Some(node.id),
+                subject: String::new(),
                 detail: waits.reason.clone(),
             };
-            alerts::insert_alert(tx, &alert)
+            alerts::raise(tx, &alert)
         })
     }
 
     /// Notes that a book is read again.
-    pub(super) fn note_reading(&self, node: &NodeKey) -> Result<(), StoreError> {
+    pub(super) fn note_reading(&self, node: &NodeKey, now_ms: i64) -> Result<(), StoreError> {
         let sql = "SELECT waits IS NOT NULL FROM node WHERE number = ?1";
         if self.hub.query_value(sql, params![node.number])? {
-            let sql = "UPDATE node SET waits = NULL, waits_since_ms = NULL, waits_seq = NULL
-                       WHERE number = ?1";
-            self.hub.execute(sql, params![node.number])?;
+            self.hub.transaction(|tx| {
+                let sql = "UPDATE node SET waits = NULL, waits_since_ms = NULL, waits_seq = NULL
+                           WHERE number = ?1";
+                tx.execute(sql, params![node.number])?;
+                alerts::clear(tx, BOOK_WAITS, Some(node.id), now_ms)
+            })?;
             tracing::info!(node = %node.id, "the book of a node waits no more");
         }
         Ok(())

@@ -3,9 +3,18 @@
 use super::{Reader, Store, StoreError, node_id};
 use crate::limits::STATUS_ALERTS_MAX;
 use counterfoil_domain::{HubId, NodeId};
+use counterfoil_migrate::{Kind, params, schema_version};
 use counterfoil_protocol::wire::hub::HubStatus;
 
 impl Store {
+    /// Writes something to `hub.db`, durably, so that it is known whether that works now.
+    pub(crate) fn try_writing(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta VALUES ('written_ms', ?1)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.hub.execute(sql, params![now_ms.to_string()])?;
+        Ok(())
+    }
+
     /// Folds the WAL of `hub.db`; a reader in the way is no error.
     pub(crate) fn checkpoint(&mut self) -> Result<(), StoreError> {
         self.hub.checkpoint_truncate()?;
@@ -14,6 +23,21 @@ impl Store {
 }
 
 impl Reader {
+    /// Which database is not of this program's schema, when one is not.
+    pub(crate) fn outdated(&self) -> Result<Option<String>, StoreError> {
+        for (kind, database) in [(Kind::Hub, &self.hub), (Kind::Catalog, &self.catalog)] {
+            let (found, wanted) = (schema_version(database)?, kind.schema_version());
+            if found != Some(wanted) {
+                let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
+                let name = kind.as_str();
+                return Ok(Some(format!(
+                    "{name}.db has {found}, this program is of {wanted}"
+                )));
+            }
+        }
+        Ok(None)
+    }
+
     /// Ids of all nodes.
     pub(crate) fn node_ids(&self) -> Result<Vec<NodeId>, StoreError> {
         Ok(self
@@ -30,7 +54,7 @@ impl Reader {
         url: Option<String>,
     ) -> Result<HubStatus, StoreError> {
         let catalog = self.catalog_digest()?;
-        let alerts = self.alerts(STATUS_ALERTS_MAX)?;
+        let alerts = self.alerts(false, STATUS_ALERTS_MAX)?;
         let sql = "SELECT (SELECT count(*) FROM shop), (SELECT count(*) FROM node),
                           (SELECT count(*) FROM receipt), (SELECT count(*) FROM document),
                           (SELECT count(*) FROM quarantine WHERE settled_ms IS NULL),

@@ -5,7 +5,8 @@ use crate::kinds::{open, record, send};
 use crate::till::Till;
 use counterfoil_domain::{Document, Topic};
 use counterfoil_protocol::problem::Code;
-use counterfoil_protocol::wire::hub::{AlertRow, HubStatus};
+use counterfoil_protocol::wire::hub::HubStatus;
+use counterfoil_protocol::wire::monitor::AlertRow;
 use counterfoil_protocol::wire::quarantine::QuarantineAnswer;
 use serde_json::json;
 

@@ -10,9 +10,12 @@ use serde_json::json;
 
 const YEARS_MS: i64 = 10 * 365 * 86_400_000;
 
-async fn kinds(client: &Client) -> Vec<String> {
+/// The alerts that were raised so far, and whether each is over.
+async fn raised(client: &Client) -> Vec<(String, bool)> {
     let alerts = client.settle().await.alerts.into_iter();
-    alerts.map(|alert| alert.kind).collect()
+    alerts
+        .map(|alert| (alert.kind, alert.cleared_ms.is_some()))
+        .collect()
 }
 
 #[tokio::test]
@@ -21,22 +24,22 @@ async fn a_wrong_clock_is_told_once_and_told_again_when_it_is_right() {
     let client = hub.client();
     let till = Till::of(&client, "Leith", 1).await;
     till.hello(&client).await;
-    assert_eq!(kinds(&client).await, [] as [&str; 0]);
+    assert_eq!(raised(&client).await, []);
     for behind in [0, 2_000, 4_000] {
         till.hello_at(&client, till.now_ms() - YEARS_MS - behind)
             .await;
-        assert_eq!(kinds(&client).await, ["clock_wrong"], "told once");
+        let wrong = ("clock_wrong".to_owned(), false);
+        assert_eq!(raised(&client).await, [wrong], "told once");
     }
     let nodes: Vec<NodeRow> = client.admin_get("nodes").await;
     let offset = nodes[0].clock_offset_ms.unwrap();
     assert!(offset < 60_000 - YEARS_MS, "{offset}");
     till.hello(&client).await;
-    assert_eq!(kinds(&client).await, ["clock_right", "clock_wrong"]);
+    let over = ("clock_wrong".to_owned(), true);
+    assert_eq!(raised(&client).await, std::slice::from_ref(&over));
     till.hello_at(&client, till.now_ms() + 86_400_000).await;
-    assert_eq!(
-        kinds(&client).await,
-        ["clock_wrong", "clock_right", "clock_wrong"]
-    );
+    let again = ("clock_wrong".to_owned(), false);
+    assert_eq!(raised(&client).await, [again, over]);
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -186,7 +189,8 @@ async fn the_truly_later_edit_wins_whatever_the_clocks_say() {
     for till in [&ahead, &behind] {
         assert_eq!(till.meet(&client).await.quarantined, 0);
     }
-    assert_eq!(kinds(&client).await, ["clock_wrong", "clock_wrong"]);
+    let wrong = ("clock_wrong".to_owned(), false);
+    assert_eq!(raised(&client).await, [wrong.clone(), wrong]);
     let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
     let names: Vec<(String, String)> = db
         .query_map("SELECT id, name FROM products ORDER BY id", (), |row| {

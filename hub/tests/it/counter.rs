@@ -39,12 +39,23 @@ impl Counter {
 
     /// Sells for 5.00 and a little more each time; its number.
     pub(crate) fn sell(&mut self, date: &str, tender: Tender) -> i64 {
+        self.sell_as(date, tender, |_| {})
+    }
+
+    /// A sale that the till recorded in its own way.
+    pub(crate) fn sell_as(
+        &mut self,
+        date: &str,
+        tender: Tender,
+        change: impl FnOnce(&mut Receipt),
+    ) -> i64 {
         let mut receipt = self.till.receipt(2);
         self.number += 1;
         receipt.series = self.series.to_owned();
         receipt.number = self.number;
         receipt.at_ms = DayRule::default().start_ms(day(date)) + 1_000 * self.number;
         receipt.payments[0].tender = tender;
+        change(&mut receipt);
         self.record(Document::Sale(receipt));
         self.number
     }

@@ -37,11 +37,19 @@ impl TestHub {
 
     /// With a clock that is set by hand.
     pub(crate) async fn start_at(clock: Arc<ManualClock>) -> Self {
+        Self::start_at_with(clock, |_| {}).await
+    }
+
+    /// With a clock that is set by hand and settings.
+    pub(crate) async fn start_at_with(
+        clock: Arc<ManualClock>,
+        adjust: impl FnOnce(&mut HubConfig),
+    ) -> Self {
         let env = Env {
             clock,
             ..Env::system()
         };
-        Self::start_in(TempDir::new("hub"), env, |_| {}).await
+        Self::start_in(TempDir::new("hub"), env, adjust).await
     }
 
     /// Ends the hub and waits until its databases are closed.
@@ -59,7 +67,11 @@ impl TestHub {
         Self::start_in(self.dir, Env::system(), adjust).await
     }
 
-    async fn start_in(dir: TempDir, env: Env, adjust: impl FnOnce(&mut HubConfig)) -> Self {
+    pub(crate) async fn start_in(
+        dir: TempDir,
+        env: Env,
+        adjust: impl FnOnce(&mut HubConfig),
+    ) -> Self {
         let mut config = HubConfig::new(dir.path());
         adjust(&mut config);
         // A process that another test starts in this moment has the folder's lock until it is what it

@@ -6,6 +6,7 @@
 
 mod access;
 mod admission;
+mod alerts;
 mod blocked;
 mod catalog;
 mod clock;
@@ -16,6 +17,7 @@ mod consolidation;
 mod counter;
 mod crash;
 mod databases;
+mod deliveries;
 mod delta;
 mod endpoints;
 mod events;
@@ -26,6 +28,7 @@ mod hub;
 mod integrity;
 mod kinds;
 mod lineage;
+mod monitor;
 mod poison;
 mod policies;
 mod proof;

@@ -210,7 +210,7 @@ async fn exactly_what_is_poisoned_steps_aside_and_comes_back_once_and_in_causal_
         i64::try_from(day.expected.len()).unwrap()
     );
     for till in &day.tills {
-        let told = |alert: &&counterfoil_protocol::wire::hub::AlertRow| {
+        let told = |alert: &&counterfoil_protocol::wire::monitor::AlertRow| {
             alert.kind == "quarantine_not_empty" && alert.node_id == Some(till.id)
         };
         assert_eq!(

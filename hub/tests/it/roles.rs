@@ -74,6 +74,11 @@ GET  /v1/admin/tokens                                   y n n
 POST /v1/admin/tokens                                   n n n
 POST /v1/admin/tokens/{machine}/revoke                  n n n
 GET  /v1/admin/endpoints                                y n n
+GET  /metrics                                           y n n
+GET  /v1/admin/runs                                     y n n
+GET  /v1/admin/alerts                                   y y y
+POST /v1/admin/alerts/acknowledge                       n n n
+POST /v1/admin/alerts/{alert}/acknowledge               n n n
 ";
 
 struct Expected {

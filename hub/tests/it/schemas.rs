@@ -7,6 +7,7 @@ use counterfoil_hub::HubConfig;
 use counterfoil_migrate::{Connection, Kind, open_and_migrate_to, params};
 use counterfoil_protocol::lens::{BOOK, Tables, views};
 use counterfoil_protocol::wire::hub::NodeRow;
+use counterfoil_protocol::wire::monitor::AlertRow;
 use counterfoil_protocol::wire::quarantine::QuarantineRow;
 use counterfoil_testkit::TempDir;
 use serde_json::{Value, json};
@@ -158,6 +159,9 @@ async fn a_book_that_is_newer_than_the_hub_waits_and_is_consolidated_after_the_u
     assert_eq!(consolidated(&hub).await, (2, 0, 0));
     let rows = client.admin_get::<Vec<NodeRow>>("nodes").await;
     assert_eq!((rows[0].state.as_str(), &rows[0].waits), ("active", &None));
+    let alerts: Vec<AlertRow> = client.admin_get("alerts").await;
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert!(!alerts[0].is_open(), "the state has ended: {alerts:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use crate::binaries::Binaries;
 use crate::daemon::{Daemon, command};
 use crate::directory::Directory;
 use anyhow::{Context as _, bail};
+use counterfoil_domain::closure::Day;
+use counterfoil_protocol::wire::closure::Proof;
 use counterfoil_protocol::wire::decisions::{ConflictDecided, ConflictRow};
 use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
 use serde::de::DeserializeOwned;
@@ -18,6 +20,8 @@ use tokio::sync::Mutex;
 /// The port of a killed hub may be in use for a moment, by chance as the near end of somebody's
 /// connection.
 const START_ATTEMPTS_MAX: usize = 20;
+/// How a command ends that found something wrong.
+const PROBLEMS_FOUND: i32 = 3;
 const START_PAUSE: Duration = Duration::from_millis(250);
 
 /// The hub.
@@ -205,7 +209,24 @@ impl Hub {
             .await
     }
 
+    /// Whether a business day is proved.
+    pub async fn proof(&self, day: Day) -> anyhow::Result<Proof> {
+        let day = day.to_string();
+        // That it is not proved is an answer as well.
+        self.ask(&["proof", "--day", &day], &[0, PROBLEMS_FOUND])
+            .await
+    }
+
     async fn command<A: DeserializeOwned>(&self, arguments: &[&str]) -> anyhow::Result<A> {
+        self.ask(arguments, &[0]).await
+    }
+
+    /// Runs a command that may end with these codes.
+    async fn ask<A: DeserializeOwned>(
+        &self,
+        arguments: &[&str],
+        codes: &[i32],
+    ) -> anyhow::Result<A> {
         let mut run = command(&self.program);
         run.args(arguments)
             .arg("--json")
@@ -213,7 +234,8 @@ impl Hub {
             .arg(&self.data);
         let output = run.output().await.context("cannot start counterfoil-hub")?;
         let what = arguments.join(" ");
-        if !output.status.success() {
+        let code = output.status.code();
+        if !code.is_some_and(|code| codes.contains(&code)) {
             let error = String::from_utf8_lossy(&output.stderr);
             bail!(
                 "counterfoil-hub {what}: {}: {}",

@@ -21,6 +21,7 @@ pub mod client;
 mod config;
 pub mod daemon;
 pub mod directory;
+mod evening;
 mod fleet;
 mod format;
 pub mod hub;

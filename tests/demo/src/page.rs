@@ -109,6 +109,7 @@ impl Report {
                      {altered} altered, {unexpected} unexpected"
                 ),
             ),
+            ("proof", self.proof_text()),
             ("catalog", self.catalog_text()),
             ("conflicts", self.conflict_text()),
             ("names", self.names_text()),
@@ -163,6 +164,19 @@ impl Report {
             _ => format!("{} different ones on the hub and {nodes}", digests.len()),
         };
         format!("{rows} at revision {revision}, {content}")
+    }
+
+    fn proof_text(&self) -> String {
+        let closed = &self.closed_days;
+        let receipts = u64::try_from(closed.receipts).unwrap_or_default();
+        format!(
+            "{} of {} proved by the hub: {}, {}, {}",
+            closed.proved,
+            plural(closed.days, "closed day"),
+            plural(closed.closures, "closure"),
+            plural(receipts, "receipt"),
+            money(closed.total_minor)
+        )
     }
 
     fn network_text(&self) -> String {

@@ -50,6 +50,8 @@ pub struct Report {
     pub names: Option<Names>,
     /// Entries in the hub's quarantine.
     pub quarantined: u64,
+    /// What the hub says of the days that the tills closed.
+    pub closed_days: DaysReport,
     /// Processes killed with SIGKILL.
     pub kills: u64,
     /// The same, by program.
@@ -75,6 +77,21 @@ pub struct Report {
     pub peak_memory: Memory,
     /// Where databases and logs were kept.
     pub kept: Option<String>,
+}
+
+/// Closed days, as the hub proves them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DaysReport {
+    /// Days that a till has closed.
+    pub days: u64,
+    /// Those of them that are proved for all tills.
+    pub proved: u64,
+    /// Closures of tills.
+    pub closures: u64,
+    /// Receipts that the proofs are about, each counted once.
+    pub receipts: i64,
+    /// Their sum, minor units.
+    pub total_minor: i64,
 }
 
 /// One shop in a report.

@@ -3,7 +3,8 @@
 use counterfoil_domain::{document, edit, merge};
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::{
-    database, decisions, events, history, hub, lineage, node, policies, quarantine, replication,
+    database, decisions, events, history, hub, lineage, monitor, node, policies, quarantine,
+    replication,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +16,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// All that stands in a body, and what a book holds as JSON and the hub reads out of it.
-const CHECKS: [fn(&[u8]); 76] = [
+const CHECKS: [fn(&[u8]); 80] = [
     check::<database::DatabaseAddRequest>,
     check::<database::DatabaseTokenRequest>,
     check::<database::DatabaseAccess>,
@@ -47,7 +48,6 @@ const CHECKS: [fn(&[u8]); 76] = [
     check::<hub::NodeRow>,
     check::<hub::SalesGroup>,
     check::<hub::HubStatus>,
-    check::<hub::AlertRow>,
     check::<hub::JoinCodeRequest>,
     check::<hub::CatalogSetRequest>,
     check::<hub::CatalogSetAnswer>,
@@ -60,6 +60,11 @@ const CHECKS: [fn(&[u8]); 76] = [
     check::<lineage::LineageAnswer>,
     check::<lineage::IdentityRequest>,
     check::<lineage::IdentityAnswer>,
+    check::<monitor::RunPage>,
+    check::<monitor::AlertRow>,
+    check::<monitor::AcknowledgeRequest>,
+    check::<monitor::Acknowledged>,
+    check::<monitor::AlertMessage>,
     check::<node::ReceiptRequest>,
     check::<node::Recorded>,
     check::<node::StockRequest>,

@@ -149,4 +149,13 @@ impl Files for Disk {
     fn sync_dir_of(&self, path: &Path) -> io::Result<()> {
         self.whole(|| OsFiles.sync_dir_of(path))
     }
+
+    fn size(&self, path: &Path) -> io::Result<Option<u64>> {
+        OsFiles.size(path)
+    }
+
+    fn free_bytes(&self, _path: &Path) -> io::Result<Option<u64>> {
+        // That of the real disk would be another one in each run.
+        Ok(None)
+    }
 }

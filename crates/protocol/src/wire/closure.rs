@@ -44,6 +44,9 @@ pub enum ProofState {
 }
 
 impl ProofState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Proved, Self::Open, Self::Waiting, Self::Failed];
+
     /// The name used in commands and reports.
     pub const fn name(self) -> &'static str {
         match self {

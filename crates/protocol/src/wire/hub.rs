@@ -1,6 +1,7 @@
 //! Node to hub, and operator to hub. Paths are below the hub's base URL.
 
 use crate::gate::{Gate, Schemas};
+use crate::wire::monitor::AlertRow;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{HubId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,12 @@ pub struct HelloRequest {
     /// The newest entry of its journal at that moment; without it nothing is kept of its clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_seq: Option<i64>,
+    /// Entries of its journal that the hub had not received when it asked.
+    #[serde(default)]
+    pub waiting: i64,
+    /// Those of them that it has given up on until a person asks again (T5).
+    #[serde(default)]
+    pub failed: i64,
 }
 
 /// Where the node stands with the hub.
@@ -267,19 +274,6 @@ pub struct HubStatus {
     pub catalog_rows: BTreeMap<String, i64>,
     /// The newest alerts.
     pub alerts: Vec<AlertRow>,
-}
-
-/// Something a person should look at.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct AlertRow {
-    /// When, milliseconds since the Unix epoch.
-    pub at_ms: i64,
-    /// Stable name of what happened.
-    pub kind: String,
-    /// The node concerned.
-    pub node_id: Option<NodeId>,
-    /// In words.
-    pub detail: String,
 }
 
 /// `POST /v1/admin/join-codes`: a join code for a further lane of a shop that exists.

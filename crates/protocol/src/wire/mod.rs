@@ -10,6 +10,7 @@ pub mod events;
 pub mod history;
 pub mod hub;
 pub mod lineage;
+pub mod monitor;
 pub mod node;
 pub mod policies;
 pub mod quarantine;

@@ -285,6 +285,12 @@ pub struct NodeStatus {
     pub hub_consolidated_seq: i64,
     /// Entries the hub does not have yet.
     pub pending: i64,
+    /// The same by priority; those without any are left out (E5).
+    #[serde(default)]
+    pub pending_by_priority: BTreeMap<String, i64>,
+    /// Those that are sent again only when a person asks (T5).
+    #[serde(default)]
+    pub failed: i64,
     /// Entries that wait in the hub's quarantine.
     pub quarantined: i64,
     /// Catalog edits of this node that are not merged yet.

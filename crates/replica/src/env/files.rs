@@ -74,6 +74,18 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// What the operating system reports.
     fn sync_dir_of(&self, path: &Path) -> io::Result<()>;
+
+    /// Size in bytes, or `None` when the file does not exist. The file is not opened.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    fn size(&self, path: &Path) -> io::Result<Option<u64>>;
+
+    /// Bytes that this user may still write on the disk that holds the path; `None` where nobody can say.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    fn free_bytes(&self, path: &Path) -> io::Result<Option<u64>>;
 }
 
 /// The plain steps that durable operations are made of.
@@ -140,6 +152,23 @@ pub trait DiskSteps: Send + Sync {
     /// # Errors
     /// What the disk reports.
     fn sync_names_beside(&self, path: &Path) -> io::Result<()>;
+
+    /// As [`Files::size`].
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn length(&self, path: &Path) -> io::Result<Option<u64>> {
+        let content = self.read(path)?;
+        Ok(content.map(|content| u64::try_from(content.len()).unwrap_or(u64::MAX)))
+    }
+
+    /// As [`Files::free_bytes`].
+    ///
+    /// # Errors
+    /// What the disk reports.
+    fn room(&self, _path: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 impl<D: DiskSteps> Files for D {
@@ -192,6 +221,14 @@ impl<D: DiskSteps> Files for D {
 
     fn sync_dir_of(&self, path: &Path) -> io::Result<()> {
         self.sync_names_beside(path)
+    }
+
+    fn size(&self, path: &Path) -> io::Result<Option<u64>> {
+        self.length(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
+        self.room(path)
     }
 }
 
@@ -271,6 +308,29 @@ impl DiskSteps for OsFiles {
         };
         sync_folder(folder)
     }
+
+    fn length(&self, path: &Path) -> io::Result<Option<u64>> {
+        match fs::metadata(path) {
+            Ok(known) => Ok(Some(known.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn room(&self, path: &Path) -> io::Result<Option<u64>> {
+        free_room(path)
+    }
+}
+
+#[cfg(unix)]
+fn free_room(path: &Path) -> io::Result<Option<u64>> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(Some(disk.f_bavail.saturating_mul(disk.f_frsize)))
+}
+
+#[cfg(not(unix))]
+fn free_room(_path: &Path) -> io::Result<Option<u64>> {
+    Ok(None)
 }
 
 /// Makes a folder and those above it; a power cut takes none of them away afterwards. One that is there

@@ -93,6 +93,14 @@ impl Files for CrashingFiles {
     fn sync_dir_of(&self, path: &Path) -> io::Result<()> {
         self.change(|| OsFiles.sync_dir_of(path))
     }
+
+    fn size(&self, path: &Path) -> io::Result<Option<u64>> {
+        OsFiles.size(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
+        OsFiles.free_bytes(path)
+    }
 }
 
 /// What a life got done before the crash.

@@ -10,7 +10,7 @@ use axum::extract::{Query, State};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
-    ActivateCommand, Health, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
+    ActivateCommand, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
 };
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{ShopStore, StoreError};
@@ -45,16 +45,6 @@ fn page(query: Result<Query<Page>, QueryRejection>) -> Result<Page, Refusal> {
     }
 }
 
-/// Answers when the store does.
-#[utoipa::path(get, path = "/healthz", tag = "status", responses((status = 200, body = Health)))]
-pub(super) async fn health(State(node): State<Node>) -> axum::Json<Health> {
-    node.store(|_| ()).await;
-    axum::Json(Health {
-        status: "ok".to_owned(),
-        instance: node.inner.instance.clone(),
-    })
-}
-
 /// Where this till stands.
 #[utoipa::path(
     get,
@@ -63,6 +53,11 @@ pub(super) async fn health(State(node): State<Node>) -> axum::Json<Health> {
     responses((status = 200, body = NodeStatus)),
 )]
 pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeStatus>, Refusal> {
+    Ok(axum::Json(status_of(&node).await?))
+}
+
+/// Where the node stands.
+pub(super) async fn status_of(node: &Node) -> Result<NodeStatus, Refusal> {
     let mut status = node.store(stored_status).await?;
     let state = node.state().clone();
     if status.sync_enabled {
@@ -77,6 +72,9 @@ pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeSt
         status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
         status.notice = notice(phase, state.quarantined, state.halted.as_deref());
     }
+    if state.has_given_up(node.inner.config.attempts_max) {
+        status.failed = status.pending;
+    }
     status.listening = state.listening;
     status.quarantined = state.quarantined;
     status.retry_count = state.retry_count;
@@ -86,7 +84,7 @@ pub(super) async fn status(State(node): State<Node>) -> Result<axum::Json<NodeSt
     status.clock_offset_ms = state.clock_offset_ms;
     status.bytes_up = state.bytes_up;
     status.bytes_down = state.bytes_down;
-    Ok(axum::Json(status))
+    Ok(status)
 }
 
 /// The part of the status that the databases know.
@@ -115,6 +113,8 @@ fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
         hub_received_seq: received,
         hub_consolidated_seq: store.watermark(Reader::HubConsolidated)?,
         pending: store.journal_seq() - received,
+        pending_by_priority: store.pending_by_priority()?,
+        failed: 0,
         quarantined: 0,
         pending_edits: store.pending_edits()?,
         catalog_revision: store.catalog_revision()?,

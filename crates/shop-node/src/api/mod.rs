@@ -8,6 +8,7 @@ mod conflicts;
 mod control;
 mod documents;
 mod openapi;
+mod probes;
 
 pub use openapi::description;
 
@@ -30,7 +31,9 @@ const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Every call, with its description.
 fn calls() -> OpenApiRouter<Node> {
     OpenApiRouter::new()
-        .routes(routes!(control::health))
+        .routes(routes!(probes::health))
+        .routes(routes!(probes::ready))
+        .routes(routes!(probes::metrics))
         .routes(routes!(openapi::openapi))
         .routes(routes!(control::status))
         .routes(routes!(control::queue))

@@ -64,12 +64,15 @@ impl<'n> HubLink<'n> {
     pub(super) async fn hello(&self, catalog_revision: i64) -> Result<HelloAnswer, SyncError> {
         // Before the clock is read: what is recorded from here on was not there.
         let book_seq = self.node.store(|store| store.journal_seq()).await;
+        let (waiting, failed) = self.node.undelivered().await?;
         let request = HelloRequest {
             schemas: self.node.inner.schemas,
             catalog_revision,
             now_ms: self.node.now_ms(),
             round_trip_ms: self.node.state().round_trip_ms,
             book_seq: Some(book_seq),
+            waiting,
+            failed,
         };
         let answer = self.post(HELLO_PATH, &request).await?;
         self.node

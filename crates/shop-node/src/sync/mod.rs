@@ -32,11 +32,15 @@ use counterfoil_shop_store::StoreError;
 use counterfoil_shop_store::delivery::Reader;
 use fold::fold;
 use listen::Place;
+use tokio::time::Instant;
 use wait::Pace;
 
 /// Changes of identity in one run; then the run fails and the next one goes on. One is what a restored
 /// or cloned folder needs, a second when the copy was made in the middle of the first.
 const IDENTITY_CHANGES_MAX: usize = 4;
+
+/// A day in milliseconds.
+const DAY_MS: i64 = 86_400_000;
 
 /// A sync run that did not complete; what it had delivered stays delivered.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +153,7 @@ pub async fn run(node: Node) {
 async fn sync_forever(node: &Node) {
     let mut pace = Pace::new(&node.inner.config);
     loop {
+        node.inner.monitor.turned();
         let random = node.inner.env.random.as_ref();
         if node.is_bound().await {
             let outcome = sync_once(node).await;
@@ -207,8 +212,9 @@ async fn wait(node: &Node, pace: &Pace) {
 pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
     let _one_at_a_time = node.inner.syncing.lock().await;
     node.state().begin();
+    let began = Instant::now();
     let outcome = exchange(node).await;
-    let now_ms = node.now_ms();
+    let (now_ms, took) = (node.now_ms(), began.elapsed());
     let entry = node
         .state()
         .end(&outcome, now_ms, node.inner.config.attempts_max);
@@ -225,7 +231,13 @@ pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
         }
     }
     node.keep_state().await;
-    if let Some(entry) = entry {
+    let phase = node.state().phase;
+    node.inner.monitor.count_run(&outcome, phase, took);
+    if let Some(mut entry) = entry {
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        if let Some(detail) = entry.detail.as_object_mut() {
+            detail.insert("took_ms".to_owned(), took_ms.into());
+        }
         tracing::info!(event = %entry.event, detail = %entry.detail, "sync");
         node.log(entry).await;
     }
@@ -382,6 +394,16 @@ impl Node {
         .unwrap_or(false)
     }
 
+    /// Entries that the hub has not received, and those of them that only a person will send again.
+    pub(super) async fn undelivered(&self) -> Result<(i64, i64), StoreError> {
+        let waiting = self.store(|store| -> Result<i64, StoreError> {
+            Ok(store.journal_seq() - store.watermark(Reader::HubReceived)?)
+        });
+        let waiting = waiting.await?.max(0);
+        let given_up = self.state().has_given_up(self.inner.config.attempts_max);
+        Ok((waiting, if given_up { waiting } else { 0 }))
+    }
+
     /// Keeps what is known about the hub for commands that run without the daemon.
     async fn keep_state(&self) {
         let state = self.state().clone();
@@ -395,7 +417,8 @@ impl Node {
 
     /// Adds a line to the sync log; a log that cannot be written does not stop a sync.
     pub(crate) async fn log(&self, entry: LogRow) {
-        if let Err(error) = self.store(move |store| store.log(&entry)).await {
+        let keep_ms = i64::from(self.inner.config.log_days).saturating_mul(DAY_MS);
+        if let Err(error) = self.store(move |store| store.log(&entry, keep_ms)).await {
             tracing::warn!(error = %chain(&error), "the sync log cannot be written");
         }
     }

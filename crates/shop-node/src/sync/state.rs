@@ -30,6 +30,17 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Trial,
+        Self::Online,
+        Self::Offline,
+        Self::Syncing,
+        Self::Failed,
+        Self::UpdateRequired,
+        Self::AuthRefused,
+    ];
+
     /// The name in the status.
     pub const fn name(self) -> &'static str {
         match self {
@@ -85,6 +96,11 @@ impl SyncState {
             self.settled_phase = self.phase;
         }
         self.phase = Phase::Syncing;
+    }
+
+    /// Whether the hub answers and something has been wrong so often that only a person tries again (T5).
+    pub(crate) fn has_given_up(&self, attempts_max: i64) -> bool {
+        self.settled_phase == Phase::Failed && self.retry_count >= attempts_max
     }
 
     /// The hub has taken this till in: what it refused before does not count any more.

@@ -5,7 +5,7 @@ use counterfoil_domain::document::Receipt;
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{Chain, Document, Hlc};
 use counterfoil_migrate::{Connection, Durability};
-use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportLine};
+use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportLine, LogRow};
 use counterfoil_shop_store::StoreError;
 use counterfoil_shop_store::record::Entry;
 use counterfoil_testkit::SeededRandom;
@@ -213,4 +213,24 @@ fn an_invoice_from_the_far_future_does_not_reach_the_clock() {
     let refused = till.store().import(&batch, NOW_MS);
     assert!(matches!(refused, Err(StoreError::FutureInvoice(number)) if number == "1"));
     assert_eq!(till.store().journal_seq(), 0);
+}
+
+#[test]
+fn lines_of_the_sync_log_are_kept_for_their_time_and_no_sale_goes_with_them() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut till = Till::new("log");
+    till.sell(None, NOW_MS);
+    for day in 0..100 {
+        let row = LogRow {
+            at_ms: NOW_MS + day * DAY_MS,
+            level: "info".to_owned(),
+            event: "sync".to_owned(),
+            detail: serde_json::json!({"day": day}),
+        };
+        till.store().log(&row, 30 * DAY_MS).expect("kept");
+    }
+    let kept = till.store().logs(1_000).expect("read");
+    assert_eq!(kept.len(), 31);
+    assert_eq!(kept[0].at_ms, NOW_MS + 69 * DAY_MS);
+    assert_eq!(till.store().totals().expect("read").receipts, 1);
 }

@@ -1,9 +1,7 @@
-//! Which entries belong to a batch, and what was done with them?
+//! Which entries belong to a batch?
 
 use super::condition;
-use crate::limits::HISTORY_ROWS_MAX;
 use crate::store::StoreError;
-use crate::store::movement::{Batch, Moved};
 use counterfoil_domain::Priority;
 use counterfoil_migrate::{Connection, params};
 
@@ -35,34 +33,4 @@ pub(super) fn reach(
     })?;
     let until = if count < size { newest } else { last };
     Ok(Reach { first, last, until })
-}
-
-/// Puts a batch on record; the oldest records go.
-pub(super) fn record_run(
-    tx: &Connection,
-    batch: &Batch,
-    reached: i64,
-    moved: &Moved,
-) -> Result<(), StoreError> {
-    let detail = serde_json::json!({
-        "priority": batch.priority.name(),
-        "after": batch.after,
-        "until": reached,
-        "quarantined": moved.quarantined,
-    });
-    tx.execute(
-        "INSERT INTO run (node, started_ms, entries, edits, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![
-            batch.node.number,
-            batch.now_ms,
-            moved.entries,
-            moved.edits,
-            detail.to_string()
-        ],
-    )?;
-    tx.execute(
-        "DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?1",
-        params![HISTORY_ROWS_MAX],
-    )?;
-    Ok(())
 }

@@ -5,6 +5,7 @@ pub(crate) mod replay;
 
 use crate::config::Config;
 use crate::directory::Directory;
+use crate::evening;
 use crate::fleet::Fleet;
 use crate::format::{count, plural, seconds};
 use crate::report::{Kills, Memory, Report};
@@ -12,8 +13,12 @@ use crate::settle::catalog_digests;
 use crate::timeline::Timeline;
 use crate::trade::Dice;
 use crate::verdict;
+use counterfoil_protocol::wire::closure::Proof;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long the closures may take to be at the hub.
+const EVENING_LIMIT: Duration = Duration::from_secs(180);
 
 /// Times that a story measured.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +51,15 @@ async fn judge(
     directory: &Directory,
     measured: Measured,
 ) -> anyhow::Result<Report> {
+    let proofs = close_and_prove(fleet).await?;
     let status = fleet.hub.status().await?;
     let digests = catalog_digests(&fleet.tills, &status).await?;
     fleet.stop().await?;
     let account = fleet.account().clone();
     let books = verdict::Books::read(fleet.hub.data())?;
-    let comparison = verdict::compare(&account, &books, &digests);
+    let mut comparison = verdict::compare(&account, &books, &digests);
+    let (closed_days, unproved) = evening::judge(&proofs, &account);
+    comparison.differences.extend(unproved);
     fleet.say(
         "verdict",
         "the driver's account is compared with the hub's tables",
@@ -59,12 +67,7 @@ async fn judge(
     let kills = fleet.kills();
     let receipts = account.receipts();
     Ok(Report {
-        verdict: if comparison.differences.is_empty() {
-            "pass"
-        } else {
-            "fail"
-        }
-        .to_owned(),
+        verdict: verdict(&comparison).to_owned(),
         differences: comparison.differences,
         seed: config.seed,
         data: config.data.as_ref().map(|path| path.display().to_string()),
@@ -89,6 +92,7 @@ async fn judge(
             .collect(),
         names: None,
         quarantined: books.quarantined,
+        closed_days,
         kills: kills.hub + kills.nodes,
         kills_by: Kills {
             hub: kills.hub,
@@ -114,7 +118,20 @@ async fn judge(
     })
 }
 
-/// Digest of the catalog by who holds it.
+fn verdict(comparison: &verdict::Comparison) -> &'static str {
+    match comparison.differences.is_empty() {
+        true => "pass",
+        false => "fail",
+    }
+}
+
+/// The evening, the same in both stories.
+async fn close_and_prove(fleet: &Fleet) -> anyhow::Result<Vec<Proof>> {
+    let days = evening::close(fleet).await?;
+    told_settled(fleet, fleet.settle(EVENING_LIMIT).await?);
+    evening::prove(fleet, &days).await
+}
+
 async fn told_waiting(fleet: &Fleet) -> anyhow::Result<()> {
     let waiting = count(fleet.pending().await?);
     fleet.say(

@@ -338,7 +338,7 @@ fn nothing_in_quarantine(evidence: &Evidence, judgement: &mut Judgement) -> anyh
     let sql = "SELECT reason FROM quarantine
                UNION ALL SELECT halted FROM node WHERE halted IS NOT NULL
                UNION ALL SELECT kind || ': ' || detail FROM alert
-                   WHERE kind NOT IN ('clock_wrong', 'clock_right')";
+                   WHERE kind NOT IN ('clock_wrong', 'silent')";
     let reasons = evidence
         .hub
         .query_map(sql, (), |row| row.get::<String>(0))?;

@@ -107,6 +107,10 @@ fn the_demo_passes_and_its_verdict_is_computed() {
     assert_eq!(report.catalog_digests.len(), 5);
     let digests: std::collections::BTreeSet<_> = report.catalog_digests.values().collect();
     assert_eq!(digests.len(), 1);
+    let days = report.closed_days;
+    assert!(days.days >= 1 && days.proved == days.days, "{days:?}");
+    assert!(days.closures >= 4, "{days:?}");
     let hub: i64 = report.shops.iter().map(|shop| shop.total_minor_hub).sum();
     assert_ne!(hub, 0, "money was made");
+    assert_eq!(days.total_minor, hub, "all of it is proved");
 }

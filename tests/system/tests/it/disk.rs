@@ -1,6 +1,6 @@
 //! A full disk refuses the sale before it is acknowledged, and nothing that was sold is hurt.
 
-use crate::process::{Daemon, till};
+use crate::process::{Daemon, request, till};
 use crate::store::{assert_whole, receipt_ids};
 use counterfoil_domain::env::document_id;
 use counterfoil_testkit::{SeededRandom, TempDir};
@@ -71,6 +71,11 @@ fn a_full_disk_refuses_the_sale_and_keeps_what_was_sold() {
     }
     println!("{} sales until the disk was full", acknowledged.len());
     assert!(refused > 5 && !acknowledged.is_empty());
+    let (status, ready) = request(&daemon.url, "GET", "/readyz", &[], b"").expect("an answer");
+    assert_eq!((status, &ready["code"]), (503, &"not_ready".into()));
+    let why = ready["detail"].as_str().expect("words");
+    assert!(why.contains("database: it cannot be written"), "{why}");
+    assert!(why.contains("disk: "), "{why}");
     daemon.kill();
     assert_eq!(receipt_ids(&dir.join("book.db")), acknowledged);
     assert_whole(&dir.join("book.db"));

@@ -13,6 +13,7 @@ mod garbage;
 mod gate;
 mod identity;
 mod lineage;
+mod monitor;
 mod notices;
 mod offline;
 mod process;

@@ -1,0 +1,59 @@
+//! For programs that watch the till: is it alive, may it be given work, figures.
+
+use super::control;
+use crate::node::Node;
+use crate::problem::Refusal;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use counterfoil_protocol::problem::{Code, Problem};
+use counterfoil_protocol::wire::node::Health;
+use http::header;
+
+/// What Prometheus is told that it gets.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+fn health_of(node: &Node, status: &str) -> axum::Json<Health> {
+    axum::Json(Health {
+        status: status.to_owned(),
+        instance: node.inner.instance.clone(),
+    })
+}
+
+fn not_ready(wrong: &[String]) -> Refusal {
+    let problem = Problem::new(Code::NotReady, wrong.join("; "));
+    Refusal(problem.hint("`counterfoil-node status` and the till's log say more"))
+}
+
+/// Answers when the store does, and while the sync turns.
+#[utoipa::path(get, path = "/healthz", tag = "status", responses((status = 200, body = Health)))]
+pub(super) async fn health(State(node): State<Node>) -> Result<axum::Json<Health>, Refusal> {
+    node.store(|_| ()).await;
+    match node.dead() {
+        None => Ok(health_of(&node, "ok")),
+        Some(dead) => Err(not_ready(&[dead])),
+    }
+}
+
+/// Whether a sale could be recorded now. A hub that is away is no reason against it.
+#[utoipa::path(get, path = "/readyz", tag = "status", responses((status = 200, body = Health)))]
+pub(super) async fn ready(State(node): State<Node>) -> Result<axum::Json<Health>, Refusal> {
+    let wrong = node.unready().await;
+    if wrong.is_empty() {
+        return Ok(health_of(&node, "ready"));
+    }
+    Err(not_ready(&wrong))
+}
+
+/// Figures for Prometheus, in the OpenMetrics text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "status",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text")),
+)]
+pub(super) async fn metrics(State(node): State<Node>) -> Result<Response, Refusal> {
+    let status = control::status_of(&node).await?;
+    let text = node.metrics(&status).await;
+    let text = text.map_err(|error| Refusal(crate::problem::internal(&error)))?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}

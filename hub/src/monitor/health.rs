@@ -1,0 +1,136 @@
+//! Is the process alive, and may it be given work?
+
+use super::lock;
+use crate::hub::Hub;
+use crate::limits::{LOOP_SILENCE_MAX, READY_TIMEOUT};
+use crate::store::{Reader, Store};
+use std::error::Error;
+use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// When each main loop gave a sign, the last time; never in a process that has none.
+#[derive(Default)]
+pub(crate) struct Health {
+    consolidator: Mutex<Option<Instant>>,
+    watcher: Mutex<Option<Instant>>,
+}
+
+impl Health {
+    /// Notes a turn of the consolidator's loop.
+    pub(crate) fn consolidated(&self) {
+        *lock(&self.consolidator) = Some(Instant::now());
+    }
+
+    /// Notes a turn of the watching loop.
+    pub(super) fn watched(&self) {
+        *lock(&self.watcher) = Some(Instant::now());
+    }
+
+    fn silence(of: &Mutex<Option<Instant>>) -> Option<Duration> {
+        lock(of).map(|last| last.elapsed())
+    }
+}
+
+/// All causes of an error in one line.
+pub(crate) fn words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl Hub {
+    pub(crate) fn health(&self) -> &Health {
+        &self.monitor.health
+    }
+
+    /// What is dead in this process; nothing when it lives.
+    pub(crate) async fn dead(&self) -> Vec<String> {
+        let mut dead = Vec::new();
+        let health = self.health();
+        let loops = [
+            ("consolidator", &health.consolidator, self.config.sweep),
+            ("watcher", &health.watcher, self.config.watch),
+        ];
+        for (name, last, pause) in loops {
+            let silent = Health::silence(last);
+            if let Some(silent) = silent.filter(|it| *it > pause.saturating_add(LOOP_SILENCE_MAX)) {
+                dead.push(format!(
+                    "the {name} gave no sign for {} s",
+                    silent.as_secs()
+                ));
+            }
+        }
+        let answer = self
+            .lookups
+            .call(|reader: &mut Reader| reader.catalog_revision());
+        match tokio::time::timeout(LOOP_SILENCE_MAX, answer).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => dead.push(format!("the databases cannot be read: {}", words(&error))),
+            Err(_elapsed) => dead.push("the databases do not answer".to_owned()),
+        }
+        dead
+    }
+
+    /// What keeps the hub from taking in the sales of its tills; nothing when it is ready.
+    pub(crate) async fn unready(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        problems.extend(self.unwritable().await);
+        let schema = self.lookups.call(|reader: &mut Reader| reader.outdated());
+        match tokio::time::timeout(READY_TIMEOUT, schema).await {
+            Ok(Ok(outdated)) => problems.extend(outdated.map(|it| format!("schema: {it}"))),
+            Ok(Err(error)) => problems.push(format!("schema: {}", words(&error))),
+            Err(_elapsed) => problems.push("schema: the databases do not answer".to_owned()),
+        }
+        match self.disk_low().await {
+            Ok(low) => problems.extend(low.map(|it| format!("disk: {it}"))),
+            Err(error) => problems.push(format!("disk: its room cannot be read: {error}")),
+        }
+        if let Some(idle) = self.monitor.idle_with_work()
+            && idle > self.config.stuck
+        {
+            let seconds = idle.as_secs();
+            problems.push(format!(
+                "consolidator: nothing was consolidated for {seconds} s though something waits"
+            ));
+        }
+        problems
+    }
+
+    /// Why nothing can be written to `hub.db`.
+    async fn unwritable(&self) -> Option<String> {
+        let now_ms = self.now_ms();
+        let write = self
+            .writer
+            .call(move |store: &mut Store| store.try_writing(now_ms));
+        match tokio::time::timeout(READY_TIMEOUT, write).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("database: it cannot be written: {}", words(&error))),
+            Err(_elapsed) => Some("database: it cannot be written: no answer in time".to_owned()),
+        }
+    }
+
+    /// Says so when the disk has less room than the operator wants.
+    pub(crate) async fn disk_low(&self) -> io::Result<Option<String>> {
+        let Some(free) = self.disk_free().await? else {
+            return Ok(None);
+        };
+        let limit = self.config.disk_bytes_min;
+        Ok((free < limit).then(|| {
+            let (free, limit) = (free >> 20, limit >> 20);
+            format!("the hub's disk has {free} MiB left, less than {limit} MiB")
+        }))
+    }
+
+    /// Bytes that the hub may still write; `None` where the system does not say.
+    pub(crate) async fn disk_free(&self) -> io::Result<Option<u64>> {
+        let (files, path) = (self.env.files.clone(), self.config.data.clone());
+        let free = move || files.free_bytes(&path);
+        self.env.execution.blocking(free).await
+    }
+}
