@@ -7,14 +7,14 @@ mod pass;
 #[cfg(test)]
 mod tests;
 
-use self::pass::{Next, Pass};
+use self::pass::{Left, Next, Pass};
 use crate::copies::{CopyFailure, CopyKey, Held};
 use crate::history::{HistoriesError, Past};
 use crate::hub::Hub;
 use crate::limits::RETRY_PAUSE_MIN;
 use crate::monitor::words;
 use crate::news::Place;
-use crate::store::{NodeBook, Reader, Step, Store, StoreError};
+use crate::store::{Found, NodeBook, Reader, Step, Store, StoreError};
 use counterfoil_domain::{NodeId, Priority};
 use counterfoil_replica::{Copy, Rotation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,6 +163,7 @@ impl Hub {
         result = result.and(self.publish().await);
         for node in seen {
             result = result.and(self.rotate(&CopyKey::Book(node)).await);
+            self.let_sales_through().await;
         }
         result
     }
@@ -174,26 +175,28 @@ impl Hub {
         let mut looked = BTreeMap::new();
         loop {
             self.health().consolidated();
-            pass.arrived(self.inbox.take());
+            if pass.is_asking() {
+                pass.arrived(self.inbox.take());
+            }
             match pass.next() {
-                Some(Next::Survey(waiting)) => {
-                    looked.insert(waiting.node, Instant::now());
+                Some(Next::Survey(node, is_owed)) => {
+                    looked.insert(node, Instant::now());
                     // What its former nodes still have to say decides where a new identity begins.
-                    if let Err(error) = self.consolidate_formers(waiting.node).await {
+                    if let Err(error) = self.consolidate_formers(node).await {
                         failure.get_or_insert(error);
                     }
-                    let found = self.survey(waiting.node).await;
-                    let priorities = found.unwrap_or_else(|error| {
-                        failed.insert(waiting.node);
+                    let found = self.survey(node).await;
+                    let found = found.unwrap_or_else(|error| {
+                        failed.insert(node);
                         failure.get_or_insert(error);
-                        Vec::new()
+                        Found::default()
                     });
-                    pass.found(waiting, priorities);
+                    pass.found(node, is_owed, &found);
                 }
                 Some(Next::Step(priority, waiting)) => {
                     match self.step(waiting.node, priority).await {
-                        Ok(true) => pass.put(priority, waiting),
-                        Ok(false) => {}
+                        Ok(Some(until)) => pass.moved(priority, waiting, until),
+                        Ok(None) => {}
                         Err(error) => {
                             failed.insert(waiting.node);
                             failure.get_or_insert(error);
@@ -203,9 +206,21 @@ impl Hub {
                 None => break,
             }
         }
-        let (seen, put_off) = pass.end();
-        looked.retain(|node, _| !failed.contains(node) && !put_off.contains(node));
+        let Left {
+            seen,
+            urgent,
+            put_off,
+        } = pass.end();
+        looked.retain(|node, _| {
+            ![&failed, &urgent, &put_off]
+                .iter()
+                .any(|it| it.contains(node))
+        });
         self.monitor.caught_up(&looked);
+        // Whoever publishes or folds next lets these through in between.
+        for node in urgent {
+            self.inbox.wake(node);
+        }
         self.inbox.put_off(put_off);
         (failure.map_or(Ok(()), Err), seen)
     }
@@ -230,8 +245,8 @@ impl Hub {
         let mut result = Ok(());
         for former in self.lookups.call(formers).await? {
             match self.survey(former).await {
-                Ok(waiting) => {
-                    for priority in waiting {
+                Ok(found) => {
+                    for priority in found.priorities {
                         result = result.and(self.steps(former, priority).await);
                     }
                 }
@@ -243,7 +258,7 @@ impl Hub {
     }
 
     async fn steps(&self, node: NodeId, priority: Priority) -> Result<(), ConsolidateError> {
-        while self.step(node, priority).await? {}
+        while self.step(node, priority).await?.is_some() {}
         Ok(())
     }
 
@@ -270,10 +285,10 @@ impl Hub {
         Ok(Some((held, book)))
     }
 
-    /// Which priorities have entries that wait.
-    async fn survey(&self, node: NodeId) -> Result<Vec<Priority>, ConsolidateError> {
+    /// What waits in a book.
+    async fn survey(&self, node: NodeId) -> Result<Found, ConsolidateError> {
         let Some((held, book)) = self.held_book(node).await? else {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         };
         self.on_book(Some(held), move |store| store.survey(&book))
             .await
@@ -297,24 +312,28 @@ impl Hub {
         Ok(result?)
     }
 
-    /// Moves one batch; whether more may follow.
-    async fn step(&self, node: NodeId, priority: Priority) -> Result<bool, ConsolidateError> {
+    /// Moves one batch; up to where when more may follow.
+    async fn step(
+        &self,
+        node: NodeId,
+        priority: Priority,
+    ) -> Result<Option<i64>, ConsolidateError> {
         let Some((held, book)) = self.held_book(node).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let began = self.began();
         let step = self.on_book(Some(held), move |store| store.consolidate(&book, priority));
         Ok(match step.await {
-            Ok(Step::Moved { moved, more }) => {
+            Ok(Step::Moved { moved, until, more }) => {
                 let entries = moved.entries;
                 tracing::debug!(%node, priority = priority.name(), entries, "consolidated");
                 // Its watermark went past entries of other priorities, that is all.
                 if entries > 0 {
                     self.note_batch(node, priority, began, Ok(moved));
                 }
-                more
+                more.then_some(until)
             }
-            Ok(Step::Idle | Step::Halted) => false,
+            Ok(Step::Idle | Step::Halted) => None,
             Err(error) => {
                 self.note_batch(node, priority, began, Err(words(&error)));
                 return Err(error);

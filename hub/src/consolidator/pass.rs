@@ -2,9 +2,11 @@
 //!
 //! The most urgent first, over all nodes (T4), and nodes of one priority in turns, a batch each. Whoever
 //! pushes while a pass runs is looked at before the next batch: what is urgent there goes ahead of what the
-//! pass has still to do, the rest waits for the next pass. So a sale waits for one batch, and a pass ends
-//! however much arrives meanwhile.
+//! pass has still to do, the rest waits for the next pass. So a sale waits for one batch. Between two batches
+//! each node is looked at once, and what the pass has to do ends where the books ended when it looked: it makes
+//! progress and, as soon as sales leave time, comes to its end, however much arrives meanwhile.
 
+use crate::store::Found;
 use counterfoil_domain::{NodeId, Priority};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,6 +19,8 @@ pub(super) struct Pass {
     unseen: BTreeSet<NodeId>,
     lanes: BTreeMap<Priority, VecDeque<Waiting>>,
     only_urgent: bool,
+    /// Those that arrived were looked at, and no batch was moved since.
+    has_looked: bool,
     /// Every node that was looked at.
     seen: BTreeSet<NodeId>,
     /// Nodes with something for the next pass.
@@ -27,15 +31,26 @@ pub(super) struct Pass {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Waiting {
     pub(super) node: NodeId,
-    /// Whether the pass began with it; it does not end before.
-    pub(super) is_owed: bool,
+    /// The pass does not end before entries up to here are moved; nothing for a node that came later.
+    pub(super) owed_until: Option<i64>,
+}
+
+/// What a pass leaves.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Left {
+    /// Every node that was looked at.
+    pub(super) seen: BTreeSet<NodeId>,
+    /// Nodes with something urgent, or of which nobody knows.
+    pub(super) urgent: BTreeSet<NodeId>,
+    /// Nodes with something else for the next pass.
+    pub(super) put_off: BTreeSet<NodeId>,
 }
 
 /// One thing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Next {
-    /// Look which priorities of a node wait.
-    Survey(Waiting),
+    /// Look which priorities of a node wait; whether the pass began with it.
+    Survey(NodeId, bool),
     /// Move one batch.
     Step(Priority, Waiting),
 }
@@ -62,6 +77,11 @@ impl Pass {
         }
     }
 
+    /// Whether it wants to know who pushed meanwhile.
+    pub(super) const fn is_asking(&self) -> bool {
+        !self.has_looked
+    }
+
     /// Takes note of nodes that pushed meanwhile.
     pub(super) fn arrived(&mut self, nodes: BTreeSet<NodeId>) {
         self.late.extend(nodes);
@@ -72,24 +92,25 @@ impl Pass {
         if !self.is_owing() {
             return None;
         }
-        let survey = |node, is_owed| Some(Next::Survey(Waiting { node, is_owed }));
         if let Some(node) = self.late.pop_first() {
             let is_owed = self.unseen.remove(&node);
-            return survey(node, is_owed);
+            self.has_looked = !is_owed;
+            return Some(Next::Survey(node, is_owed));
         }
+        self.has_looked = false;
         // Before anything that can wait is moved, everybody was asked for what cannot.
         if let Some(step) = self.step(is_urgent) {
             return Some(step);
         }
         if let Some(node) = self.unseen.pop_first() {
-            return survey(node, true);
+            return Some(Next::Survey(node, true));
         }
         self.step(|_| true)
     }
 
     fn is_owing(&self) -> bool {
         let mut waiting = self.lanes.values().flatten();
-        !self.unseen.is_empty() || waiting.any(|waiting| waiting.is_owed)
+        !self.unseen.is_empty() || waiting.any(|waiting| waiting.owed_until.is_some())
     }
 
     fn step(&mut self, may_go: impl Fn(Priority) -> bool) -> Option<Next> {
@@ -103,34 +124,50 @@ impl Pass {
         None
     }
 
-    /// A node was looked at; these priorities wait there.
-    pub(super) fn found(&mut self, waiting: Waiting, priorities: Vec<Priority>) {
-        self.seen.insert(waiting.node);
-        for priority in priorities {
-            let may_come = waiting.is_owed && !self.only_urgent || is_urgent(priority);
-            if may_come {
-                self.put(priority, waiting);
+    /// A node was looked at.
+    pub(super) fn found(&mut self, node: NodeId, is_owed: bool, found: &Found) {
+        self.seen.insert(node);
+        let owed_until = is_owed.then_some(found.newest);
+        for priority in &found.priorities {
+            if is_owed && !self.only_urgent || is_urgent(*priority) {
+                self.put(*priority, Waiting { node, owed_until });
             } else {
-                self.put_off.insert(waiting.node);
+                self.put_off.insert(node);
             }
         }
     }
 
-    /// A batch was moved and more of the kind waits: the node takes its turn again.
-    pub(super) fn put(&mut self, priority: Priority, waiting: Waiting) {
+    /// A batch up to an entry was moved and more of the kind waits: the node takes its turn again.
+    pub(super) fn moved(&mut self, priority: Priority, waiting: Waiting, until: i64) {
+        let owed_until = waiting.owed_until.filter(|owed| *owed > until);
+        let node = waiting.node;
+        self.put(priority, Waiting { node, owed_until });
+    }
+
+    fn put(&mut self, priority: Priority, waiting: Waiting) {
         let lane = self.lanes.entry(priority).or_default();
         match lane.iter_mut().find(|other| other.node == waiting.node) {
-            Some(other) => other.is_owed |= waiting.is_owed,
+            Some(other) => other.owed_until = other.owed_until.max(waiting.owed_until),
             None => lane.push_back(waiting),
         }
     }
 
-    /// Ends the pass: the nodes that were looked at, and those with something for the next one.
-    pub(super) fn end(mut self) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
-        self.put_off.extend(self.late);
-        let left = self.lanes.values().flatten().map(|waiting| waiting.node);
-        self.put_off.extend(left);
-        (self.seen, self.put_off)
+    /// Ends the pass.
+    pub(super) fn end(self) -> Left {
+        let mut left = Left {
+            seen: self.seen,
+            urgent: self.late,
+            put_off: self.put_off,
+        };
+        for (priority, lane) in self.lanes {
+            let nodes = lane.iter().map(|waiting| waiting.node);
+            if is_urgent(priority) {
+                left.urgent.extend(nodes);
+            } else {
+                left.put_off.extend(nodes);
+            }
+        }
+        left
     }
 }
 
@@ -146,33 +183,50 @@ mod tests {
         numbers.iter().copied().map(node).collect()
     }
 
-    /// Batches by priority and node, until a pass ends or nothing more is to be done.
+    /// Batches by priority and node, until a pass ends or nothing more is to be done; each is of ten entries, and
+    /// `each` has its turn after every thing that is done.
     fn run(
         pass: &mut Pass,
-        batches: &mut BTreeMap<(NodeId, Priority), u32>,
-        mut each: impl FnMut(&mut Pass, Priority, NodeId),
+        batches: &mut BTreeMap<(NodeId, Priority), i64>,
+        mut each: impl FnMut(&mut Pass, Next),
     ) -> Vec<(Priority, NodeId)> {
         let mut done = Vec::new();
+        let mut reached = BTreeMap::new();
         while let Some(next) = pass.next() {
             match next {
-                Next::Survey(waiting) => {
+                Next::Survey(node, is_owed) => {
                     let all = batches.iter();
-                    let lanes = all.filter(|((node, _), left)| *node == waiting.node && **left > 0);
-                    let lanes = lanes.map(|((_, priority), _)| *priority).collect();
-                    pass.found(waiting, lanes);
+                    let lanes = all.filter(|((of, _), left)| *of == node && **left > 0);
+                    let priorities: Vec<_> = lanes.map(|((_, priority), _)| *priority).collect();
+                    let ends = priorities.iter().map(|lane| {
+                        reached.get(&(node, *lane)).unwrap_or(&0) + 10 * batches[&(node, *lane)]
+                    });
+                    let newest = ends.max().unwrap_or(0);
+                    pass.found(node, is_owed, &Found { priorities, newest });
                 }
                 Next::Step(priority, waiting) => {
-                    let left = batches.get_mut(&(waiting.node, priority)).expect("known");
+                    let lane = (waiting.node, priority);
+                    let left = batches.get_mut(&lane).expect("known");
                     *left -= 1;
+                    let until = reached.entry(lane).or_insert(0);
+                    *until += 10;
                     if *left > 0 {
-                        pass.put(priority, waiting);
+                        pass.moved(priority, waiting, *until);
                     }
                     done.push((priority, waiting.node));
-                    each(pass, priority, waiting.node);
+                    assert!(done.len() < 50, "it does not end: {done:?}");
                 }
             }
+            each(pass, next);
         }
         done
+    }
+
+    /// Nodes push, as far as the pass asks.
+    fn arrive(pass: &mut Pass, numbers: &[u128]) {
+        if pass.is_asking() {
+            pass.arrived(nodes(numbers));
+        }
     }
 
     #[test]
@@ -187,7 +241,7 @@ mod tests {
             ((node(3), Normal), 1),
         ]);
         let mut pass = Pass::over(nodes(&[1, 2, 3]));
-        let done = run(&mut pass, &mut batches, |_, _, _| {});
+        let done = run(&mut pass, &mut batches, |_, _| {});
         let lanes: Vec<_> = done.iter().map(|(priority, _)| *priority).collect();
         let before_stock = lanes.iter().position(|lane| *lane > High).expect("some");
         assert!(lanes[before_stock..].iter().all(|lane| *lane > High));
@@ -209,9 +263,9 @@ mod tests {
         let mut batches = BTreeMap::from([((node(1), Normal), 20)]);
         batches.extend([((node(2), High), 1), ((node(2), Normal), 5)]);
         let mut pass = Pass::over(nodes(&[1]));
-        let done = run(&mut pass, &mut batches, |pass, priority, _| {
-            if priority == Normal {
-                pass.arrived(nodes(&[2]));
+        let done = run(&mut pass, &mut batches, |pass, next| {
+            if matches!(next, Next::Step(Normal, _)) {
+                arrive(pass, &[2]);
             }
         });
         assert_eq!(
@@ -219,19 +273,57 @@ mod tests {
             [(Normal, node(1)), (High, node(2)), (Normal, node(1))]
         );
         assert_eq!(done.len(), 21);
-        assert_eq!(pass.end(), (nodes(&[1, 2]), nodes(&[2])));
+        let left = pass.end();
+        assert_eq!(left.seen, nodes(&[1, 2]));
+        // It pushed once more after the last batch.
+        assert_eq!((left.urgent, left.put_off), (nodes(&[2]), nodes(&[2])));
     }
 
     #[test]
     fn a_pass_ends_however_much_arrives_meanwhile() {
         use Priority::High;
-        let mut batches = BTreeMap::from([((node(1), High), 2), ((node(2), High), u32::MAX)]);
+        let mut batches = BTreeMap::from([((node(1), High), 2), ((node(2), High), i64::MAX >> 8)]);
         let mut pass = Pass::over(nodes(&[1]));
-        let done = run(&mut pass, &mut batches, |pass, _, _| {
-            pass.arrived(nodes(&[2]));
-        });
+        let done = run(&mut pass, &mut batches, |pass, _| arrive(pass, &[2]));
         assert!(done.len() < 5, "{done:?}");
-        assert_eq!(pass.end().1, nodes(&[2]));
+        assert_eq!(pass.end().urgent, nodes(&[2]));
+    }
+
+    #[test]
+    fn while_others_push_at_each_look_batches_are_moved() {
+        use Priority::Normal;
+        let mut batches = BTreeMap::from([((node(1), Normal), 3)]);
+        let mut pass = Pass::over(nodes(&[1]));
+        let mut looks = 0;
+        run(&mut pass, &mut batches, |pass, next| {
+            looks += u32::from(matches!(next, Next::Survey(..)));
+            assert!(looks < 50, "nothing is moved");
+            arrive(pass, &[2, 3]);
+        });
+        assert_eq!(batches[&(node(1), Normal)], 0);
+        assert!(looks <= 1 + 2 * 4, "{looks}");
+    }
+
+    #[test]
+    fn a_pass_ends_where_a_book_ended_when_it_looked_however_much_its_till_adds() {
+        use Priority::Normal;
+        let mut pass = Pass::over(nodes(&[1]));
+        let mut until = 0;
+        while let Some(next) = pass.next() {
+            match next {
+                Next::Survey(node, is_owed) => {
+                    let (priorities, newest) = (vec![Normal], 30);
+                    pass.found(node, is_owed, &Found { priorities, newest });
+                }
+                Next::Step(priority, waiting) => {
+                    until += 10;
+                    assert!(until <= 30, "it does not end");
+                    pass.moved(priority, waiting, until);
+                }
+            }
+        }
+        assert_eq!(until, 30);
+        assert_eq!(pass.end().put_off, nodes(&[1]));
     }
 
     #[test]
@@ -239,8 +331,8 @@ mod tests {
         use Priority::{High, Normal};
         let mut batches = BTreeMap::from([((node(1), High), 1), ((node(1), Normal), 1)]);
         let mut pass = Pass::over_urgent(nodes(&[1]));
-        let done = run(&mut pass, &mut batches, |_, _, _| {});
+        let done = run(&mut pass, &mut batches, |_, _| {});
         assert_eq!(done, [(High, node(1))]);
-        assert_eq!(pass.end().1, nodes(&[1]));
+        assert_eq!(pass.end().put_off, nodes(&[1]));
     }
 }

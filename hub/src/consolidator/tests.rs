@@ -112,6 +112,11 @@ impl Shop {
             .unwrap()
     }
 
+    fn versions(&self) -> i64 {
+        let sql = "SELECT count(*) FROM field_version";
+        self.looks.query_value(sql, ()).unwrap()
+    }
+
     fn revision(&self) -> i64 {
         let sql = "SELECT revision FROM catalog_state";
         self.catalog.query_value(sql, ()).unwrap()
@@ -268,4 +273,24 @@ async fn nodes_of_one_priority_take_turns() {
     shop.hub.consolidate(nodes).await.unwrap();
     let lanes: Vec<_> = shop.runs().into_iter().map(|(node, _)| node).collect();
     assert_eq!(lanes, [1, 2, 1, 2]);
+}
+
+/// It pushes when the only batch of the pass is through, before anything of it is published.
+#[tokio::test]
+async fn a_sale_that_comes_with_the_last_batch_waits_for_one_publication() {
+    let shop = Shop::open().await;
+    let renaming = shop
+        .node(1, |book| edit_products(book, CONSOLIDATE_ENTRIES_MAX))
+        .await;
+    let selling = shop.node(2, sell).await;
+    let pass = Watched::new(&shop);
+    let sale = async {
+        pass.until(|| shop.versions() > 0).await;
+        shop.hub.inbox.wake(selling);
+        pass.until(|| shop.receipts() == 1).await;
+        shop.revision()
+    };
+    let ((), at_the_sale) = tokio::join!(pass.run(renaming), sale);
+    assert!(at_the_sale < shop.revision(), "{at_the_sale}");
+    assert!(at_the_sale <= 2, "{at_the_sale}");
 }

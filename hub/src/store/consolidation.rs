@@ -28,11 +28,25 @@ pub(crate) struct NodeBook {
     pub(crate) ahead_ms: i64,
 }
 
+/// What waits in a book.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) priorities: Vec<Priority>,
+    /// Where the book ended then.
+    pub(crate) newest: i64,
+}
+
 /// What one step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     /// Entries were moved or put aside.
-    Moved { moved: Moved, more: bool },
+    Moved {
+        moved: Moved,
+        /// The newest entry that was looked at.
+        until: i64,
+        /// Whether there are entries behind it.
+        more: bool,
+    },
     /// There is nothing to do.
     Idle,
     /// The book contradicts what is consolidated; nothing was moved.
@@ -83,7 +97,7 @@ pub(super) const fn condition(priority: Priority) -> &'static str {
 
 impl Store {
     /// Which priorities of a node have entries that wait, most urgent first.
-    pub(crate) fn survey(&mut self, book: &NodeBook) -> Result<Vec<Priority>, StoreError> {
+    pub(crate) fn survey(&mut self, book: &NodeBook) -> Result<Found, StoreError> {
         self.with_book(book, |store, node| {
             if node.forked {
                 store
@@ -91,15 +105,15 @@ impl Store {
                     .transaction(|tx| lineage::begin(tx, node, book.now_ms))?;
             }
             match store.hub.snapshot(|hub| waiting(hub, node.number))? {
-                Ok(waiting) => {
-                    if waiting.is_empty() {
+                Ok(found) => {
+                    if found.priorities.is_empty() {
                         store.resume(node, book.now_ms)?;
                     }
-                    Ok(waiting)
+                    Ok(found)
                 }
                 Err(Broken(reason)) => {
                     store.halt(node, &reason, book.now_ms)?;
-                    Ok(Vec::new())
+                    Ok(Found::default())
                 }
             }
         })
@@ -267,7 +281,8 @@ impl Store {
             };
             advance(tx, &batch, reach.until, &position)?;
             let more = reach.until < position.newest;
-            Ok::<_, StoreError>(Ok(Step::Moved { moved, more }))
+            let until = reach.until;
+            Ok::<_, StoreError>(Ok(Step::Moved { moved, until, more }))
         })?;
         done.or_else(|Broken(reason)| {
             self.halt(node, &reason, book.now_ms)?;
@@ -316,7 +331,7 @@ impl Store {
             && self
                 .hub
                 .snapshot(|hub| waiting(hub, node.number))?
-                .is_ok_and(|waiting| waiting.is_empty())
+                .is_ok_and(|found| found.priorities.is_empty())
         {
             self.resume(node, now_ms)?;
         }
@@ -360,7 +375,7 @@ fn is_about_the_schema(error: &SqlError) -> bool {
 }
 
 /// Which priorities have entries that wait, in a book that is sound as a whole.
-fn waiting(hub: &Connection, node: i64) -> Result<Checked<Vec<Priority>>, StoreError> {
+fn waiting(hub: &Connection, node: i64) -> Result<Checked<Found>, StoreError> {
     let position = match check(hub, node)? {
         Ok(position) => position,
         Err(broken) => return Ok(Err(broken)),
@@ -369,17 +384,18 @@ fn waiting(hub: &Connection, node: i64) -> Result<Checked<Vec<Priority>>, StoreE
     if let Err(broken) = gapless(hub, lowest, position.newest)? {
         return Ok(Err(broken));
     }
-    let mut waiting = Vec::new();
+    let mut priorities = Vec::new();
     for (priority, at) in position.lanes {
         if has_entries(hub, priority, at, position.newest)? {
-            waiting.push(priority);
+            priorities.push(priority);
         }
     }
-    if waiting.is_empty() && lowest < position.newest {
+    if priorities.is_empty() && lowest < position.newest {
         // Nothing to move, but the node waits to hear so.
-        waiting.push(Priority::Low);
+        priorities.push(Priority::Low);
     }
-    Ok(Ok(waiting))
+    let newest = position.newest;
+    Ok(Ok(Found { priorities, newest }))
 }
 
 /// Compares the book with what was consolidated from it, and reads where both stand.

@@ -43,7 +43,7 @@ pub(crate) use activation::{Activation, Admitted, Refusal, Right};
 pub(crate) use alerts::NewAlert;
 pub(crate) use callers::{Account, KnownToken, NewMachine};
 pub(crate) use conflicts::ConflictFilter;
-pub(crate) use consolidation::{NodeBook, Step};
+pub(crate) use consolidation::{Found, NodeBook, Step};
 pub(crate) use contact::{AuthedNode, Contact, Credential};
 pub(crate) use databases::{Database, DatabaseAddOutcome};
 pub(crate) use decisions::{DecideError, DecisionMade, What};
