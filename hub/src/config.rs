@@ -1,7 +1,8 @@
 //! What the operator chooses.
 
 use crate::history::Retention;
-use crate::limits::HEARTBEAT;
+use crate::limits::{HEARTBEAT, TLS_CHECK_SECONDS};
+use crate::tls::TlsMode;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
 use std::path::PathBuf;
@@ -26,6 +27,10 @@ pub struct HubConfig {
     pub data: PathBuf,
     /// URL under which tills reach the hub; what it listens on when absent.
     pub public_url: Option<String>,
+    /// How the hub is reached.
+    pub tls: TlsMode,
+    /// Time between two looks whether the certificate is due, or its files have changed.
+    pub tls_check: Duration,
     /// Who may register without a join code.
     pub registration: Registration,
     /// Size at which a WAL is folded into its database, in bytes.
@@ -64,6 +69,8 @@ impl HubConfig {
         Self {
             data: data.into(),
             public_url: None,
+            tls: TlsMode::Off,
+            tls_check: Duration::from_secs(u64::from(TLS_CHECK_SECONDS)),
             registration: Registration::default(),
             wal_limit_bytes: 48 * 1024 * 1024,
             sweep: Duration::from_secs(60),

@@ -108,6 +108,12 @@ impl DataDir {
         create_folder(&path).map_err(io_error("make", &path))
     }
 
+    /// The hub's own certificate authority.
+    #[must_use]
+    pub fn tls(&self) -> PathBuf {
+        self.root.join("tls")
+    }
+
     fn token_file(&self) -> PathBuf {
         self.root.join("admin.token")
     }

@@ -216,9 +216,6 @@ impl Hub {
 
     /// URL that join codes carry unless the operator gives another.
     pub(crate) async fn join_url(&self) -> Result<String, StoreError> {
-        if let Some(url) = self.config.public_url.as_ref().or(self.url.get()) {
-            return Ok(url.clone());
-        }
         let remembered = self.writer.call(|store| store.remembered_url()).await?;
         Ok(remembered.unwrap_or_else(|| format!("http://{}", crate::config::LISTEN_DEFAULT)))
     }

@@ -22,6 +22,7 @@ mod quarantine;
 mod secrets;
 pub mod service;
 mod store;
+mod tls;
 
 pub use config::{HubConfig, Registration};
 pub use copies::{Copies, CopyFailure, CopyKey};
@@ -30,3 +31,4 @@ pub use history::Retention;
 pub use http::{Peer, endpoint_table, router};
 pub use hub::{Hub, OpenHubError};
 pub use store::StoreError;
+pub use tls::{TlsError, TlsMode};

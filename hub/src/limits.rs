@@ -211,6 +211,24 @@ pub const TIME_MS_MIN: i64 = 946_684_800_000;
 /// Conflicts in one answer to a till, each some kilobytes; it asks again for the rest.
 pub const SHOP_CONFLICTS_MAX: i64 = 200;
 
+/// How long the hub's own authority holds, in days: longer than a till lives. Its certificate is pinned, and a new one
+/// would ask for new join codes.
+pub const CA_DAYS: i64 = 20 * 365;
+
+/// How long a certificate of the hub's own authority holds, in days; a new one is made after a third of it, so that
+/// tills whose clocks are weeks ahead still believe it.
+pub const LEAF_DAYS: i64 = 90;
+
+/// Time between two looks whether the hub's certificate is due, or its files have changed, in seconds, unless the
+/// operator says otherwise.
+pub const TLS_CHECK_SECONDS: u32 = 60;
+
+/// Time for a connection to be secured; then it is closed.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that are being secured at a time; further ones wait to be accepted. Each takes some 40 KB.
+pub const HANDSHAKES_AT_ONCE_MAX: usize = 256;
+
 /// How long a person stays signed in, in milliseconds: a working day. Then the session is refused, and they sign
 /// in again.
 pub const SESSION_MS: i64 = 12 * 60 * 60 * 1000;

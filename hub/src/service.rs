@@ -6,7 +6,9 @@ use crate::http::{Listening, Peer, router};
 use crate::hub::{Hub, OpenHubError};
 use crate::limits::SHUTDOWN_TIMEOUT;
 use crate::store::StoreError;
+use crate::tls::{Certificate, TlsError, TlsListener};
 use axum::serve::Listener;
+use counterfoil_protocol::hub_url;
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
@@ -29,6 +31,9 @@ pub enum RunError {
     /// Its databases.
     #[error("the hub's databases failed")]
     Store(#[from] StoreError),
+    /// Its certificate.
+    #[error("the hub has no certificate to show")]
+    Tls(#[from] TlsError),
     /// The network.
     #[error("the hub cannot serve")]
     Serve(#[source] io::Error),
@@ -65,8 +70,40 @@ where
     L: Listener<Addr = SocketAddr>,
 {
     let address = listener.local_addr().map_err(RunError::Address)?;
-    let url = url_of(address);
-    announce(&hub, &url).await?;
+    let names = names(&hub, address);
+    let certificate = Certificate::load(&hub.config.tls, &hub.dir, &hub.env, names)?;
+    match &certificate {
+        None => serve_on(hub, listener, certificate, shutdown).await,
+        Some(secured) => {
+            let listener = TlsListener::new(listener, secured.server()?);
+            serve_on(hub, listener, certificate, shutdown).await
+        }
+    }
+}
+
+/// Names that a certificate of the hub's own is for, besides those of this machine.
+fn names(hub: &Hub, address: SocketAddr) -> Vec<String> {
+    let public = hub.config.public_url.as_deref().and_then(hub_url::host);
+    let listened = (!address.ip().is_unspecified()).then(|| address.ip().to_string());
+    public
+        .map(str::to_owned)
+        .into_iter()
+        .chain(listened)
+        .collect()
+}
+
+async fn serve_on<L>(
+    hub: Arc<Hub>,
+    listener: L,
+    certificate: Option<Arc<Certificate>>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError>
+where
+    L: Listener<Addr = SocketAddr>,
+{
+    let address = listener.local_addr().map_err(RunError::Address)?;
+    let url = url_of(address, certificate.is_some());
+    announce(&hub, &url, certificate.as_deref()).await?;
     tracing::info!(url, "listening");
     let (stop, stopping) = watch::channel(false);
     let stopped = {
@@ -80,12 +117,14 @@ where
     let server = axum::serve(Listening(listener), app).with_graceful_shutdown(stopped);
     let mut serving = std::pin::pin!(server.into_future());
     let mut working = std::pin::pin!(hub.work_forever());
+    let mut renewing = std::pin::pin!(renew_forever(&hub, &url, certificate.as_deref()));
     let mut shutdown = std::pin::pin!(shutdown);
     // In order, so that a simulation repeats.
     tokio::select! {
         biased;
         served = &mut serving => return served.map_err(RunError::Serve),
         () = &mut working => {}
+        () = &mut renewing => {}
         () = &mut shutdown => {}
     }
     tracing::info!("stopping");
@@ -108,33 +147,59 @@ where
     Ok(())
 }
 
-async fn announce(hub: &Hub, url: &str) -> Result<(), RunError> {
+/// Says where the hub listens: to commands on this machine, and for join codes.
+async fn announce(hub: &Hub, url: &str, certificate: Option<&Certificate>) -> Result<(), RunError> {
+    let public = hub.config.public_url.as_deref().unwrap_or(url);
+    let remembered = match certificate.and_then(Certificate::pin) {
+        Some(pin) => hub_url::with_pin(public, pin),
+        None => public.to_owned(),
+    };
     // Set once: a hub serves one listener.
     hub.url.set(url.to_owned()).ok();
-    let remembered = hub
-        .config
-        .public_url
-        .clone()
-        .unwrap_or_else(|| url.to_owned());
     hub.writer
         .call(move |store| store.remember_url(&remembered))
         .await?;
     hub.open_channels().await?;
-    hub.dir.announce(
-        &hub.env,
-        &Running {
-            url: url.to_owned(),
-        },
-    )?;
+    let url = match certificate.and_then(Certificate::own_pin) {
+        Some(pin) => hub_url::with_pin(url, pin),
+        None => url.to_owned(),
+    };
+    hub.dir.announce(&hub.env, &Running { url })?;
     Ok(())
 }
 
+/// Renews the certificate in time. What fails is told once and tried again; the certificate that there is goes on.
+async fn renew_forever(hub: &Hub, url: &str, certificate: Option<&Certificate>) {
+    let Some(certificate) = certificate else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(hub.config.tls_check).await;
+        let renewed = match certificate.refresh(&hub.env) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                tracing::info!("the certificate was renewed");
+                announce(hub, url, Some(certificate)).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        let failure = renewed.err().map(|error| crate::cli::chain(&error));
+        if certificate.is_news(failure.clone())
+            && let Some(failure) = failure
+        {
+            let detail = format!("the certificate cannot be renewed: {failure}");
+            hub.alert("certificate", None, &detail).await;
+        }
+    }
+}
+
 /// URL of a listener; one that listens everywhere is reached on this machine by loopback.
-pub(crate) fn url_of(mut address: SocketAddr) -> String {
+pub(crate) fn url_of(mut address: SocketAddr, secured: bool) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    format!("http://{address}")
+    let scheme = if secured { "https" } else { "http" };
+    format!("{scheme}://{address}")
 }
 
 /// A TCP listener as the daemon uses it: small answers go out at once.

@@ -4,6 +4,7 @@
 //! Messages live in [`wire`]; shops are upgraded on different days, so they change slower than code.
 
 pub mod gate;
+pub mod hub_url;
 pub mod join;
 pub mod lens;
 pub mod openapi;

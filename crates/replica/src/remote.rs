@@ -388,10 +388,9 @@ impl Remote {
         };
         let response = http.send(request).await.map_err(|error| match error {
             HttpError::Connection { .. } | HttpError::Timeout { .. } => RemoteError::Offline(error),
-            HttpError::Address { .. }
-            | HttpError::Tls { .. }
-            | HttpError::Request(_)
-            | HttpError::TooLarge { .. } => RemoteError::Request(error),
+            HttpError::Address { .. } | HttpError::Request(_) | HttpError::TooLarge { .. } => {
+                RemoteError::Request(error)
+            }
         })?;
         let status = response.status;
         // A captive portal refuses too: only our hub says why in a problem document.

@@ -7,6 +7,7 @@ use crate::node::Node;
 use crate::problem::chain;
 use crate::sync::{SyncError, post};
 use counterfoil_domain::NodeId;
+use counterfoil_protocol::hub_url::{self, Pin};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, ActivateAnswer, ActivateRequest, Admission};
@@ -22,7 +23,11 @@ pub fn plan(command: &ActivateCommand) -> Result<PendingActivation, Problem> {
     let bad = |text: &str| Problem::new(Code::BadRequest, text);
     if let Some(join) = &command.join {
         let code: JoinCode = join.parse().map_err(|error| bad(&format!("{error}")))?;
-        let hub_url = command.hub.clone().unwrap_or(code.hub_url);
+        let mut hub_url = command.hub.clone().unwrap_or(code.hub_url);
+        if let Some(named) = &code.certificate {
+            let malformed = || bad("the certificate in the join code is malformed");
+            hub_url = hub_url::with_pin(&hub_url, Pin::parse(named).ok_or_else(malformed)?);
+        }
         return Ok(PendingActivation {
             hub_url: clean_url(&hub_url)?,
             admission: Admission::JoinSecret(code.secret),
@@ -46,18 +51,25 @@ pub fn plan(command: &ActivateCommand) -> Result<PendingActivation, Problem> {
 
 pub(crate) fn clean_url(url: &str) -> Result<String, Problem> {
     let url = url.trim().trim_end_matches('/');
-    if url.starts_with("http://") {
+    if url.starts_with("http://") || url.starts_with("https://") {
         return Ok(url.to_owned());
-    }
-    if url.starts_with("https://") {
-        let text = "this version speaks plain HTTP only";
-        return Err(Problem::new(Code::BadRequest, text)
-            .hint("put a tunnel or VPN between till and hub, and give its http:// address"));
     }
     Err(
         Problem::new(Code::BadRequest, format!("`{url}` is not a hub's URL"))
-            .hint("it looks like http://hub.example:8700"),
+            .hint("it looks like https://hub.example:8700"),
     )
+}
+
+/// Refuses to speak in the clear to another machine, unless the settings say so.
+pub(crate) fn check_way(node: &Node, url: &str) -> Result<(), Problem> {
+    if node.inner.config.insecure_http || !hub_url::is_open_to_others(url) {
+        return Ok(());
+    }
+    let text = format!("{url} is plain HTTP to another machine, which can be read on the way");
+    Err(Problem::new(Code::Invalid, text).hint(
+        "run the hub with --tls and ask for a new join code; or set `insecure_http = true` in \
+         node.toml where the way is secured otherwise",
+    ))
 }
 
 /// Activates the node, or completes an activation that was cut off. The hub is asked even when the
@@ -66,6 +78,7 @@ pub(crate) fn clean_url(url: &str) -> Result<String, Problem> {
 /// # Errors
 /// The hub's refusal, or that it cannot be reached; then the daemon goes on trying.
 pub async fn activate(node: &Node, pending: PendingActivation) -> Result<ActivateAnswer, Problem> {
+    check_way(node, &pending.hub_url)?;
     let _one_at_a_time = node.inner.activating.lock().await;
     if node.is_bound().await {
         return renew(node, &pending).await;

@@ -49,6 +49,7 @@ pub struct Config {
     pub backoff_first_ms: u64,
     pub backoff_last_ms: u64,
     pub attempts_max: i64,
+    pub insecure_http: bool,
     pub wal_limit_mib: u64,
     pub wal_limit_hours: u32,
     pub wal_offline_limit_mib: u64,

@@ -12,6 +12,18 @@ use std::io::Write;
 /// The data folder cannot be used; the same as at the node.
 const EXIT_FOLDER: u8 = 7;
 
+/// An error with all its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// How a command failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
@@ -75,14 +87,7 @@ impl Failure {
 
     /// An error with all its causes on one line.
     pub(super) fn from_chain(error: &dyn Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::failed(text)
+        Self::failed(chain(error))
     }
 
     /// Writes `error: ...` and `hint: ...`.

@@ -13,9 +13,11 @@ mod print;
 mod proof;
 mod quarantine;
 mod run;
+mod secure;
 mod signed_in;
 
 pub use failure::Failure;
+pub(crate) use failure::chain;
 
 use crate::config::{
     AHEAD_DAYS_DEFAULT, CLOCK_SECONDS_DEFAULT, DISK_MIB_DEFAULT, HISTORY_DAYS_DEFAULT,
@@ -26,6 +28,7 @@ use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
 use client::{Target, Whereabouts};
 use counterfoil_domain::closure::Day;
+use counterfoil_protocol::hub_url::is_open_to_others;
 use counterfoil_replica::env::Env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,6 +64,9 @@ pub struct Cli {
         conflicts_with = "data"
     )]
     hub: Option<String>,
+    /// Speak plain HTTP to a hub on another machine.
+    #[arg(long, global = true, requires = "hub")]
+    insecure: bool,
     /// Where sessions are kept; `counterfoil/session.json` in the folder for configuration unless given.
     #[arg(long, global = true, value_name = "FILE", env = "COUNTERFOIL_SESSION")]
     session: Option<PathBuf>,
@@ -160,6 +166,8 @@ struct RunArgs {
     /// URL under which tills reach the hub; goes into join codes.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    #[command(flatten)]
+    way: secure::WayArgs,
     /// Who may register a shop without a join code.
     #[arg(long, value_enum, default_value_t = Registration::Loopback)]
     registration: Registration,
@@ -476,6 +484,13 @@ pub async fn execute(cli: Cli, env: Env) -> Result<(), Failure> {
         return run::run(cli.data.ok_or_else(missing)?, args, env).await;
     }
     let hub = match (cli.hub, cli.data) {
+        (Some(url), _) if is_open_to_others(&url) && !cli.insecure => {
+            let text =
+                format!("{url} is plain HTTP to another machine, which can be read on the way");
+            return Err(Failure::usage(text).hint(
+                "give the https:// address, or --insecure when the way is secured otherwise",
+            ));
+        }
         (Some(url), _) => Whereabouts::Url(url.trim_end_matches('/').to_owned()),
         (None, Some(data)) => Whereabouts::Folder(data),
         (None, None) => return Err(missing()),

@@ -8,6 +8,7 @@ use crate::datadir::DataDir;
 use crate::history::Retention;
 use crate::hub::Hub;
 use crate::service::{Tcp, serve, url_of};
+use crate::tls::TlsMode;
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,11 +23,14 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
         alert_command,
     } = args.monitor;
     let alert_webhook = alert_webhook.map(checked_webhook).transpose()?;
+    let tls = args.way.mode(args.listen)?;
     let ownership = own(&DataDir::new(&data), &env).await?;
     let config = HubConfig {
         public_url: args
             .public_url
             .map(|url| url.trim_end_matches('/').to_owned()),
+        tls,
+        tls_check: Duration::from_secs(u64::from(args.way.tls_check_seconds)),
         registration: args.registration,
         wal_limit_bytes: u64::from(args.wal_limit_mib) * 1024 * 1024,
         sweep: Duration::from_secs(u64::from(args.sweep_seconds)),
@@ -60,7 +64,8 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
         .local_addr()
         .map_err(|error| Failure::from_chain(&error))?;
     let stop = stop_signal()?;
-    write_out(format!("listening on {}\n", url_of(address)).as_bytes())?;
+    let secured = hub.config.tls != TlsMode::Off;
+    write_out(format!("listening on {}\n", url_of(address, secured)).as_bytes())?;
     Ok(serve(hub, Tcp(listener), stop).await?)
 }
 

@@ -16,6 +16,7 @@ use axum::body::Body;
 use axum::extract::State;
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_domain::{NodeId, ShopId};
+use counterfoil_protocol::hub_url::{self, Pin};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
@@ -153,15 +154,17 @@ pub(super) fn no_table(table: &str) -> ApiError {
 
 /// The URL under which others reach the hub: the one that was given, or the hub's own idea.
 pub(super) async fn checked_url(hub: &Hub, given: Option<String>) -> Result<String, ApiError> {
-    let url = match given {
-        Some(url) => url,
-        None => hub.join_url().await?,
+    let own = hub.join_url().await?;
+    let url = match (given, hub_url::pin_of(&own)) {
+        (None, _) => own,
+        (Some(url), Some(pin)) if hub_url::pin_of(&url).is_none() => hub_url::with_pin(&url, pin),
+        (Some(url), _) => url,
     };
     let url = url.trim_end_matches('/').to_owned();
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(ApiError::new(
             Code::Invalid,
-            "the hub's URL begins with http://",
+            "the hub's URL begins with https:// or http://",
         ));
     }
     Ok(url)
@@ -206,9 +209,9 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
         ShopAddOutcome::Added(shop_id) => {
             tracing::info!(%shop_id, name, "join code made");
             let join_code = JoinCode {
-                hub_url,
+                hub_url: hub_url::without_pin(&hub_url),
                 secret,
-                certificate: None,
+                certificate: hub_url::pin_of(&hub_url).map(Pin::to_hex),
             }
             .to_string();
             Ok(Json(ShopAdded {

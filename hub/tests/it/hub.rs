@@ -74,6 +74,7 @@ impl TestHub {
     ) -> Self {
         let mut config = HubConfig::new(dir.path());
         adjust(&mut config);
+        let secured = config.tls != counterfoil_hub::TlsMode::Off;
         // A process that another test starts in this moment has the folder's lock until it is what it
         // was started as.
         let mut attempts = 0..100;
@@ -86,7 +87,7 @@ impl TestHub {
             }
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let stopping = async move {
             stopped.await.ok();
@@ -94,7 +95,20 @@ impl TestHub {
         let server = tokio::spawn(async move {
             serve(hub, Tcp(listener), stopping).await.unwrap();
         });
-        let admin = DataDir::new(dir.path()).existing_token().unwrap().unwrap();
+        let folder = DataDir::new(dir.path());
+        let admin = folder.existing_token().unwrap().unwrap();
+        let url = if secured {
+            // Known with its certificate only.
+            let running = loop {
+                if let Some(running) = folder.running(&env).unwrap() {
+                    break running;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            };
+            running.url
+        } else {
+            format!("http://{address}")
+        };
         Self {
             url,
             admin,
@@ -105,8 +119,12 @@ impl TestHub {
     }
 
     pub(crate) fn client(&self) -> Client {
+        // A certificate that changed meanwhile is announced.
+        let folder = DataDir::new(self.dir.path());
+        let announced = folder.running(&Env::system()).unwrap();
+        let secured = announced.filter(|running| running.url.starts_with("https://"));
         Client {
-            url: self.url.clone(),
+            url: secured.map_or_else(|| self.url.clone(), |running| running.url),
             admin: self.admin.clone(),
             env: Env::system(),
         }

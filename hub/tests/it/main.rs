@@ -38,5 +38,6 @@ mod roles;
 mod schemas;
 mod shop_conflicts;
 mod till;
+mod tls;
 mod undo;
 mod users;

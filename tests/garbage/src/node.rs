@@ -1,7 +1,7 @@
 //! A node's side: the bytes that a hub, or whoever answers in its place, sends back.
 
 use counterfoil_replica::env::HttpClient;
-use counterfoil_replica::env::{BoxFuture, Dial, Execution, Io, OsFiles};
+use counterfoil_replica::env::{BoxFuture, Dial, Execution, Io, OsFiles, SystemClock};
 use counterfoil_replica::{BookReplica, CatalogReplica, OpenGate, Remote, Supersede};
 use counterfoil_testkit::TempDir;
 use std::collections::VecDeque;
@@ -33,7 +33,11 @@ pub(crate) fn run(bytes: &[u8]) {
         let catalog = catalog.expect("a catalog");
         let store = sell(&book_path).await;
         let answers = Arc::new(Answers::of(bytes));
-        let remote = Remote::new(&HttpClient::new(answers), "http://hub:1", None);
+        let remote = Remote::new(
+            &HttpClient::new(answers, Arc::new(SystemClock)),
+            "http://hub:1",
+            None,
+        );
         catalog.pull(&remote, &OpenGate).await.ok();
         catalog.pull(&remote, &OpenGate).await.ok();
         for supersede in [Supersede::Never, Supersede::Allowed] {

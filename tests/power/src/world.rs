@@ -197,6 +197,8 @@ impl World {
             ..NodeOptions::default()
         };
         let config = Config {
+            // The wire is in memory.
+            insecure_http: true,
             wal_limit_mib: self.settings.node_wal_limit_mib,
             ..Config::default()
         };

@@ -100,6 +100,8 @@ impl Plan {
     /// A node's settings: the daemon's own, with pauses that fit a run of seconds.
     pub(crate) fn node_config(&self) -> Config {
         Config {
+            // The simulated network is a network, and nobody listens on it.
+            insecure_http: true,
             sync_interval_ms: 4_000,
             batch_delay_ms: 120,
             settle_delay_ms: 60,

@@ -3,8 +3,9 @@
 use crate::repo::Repo;
 
 /// Packages in `Cargo.lock`, with our own. A dependency is code we answer for: 423 stood here when the
-/// number was set. Raise it in the commit that needs it, and say there what the dependency buys.
-pub const PACKAGES_MAX: usize = 465;
+/// number was set; TLS brought 30, so that nothing is sent in the clear. Raise it in the commit that needs it,
+/// and say there what the dependency buys.
+pub const PACKAGES_MAX: usize = 485;
 
 /// A second engine in one process breaks the POSIX locks of the first, and TLS stacks come with C
 /// of their own; one of the latter is enough.

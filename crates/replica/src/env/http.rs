@@ -6,6 +6,7 @@ mod connection;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use counterfoil_domain::env::Clock;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -15,7 +16,7 @@ use hyper_util::{
 };
 
 use self::connection::DialConnector;
-use super::Dial;
+use super::{Dial, TlsClock};
 use crate::limits::{HTTP_IDLE_CONNECTIONS_MAX, HTTP_IDLE_TIMEOUT};
 
 /// One request.
@@ -23,7 +24,8 @@ use crate::limits::{HTTP_IDLE_CONNECTIONS_MAX, HTTP_IDLE_TIMEOUT};
 pub struct HttpRequest {
     /// Method.
     pub method: Method,
-    /// Absolute `http://` address.
+    /// Absolute `http://` or `https://` address; it may name the certificate that is expected
+    /// ([`counterfoil_protocol::hub_url`]).
     pub url: String,
     /// Headers besides `host` and `content-length`.
     pub headers: HeaderMap,
@@ -52,12 +54,6 @@ pub enum HttpError {
     /// The address is not one this client can use.
     #[error("cannot use the address {url}")]
     Address {
-        /// The address as given.
-        url: String,
-    },
-    /// TLS is not part of this client.
-    #[error("https is not supported here: {url}")]
-    Tls {
         /// The address as given.
         url: String,
     },
@@ -96,6 +92,7 @@ pub enum HttpError {
 pub struct HttpClient {
     client: Client<DialConnector, Full<Bytes>>,
     dial: Arc<dyn Dial>,
+    clock: TlsClock,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -105,22 +102,23 @@ impl std::fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// A client that connects through `dial`.
+    /// A client that connects through `dial`, and asks `clock` whether a certificate holds.
     #[must_use]
-    pub fn new(dial: Arc<dyn Dial>) -> Self {
-        Self::build(dial, None)
+    pub fn new(dial: Arc<dyn Dial>, clock: Arc<dyn Clock>) -> Self {
+        Self::build(dial, TlsClock(clock), None)
     }
 
     /// The same client, but a connection on which nothing moves for this long is given up. For
     /// transfers that may take long, and whose other side may vanish without a word.
     #[must_use]
     pub fn with_stall_timeout(&self, limit: Duration) -> Self {
-        Self::build(Arc::clone(&self.dial), Some(limit))
+        Self::build(Arc::clone(&self.dial), self.clock.clone(), Some(limit))
     }
 
-    fn build(dial: Arc<dyn Dial>, stall: Option<Duration>) -> Self {
+    fn build(dial: Arc<dyn Dial>, clock: TlsClock, stall: Option<Duration>) -> Self {
         let connector = DialConnector {
             dial: Arc::clone(&dial),
+            clock: clock.clone(),
             stall,
         };
         let client = Client::builder(TokioExecutor::new())
@@ -128,7 +126,11 @@ impl HttpClient {
             .pool_idle_timeout(HTTP_IDLE_TIMEOUT)
             .pool_max_idle_per_host(HTTP_IDLE_CONNECTIONS_MAX)
             .build(connector);
-        Self { client, dial }
+        Self {
+            client,
+            dial,
+            clock,
+        }
     }
 
     /// Sends one request and reads the whole answer, whatever its status.
@@ -164,8 +166,7 @@ impl HttpClient {
             .parse()
             .map_err(|_| HttpError::Address { url: url.clone() })?;
         match (uri.scheme_str(), uri.host()) {
-            (Some("http"), Some(_)) => {}
-            (Some("https"), _) => return Err(HttpError::Tls { url }),
+            (Some("http" | "https"), Some(_)) => {}
             _ => return Err(HttpError::Address { url }),
         }
         let mut request = http::Request::builder()

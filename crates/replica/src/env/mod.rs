@@ -7,6 +7,7 @@ mod dial;
 mod execution;
 pub(crate) mod files;
 mod http;
+mod tls;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -17,6 +18,7 @@ pub use self::{
     execution::{Execution, Worker},
     files::{DiskSteps, Files, OsFiles, create_folder},
     http::{HttpClient, HttpError, HttpRequest, HttpResponse, HttpStream},
+    tls::{HUB_NAME, TlsClock, fingerprint, provider},
 };
 
 /// A future on the heap, for traits that are used as objects.
@@ -81,7 +83,7 @@ impl Env {
     /// A new HTTP client that dials through this environment.
     #[must_use]
     pub fn http(&self) -> HttpClient {
-        HttpClient::new(Arc::clone(&self.dial))
+        HttpClient::new(Arc::clone(&self.dial), Arc::clone(&self.clock))
     }
 }
 

@@ -43,7 +43,7 @@ async fn answer(mut stream: DuplexStream, after: Duration) {
 #[tokio::test(start_paused = true)]
 async fn the_digests_of_a_large_database_may_take_their_time() {
     let remote = |after| {
-        let http = HttpClient::new(Arc::new(SlowHub(after)));
+        let http = HttpClient::new(Arc::new(SlowHub(after)), Arc::new(crate::env::SystemClock));
         Remote::new(&http, "http://hub/v1/db/book", None)
     };
     let slow = remote(STALL_TIMEOUT * 4);

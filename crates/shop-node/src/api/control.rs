@@ -7,6 +7,7 @@ use crate::problem::Refusal;
 use crate::sync::{self, Phase, notice};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use counterfoil_protocol::hub_url;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
@@ -234,7 +235,17 @@ pub(super) async fn hub(
     State(node): State<Node>,
     Json(moved): Json<HubMoved>,
 ) -> Result<axum::Json<HubMoved>, Refusal> {
-    let url = activation::clean_url(&moved.url)?;
+    let mut url = activation::clean_url(&moved.url)?;
+    activation::check_way(&node, &url)?;
+    // A hub that moved is the same hub: what is pinned goes along.
+    let held = node
+        .store(|store| store.binding().map(|binding| binding.hub_url.clone()))
+        .await;
+    if let Some(pin) = held.as_deref().and_then(hub_url::pin_of)
+        && hub_url::pin_of(&url).is_none()
+    {
+        url = hub_url::with_pin(&url, pin);
+    }
     let stored = url.clone();
     node.store(move |store| match store.binding() {
         Some(_) => store.set_hub_url(&stored).map_err(Refusal::from),

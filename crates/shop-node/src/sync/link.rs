@@ -39,6 +39,7 @@ impl<'n> HubLink<'n> {
     pub(super) async fn open_as(node: &'n Node, node_id: NodeId) -> Result<Self, SyncError> {
         let binding: Option<Binding> = node.store(|store| store.binding().cloned()).await;
         let binding = binding.ok_or(SyncError::NotActivated)?;
+        crate::activation::check_way(node, &binding.hub_url).map_err(SyncError::Refused)?;
         let credentials = node.inner.credentials.of(node_id);
         let token = credentials.token()?.ok_or(SyncError::NoToken)?;
         Ok(Self {
@@ -167,7 +168,7 @@ fn bearer(token: &str) -> Result<HeaderValue, SyncError> {
 
 pub(super) fn offline(hub_url: &str, reason: String) -> SyncError {
     SyncError::Offline {
-        url: hub_url.to_owned(),
+        url: counterfoil_protocol::hub_url::without_pin(hub_url),
         reason,
     }
 }

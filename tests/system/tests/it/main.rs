@@ -20,6 +20,7 @@ mod process;
 mod proof;
 mod refusals;
 mod relay;
+mod secure;
 mod selling;
 mod store;
 mod world;

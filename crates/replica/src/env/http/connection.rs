@@ -15,12 +15,13 @@ use hyper_util::{
     rt::TokioIo,
 };
 
-use crate::env::{BoxFuture, Dial, Io};
+use crate::env::{BoxFuture, Dial, Io, TlsClock, tls};
 
 /// Opens connections for the client.
 #[derive(Clone)]
 pub(super) struct DialConnector {
     pub(super) dial: Arc<dyn Dial>,
+    pub(super) clock: TlsClock,
     /// How long nothing may move on a connection.
     pub(super) stall: Option<Duration>,
 }
@@ -38,12 +39,21 @@ impl tower::Service<Uri> for DialConnector {
         let host = uri.host().unwrap_or_default();
         // An IPv6 address stands in brackets in an address, and without them in a dial.
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let stream = self.dial.dial(host, uri.port_u16().unwrap_or(80));
-        let stall = self.stall;
+        let secured = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secured { 443 } else { 80 });
+        let stream = self.dial.dial(host, port);
+        let (stall, clock) = (self.stall, self.clock.clone());
         Box::pin(async move {
+            let opening = async {
+                let stream = stream.await?;
+                match secured {
+                    true => tls::secure(stream, &uri, &clock).await,
+                    false => Ok(stream),
+                }
+            };
             let stream = match stall {
-                Some(limit) => tokio::time::timeout(limit, stream).await??,
-                None => stream.await?,
+                Some(limit) => tokio::time::timeout(limit, opening).await??,
+                None => opening.await?,
             };
             Ok(DialStream {
                 io: TokioIo::new(stream),

@@ -1,0 +1,158 @@
+//! HTTPS between real processes (L9): whom a till believes, and what becomes of its sales meanwhile.
+
+use crate::process::{Daemon, HUB, eventually, join_code, node, till};
+use crate::store::assert_whole;
+use crate::world::{Account, settle};
+use counterfoil_testkit::TempDir;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::path::{Path, PathBuf};
+
+fn secured(data: &Path, address: &str) -> Daemon {
+    Daemon::start_with(HUB, data, &["--listen", address, "--tls"])
+}
+
+fn address(url: &str) -> String {
+    let address = url.strip_prefix("https://").expect("it is secured");
+    address.to_owned()
+}
+
+/// What the till's status says of the last failure.
+fn last_error(data: &Path) -> String {
+    let status = node(data, &["status", "--json"]).json();
+    status["last_error"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_till_sells_and_delivers_over_https_and_so_it_does_after_the_hub_was_killed() {
+    let dir = TempDir::new("https");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let hub = secured(&hub_data, "127.0.0.1:0");
+    let mut account = Account::default();
+    till(&data);
+    account.sell(&data, 2);
+    let code = join_code(&hub_data, "France");
+    node(&data, &["activate", "--join", &code]).succeeds();
+    let daemon = Daemon::node(&data);
+    account.sell(&data, 3);
+    settle(&data);
+    eventually("the till listens", || {
+        daemon.get("/v1/status")["listening"] == true
+    });
+    let url = hub.kill();
+    account.sell(&data, 2);
+    // It makes another certificate, under the authority that the till has pinned.
+    let hub = secured(&hub_data, &address(&url));
+    settle(&data);
+    drop((hub, daemon));
+    account.assert_settled(&hub_data);
+    assert_whole(&data.join("book.db"));
+}
+
+#[test]
+fn a_till_tells_nothing_to_a_hub_with_another_certificate_and_goes_on_selling() {
+    const OTHER: &str = "another certificate than the one that was pinned";
+    let dir = TempDir::new("pin");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let mut account = Account::default();
+    till(&data);
+    let hub = secured(&hub_data, "127.0.0.1:0");
+    let code = join_code(&hub_data, "France");
+    let url = hub.kill();
+    let other_data = dir.join("other");
+    let other = secured(&other_data, &address(&url));
+    // The code of one hub, and another hub where it says.
+    node(&data, &["activate", "--join", &code]).fails(4, OTHER);
+    account.sell(&data, 1);
+    drop(other);
+    let hub = secured(&hub_data, &address(&url));
+    node(&data, &["activate", "--join", &code]).succeeds();
+    settle(&data);
+    hub.kill();
+
+    let other = secured(&other_data, &address(&url));
+    account.sell(&data, 2);
+    node(&data, &["sync", "now"]).fails(4, OTHER);
+    assert!(last_error(&data).contains(OTHER), "{}", last_error(&data));
+    account.sell(&data, 1);
+    drop(other);
+    // The hub's folder is at hand, its authority is not: a new code leads every till over.
+    std::fs::remove_dir_all(hub_data.join("tls")).expect("it had an authority");
+    let hub = secured(&hub_data, &address(&url));
+    node(&data, &["sync", "now"]).fails(4, OTHER);
+    let code = join_code(&hub_data, "France");
+    node(&data, &["activate", "--join", &code]).succeeds();
+    settle(&data);
+    drop(hub);
+    account.assert_settled(&hub_data);
+    assert_whole(&data.join("book.db"));
+}
+
+#[test]
+fn an_operators_certificate_is_replaced_while_a_till_is_connected() {
+    let dir = TempDir::new("operator");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let authority = Authority::new();
+    let (certificate, key) = (dir.join("hub.pem"), dir.join("hub.key"));
+    authority.issue(&certificate, &key);
+    let files = [&certificate, &key].map(|path| path.to_str().expect("text").to_owned());
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        &files[0],
+        "--tls-key",
+        &files[1],
+        "--tls-private",
+        "--tls-check-seconds",
+        "1",
+    ];
+    let hub = Daemon::start_with(HUB, &hub_data, &arguments);
+    let mut account = Account::default();
+    till(&data);
+    let code = join_code(&hub_data, "France");
+    node(&data, &["activate", "--join", &code]).succeeds();
+    let daemon = Daemon::node(&data);
+    account.sell(&data, 2);
+    settle(&data);
+    let announced = || std::fs::read_to_string(hub_data.join("hub.json")).expect("it runs");
+    let before = announced();
+    authority.issue(&certificate, &key);
+    account.sell(&data, 1);
+    eventually("the hub shows the new one", || announced() != before);
+    account.sell(&data, 2);
+    settle(&data);
+    // Every command opens a connection of its own, and this one begins anew.
+    drop(daemon);
+    account.sell(&data, 1);
+    settle(&data);
+    drop(hub);
+    account.assert_settled(&hub_data);
+}
+
+/// An operator's own authority, which no machine knows.
+struct Authority {
+    signer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let made = params.self_signed(&key).expect("it signs for itself");
+        Self {
+            certificate: made.pem(),
+            signer: Issuer::new(params, key),
+        }
+    }
+
+    /// Puts a new certificate and its key in place of those that are there.
+    fn issue(&self, certificate: &PathBuf, key: &PathBuf) {
+        let new = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+        let made = params.signed_by(&new, &self.signer).expect("signed");
+        std::fs::write(key, new.serialize_pem()).expect("written");
+        std::fs::write(certificate, made.pem() + &self.certificate).expect("written");
+    }
+}
