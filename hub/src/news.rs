@@ -33,10 +33,20 @@ pub(crate) struct News {
 
 struct State {
     catalog: Place,
+    /// How often the place was to be told again.
+    repeated: u64,
     /// By node, so that they are woken in the same order every time.
     open: BTreeMap<NodeId, Slot>,
     opened: u64,
     closed: bool,
+}
+
+impl State {
+    fn wake(&self) {
+        for slot in self.open.values() {
+            slot.wake.notify_one();
+        }
+    }
 }
 
 /// A stream; it ends when its slot is not there any more.
@@ -49,6 +59,7 @@ impl News {
     pub(crate) fn new(catalog: Place) -> Self {
         let state = State {
             catalog,
+            repeated: 0,
             open: BTreeMap::new(),
             opened: 0,
             closed: false,
@@ -65,9 +76,14 @@ impl News {
             return;
         }
         state.catalog = place;
-        for slot in state.open.values() {
-            slot.wake.notify_one();
-        }
+        state.wake();
+    }
+
+    /// Tells every listener once more how far the catalog is: whoever does not have it may ask again.
+    pub(crate) fn repeat(&self) {
+        let mut state = lock(&self.state);
+        state.repeated += 1;
+        state.wake();
     }
 
     /// Lets a node listen. Its earlier stream ends: a node opens another one when it has lost the one
@@ -92,6 +108,7 @@ impl News {
             number,
             wake,
             told: state.catalog,
+            repeated: state.repeated,
             state: Arc::clone(&self.state),
         })
     }
@@ -129,6 +146,7 @@ pub(crate) struct Listener {
     number: u64,
     wake: Arc<Notify>,
     told: Place,
+    repeated: u64,
     state: Arc<Mutex<State>>,
 }
 
@@ -141,16 +159,16 @@ impl Listener {
     /// Waits for news of the catalog; `None` when the stream must end. Safe to drop while it waits.
     pub(crate) async fn news(&mut self) -> Option<Place> {
         loop {
-            let catalog = {
+            let (catalog, repeated) = {
                 let state = lock(&self.state);
                 let own = state.open.get(&self.node);
                 if own.is_none_or(|slot| slot.number != self.number) {
                     return None;
                 }
-                state.catalog
+                (state.catalog, state.repeated)
             };
-            if catalog != self.told {
-                self.told = catalog;
+            if (catalog, repeated) != (self.told, self.repeated) {
+                (self.told, self.repeated) = (catalog, repeated);
                 return Some(catalog);
             }
             self.wake.notified().await;
@@ -196,6 +214,8 @@ mod tests {
         assert_eq!(listener.news().await, Some(place(99)));
         news.catalog_is_at(place(99));
         news.catalog_is_at(place(100));
+        assert_eq!(listener.news().await, Some(place(100)));
+        news.repeat();
         assert_eq!(listener.news().await, Some(place(100)));
     }
 

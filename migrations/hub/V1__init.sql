@@ -405,3 +405,10 @@ CREATE TABLE access_log (
 
 -- The closures among the documents: those that this hub could not read are tried again when it starts.
 CREATE INDEX document_closures ON document (node, seq) WHERE topic = 10;
+
+-- Tills that were told to update and of which nothing is taken meanwhile, because the gate is `strict` (L4).
+CREATE TABLE shut_out (
+    node     INTEGER PRIMARY KEY REFERENCES node (number),
+    since_ms INTEGER NOT NULL,             -- when it was told first
+    seq      INTEGER                       -- how long its journal was when it was told last
+) STRICT;

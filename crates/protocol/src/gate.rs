@@ -41,6 +41,40 @@ pub enum Gate {
     UpdateRequired,
 }
 
+/// What the hub takes from tills that are older than it (L4, X5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GatePolicy {
+    /// Nothing, until the till is updated.
+    Strict,
+    /// Its sales; the catalog waits.
+    #[default]
+    UplinkOpen,
+}
+
+impl GatePolicy {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Strict, Self::UplinkOpen];
+
+    /// The stored and typed name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::UplinkOpen => "uplink_open",
+        }
+    }
+
+    /// Reads a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+
+    /// Whether the book of a node is taken.
+    pub fn takes_book(self, gate: Gate) -> bool {
+        self == Self::UplinkOpen || gate == Gate::Open
+    }
+}
+
 /// Decides for a node. A node newer than the hub is not held back: the hub stores its book as
 /// it is and consolidates what it knows.
 pub fn gate(hub: Schemas, node: Schemas) -> Gate {

@@ -105,6 +105,7 @@ pub(super) async fn execute(
         Command::Catalog(command) => catalog(command, session).await,
         Command::Database(command) => database::execute(command, session).await,
         Command::Conflicts(command) => super::conflicts::execute(command, session).await,
+        Command::Gate(command) => super::gate::execute(command, session).await,
         Command::Policy(command) => super::policies::execute(command, session).await,
         Command::Undo(args) => super::conflicts::undo(args, session).await,
         Command::Audit { access, page } => super::conflicts::audit(access, page, session).await,

@@ -6,6 +6,7 @@ mod commands;
 mod conflicts;
 mod database;
 mod failure;
+mod gate;
 mod history;
 mod monitor;
 mod policies;
@@ -93,6 +94,9 @@ enum Command {
     /// Concurrent edits of the catalog, with both values.
     #[command(subcommand)]
     Conflicts(conflicts::ConflictsCommand),
+    /// Tills of other schema versions than the hub's: what is taken from them, what waits and for whom.
+    #[command(subcommand)]
+    Gate(gate::GateCommand),
     /// How concurrent edits are settled, by table and column.
     #[command(subcommand)]
     Policy(policies::PolicyCommand),

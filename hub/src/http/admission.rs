@@ -231,8 +231,23 @@ pub(crate) async fn hello(
         };
         hub.writer.call(record).await?;
     }
+    let gate = gate(hub.config.schemas, request.schemas);
+    let takes_book = standing.gate_policy.takes_book(gate);
+    match (takes_book, standing.shut_out) {
+        (true, None) => {}
+        (true, Some(_)) => hub.writer.call(move |store| store.let_in(&node)).await?,
+        (false, Some(told)) if told.says(request.book_seq) => {}
+        (false, _) => {
+            let (has, seq) = (request.schemas, request.book_seq);
+            let note =
+                move |store: &mut crate::store::Store| store.shut_out(&node, has, seq, now_ms);
+            hub.writer.call(note).await?;
+        }
+    }
     Ok(Json(HelloAnswer {
-        gate: gate(hub.config.schemas, request.schemas),
+        gate,
+        takes_book,
+        waits: standing.waits,
         schemas: hub.config.schemas,
         now_ms,
         consolidated_seq: standing.consolidated_seq,

@@ -11,6 +11,7 @@ mod conflicts;
 mod databases;
 mod events;
 mod export;
+mod gate;
 mod history;
 mod lineage;
 mod machines;
@@ -113,6 +114,7 @@ fn calls() -> Calls {
         .merge(catalog().below(CATALOG_PATH))
         .merge(admin::calls())
         .merge(conflicts::calls())
+        .merge(gate::calls())
         .merge(policies::calls())
         .merge(databases::calls())
         .merge(history::calls())

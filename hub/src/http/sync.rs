@@ -2,6 +2,7 @@
 
 use super::auth::OwnCopy;
 use super::bodies::{self, Encoding, accepts_zstd, binary};
+use super::gate;
 use super::noted::{Ran, ran};
 use super::{ApiError, bodies::encoding};
 use crate::copies::{CopyFailure, Held};
@@ -13,7 +14,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Response};
-use counterfoil_protocol::gate::{Gate, SCHEMA_HEADER, Schemas, gate};
+use counterfoil_protocol::gate::{Gate, gate};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::replication::{
     CHAIN_BEFORE_HEADER, CHAIN_HEADER, FRAMES_HEADER, GenerationAnswer, Info,
@@ -77,24 +78,11 @@ pub(super) async fn catalog(
     caller: &AuthedNode,
     headers: &HeaderMap,
 ) -> Result<Held, ApiError> {
-    let stated = headers
-        .get(SCHEMA_HEADER)
-        .map(|value| value.to_str().unwrap_or_default());
-    if let Some(stated) = stated {
-        let refused = || ApiError::new(Code::BadRequest, format!("{SCHEMA_HEADER} is malformed"));
-        let node = Schemas::from_header(stated).ok_or_else(refused)?;
-        let own = hub.config.schemas;
-        if gate(own, node) == Gate::UpdateRequired {
-            let detail = format!(
-                "schema version mismatch, update required: this till has book {} and catalog {}, \
-                 the hub has book {} and catalog {}",
-                node.book, node.catalog, own.book, own.catalog
-            );
-            hub.alert("update_required", Some(caller.id), &detail).await;
-            return Err(ApiError::new(Code::UpdateRequired, detail).hint(
-                "install the hub's version of counterfoil-node; sales go on and still reach the hub",
-            ));
-        }
+    if let Some(has) = gate::stated(headers)?
+        && gate(hub.config.schemas, has) == Gate::UpdateRequired
+    {
+        let meanwhile = "sales go on";
+        return Err(gate::update_required(hub, caller.id, has, meanwhile).await);
     }
     if !hub.catalog_is_whole.load(Ordering::Acquire) {
         let detail = "the hub writes its catalog again, which was lost";
@@ -266,6 +254,7 @@ pub(crate) async fn own_push(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
+    gate::take_book(&hub, &key, &headers).await?;
     let generation = number(&segments, "generation")?;
     let (start, end) = (number(&segments, "start")?, number(&segments, "end")?);
     let before = chain_header(&headers, CHAIN_BEFORE_HEADER)?;

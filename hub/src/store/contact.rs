@@ -2,12 +2,13 @@
 
 use super::alerts::{self, NewAlert};
 use super::clock;
+use super::gate::ShutOut;
 use super::{Reader, Store, StoreError, conflicts, lineage, node_id, shop_id};
 use counterfoil_domain::clock::Measurement;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
-use counterfoil_protocol::gate::Schemas;
+use counterfoil_protocol::gate::{GatePolicy, Schemas};
 
 /// A node whose token was right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +56,12 @@ pub(crate) struct Standing {
     pub(crate) quarantined: i64,
     /// Why its book is not consolidated.
     pub(crate) halted: Option<String>,
+    /// Why its book waits for an upgrade.
+    pub(crate) waits: Option<String>,
+    /// What is taken from tills that are older than the hub.
+    pub(crate) gate_policy: GatePolicy,
+    /// It was told before that nothing of it is taken.
+    pub(crate) shut_out: Option<ShutOut>,
     pub(crate) catalog_revision: i64,
     /// Points of its journal that are consolidated.
     pub(crate) known: Vec<Point>,
@@ -99,7 +106,8 @@ impl Reader {
                            AND book_schema = ?2 AND catalog_schema = ?3 AND catalog_revision = ?4
                            AND heard_ms IS NOT NULL AND seen_ms BETWEEN ?5 AND ?6
                            AND abs(clock_offset_ms - ?7) < 1000 AND failed = ?8)),
-            (SELECT halted FROM node WHERE number = ?1)";
+             (SELECT halted FROM node WHERE number = ?1),
+             (SELECT waits FROM node WHERE number = ?1)";
         let since = now_ms.saturating_sub(crate::limits::SEEN_INTERVAL_MS);
         let params = params![
             node.number,
@@ -112,6 +120,7 @@ impl Reader {
             contact.failed,
         ];
         let catalog_revision = self.catalog_revision()?;
+        let (gate_policy, shut_out) = (self.gate_policy()?, self.is_shut_out(node.number)?);
         let known = lineage::consolidated_points(&self.hub, node.number)?;
         let conflicts = conflicts::newest_change(&self.hub, node.shop)?;
         Ok(self.hub.query_row(sql, params, |row| {
@@ -123,6 +132,9 @@ impl Reader {
                 conflicts,
                 contact_known: row.get(2)?,
                 halted: row.get(3)?,
+                waits: row.get(4)?,
+                gate_policy,
+                shut_out,
             })
         })?)
     }

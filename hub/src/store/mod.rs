@@ -18,6 +18,7 @@ mod databases;
 mod decisions;
 mod edits;
 mod entry;
+mod gate;
 mod hub_edits;
 mod lineage;
 mod movement;

@@ -23,6 +23,7 @@ mod endpoints;
 mod events;
 mod export;
 mod garbage;
+mod gate;
 mod history;
 mod hub;
 mod integrity;

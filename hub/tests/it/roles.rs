@@ -35,6 +35,9 @@ POST /v1/admin/catalog/{table}/{row}/merge              n n n
 POST /v1/admin/catalog/{table}/{row}/unmerge            n n n
 GET  /v1/admin/reports/sales                            y n n
 POST /v1/admin/consolidate                              n n n
+GET  /v1/admin/gate                                     y n n
+POST /v1/admin/gate                                     n n n
+POST /v1/admin/gate/rehearse                            y n n
 GET  /v1/admin/conflicts                                y y y
 GET  /v1/admin/conflicts/{conflict}                     y y n
 POST /v1/admin/conflicts/{conflict}/resolve             n y n

@@ -114,8 +114,17 @@ impl Till {
 
     /// A hello whose clock says something of its own.
     pub(crate) async fn hello_at(&self, client: &Client, now_ms: i64) -> HelloAnswer {
+        self.say_hello(client, schemas(), now_ms).await
+    }
+
+    /// A hello of a program that knows these schemas.
+    pub(crate) async fn hello_as(&self, client: &Client, schemas: Schemas) -> HelloAnswer {
+        self.say_hello(client, schemas, self.now_ms()).await
+    }
+
+    async fn say_hello(&self, client: &Client, schemas: Schemas, now_ms: i64) -> HelloAnswer {
         let body = json!({
-            "schemas": schemas(),
+            "schemas": schemas,
             "catalog_revision": 0,
             "now_ms": now_ms,
             "book_seq": self.seq,

@@ -100,6 +100,11 @@ pub struct HelloRequest {
     pub failed: i64,
 }
 
+/// What a hub does that does not say.
+const fn yes() -> bool {
+    true
+}
+
 /// Where the node stands with the hub.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HelloAnswer {
@@ -116,6 +121,13 @@ pub struct HelloAnswer {
     /// Why the hub does not consolidate this node's book, when it does not.
     #[serde(default)]
     pub halted: Option<String>,
+    /// Whether the hub takes this node's book at present; not from a node older than itself while its
+    /// policy is `strict`.
+    #[serde(default = "yes")]
+    pub takes_book: bool,
+    /// Why the hub keeps this node's book without counting it, until one of the two is upgraded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// Newest revision of the catalog.
     pub catalog_revision: i64,
     /// Points of this node's journal that are consolidated. A till whose journal does not hold them

@@ -71,7 +71,7 @@ pub(super) async fn status_of(node: &Node) -> Result<NodeStatus, Refusal> {
             && state.halted.is_none()
             && state.retry_count < node.inner.config.attempts_max;
         status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
-        status.notice = notice(phase, state.quarantined, state.halted.as_deref());
+        status.notice = notice(phase, &state);
     }
     if state.has_given_up(node.inner.config.attempts_max) {
         status.failed = status.pending;

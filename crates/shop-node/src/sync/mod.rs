@@ -23,9 +23,9 @@ use crate::credentials::CredentialError;
 use crate::node::{Node, StoreGate};
 use crate::problem::chain;
 use counterfoil_domain::Priority;
-use counterfoil_protocol::gate::Gate as SchemaGate;
+use counterfoil_protocol::gate::{Gate as SchemaGate, Schemas};
 use counterfoil_protocol::problem::{Code, Problem};
-use counterfoil_protocol::wire::hub::CATALOG_PATH;
+use counterfoil_protocol::wire::hub::{CATALOG_PATH, HelloAnswer};
 use counterfoil_protocol::wire::node::{LogRow, SyncReport};
 use counterfoil_replica::{LocalError, PullError, PushError, RemoteError};
 use counterfoil_shop_store::StoreError;
@@ -59,6 +59,16 @@ pub enum SyncError {
     /// The hub answered with a problem.
     #[error("the hub refused: {0}")]
     Refused(Problem),
+    /// The hub takes nothing from a till that is older than itself.
+    #[error("schema version mismatch, update required: this till has book {} and catalog {}, the hub has book {} \
+             and catalog {} and takes nothing until the till is updated",
+            till.book, till.catalog, hub.book, hub.catalog)]
+    ShutOut {
+        /// What this till reads and writes.
+        till: Schemas,
+        /// What the hub reads and writes.
+        hub: Schemas,
+    },
     /// There is no token.
     #[error("the hub's token cannot be read")]
     Credential(#[from] CredentialError),
@@ -89,6 +99,7 @@ impl SyncError {
             Self::NotActivated => Phase::Trial,
             Self::Offline { .. } => Phase::Offline,
             Self::NoToken => Phase::AuthRefused,
+            Self::ShutOut { .. } => Phase::UpdateRequired,
             Self::Refused(problem) => match problem.code {
                 _ if problem.status >= 500 => Phase::Offline,
                 Code::Unauthorized | Code::Forbidden => Phase::AuthRefused,
@@ -279,6 +290,9 @@ async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncEr
         })
         .await?;
     let hello = hub.hello(catalog_revision).await?;
+    if !hello.takes_book {
+        return shut_out(node, &hello).await;
+    }
 
     let gate = StoreGate {
         store: node.inner.store.clone(),
@@ -325,6 +339,17 @@ async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncEr
     conflicts::hear(node, hub, &hello).await?;
     fold(node).await?;
     Ok(Exchanged::Done(report))
+}
+
+/// Notes what the hub said, and nothing more: it takes nothing from this till until that is updated (L4).
+async fn shut_out(node: &Node, hello: &HelloAnswer) -> Result<Exchanged, SyncError> {
+    let (consolidated, now_ms) = (hello.consolidated_seq, node.now_ms());
+    node.store(move |store| store.note(Reader::HubConsolidated, consolidated, now_ms))
+        .await?;
+    Err(SyncError::ShutOut {
+        till: node.inner.schemas,
+        hub: hello.schemas,
+    })
 }
 
 async fn pull(

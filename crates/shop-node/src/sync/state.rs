@@ -79,6 +79,10 @@ pub struct SyncState {
     pub quarantined: i64,
     /// Why the hub does not consolidate this till's book, when it does not.
     pub halted: Option<String>,
+    /// Why the hub keeps this till's book without counting it, when it does.
+    pub waits: Option<String>,
+    /// The hub takes nothing until this till is updated.
+    pub is_shut_out: bool,
     /// Whether the hub can tell this node at once of news.
     #[serde(skip)]
     pub listening: bool,
@@ -123,6 +127,8 @@ impl SyncState {
         self.clock_offset_ms = Some(half_way_ms.saturating_sub(hello.now_ms));
         self.quarantined = hello.quarantined;
         self.halted.clone_from(&hello.halted);
+        self.waits.clone_from(&hello.waits);
+        self.is_shut_out = !hello.takes_book;
     }
 
     /// Takes note of how a run ended; returns a log line when that is news.
@@ -164,10 +170,13 @@ impl SyncState {
                 (level, event, json!(report))
             }
             Err(error) => {
-                self.retry_count += 1;
                 let text = chain(error);
                 self.last_error = Some(text.clone());
                 self.phase = error.phase();
+                // No repetition helps against an old program: that is waiting, not failing.
+                if self.phase != Phase::UpdateRequired {
+                    self.retry_count += 1;
+                }
                 let given_up = self.retry_count >= attempts_max && self.phase != Phase::Offline;
                 if given_up && self.phase == Phase::Failed {
                     tracing::error!(error = %text, "sync keeps failing");
@@ -197,14 +206,24 @@ impl SyncState {
 }
 
 /// What a person should do, when there is something to do.
-pub(crate) fn notice(phase: Phase, quarantined: i64, halted: Option<&str>) -> Option<String> {
-    if let Some(reason) = halted {
+pub(crate) fn notice(phase: Phase, state: &SyncState) -> Option<String> {
+    let quarantined = state.quarantined;
+    if let Some(reason) = &state.halted {
         return Some(format!(
             "the hub has this till's sales but does not count them: {reason}; call the operator, \
              selling goes on"
         ));
     }
+    if let Some(reason) = &state.waits {
+        return Some(format!(
+            "the hub has this till's sales and does not count them yet: {reason}; selling goes on"
+        ));
+    }
     let text = match phase {
+        Phase::UpdateRequired if state.is_shut_out => {
+            "schema version mismatch, update required: the hub takes nothing until a newer Counterfoil is \
+             installed on this till; selling goes on, and everything is sent afterwards"
+        }
         Phase::UpdateRequired => {
             "schema version mismatch, update required: sales still go to the hub, the catalog waits \
              until a newer Counterfoil is installed on this till"
@@ -246,6 +265,8 @@ mod tests {
             consolidated_seq: 0,
             quarantined: 0,
             halted: None,
+            takes_book: true,
+            waits: None,
             catalog_revision: 0,
             known: Vec::new(),
             conflicts: None,

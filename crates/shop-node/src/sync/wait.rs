@@ -1,7 +1,7 @@
 //! How long to wait until the next run: a pure decision over the outcome of the last one.
 
 use crate::config::Config;
-use crate::sync::SyncError;
+use crate::sync::{Phase, SyncError};
 use counterfoil_domain::env::Random;
 use counterfoil_protocol::wire::node::SyncReport;
 use std::time::Duration;
@@ -64,6 +64,8 @@ impl Pace {
                 let first = self.config.settle_delay_ms;
                 self.pause = doubled(first, self.config.settle_max_ms, self.unsettled);
             }
+            // It knows what to do; only time, or a notice of the hub, can tell it more.
+            Err(error) if error.phase() == Phase::UpdateRequired => self.rest(),
             Err(_) => self.failed(random),
         }
     }

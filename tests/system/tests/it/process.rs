@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 pub(crate) const NODE: &str = env!("CARGO_BIN_EXE_system-node");
+pub(crate) const OLD: &str = env!("CARGO_BIN_EXE_system-old");
 pub(crate) const FOREIGN: &str = env!("CARGO_BIN_EXE_system-foreign");
 pub(crate) const HUB: &str = env!("CARGO_BIN_EXE_system-hub");
 
@@ -101,7 +102,18 @@ impl Daemon {
     }
 
     pub(crate) fn start_with(program: &str, data: &Path, arguments: &[&str]) -> Self {
-        let mut command = command(program, data, &[&["run"], arguments].concat());
+        Self::announced(&mut command(program, data, &[&["run"], arguments].concat()))
+    }
+
+    /// Hub or till of an earlier release, as far as schemas go.
+    pub(crate) fn old(kind: &str, schemas: &str, data: &Path, listen: &str) -> Self {
+        let mut command = Command::new(OLD);
+        command.args([kind, schemas]).arg(data).arg(listen);
+        command.env_remove("DBUS_SESSION_BUS_ADDRESS");
+        Self::announced(command.stdin(Stdio::null()))
+    }
+
+    fn announced(command: &mut Command) -> Self {
         let mut child = command
             .env("COUNTERFOIL_LOG", "warn")
             .stdout(Stdio::piped())
@@ -130,9 +142,14 @@ impl Daemon {
 
     /// SIGKILL, and waits until the process is gone.
     pub(crate) fn kill(mut self) -> String {
+        self.stop();
+        self.url.clone()
+    }
+
+    /// The same for one that is replaced.
+    pub(crate) fn stop(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it is gone");
-        self.url.clone()
     }
 
     pub(crate) fn pid(&self) -> u32 {
