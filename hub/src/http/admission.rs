@@ -235,7 +235,10 @@ pub(crate) async fn hello(
     let takes_book = standing.gate_policy.takes_book(gate);
     match (takes_book, standing.shut_out) {
         (true, None) => {}
-        (true, Some(_)) => hub.writer.call(move |store| store.let_in(&node)).await?,
+        (true, Some(_)) => {
+            let open = move |store: &mut crate::store::Store| store.let_in(&node, now_ms);
+            hub.writer.call(open).await?;
+        }
         (false, Some(told)) if told.says(request.book_seq) => {}
         (false, _) => {
             let (has, seq) = (request.schemas, request.book_seq);

@@ -1,6 +1,6 @@
 //! What is taken from tills of other schemas, and what waits because of them?
 
-use super::alerts::insert_alert;
+use super::alerts::{self, NewAlert};
 use super::audit::{Decided, write_down};
 use super::catalog::CatalogShape;
 use super::contact::AuthedNode;
@@ -11,9 +11,12 @@ use counterfoil_protocol::gate::{Gate, GatePolicy, Schemas, gate};
 use counterfoil_protocol::wire::gate::{
     BookGate, GateRehearsal, GateReport, GateTill, HeldBackBy, HeldChange,
 };
-use counterfoil_protocol::wire::hub::{AlertRow, NodeRow};
+use counterfoil_protocol::wire::hub::NodeRow;
 use serde_json::json;
 use std::collections::BTreeMap;
+
+/// The alert of a till that is shut out.
+const SHUT_OUT: &str = "shut_out";
 
 fn policy(hub: &Connection) -> Result<GatePolicy, SqlError> {
     let sql = "SELECT value FROM meta WHERE key = 'gate_policy'";
@@ -90,24 +93,28 @@ impl Store {
             }
             let sql = "INSERT INTO shut_out (node, since_ms, seq) VALUES (?1, ?2, ?3)";
             tx.execute(sql, params![node.number, now_ms, seq])?;
-            let alert = AlertRow {
+            let alert = NewAlert {
                 at_ms: now_ms,
-                kind: "shut_out".to_owned(),
-                node_id: Some(node.id),
+                kind: SHUT_OUT,
+                node: Some(node.id),
+                subject: String::new(),
                 detail: format!(
                     "nothing is taken from this till until it is updated: it has book {} and catalog {}, \
                      the hub has book {} and catalog {}",
                     has.book, has.catalog, own.book, own.catalog
                 ),
             };
-            insert_alert(tx, &alert)
+            alerts::raise(tx, &alert)
         })
     }
 
     /// Notes that the book of a till is taken again.
-    pub(crate) fn let_in(&self, node: &AuthedNode) -> Result<(), StoreError> {
-        let sql = "DELETE FROM shut_out WHERE node = ?1";
-        self.hub.execute(sql, params![node.number])?;
+    pub(crate) fn let_in(&self, node: &AuthedNode, now_ms: i64) -> Result<(), StoreError> {
+        self.hub.transaction(|tx| -> Result<(), StoreError> {
+            let sql = "DELETE FROM shut_out WHERE node = ?1";
+            tx.execute(sql, params![node.number])?;
+            alerts::clear(tx, SHUT_OUT, Some(node.id), now_ms)
+        })?;
         tracing::info!(node = %node.id, "a till is let in again");
         Ok(())
     }

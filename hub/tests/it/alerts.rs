@@ -36,7 +36,7 @@ async fn times(client: &Client, kind: &str) -> Vec<(i64, Option<i64>)> {
 async fn a_till_that_keeps_silent_is_told_once_and_again_when_it_is_heard() {
     let clock = Arc::new(ManualClock::at(NOW_MS));
     let hub = TestHub::start_at_with(Arc::clone(&clock), |config| {
-        config.silent = Duration::from_secs(1_800)
+        config.silent = Duration::from_secs(1_800);
     })
     .await;
     let client = hub.client();
