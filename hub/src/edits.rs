@@ -3,9 +3,10 @@
 
 use crate::consolidator::ConsolidateError;
 use crate::hub::Hub;
+use crate::limits::UNDO_FIELDS_MAX;
 use crate::store::{
-    DecideError, DecisionMade, HubEdit, HubEditError, PolicyError, Span, Store, UndoError,
-    WantedPolicy, What,
+    DecideError, DecisionMade, HubEdit, HubEditError, PolicyError, RowName, Store, UndoError,
+    UndoOf, UndoOrder, UndoPage, WantedPolicy, What,
 };
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::{DocumentId, NodeId};
@@ -81,26 +82,62 @@ impl Hub {
         }
     }
 
-    /// Takes back what a node wrote in a time, and publishes that.
+    /// Takes back what a node or an import wrote, part by part, and publishes that. Parts that are done stay done
+    /// when a later one is refused or the hub dies: the same order goes on from there.
     pub(crate) async fn undo(
         &self,
-        span: Span,
+        of: UndoOf,
         dry_run: bool,
         who: String,
     ) -> Result<Result<Undone, UndoError>, ConsolidateError> {
+        let mut order = UndoOrder {
+            of,
+            dry_run,
+            after: RowName::default(),
+        };
+        let mut all: Option<Undone> = None;
+        loop {
+            let UndoPage { undone, next } = match self.undo_part(order.clone(), &who).await? {
+                Ok(page) => page,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            let all = match &mut all {
+                None => all.insert(undone),
+                Some(all) => {
+                    all.count = all.count.saturating_add(undone.count);
+                    all.kept = all.kept.saturating_add(undone.kept);
+                    let room = UNDO_FIELDS_MAX.saturating_sub(all.fields.len());
+                    all.fields.extend(undone.fields.into_iter().take(room));
+                    all.revision = undone.revision;
+                    all
+                }
+            };
+            match next {
+                Some(next) => order.after = next,
+                None => return Ok(Ok(std::mem::take(all))),
+            }
+        }
+    }
+
+    async fn undo_part(
+        &self,
+        order: UndoOrder,
+        who: &str,
+    ) -> Result<Result<UndoPage, UndoError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
-        let by = self.made_by(self.now_ms(), None, who);
+        let dry_run = order.dry_run;
+        let by = self.made_by(self.now_ms(), None, who.to_owned());
         let random = std::sync::Arc::clone(&self.env.random);
-        let undo = move |store: &mut Store| store.undo(span, dry_run, &by, &*random);
-        let undone = match self.writer.call(undo).await? {
-            Ok(undone) => undone,
+        let undo = move |store: &mut Store| store.undo(&order, &by, &*random);
+        let mut page = match self.writer.call(undo).await? {
+            Ok(page) => page,
             Err(refused) => return Ok(Err(refused)),
         };
-        let revision = match dry_run {
+        page.undone.revision = match dry_run {
             true => self.reports.call(|it| it.catalog_revision()).await?,
             false => self.published().await?,
         };
-        Ok(Ok(Undone { revision, ..undone }))
+        Ok(Ok(page))
     }
 
     /// Changes a policy and publishes it; whether it was another one before, and the revision.

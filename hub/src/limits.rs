@@ -124,8 +124,15 @@ pub const REHEARSAL_ROWS_MAX: usize = 10_000;
 /// How far back a rehearsal may go, in days; more is refused.
 pub const REHEARSAL_DAYS_MAX: u32 = 3_660;
 
-/// Catalog rows that one undoing writes, in one transaction of seconds; for more, a shorter time.
-pub const UNDO_ROWS_MAX: usize = 20_000;
+/// Catalog rows that an undoing writes in one transaction, of seconds; more follow in further ones, and sales of
+/// tills are consolidated in between.
+pub const UNDO_ROWS_MAX: i64 = 20_000;
+
+/// Fields that an undoing lists; beyond it they are counted only.
+pub const UNDO_FIELDS_MAX: usize = 10_000;
+
+/// Imports that a list shows, the newest; older ones can still be undone by their id.
+pub const IMPORTS_SHOWN_MAX: i64 = 1_000;
 
 /// Alerts shown by `status`.
 pub const STATUS_ALERTS_MAX: i64 = 20;

@@ -110,6 +110,7 @@ CREATE TABLE receipt (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX receipt_by_id ON receipt (id);
 CREATE INDEX receipt_by_number ON receipt (node, series, number);
+CREATE INDEX receipt_by_import ON receipt (import_id) WHERE import_id IS NOT NULL;
 
 CREATE TABLE receipt_line (
     node             INTEGER NOT NULL,
@@ -143,9 +144,11 @@ CREATE TABLE document (
     content TEXT    NOT NULL,
     corrected_ms INTEGER NOT NULL,         -- as of a receipt
     corrected_error_ms INTEGER,
+    import_id BLOB,                        -- the import that brought it
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX document_by_id ON document (id);
+CREATE INDEX document_by_import ON document (import_id) WHERE import_id IS NOT NULL;
 
 -- Every version that a catalog field ever had (X2); the merge decides over these rows.
 CREATE TABLE field_version (
@@ -165,6 +168,17 @@ CREATE TABLE field_version (
     PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX field_version_by_import ON field_version (import_id) WHERE import_id IS NOT NULL;
+CREATE INDEX field_version_by_node ON field_version (node, corrected_hlc);
+
+-- Versions that an undoing was asked to take back: a later one looks through them, as if nobody had written them.
+CREATE TABLE taken_back (
+    table_name  TEXT    NOT NULL,
+    row_id      TEXT    NOT NULL,
+    column_name TEXT    NOT NULL,
+    hlc         INTEGER NOT NULL,
+    node_tag    INTEGER NOT NULL,
+    PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
+) STRICT, WITHOUT ROWID;
 
 -- Concurrent edits with both values. The first finding stays as it was found.
 CREATE TABLE conflict (

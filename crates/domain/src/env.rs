@@ -1,7 +1,7 @@
 //! What the outside world supplies, as interfaces: time and randomness. The binaries hand in the
 //! real ones, the simulation hands in repeatable ones (design 13).
 
-use crate::ids::DocumentId;
+use crate::ids::{DocumentId, ImportId};
 
 /// A wall clock.
 pub trait Clock: Send + Sync {
@@ -25,4 +25,9 @@ pub fn uuid_v7(now_ms: i64, random: &dyn Random) -> uuid::Uuid {
 /// Mints a document id, see [`uuid_v7`].
 pub fn document_id(now_ms: i64, random: &dyn Random) -> DocumentId {
     DocumentId::from_uuid(uuid_v7(now_ms, random))
+}
+
+/// Mints the id of an import, see [`uuid_v7`].
+pub fn import_id(now_ms: i64, random: &dyn Random) -> ImportId {
+    ImportId::from_uuid(uuid_v7(now_ms, random))
 }

@@ -111,3 +111,8 @@ id!(
     DocumentId,
     "document"
 );
+id!(
+    /// One run of an import of another system's data, over all the entries that it made.
+    ImportId,
+    "import"
+);

@@ -27,7 +27,7 @@ pub use closure::Closure;
 pub use document::{Document, Topic};
 pub use edit::{CatalogEdit, Scalar};
 pub use hlc::{Hlc, HlcClock};
-pub use ids::{DocumentId, HubId, NodeId, ShopId};
+pub use ids::{DocumentId, HubId, ImportId, NodeId, ShopId};
 pub use journal::{Chain, Priority};
 pub use money::{Currency, Money};
 pub use rule::{Rule, RuleSet};

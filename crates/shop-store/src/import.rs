@@ -7,6 +7,7 @@ use crate::open::ShopStore;
 use crate::record::{Entry, Writer};
 use counterfoil_domain::document::{Line, Payment, Receipt, StockMovement, Tender};
 use counterfoil_domain::edit::Scalar;
+use counterfoil_domain::env::import_id;
 use counterfoil_domain::money::MoneyError;
 use counterfoil_domain::{Document, Quantity, UnitPrice, line_amount};
 use counterfoil_migrate::params;
@@ -29,11 +30,18 @@ impl ShopStore {
         if let Some(invoice) = batch.invoices.iter().find(|invoice| invoice.at_ms > latest) {
             return Err(StoreError::FutureInvoice(invoice.number.clone()));
         }
+        let import = match batch.import_id {
+            Some(import) => import,
+            None => import_id(now_ms, self.random.as_ref()),
+        };
         self.write(|writer| {
+            writer.import = Some(import);
+            let before = writer.head.seq;
             let mut result = ImportResult::default();
             for invoice in &batch.invoices {
                 writer.import_invoice(invoice, &mut result)?;
             }
+            result.import_id = (writer.head.seq > before).then_some(import);
             Ok(result)
         })
     }

@@ -10,7 +10,7 @@ use counterfoil_domain::env::document_id;
 use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
-use counterfoil_domain::{Chain, Closure, Document, DocumentId, Topic};
+use counterfoil_domain::{Chain, Closure, Document, DocumentId, ImportId, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::node::Recorded;
 
@@ -83,6 +83,7 @@ impl ShopStore {
             work(&mut Writer {
                 store: self,
                 head: &mut head,
+                import: None,
             })
         });
         match done {
@@ -103,6 +104,8 @@ impl ShopStore {
 pub(crate) struct Writer<'s> {
     pub(crate) store: &'s ShopStore,
     pub(crate) head: &'s mut Head,
+    /// The import that makes the entries.
+    pub(crate) import: Option<ImportId>,
 }
 
 impl Writer<'_> {
@@ -152,7 +155,7 @@ impl Writer<'_> {
             topic: document.topic(),
         };
         let chain = self.head.chain.next(&entry, &document.canonical());
-        insert(&store.conn, &entry, &document, &chain)?;
+        insert(&store.conn, &entry, &document, (&chain, self.import))?;
         if let Document::CatalogEdit(edit) = &document {
             if edit.table == "prices" {
                 // From now on sales look for one; they find none if this is taken back.
@@ -237,19 +240,19 @@ fn insert(
     conn: &Connection,
     entry: &EntryHead,
     document: &Document,
-    chain: &Chain,
+    (chain, import): (&Chain, Option<ImportId>),
 ) -> Result<(), StoreError> {
     let seq = entry.seq;
     if let Document::Sale(receipt) | Document::Refund(receipt) = document {
-        return Ok(insert_receipt(conn, entry, receipt, chain)?);
+        return Ok(insert_receipt(conn, entry, receipt, (chain, import))?);
     }
     let payload = match document {
         Document::CatalogEdit(edit) => Some(serde_json::to_string(edit)?),
         _ => None,
     };
     conn.execute(
-        "INSERT INTO journal (seq, id, hlc, topic, priority, chain, payload) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO journal (seq, id, hlc, topic, priority, chain, payload, import_id) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             seq,
             entry.id.to_bytes(),
@@ -257,7 +260,8 @@ fn insert(
             entry.topic.code(),
             entry.topic.priority().code(),
             chain.as_bytes().to_vec(),
-            payload
+            payload,
+            import.map(ImportId::to_bytes)
         ],
     )?;
     match document {
@@ -279,12 +283,12 @@ fn insert_receipt(
     conn: &Connection,
     entry: &EntryHead,
     receipt: &Receipt,
-    chain: &Chain,
+    (chain, import): (&Chain, Option<ImportId>),
 ) -> Result<(), SqlError> {
     conn.execute(
         "INSERT INTO journal (seq, id, hlc, topic, priority, chain, trial, series, number, at_ms, \
-         currency, total_minor, customer, employee, refund_of, external_ref) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+         currency, total_minor, customer, employee, refund_of, external_ref, import_id) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         params![
             entry.seq,
             entry.id.to_bytes(),
@@ -301,7 +305,8 @@ fn insert_receipt(
             receipt.customer.as_deref(),
             receipt.employee.as_deref(),
             receipt.refund_of.map(DocumentId::to_bytes),
-            receipt.external_ref.as_deref()
+            receipt.external_ref.as_deref(),
+            import.map(ImportId::to_bytes)
         ],
     )?;
     for (number, line) in (1_i64..).zip(&receipt.lines) {

@@ -3,16 +3,14 @@
 use super::access::access_log;
 use super::client::segment;
 use super::commands::Session;
-use super::history::parse_time;
 use super::print::{self, table, value};
 use super::{Failure, WhoArgs};
 use clap::{Args, Subcommand, ValueEnum};
-use counterfoil_domain::NodeId;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_protocol::wire::access::AccessLogPage;
 use counterfoil_protocol::wire::decisions::{
     AuditPage, AuditRow, Choice, ConflictDecided, ConflictPage, ConflictRow, ConflictSide,
-    ConflictState, Deciding, ResolveRequest, UndoRequest, Undone,
+    ConflictState, Deciding, ResolveRequest,
 };
 
 #[derive(Debug, Subcommand)]
@@ -205,60 +203,6 @@ async fn list(which: WhichConflicts, session: Session) -> Result<(), Failure> {
     let take = |page: ConflictPage| (page.conflicts, page.next);
     let rows = pages(&session, (&path, which.page), take).await?;
     session.out().print(&rows, |rows| conflicts(rows))
-}
-
-#[derive(Debug, Args)]
-pub(super) struct UndoArgs {
-    /// Id of the till, see `node list`.
-    #[arg(long, value_name = "ID")]
-    node: NodeId,
-    /// From when, by the till's clock: `2026-11-21T14:00:00Z`, or `2026-11-21 14:00` in local time.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    from: i64,
-    /// Up to and without.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    to: i64,
-    /// Change nothing: only show what would be taken back.
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    who: WhoArgs,
-}
-
-pub(super) async fn undo(args: UndoArgs, session: Session) -> Result<(), Failure> {
-    let request = UndoRequest {
-        node_id: args.node,
-        from_ms: args.from,
-        to_ms: args.to,
-        dry_run: args.dry_run,
-        by: Some(args.who.by),
-    };
-    let (undone, out) = session.post::<Undone>("undo", &request, false).await?;
-    out.print(&undone, taken_back)
-}
-
-fn taken_back(undone: &Undone) -> String {
-    let (count, kept) = (undone.fields.len(), undone.kept);
-    let mut text = if undone.dry_run {
-        format!(
-            "{count} fields would go back, {kept} stay as others made them. Nothing was changed.\n"
-        )
-    } else {
-        let revision = undone.revision;
-        format!(
-            "{count} fields went back, in catalog revision {revision}; {kept} stay as others made them.\n"
-        )
-    };
-    if undone.fields.is_empty() {
-        return text;
-    }
-    let rows = undone.fields.iter().map(|field| {
-        let (now, then) = (value(&field.now), value(&field.then));
-        let name = format!("{} {} {}", field.table, field.row, field.column);
-        vec![name, now, then]
-    });
-    text.push_str(&table(&["field", "from", "to"], &[], rows.collect()));
-    text
 }
 
 pub(super) async fn audit(access: bool, page: PageArgs, session: Session) -> Result<(), Failure> {

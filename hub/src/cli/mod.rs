@@ -16,6 +16,7 @@ mod quarantine;
 mod run;
 mod secure;
 mod signed_in;
+mod undo;
 
 pub use failure::Failure;
 pub(crate) use failure::chain;
@@ -100,8 +101,11 @@ enum Command {
     /// How concurrent edits are settled, by table and column.
     #[command(subcommand)]
     Policy(policies::PolicyCommand),
-    /// Takes back what one till wrote to the catalog in a time; what others made of it since stays.
-    Undo(conflicts::UndoArgs),
+    /// Takes back what one import, or one till in a time, wrote to the catalog; what others made of it since
+    /// stays.
+    Undo(undo::UndoArgs),
+    /// Imports of other systems' data that have arrived.
+    Imports,
     /// What people decided: who, when, what, before and after.
     Audit {
         /// Instead: who signed in, and who was refused what.

@@ -1,14 +1,14 @@
 //! The operator's calls about conflicts, and the trail of what was decided.
 
 use super::ApiError;
-use super::access::{OWNER, READ_CHAIN, READ_SHOP, Subject, another_shop, decide_own, read_own};
+use super::access::{READ_CHAIN, READ_SHOP, Subject, another_shop, decide_own, read_own};
 use super::bodies::read_json;
 use super::caller::Caller;
 use super::calls::Calls;
 use super::sync::Segments;
 use crate::hub::Hub;
-use crate::limits::{PAGE_ROWS_MAX, UNDO_ROWS_MAX};
-use crate::store::{ConflictFilter, DecideError, Span, UndoError, What};
+use crate::limits::PAGE_ROWS_MAX;
+use crate::store::{ConflictFilter, DecideError, What};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -17,16 +17,12 @@ use counterfoil_domain::ShopId;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::decisions::{
     AuditPage, ConflictDecided, ConflictPage, ConflictRow, ConflictState, Deciding, ResolveRequest,
-    UndoRequest, Undone,
 };
 use http::HeaderMap;
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
-
-/// The last moment that a logical time can hold is later; milliseconds since the Unix epoch.
-const MOMENT_MS_MAX: i64 = 100_000_000_000_000;
 
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
@@ -41,7 +37,6 @@ pub(super) fn calls() -> Calls {
         .add(decide_own(CONFLICT), routes!(resolve))
         .add(decide_own(CONFLICT), routes!(put_back))
         .add(READ_CHAIN, routes!(audit))
-        .add(OWNER, routes!(undo))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -271,51 +266,6 @@ fn changed(row: &ConflictRow) -> ApiError {
         "to decide over that value, repeat with --seen {}",
         row.current.stamp
     ))
-}
-
-/// Takes back what one node wrote to the catalog in a time.
-#[utoipa::path(
-    post,
-    path = "/v1/admin/undo",
-    tag = "conflicts",
-    request_body = UndoRequest,
-    responses((status = 200, body = Undone)),
-)]
-async fn undo(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) -> Answer<Undone> {
-    let request: UndoRequest = read_json(&headers, body).await?;
-    let UndoRequest {
-        node_id: node,
-        from_ms,
-        to_ms,
-        dry_run,
-        by,
-    } = request;
-    if from_ms < 0 || to_ms <= from_ms || to_ms > MOMENT_MS_MAX {
-        let detail = "the time to undo ends after it begins, and begins after 1970";
-        return Err(ApiError::new(Code::Invalid, detail));
-    }
-    let span = Span {
-        node,
-        from_ms,
-        to_ms,
-    };
-    match hub.undo(span, dry_run, caller.decides(by)?).await? {
-        Ok(undone) => {
-            tracing::info!(%node, from_ms, to_ms, dry_run, fields = undone.fields.len(), "undone");
-            Ok(Json(undone))
-        }
-        Err(UndoError::NoNode) => Err(ApiError::new(
-            Code::NotFound,
-            format!("there is no node {node}"),
-        )
-        .hint("`counterfoil-hub node list` shows the ids")),
-        Err(UndoError::TooMany) => Err(ApiError::new(
-            Code::TooLarge,
-            format!("the node wrote more than {UNDO_ROWS_MAX} rows in that time"),
-        )
-        .hint("undo it in shorter times, the latest first")),
-        Err(UndoError::Refused(reason)) => Err(ApiError::new(Code::Invalid, reason)),
-    }
 }
 
 /// Lists what people decided, oldest first.

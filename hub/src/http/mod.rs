@@ -24,6 +24,7 @@ mod proof;
 mod quarantine;
 mod shop_conflicts;
 mod sync;
+mod undo;
 mod users;
 
 pub(crate) use openapi::description;
@@ -115,6 +116,7 @@ fn calls() -> Calls {
         .merge(admin::calls())
         .merge(conflicts::calls())
         .merge(gate::calls())
+        .merge(undo::calls())
         .merge(policies::calls())
         .merge(databases::calls())
         .merge(history::calls())

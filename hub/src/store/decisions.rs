@@ -11,7 +11,7 @@ use super::edits::load_fields;
 use super::hub_edits::{HubEdit, HubEditError, typed};
 use super::{Store, StoreError};
 use counterfoil_domain::edit::ConflictDecision;
-use counterfoil_domain::merge::{Stamp, Version};
+use counterfoil_domain::merge::{Field, Stamp, Version};
 use counterfoil_domain::{CatalogEdit, DocumentId, Scalar};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::wire::decisions::{AuditRow, Choice, ConflictRow, ConflictState};
@@ -207,7 +207,8 @@ impl Store {
         }
         let target = (conflict.table.as_str(), conflict.row.as_str());
         let columns = BTreeMap::from([(conflict.column.clone(), value.clone())]);
-        let prepared = match self.prepare(tx, target, &fields, columns, by)? {
+        let heads = |column: &str| fields.get(column).map(Field::heads).unwrap_or_default();
+        let prepared = match self.prepare(tx, target, &fields, (columns, &heads), by)? {
             Ok(prepared) => prepared,
             Err(HubEditError::NoTable) => {
                 let gone = format!("the catalog has no table `{}` any more", conflict.table);

@@ -28,6 +28,9 @@ pub(super) struct Prepared {
     pub(super) stamp: Stamp,
 }
 
+/// The versions of a column that an edit replaces.
+pub(super) type Replaced<'a> = &'a dyn Fn(&str) -> Vec<Stamp>;
+
 /// Why an edit at the hub was not made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum HubEditError {
@@ -62,7 +65,8 @@ impl Store {
         self.hub.transaction(|tx| {
             let fields = load_fields(tx, table, row)?;
             let before = self.current(table, &fields, values.keys());
-            let prepared = match self.prepare(tx, (table, row), &fields, values, by)? {
+            let all = |column: &str| fields.get(column).map(Field::heads).unwrap_or_default();
+            let prepared = match self.prepare(tx, (table, row), &fields, (values, &all), by)? {
                 Ok(prepared) => prepared,
                 Err(refused) => return Ok(Err(refused)),
             };
@@ -103,20 +107,19 @@ impl Store {
             .collect()
     }
 
-    /// Makes ready an edit that replaces everything known of its columns.
+    /// Makes ready an edit that replaces some versions of its columns.
     pub(super) fn prepare(
         &self,
         tx: &Connection,
         (table, row): (&str, &str),
         fields: &Fields,
-        columns: BTreeMap<String, Scalar>,
+        (columns, replaced): (BTreeMap<String, Scalar>, Replaced<'_>),
         by: &HubEdit,
     ) -> Result<Result<Prepared, HubEditError>, StoreError> {
         let mut base = BTreeMap::new();
         let mut seen = None;
         for column in columns.keys() {
-            let heads = fields.get(column).map(Field::heads);
-            base.insert(column.clone(), heads.unwrap_or_default());
+            base.insert(column.clone(), replaced(column));
             let last = fields.get(column).and_then(Field::newest);
             seen = seen.max(last.map(|place| place.time));
         }

@@ -20,6 +20,7 @@ mod edits;
 mod entry;
 mod gate;
 mod hub_edits;
+mod imports;
 mod lineage;
 mod movement;
 mod nodes;
@@ -58,7 +59,7 @@ pub(crate) use reentry::{Decision, Ruled, Ruling};
 pub(crate) use reports::Grouping;
 pub(crate) use runs::{NewRun, RunFilter};
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
-pub(crate) use undo::{Span, UndoError};
+pub(crate) use undo::{RowName, UndoError, UndoOf, UndoOrder, UndoPage};
 pub(crate) use users::{NewSession, NewUser};
 pub(crate) use watch::{Look, ProofMark};
 

@@ -178,9 +178,10 @@ pub(super) fn carry(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<()
         let error = batch.clock.error_sql("j.seq", plain.data());
         let sql = format!(
             "INSERT INTO main.document (node, seq, id, topic, hlc, at_ms, content, corrected_ms,
-                 corrected_error_ms)
-             SELECT ?1, j.seq, j.id, j.topic, j.hlc, at_ms, json_object({}), {corrected}, {error}
-             FROM (SELECT seq, id, topic, hlc, priority FROM {source}journal) AS j
+                 corrected_error_ms, import_id)
+             SELECT ?1, j.seq, j.id, j.topic, j.hlc, at_ms, json_object({}), {corrected}, {error},
+                 j.import_id
+             FROM (SELECT seq, id, topic, hlc, priority, import_id FROM {source}journal) AS j
              CROSS JOIN {source}{} AS d ON d.seq = j.seq
              WHERE j.topic = {topic} AND {}",
             plain.content,

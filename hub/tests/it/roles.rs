@@ -2,16 +2,18 @@
 //! taken from the program.
 
 use crate::hub::{Client, TestHub, parse, problem};
-use crate::till::Till;
+use crate::till::{TIME_MS, Till};
 use counterfoil_domain::Scalar;
+use counterfoil_domain::env::import_id;
 use counterfoil_hub::endpoint_table;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::access::{AccessLogPage, LoggedIn, TokenAdded};
 use counterfoil_protocol::wire::closure::Proof;
-use counterfoil_protocol::wire::decisions::{AuditPage, ConflictDecided, ConflictPage};
+use counterfoil_protocol::wire::decisions::{AuditPage, ConflictDecided, ConflictPage, ImportRow};
 use counterfoil_protocol::wire::hub::{HubStatus, NodeRow, ShopRow};
 use counterfoil_protocol::wire::quarantine::{QuarantineAnswer, QuarantineRow};
 use counterfoil_replica::env::HttpResponse;
+use counterfoil_testkit::SeededRandom;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -45,6 +47,7 @@ POST /v1/admin/conflicts/{conflict}/put-back            n y n
 GET  /v1/admin/audit                                    y n n
 GET  /v1/admin/access-log                               y n n
 POST /v1/admin/undo                                     n n n
+GET  /v1/admin/imports                                  y y y
 GET  /v1/admin/policies                                 y y y
 POST /v1/admin/policies/{table}/{column}                n n n
 POST /v1/admin/policies/{table}/{column}/rehearse       y n n
@@ -127,6 +130,7 @@ async fn shop(client: &Client, name: &str, seed: u64) -> Shop {
     tills[0].tamper(&format!(
         "UPDATE journal SET at_ms = 86400000 WHERE seq = {seq}"
     ));
+    tills[0].import = Some(import_id(TIME_MS, &SeededRandom::new(seed)));
     for (till, text) in tills.iter_mut().zip(["Tea", "Chai"]) {
         let value = Scalar::Text(format!("{text} of {name}"));
         till.edit(&format!("TEA-{name}"), ("name", value), &[]);
@@ -288,6 +292,11 @@ async fn lists_hold_the_own_shop_only() {
     );
     let asked = client.get("/v1/admin/conflicts?shop=B", Some(&token)).await;
     assert_eq!(problem(&asked).code, Code::Forbidden);
+    let rows: Vec<ImportRow> = told(&client, &token, "imports").await;
+    assert_eq!(
+        rows.iter().map(|row| row.node_id).collect::<Vec<_>>(),
+        [own.tills[0].id]
+    );
     let rows: Vec<QuarantineRow> = told(&client, &token, "quarantine").await;
     assert_eq!(
         rows.iter().map(|row| row.node_id).collect::<Vec<_>>(),

@@ -7,8 +7,8 @@ use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{
-    CatalogEdit, Chain, Document, DocumentId, Hlc, HlcClock, NodeId, Quantity, Scalar, Topic,
-    UnitPrice,
+    CatalogEdit, Chain, Document, DocumentId, Hlc, HlcClock, ImportId, NodeId, Quantity, Scalar,
+    Topic, UnitPrice,
 };
 use counterfoil_hub::HubConfig;
 use counterfoil_migrate::{Connection, Kind, open_and_migrate_to, params};
@@ -42,6 +42,8 @@ pub(crate) struct Till {
     env: Env,
     /// What its clock says, for tests that care.
     pub(crate) at_ms: Option<i64>,
+    /// The import that makes its entries.
+    pub(crate) import: Option<ImportId>,
 }
 
 impl Till {
@@ -71,6 +73,7 @@ impl Till {
             random,
             env,
             at_ms: None,
+            import: None,
         }
     }
 
@@ -183,6 +186,10 @@ impl Till {
                         chain.as_bytes().to_vec()
                     ],
                 )?;
+                if let Some(import) = self.import {
+                    let sql = "UPDATE journal SET import_id = ?2 WHERE seq = ?1";
+                    tx.execute(sql, params![seq, import.to_bytes()])?;
+                }
                 insert_rows(tx, seq, document)
             })
             .unwrap();

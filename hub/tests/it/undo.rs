@@ -1,11 +1,12 @@
 use crate::hub::{Client, HubProcess, TestHub, command, command_json, problem};
 use crate::till::{TIME_MS, Till};
-use counterfoil_domain::Scalar;
+use counterfoil_domain::env::import_id;
 use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::{ImportId, Scalar};
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::problem::Code;
-use counterfoil_protocol::wire::decisions::{AuditPage, Undone};
-use counterfoil_testkit::TempDir;
+use counterfoil_protocol::wire::decisions::{AuditPage, ImportRow, Undone};
+use counterfoil_testkit::{SeededRandom, TempDir};
 use serde_json::{Value, json};
 
 fn text(text: &str) -> Scalar {
@@ -140,6 +141,12 @@ async fn undoing_what_is_not_there_is_refused() {
         (request(&stranger, stamps, false), Code::NotFound),
         (backwards, Code::Invalid),
         (json!({}), Code::BadRequest),
+        (json!({"node_id": bad.id}), Code::BadRequest),
+        (json!({"import_id": import(9)}), Code::NotFound),
+        (
+            json!({"import_id": import(9), "node_id": bad.id}),
+            Code::BadRequest,
+        ),
     ] {
         let answer = client
             .post("/v1/admin/undo", Some(&client.admin), &body)
@@ -175,4 +182,147 @@ async fn a_till_is_undone_by_command() {
     assert_eq!((done.fields.len(), done.kept), (4, 1));
     let deleted = done.fields.iter().filter(|field| field.column == "deleted");
     assert_eq!(deleted.count(), 3);
+}
+
+fn import(number: i64) -> ImportId {
+    import_id(TIME_MS + number, &SeededRandom::new(number.unsigned_abs()))
+}
+
+/// Everything that an undoing could write.
+fn written(hub: &TestHub) -> Vec<i64> {
+    let db = Connection::open_read_only(hub.dir.join("hub.db")).unwrap();
+    [
+        "field_version",
+        "audit",
+        "taken_back",
+        "receipt",
+        "document",
+    ]
+    .iter()
+    .map(|table| {
+        db.query_value(&format!("SELECT count(*) FROM {table}"), ())
+            .unwrap()
+    })
+    .collect()
+}
+
+/// Two imports at one till, one on top of the other, and the edits of another shop under and over them.
+async fn two_imports(client: &Client) -> Till {
+    let mut good = Till::of(client, "A", 1).await;
+    let right = good.edit("P0", ("name", text("right")), &[]);
+    let mut till = Till::of(client, "B", 2).await;
+    till.observe(right.hlc);
+    till.import = Some(import(1));
+    till.sell(1);
+    till.move_stock(-1_000);
+    till.edit("P0", ("name", text("wrong")), &[right]);
+    let first = till.edit("P1", ("name", text("first")), &[]);
+    let shared = till.edit("P2", ("name", text("first")), &[]);
+    let again = till.edit("P3", ("name", text("first")), &[]);
+    till.import = Some(import(2));
+    till.sell(1);
+    till.edit("P3", ("name", text("second")), &[again]);
+    let last = till.edit("P4", ("name", text("second")), &[]);
+    till.import = None;
+    till.edit("P5", ("name", text("by hand")), &[]);
+    good.observe(last.hlc);
+    good.edit("P2", ("name", text("better")), &[shared]);
+    good.edit("P1", ("price_mills", Scalar::Integer(5)), &[]);
+    assert!(first.hlc < last.hlc);
+    for till in [&good, &till] {
+        till.push(client).await.unwrap();
+    }
+    client.settle().await;
+    till
+}
+
+#[tokio::test]
+async fn an_import_goes_back_and_other_imports_and_others_edits_stay() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let till = two_imports(&client).await;
+    let listed: Vec<ImportRow> = client.admin_get("imports").await;
+    let shown = listed.iter().map(|row| {
+        assert_eq!((row.node_id, row.shop.as_str()), (till.id, "B"));
+        (row.import_id, row.documents, row.edits)
+    });
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [(import(2), 1, 2), (import(1), 2, 4)]
+    );
+    assert_eq!(listed[1].begun_ms, Some(TIME_MS + 1));
+
+    let undo = |number, dry_run| json!({"import_id": import(number), "dry_run": dry_run});
+    let before = written(&hub);
+    let dry: Undone = client.admin_post("undo", &undo(1, true)).await;
+    assert_eq!((dry.count, dry.kept, dry.documents), (2, 2, Some(2)));
+    assert_eq!(written(&hub), before);
+    let done: Undone = client.admin_post("undo", &undo(1, false)).await;
+    assert_eq!((&done.fields, done.documents), (&dry.fields, Some(2)));
+    let after_first = [
+        row("P0", "right", 0),
+        row("P1", "", 0),
+        row("P2", "better", 0),
+        row("P3", "second", 0),
+        row("P4", "second", 0),
+        row("P5", "by hand", 0),
+    ];
+    assert_eq!(published(&hub), after_first);
+    let trail = client.admin_get::<AuditPage>("audit").await.decisions;
+    assert_eq!(trail[0].detail, format!("import {}", import(1)));
+    // Once more, because the answer was lost.
+    let before = written(&hub);
+    let again: Undone = client.admin_post("undo", &undo(1, false)).await;
+    assert_eq!((again.count, again.documents), (0, Some(2)));
+    assert_eq!(written(&hub), before, "and no document is gone");
+    // What the second one wrote over the first does not bring that back.
+    let second: Undone = client.admin_post("undo", &undo(2, false)).await;
+    assert_eq!(
+        (second.count, second.kept, second.documents),
+        (2, 0, Some(1))
+    );
+    let gone = published(&hub);
+    assert_eq!(gone[3..5], [row("P3", "second", 1), row("P4", "second", 1)]);
+    assert_eq!(gone[..3], after_first[..3]);
+    assert_eq!(gone[5], after_first[5]);
+}
+
+/// A row of which a till changes the name twice; the stamps of both.
+async fn changed_twice(client: &Client) -> (Till, [Stamp; 2]) {
+    let mut good = Till::of(client, "A", 1).await;
+    let right = good.edit("P0", ("name", text("right")), &[]);
+    let mut bad = Till::of(client, "B", 2).await;
+    bad.observe(right.hlc);
+    bad.at_ms = Some(TIME_MS + 1_000);
+    let first = bad.edit("P0", ("name", text("wrong")), &[right]);
+    bad.at_ms = Some(TIME_MS + 2_000);
+    let second = bad.edit("P0", ("name", text("wrong again")), &[first]);
+    for till in [&good, &bad] {
+        till.push(client).await.unwrap();
+    }
+    client.settle().await;
+    (bad, [first, second])
+}
+
+#[tokio::test]
+async fn undoing_one_time_after_another_ends_where_nothing_was_written() {
+    for [first, second] in [[0, 1], [1, 0]] {
+        let hub = TestHub::start().await;
+        let client = hub.client();
+        let (bad, stamps) = changed_twice(&client).await;
+        let undo = |index: usize| request(&bad, [stamps[index]; 2], false);
+        let done: Undone = client.admin_post("undo", &undo(first)).await;
+        let expected = [(0, 1, "wrong again"), (1, 0, "wrong")][first];
+        assert_eq!((done.count, done.kept), (expected.0, expected.1));
+        assert_eq!(published(&hub), [row("P0", expected.2, 0)]);
+        let done: Undone = client.admin_post("undo", &undo(second)).await;
+        assert_eq!((done.count, done.kept), (1, 0));
+        assert_eq!(published(&hub), [row("P0", "right", 0)]);
+        let before = written(&hub);
+        for index in [first, second] {
+            let again: Undone = client.admin_post("undo", &undo(index)).await;
+            assert_eq!((again.count, again.kept), (0, 0));
+        }
+        assert_eq!(written(&hub), before);
+    }
 }

@@ -259,7 +259,10 @@ impl Till {
                 .invoices_attempted
                 .extend(invoices.iter().map(|one| one.number.clone()));
         }
-        let batch = ImportBatch { invoices };
+        let batch = ImportBatch {
+            invoices,
+            import_id: None,
+        };
         let answered: Option<(ImportResult, u32)> = self.until_answered("/v1/import", &batch).await;
         let Some((result, attempts)) = answered else {
             return;

@@ -2,7 +2,7 @@
 
 use counterfoil_domain::edit::Chosen;
 use counterfoil_domain::merge::Stamp;
-use counterfoil_domain::{DocumentId, NodeId, ShopId};
+use counterfoil_domain::{DocumentId, ImportId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,7 +55,7 @@ pub struct ConflictSide {
     pub value: serde_json::Value,
     /// Names the version.
     pub stamp: Stamp,
-    /// When it was written, milliseconds since the Unix epoch by the writer's logical clock.
+    /// When it was written, milliseconds since the Unix epoch by the hub's clock, as corrected.
     pub at_ms: i64,
     /// Who wrote it: a node, or the hub.
     pub node_id: NodeId,
@@ -242,16 +242,24 @@ pub struct ConflictDecided {
     pub repeated: bool,
 }
 
-/// `POST /v1/admin/undo`: takes back what a node wrote to the catalog in a time, as edits of the hub to what
-/// was there before. What somebody else wrote on top of it stays.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+/// `POST /v1/admin/undo`: takes back what a node wrote to the catalog in a time, or what an import did, as edits
+/// of the hub to what was there before. What somebody else wrote on top of it stays. It names either an import,
+/// or a node with both times.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct UndoRequest {
-    /// Whose edits.
-    pub node_id: NodeId,
-    /// From when, milliseconds since the Unix epoch by the node's logical clock.
-    pub from_ms: i64,
+    /// The import whose edits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_id: Option<ImportId>,
+    /// The node whose edits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<NodeId>,
+    /// From when, milliseconds since the Unix epoch, by the hub's clock: as corrected, whatever the node's clock said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_ms: Option<i64>,
     /// Up to and without.
-    pub to_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_ms: Option<i64>,
     /// Only says what would be taken back.
     #[serde(default)]
     pub dry_run: bool,
@@ -261,16 +269,41 @@ pub struct UndoRequest {
 }
 
 /// What was, or would be, taken back.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Undone {
     /// Nothing was changed.
     pub dry_run: bool,
     /// Newest revision of the catalog.
     pub revision: i64,
-    /// By table, row and column. A row that nobody else ever touched is deleted.
+    /// By table, row and column; the first ten thousand. A row that nobody else ever touched is deleted.
     pub fields: Vec<UndoRow>,
+    /// How many fields go back.
+    pub count: i64,
     /// Fields of which somebody has made something else since; they stay.
     pub kept: i64,
+    /// Documents of the import, consolidated so far. They stay: nothing removes a document. Absent for a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<i64>,
+}
+
+/// An import, as far as it has arrived at the hub; one row for each node that it was recorded at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ImportRow {
+    /// The import.
+    pub import_id: ImportId,
+    /// Where it was recorded.
+    pub node_id: NodeId,
+    /// Name of its shop.
+    pub shop: String,
+    /// Its lane.
+    pub lane: i64,
+    /// When it began, milliseconds since the Unix epoch, by the clock of whoever made its id; absent when the id
+    /// does not say.
+    pub begun_ms: Option<i64>,
+    /// Its documents.
+    pub documents: i64,
+    /// Its catalog edits that were merged.
+    pub edits: i64,
 }
 
 /// A field that goes back.

@@ -1,7 +1,7 @@
 //! The node's local API: everything the command line does, on localhost only by default.
 
 use counterfoil_domain::lineage::Former;
-use counterfoil_domain::{DocumentId, NodeId, ShopId};
+use counterfoil_domain::{DocumentId, ImportId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -427,6 +427,9 @@ pub struct CatalogDigest {
 pub struct ImportBatch {
     /// Invoices in the order of the file.
     pub invoices: Vec<ImportInvoice>,
+    /// The import that the part belongs to, made by the client; without it the part is an import of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_id: Option<ImportId>,
 }
 
 /// An invoice of an imported system.
@@ -483,4 +486,7 @@ pub struct ImportResult {
     pub renames: u64,
     /// Sum of sales and refunds recorded, minor units.
     pub total_minor: i64,
+    /// What stands in the book with each entry made now, and what an undo asks for; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_id: Option<ImportId>,
 }

@@ -6,6 +6,8 @@ use crate::import::Filter;
 use crate::import::command::{ImportError, ImportReport, progress_bar, run};
 use crate::local_client::LocalClient;
 use clap::Args;
+use counterfoil_domain::ImportId;
+use counterfoil_domain::env::import_id;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::node::ImportBatch;
 use counterfoil_replica::env::Env;
@@ -25,6 +27,10 @@ pub(crate) struct ImportArgs {
     /// Only rows whose column has this value, such as Country=France.
     #[arg(long = "where", value_name = "COLUMN=VALUE")]
     filter: Option<String>,
+    /// Go on with this import, which was cut off: what is recorded now belongs to it too, and one
+    /// `counterfoil-hub undo --import` takes back both.
+    #[arg(long = "import", value_name = "ID")]
+    go_on: Option<ImportId>,
     /// Read and check everything, record nothing.
     #[arg(long)]
     dry_run: bool,
@@ -41,6 +47,8 @@ pub(crate) async fn import(args: ImportArgs, env: Env) -> Result<(), Failure> {
         let text = format!("cannot open {}: {error}", args.file.display());
         Failure::failed(&std::io::Error::new(error.kind(), text))
     })?;
+    let new = || import_id(env.clock.now_ms(), &*env.random);
+    let import = args.go_on.unwrap_or_else(new);
     let client = LocalClient::reach(&args.common.data, env).await?;
     let shared = client
         .share(&args.common.data)
@@ -51,16 +59,19 @@ pub(crate) async fn import(args: ImportArgs, env: Env) -> Result<(), Failure> {
         answer.map_err(Problem::from)
     };
     let progress = progress_bar();
-    let outcome = run(file, filter.as_ref(), args.dry_run, post, &progress).await;
+    let of = (import, args.dry_run);
+    let outcome = run(file, filter.as_ref(), of, post, &progress).await;
     progress.finish_and_clear();
     if let Some(shared) = shared {
         shared.end().await;
     }
     let report = outcome.map_err(|error| {
-        let hint = "run the same import again: what is recorded already is not recorded twice";
+        let hint = format!(
+            "run the same import again with --import {import}: what is recorded already is not recorded twice"
+        );
         match &error {
             ImportError::Read(_) => Failure::failed(&error),
-            ImportError::Post { .. } => Failure::failed(&error).hint(hint),
+            ImportError::Post { .. } => Failure::failed(&error).hint(&hint),
         }
     })?;
     output::show(args.common.json, &report, text)?;
@@ -105,6 +116,12 @@ fn text(report: &ImportReport) -> String {
             report.products,
             report.renames
         );
+        text += &match report.import_id {
+            Some(import) => format!(
+                "\nimport {import}: `counterfoil-hub undo --import {import}` takes its catalog edits back"
+            ),
+            None => "\nnothing was new: there is no import to undo".to_owned(),
+        };
     }
     for line in report.rejected.iter().take(REJECTED_SHOWN) {
         text += &format!(

@@ -1,6 +1,7 @@
 //! `counterfoil-node import`: sends a file to the node in batches and reports what became of it.
 
 use super::{Filter, ImportFile, ReadImportError, RejectedLine, read};
+use counterfoil_domain::ImportId;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportResult};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,6 +21,8 @@ pub const BATCH_LINES_MAX: usize = 4_000;
 pub struct ImportReport {
     /// Nothing was sent.
     pub dry_run: bool,
+    /// What the hub's undo asks for; absent when the node recorded nothing.
+    pub import_id: Option<ImportId>,
     /// Rows of the file.
     pub file_lines: u64,
     /// Rows that did not match the filter.
@@ -74,6 +77,7 @@ impl ImportReport {
     }
 
     fn add(&mut self, result: &ImportResult) {
+        self.import_id = self.import_id.or(result.import_id);
         self.sales_recorded += result.sales;
         self.refunds_recorded += result.refunds;
         self.lines_recorded += result.lines;
@@ -115,14 +119,15 @@ pub fn progress_bar() -> ProgressBar {
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Reads the whole file, checks it, and posts its invoices in order, one batch after the other.
+/// Reads the whole file, checks it, and posts its invoices in order, one batch after the other, all of
+/// them as one import.
 ///
 /// # Errors
 /// [`ImportError`]: the file cannot be read, or the node refused a batch.
 pub async fn run(
     reader: impl Read,
     filter: Option<&Filter>,
-    dry_run: bool,
+    (import, dry_run): (ImportId, bool),
     post: impl AsyncFn(ImportBatch) -> Result<ImportResult, Problem>,
     progress: &ProgressBar,
 ) -> Result<ImportReport, ImportError> {
@@ -134,7 +139,8 @@ pub async fn run(
     let all = file.invoices.len();
     let mut done = 0;
     progress.set_length(all as u64);
-    for batch in batches(file.invoices) {
+    for mut batch in batches(file.invoices) {
+        batch.import_id = Some(import);
         let count = batch.invoices.len();
         let invoice = batch
             .invoices
@@ -170,6 +176,7 @@ pub fn batches(
         rest.peek()?;
         let mut batch = ImportBatch {
             invoices: Vec::new(),
+            import_id: None,
         };
         let mut lines = 0;
         while batch.invoices.len() < BATCH_INVOICES_MAX && lines < BATCH_LINES_MAX {

@@ -1,13 +1,19 @@
 use super::command::{BATCH_INVOICES_MAX, BATCH_LINES_MAX, ImportError, batches, run};
 use super::{Filter, ImportFile, ReadImportError, Totals, read};
+use counterfoil_domain::ImportId;
 use counterfoil_domain::document::AMOUNT_MINOR_MAX;
 use counterfoil_domain::document::RECEIPT_LINES_MAX;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportResult};
+use counterfoil_testkit::SeededRandom;
 use flate2::{Compression, write::GzEncoder};
 use indicatif::ProgressBar;
 use std::cell::RefCell;
 use std::io::Write as _;
+
+fn import() -> ImportId {
+    counterfoil_domain::env::import_id(7, &SeededRandom::new(7))
+}
 
 const HEADER: &str =
     "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country";
@@ -354,6 +360,7 @@ fn answer(batch: &ImportBatch) -> ImportResult {
     ImportResult {
         sales: batch.invoices.len() as u64,
         lines,
+        import_id: batch.import_id,
         ..ImportResult::default()
     }
 }
@@ -367,6 +374,7 @@ fn an_import_posts_every_invoice_once_and_reports_both_sides() {
     let text = file(&rows);
     let posted = RefCell::new(Vec::new());
     let post = async |batch: ImportBatch| {
+        assert_eq!(batch.import_id, Some(import()));
         let result = answer(&batch);
         posted
             .borrow_mut()
@@ -374,7 +382,8 @@ fn an_import_posts_every_invoice_once_and_reports_both_sides() {
         Ok(result)
     };
     let bar = ProgressBar::hidden();
-    let report = ready(run(text.as_bytes(), None, false, post, &bar)).expect("imported");
+    let report =
+        ready(run(text.as_bytes(), None, (import(), false), post, &bar)).expect("imported");
     assert_eq!(posted.borrow().len(), 100);
     assert_eq!(
         (report.file_lines, report.sales, report.sales_recorded),
@@ -384,6 +393,11 @@ fn an_import_posts_every_invoice_once_and_reports_both_sides() {
         (report.rejected.len(), report.total_minor_input),
         (1, 30_000)
     );
+    assert_eq!(
+        report.import_id,
+        Some(import()),
+        "every batch is of one import"
+    );
 }
 
 #[test]
@@ -391,11 +405,12 @@ fn a_dry_run_posts_nothing() {
     let text = file(&[&row("1", "1", "1")]);
     let post = async |_| panic!("a dry run posts nothing");
     let bar = ProgressBar::hidden();
-    let report = ready(run(text.as_bytes(), None, true, post, &bar)).expect("read");
+    let report = ready(run(text.as_bytes(), None, (import(), true), post, &bar)).expect("read");
     assert_eq!(
         (report.dry_run, report.sales, report.sales_recorded),
         (true, 1, 0)
     );
+    assert_eq!(report.import_id, None);
 }
 
 #[test]
@@ -415,7 +430,8 @@ fn a_refused_batch_says_how_far_the_import_came() {
         }
     };
     let bar = ProgressBar::hidden();
-    let error = ready(run(text.as_bytes(), None, false, post, &bar)).expect_err("refused");
+    let error =
+        ready(run(text.as_bytes(), None, (import(), false), post, &bar)).expect_err("refused");
     let ImportError::Post {
         done,
         all,

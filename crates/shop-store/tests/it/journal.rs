@@ -3,7 +3,7 @@
 use crate::{NOW_MS, Till, sale};
 use counterfoil_domain::document::Receipt;
 use counterfoil_domain::env::document_id;
-use counterfoil_domain::{Chain, Document, Hlc};
+use counterfoil_domain::{Chain, Document, Hlc, ImportId};
 use counterfoil_migrate::{Connection, Durability};
 use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportLine, LogRow};
 use counterfoil_shop_store::StoreError;
@@ -156,6 +156,7 @@ fn an_import_that_is_run_again_records_nothing_twice() {
     let mut till = Till::new("import");
     let batch = ImportBatch {
         invoices: vec![invoice("1", false, 6000), invoice("C2", true, -1000)],
+        import_id: None,
     };
     let first = till.store().import(&batch, NOW_MS).expect("imported");
     assert_eq!(
@@ -171,6 +172,12 @@ fn an_import_that_is_run_again_records_nothing_twice() {
     till.open();
     let again = till.store().import(&batch, NOW_MS).expect("imported");
     assert_eq!((again.repeated, again.sales, again.adjustments), (2, 0, 0));
+    assert!(first.import_id.is_some());
+    assert_eq!(again.import_id, None, "nothing was new");
+    let sql = "SELECT count(*) FROM journal WHERE import_id IS ?1";
+    let id = first.import_id.map(ImportId::to_bytes);
+    let of_import: i64 = reader(&till).query_value(sql, [id]).expect("counted");
+    assert_eq!(of_import, till.store().journal_seq(), "each entry says so");
 }
 
 #[test]
@@ -178,6 +185,7 @@ fn a_batch_is_recorded_whole_or_not_at_all() {
     let mut till = Till::new("batch");
     let batch = ImportBatch {
         invoices: vec![invoice("1", false, 6000), invoice("2", false, -1)],
+        import_id: None,
     };
     assert!(matches!(
         till.store().import(&batch, NOW_MS),
@@ -193,6 +201,7 @@ fn an_invoice_that_is_there_with_other_lines_is_left_alone_and_named() {
     let mut till = Till::new("different");
     let part = ImportBatch {
         invoices: vec![invoice("1", false, 6000)],
+        import_id: None,
     };
     till.store().import(&part, NOW_MS).expect("imported");
     let mut whole = part;
@@ -208,6 +217,7 @@ fn an_invoice_from_the_far_future_does_not_reach_the_clock() {
     let mut till = Till::new("future");
     let mut batch = ImportBatch {
         invoices: vec![invoice("1", false, 6000)],
+        import_id: None,
     };
     batch.invoices[0].at_ms = NOW_MS + 2 * 86_400_000;
     let refused = till.store().import(&batch, NOW_MS);

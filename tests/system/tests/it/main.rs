@@ -12,6 +12,7 @@ mod disk;
 mod garbage;
 mod gate;
 mod identity;
+mod imports;
 mod lineage;
 mod monitor;
 mod notices;
