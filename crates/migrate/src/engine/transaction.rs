@@ -57,7 +57,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of `body`; [`SqlError`] when it cannot be taken back, and then the transaction must end.
+    /// Those of `body`, also when SQLite took the whole transaction back because of them (a full disk);
+    /// [`SqlError`] when it cannot be taken back. In both cases the transaction must end.
     pub fn savepoint<T, E: From<SqlError>>(
         &self,
         body: impl FnOnce() -> Result<T, E>,
@@ -65,6 +66,9 @@ impl Connection {
         self.command("SAVEPOINT attempt")?;
         let done = body();
         if done.is_err() {
+            if self.is_autocommit() {
+                return done;
+            }
             self.command("ROLLBACK TO attempt")?;
         }
         self.command("RELEASE attempt")?;

@@ -114,6 +114,21 @@ fn the_error_of_an_automatic_rollback_is_not_masked() {
 }
 
 #[test]
+fn a_savepoint_tells_the_error_of_an_automatic_rollback_too() {
+    let folder = TempFolder::new();
+    let conn = opened(&folder);
+    let failed = conn.transaction(|tx| -> Result<(), SqlError> {
+        tx.execute("INSERT INTO parent VALUES (1)", ())?;
+        tx.savepoint(|| tx.execute("INSERT INTO parent VALUES (9)", ()))?;
+        Ok(())
+    });
+    let error = failed.unwrap_err();
+    assert!(error.is_constraint(), "{error:?}");
+    assert_eq!(parents(&conn), 0);
+    is_usable(&conn);
+}
+
+#[test]
 fn a_swallowed_automatic_rollback_is_noticed() {
     let folder = TempFolder::new();
     let conn = opened(&folder);
