@@ -31,3 +31,10 @@ CREATE TABLE conflict (
     content    TEXT NOT NULL               -- JSON of the hub's row
 ) STRICT;
 CREATE INDEX conflict_by_state ON conflict (state);
+
+-- Operations of other clients that changed nothing when they came. It cannot be rebuilt: without it a repeated
+-- operation is carried out as if it came for the first time.
+CREATE TABLE unchanged_operation (
+    entry INTEGER PRIMARY KEY,
+    id    BLOB NOT NULL UNIQUE
+) STRICT;

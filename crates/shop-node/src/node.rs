@@ -203,14 +203,12 @@ impl Gate for StoreGate {
         Box::pin(async move {
             let run = move |store: &mut ShopStore| -> Result<(), StoreError> {
                 match gate_use {
-                    GateUse::Checkpoint => job(),
-                    GateUse::Swap => {
-                        store.detach_catalog()?;
+                    GateUse::Checkpoint => {
                         job();
-                        store.attach_catalog()?;
+                        Ok(())
                     }
+                    GateUse::Swap => store.swap_catalog(job),
                 }
-                Ok(())
             };
             store.call(run).await.map_err(|error| {
                 tracing::error!(error = %crate::problem::chain(&error), "the catalog cannot be swapped");

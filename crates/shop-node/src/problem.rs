@@ -62,7 +62,9 @@ pub fn store_problem(error: &StoreError) -> Problem {
     }
     let detail = chain(error);
     match error {
-        StoreError::Invalid(_) | StoreError::Number(_) => Problem::new(Code::Invalid, detail),
+        StoreError::Invalid(_) | StoreError::Number(_) | StoreError::NulCharacter => {
+            Problem::new(Code::Invalid, detail)
+        }
         StoreError::UnknownProduct(sku) => Problem::new(Code::Invalid, detail).hint(format!(
             "add it: counterfoil-node catalog set products {sku} name=NAME price=2.55; or name a price in \
              the line: {sku}:QTY@2.55"

@@ -190,7 +190,7 @@ impl ShopStore {
         Ok(())
     }
 
-    fn remove_local_state(&self, key: &str) -> Result<(), StoreError> {
+    pub(crate) fn remove_local_state(&self, key: &str) -> Result<(), StoreError> {
         self.conn
             .execute("DELETE FROM local.state WHERE key = ?1", [key])?;
         Ok(())

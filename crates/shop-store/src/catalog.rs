@@ -73,14 +73,30 @@ impl ShopStore {
         }
     }
 
-    /// The row as this till sees it.
+    /// The row as this till sees it; of one that was merged, the row that stands for it.
     ///
     /// # Errors
     /// [`StoreError::UnknownTable`], [`StoreError::UnknownRow`].
     pub fn catalog_get(&self, table: &str, id: &str) -> Result<CatalogRow, StoreError> {
+        let asked = Self::row_id(table, id);
+        let id = self.survivor(table, &asked)?;
+        match self.catalog_row(table, &id) {
+            // What stands for it may come later than the word that it does.
+            Err(StoreError::UnknownRow { .. }) if asked != id => self.catalog_row(table, &asked),
+            found => Ok(CatalogRow {
+                merged: (asked != id).then_some(asked),
+                ..found?
+            }),
+        }
+    }
+
+    /// The row itself, also when another one stands for it.
+    ///
+    /// # Errors
+    /// As [`Self::catalog_get`].
+    pub fn catalog_row(&self, table: &str, id: &str) -> Result<CatalogRow, StoreError> {
         let table = self.table(table)?;
-        let asked = Self::row_id(&table.name, id);
-        let id = self.survivor(&table.name, &asked)?;
+        let id = Self::row_id(&table.name, id);
         let row = self
             .overlay_row(table, &id)?
             .ok_or_else(|| StoreError::UnknownRow {
@@ -97,7 +113,7 @@ impl ShopStore {
                 .map(|(name, value)| (name.clone(), to_json(value)))
                 .collect(),
             pending: self.is_pending(table, &id)?,
-            merged: (asked != id).then_some(asked),
+            merged: None,
             id,
             origin_shop_id: row.text("origin_shop_id"),
             last_modified_shop_id: row.text("last_modified_shop_id"),
@@ -122,7 +138,8 @@ impl ShopStore {
         self.write(|writer| writer.edit(table, &id, values, When::Clock(now_ms), None))
     }
 
-    /// The row that an edit means, and its values in the types of their columns.
+    /// The row that an edit means: of one that was merged, the row that stands for it, but
+    /// whoever deletes the duplicate means the duplicate. With the values in the types of their columns.
     pub(crate) fn edit_of(
         &self,
         table: &str,
@@ -135,8 +152,11 @@ impl ShopStore {
             let (column, value) = described.convert(column, value)?;
             values.insert(column, value);
         }
-        // Whoever edits a row that was merged means the one that stands for it.
-        Ok((self.survivor(table, &Self::row_id(table, id))?, values))
+        let row = Self::row_id(table, id);
+        match values.contains_key(DELETED) {
+            true => Ok((row, values)),
+            false => Ok((self.survivor(table, &row)?, values)),
+        }
     }
 
     /// Finds a product by code, else by barcode, with the price that holds now: the newest dated
@@ -155,15 +175,19 @@ impl ShopStore {
                 })
             })
         };
-        let survivor = self.survivor("products", &sku)?;
-        let found = match find(PRODUCT_BY_CODE, &survivor)? {
+        let by_code = |sku: &str| -> Result<Option<Product>, StoreError> {
+            let survivor = self.survivor("products", sku)?;
+            match find(PRODUCT_BY_CODE, &survivor)? {
+                // What stands for it may be deleted, or come later than the word that it does.
+                None if survivor != sku => Ok(find(PRODUCT_BY_CODE, sku)?),
+                found => Ok(found),
+            }
+        };
+        let found = match by_code(&sku)? {
             Some(found) => Some(found),
             None => match find(PRODUCT_BY_BARCODE, code.trim())? {
                 // The label of a product that was merged is still on the shelf.
-                Some(found) => {
-                    let survivor = self.survivor("products", &found.sku)?;
-                    find(PRODUCT_BY_CODE, &survivor)?.or(Some(found))
-                }
+                Some(found) => by_code(&found.sku)?,
                 None => None,
             },
         };

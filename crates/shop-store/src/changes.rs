@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::tables::{Table, to_json};
 use counterfoil_domain::edit::{CatalogEdit, DELETED, Scalar};
-use counterfoil_domain::{DocumentId, NodeId, Topic};
+use counterfoil_domain::{Chain, DocumentId, NodeId, Topic};
 use counterfoil_migrate::params;
 use counterfoil_protocol::wire::clients::{Change, ChangePage};
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ const DOCUMENTS: [(Topic, &str); 9] = [
     (
         Topic::Expense,
         "SELECT json_object('category', category, 'amount_minor', amount_minor, 'currency', currency,
-             'note', note, 'at_ms', at_ms) FROM expense WHERE seq = ?1",
+             'note', note, 'at_ms', at_ms, 'employee', employee) FROM expense WHERE seq = ?1",
     ),
     (
         Topic::StockMovement,
@@ -55,7 +55,10 @@ const DOCUMENTS: [(Topic, &str); 9] = [
 
 const RECEIPT: &str = "SELECT json_object('trial', trial, 'series', series, 'number', number, 'at_ms', at_ms,
         'currency', currency, 'total_minor', total_minor, 'customer', customer, 'employee', employee,
-        'refund_of', lower(hex(refund_of)), 'external_ref', external_ref,
+        'refund_of', (SELECT substr(id, 1, 8) || '-' || substr(id, 9, 4) || '-' || substr(id, 13, 4) || '-'
+                             || substr(id, 17, 4) || '-' || substr(id, 21)
+                      FROM (SELECT lower(hex(refund_of)) AS id) WHERE refund_of IS NOT NULL),
+        'external_ref', external_ref,
         'lines', (SELECT json_group_array(json_object('sku', sku, 'description', description,
                       'quantity_milli', quantity_milli, 'unit_price_mills', unit_price_mills,
                       'amount_minor', amount_minor))
@@ -64,7 +67,7 @@ const RECEIPT: &str = "SELECT json_object('trial', trial, 'series', series, 'num
                      FROM (SELECT * FROM payment WHERE seq = ?1 ORDER BY payment)))
     FROM journal WHERE seq = ?1";
 
-/// Counts how often the catalog went back to an older revision, which only a hub that was restored brings about.
+/// Counts how often the catalog was not what it had been, which only a hub that was restored brings about.
 const TURNS_KEY: &str = "catalog_turns";
 const REVISION_KEY: &str = "catalog_revision_seen";
 
@@ -84,12 +87,15 @@ pub struct ChangeFilter {
 struct Cursor {
     /// Whose journal it is.
     node: NodeId,
+    /// How often the catalog had been another one.
     turns: i64,
     types: BTreeSet<String>,
     /// Own edits up to here were given as the hub merged them.
     merged: i64,
     /// The journal was given up to here.
     seq: i64,
+    /// The chain value there, which names the history that was given.
+    chain: Chain,
     /// The catalog was given up to here.
     revision: i64,
     table: String,
@@ -129,11 +135,20 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::UnknownType`], [`StoreError::CursorMalformed`]; [`StoreError::CursorGone`] when what the
     /// cursor counted on is gone, and the client begins again.
-    pub fn changes(&self, filter: &ChangeFilter) -> Result<ChangePage, StoreError> {
-        self.conn.snapshot(|_| self.changes_now(filter))
+    pub fn changes(&mut self, filter: &ChangeFilter) -> Result<ChangePage, StoreError> {
+        loop {
+            if let Some(page) = self.conn.snapshot(|_| self.changes_now(filter))? {
+                return Ok(page);
+            }
+            self.catalog_changed()?;
+        }
     }
 
-    fn changes_now(&self, filter: &ChangeFilter) -> Result<ChangePage, StoreError> {
+    /// `None` when the catalog has tables that are not described yet: a cursor must not pass their rows.
+    fn changes_now(&self, filter: &ChangeFilter) -> Result<Option<ChangePage>, StoreError> {
+        if self.catalog_schema()? != self.described {
+            return Ok(None);
+        }
         let types = self.asked_types(&filter.types)?;
         let mut cursor = self.cursor_of(filter)?;
         let mut page = Page {
@@ -143,11 +158,14 @@ impl ShopStore {
         let more = self.merged_since(&types, &mut cursor, &mut page)?
             || self.recorded_since(&types, &mut cursor, &mut page)?
             || self.published_since(&types, &mut cursor, &mut page)?;
-        Ok(ChangePage {
+        cursor.chain = self.chain_at(cursor.seq)?.ok_or(StoreError::Corrupt {
+            what: "the journal's chain",
+        })?;
+        Ok(Some(ChangePage {
             changes: page.changes,
             cursor: cursor.write()?,
             more,
-        })
+        }))
     }
 
     fn asked_types(&self, types: &BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
@@ -175,6 +193,7 @@ impl ShopStore {
                 types: filter.types.clone(),
                 merged: self.merged_seq()?,
                 seq: 0,
+                chain: Chain::START,
                 revision: 0,
                 table: String::new(),
                 row: String::new(),
@@ -184,7 +203,9 @@ impl ShopStore {
         if cursor.types != filter.types {
             return Err(StoreError::CursorMalformed);
         }
-        if cursor.node != self.node || cursor.turns != turns || cursor.seq > self.head.seq {
+        let same_till =
+            cursor.node == self.node && self.chain_at(cursor.seq)? == Some(cursor.chain);
+        if !same_till || cursor.turns != turns || self.is_swapping()? {
             return Err(StoreError::CursorGone);
         }
         Ok(cursor)
@@ -203,13 +224,18 @@ impl ShopStore {
     pub(crate) fn note_catalog_revision(&self) -> Result<(), StoreError> {
         let (held, seen) = (self.catalog_revision()?, self.number_of(REVISION_KEY)?);
         if held < seen {
-            let turns = self.number_of(TURNS_KEY)?.saturating_add(1);
-            self.set_local_state(TURNS_KEY, &turns.to_string())?;
+            self.turn()?;
         }
         if held != seen {
             self.set_local_state(REVISION_KEY, &held.to_string())?;
         }
         Ok(())
+    }
+
+    /// Cursors that were given out are gone from now on.
+    pub(crate) fn turn(&self) -> Result<(), StoreError> {
+        let turns = self.number_of(TURNS_KEY)?.saturating_add(1);
+        self.set_local_state(TURNS_KEY, &turns.to_string())
     }
 
     /// Rows whose edits were given as pending and are merged since; whether there are more.
@@ -244,8 +270,12 @@ impl ShopStore {
                     return Ok(true);
                 }
                 let edit: CatalogEdit = serde_json::from_str(&payload)?;
-                page.changes
-                    .extend(self.row_change(types, &edit.table, &edit.row)?);
+                let change = match self.row_change(types, &edit.table, &edit.row)? {
+                    // The hub put the edit aside, and nobody else has made the row.
+                    None if types.contains(&edit.table) => Some(gone(edit)),
+                    change => change,
+                };
+                page.changes.extend(change);
                 cursor.merged = seq;
             }
         }
@@ -396,6 +426,18 @@ impl ShopStore {
             seq: Some(seq),
             content,
         })
+    }
+}
+
+/// A row that is not there any more.
+fn gone(edit: CatalogEdit) -> Change {
+    Change {
+        entity: edit.table,
+        id: edit.row,
+        deleted: true,
+        pending: false,
+        seq: None,
+        content: serde_json::Map::new(),
     }
 }
 

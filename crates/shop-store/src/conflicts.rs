@@ -113,11 +113,13 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError`].
     pub fn forget_conflicts(&mut self) -> Result<(), StoreError> {
-        self.conn.transaction(|tx| -> Result<(), StoreError> {
-            tx.execute("DELETE FROM local.conflict", ())?;
-            let heard = ConflictsHeard::default();
-            self.set_local_state(HEARD_KEY, &serde_json::to_string(&heard)?)
-        })
+        self.conn.transaction(|_| self.drop_conflicts())
+    }
+
+    /// As [`Self::forget_conflicts`], within a transaction.
+    pub(crate) fn drop_conflicts(&self) -> Result<(), StoreError> {
+        self.conn.execute("DELETE FROM local.conflict", ())?;
+        self.remove_local_state(HEARD_KEY)
     }
 
     /// A page of conflicts of this shop, by number.

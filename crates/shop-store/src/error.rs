@@ -26,7 +26,7 @@ pub enum OpenStoreError {
 
 impl From<SqlError> for OpenStoreError {
     fn from(error: SqlError) -> Self {
-        Self::State(StoreError::Sql(error))
+        Self::State(error.into())
     }
 }
 
@@ -35,7 +35,10 @@ impl From<SqlError> for OpenStoreError {
 pub enum StoreError {
     /// The engine refused.
     #[error("the database refused")]
-    Sql(#[from] SqlError),
+    Sql(#[source] SqlError),
+    /// A text that cannot be stored.
+    #[error("a text holds a NUL character (U+0000), which cannot be stored")]
+    NulCharacter,
     /// The schema of the book cannot be told.
     #[error("the schema of the book cannot be told")]
     Schema(#[from] StatusError),
@@ -187,6 +190,16 @@ impl StoreError {
         /// `SQLITE_FULL`; I/O errors of a full disk arrive as this too.
         const SQLITE_FULL: i32 = 13;
         matches!(self, Self::Sql(error) if error.code().is_some_and(|code| code & 0xFF == SQLITE_FULL))
+    }
+}
+
+impl From<SqlError> for StoreError {
+    fn from(error: SqlError) -> Self {
+        match error {
+            // Nothing that is stored holds one: it came with the request.
+            SqlError::ParameterNul { .. } => Self::NulCharacter,
+            error => Self::Sql(error),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod open;
 pub mod operations;
 pub mod overlay;
 pub mod record;
+mod swap;
 pub mod tables;
 
 pub use activation::{Binding, PendingActivation};

@@ -61,6 +61,8 @@ pub struct ShopStore {
     pub(crate) binding: Option<Binding>,
     pub(crate) head: Head,
     pub(crate) tables: BTreeMap<String, Table>,
+    /// The schema of the catalog that `tables` describes.
+    pub(crate) described: i64,
     /// Whether there is any dated price to look for.
     pub(crate) has_dated_prices: Cell<bool>,
     /// Own edits that the catalog does not have yet.
@@ -125,6 +127,7 @@ impl ShopStore {
                 numbers: BTreeMap::new(),
             },
             tables: BTreeMap::new(),
+            described: 0,
             has_dated_prices: Cell::new(false),
             unmerged: Unmerged::default(),
             replayed: None,
@@ -135,6 +138,11 @@ impl ShopStore {
         store.attach_catalog()?;
         store.reload()?;
         store.make_up_for_losses(now_ms)?;
+        match store.make_up_for_swap() {
+            // Until there is room no cursor is good.
+            Err(error) if error.is_full() => tracing::warn!(%error, "the disk is full"),
+            made_up => made_up?,
+        }
         store.keep_identity();
         Ok(store)
     }
@@ -179,11 +187,9 @@ impl ShopStore {
     }
 
     /// Attaches the catalog and lays the overlay of pending edits over it.
-    ///
-    /// # Errors
-    /// [`StoreError::Sql`].
-    pub fn attach_catalog(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn attach_catalog(&mut self) -> Result<(), StoreError> {
         self.conn.attach(&self.paths.catalog, "catalog")?;
+        self.described = self.catalog_schema()?;
         self.tables = tables::describe(&self.conn)?;
         overlay::lay(&self.conn, &self.tables)?;
         match self.catalog_changed() {
@@ -197,10 +203,7 @@ impl ShopStore {
     }
 
     /// Lets go of the catalog so that its file can be swapped; [`Self::attach_catalog`] follows.
-    ///
-    /// # Errors
-    /// [`StoreError::Sql`].
-    pub fn detach_catalog(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn detach_catalog(&mut self) -> Result<(), StoreError> {
         overlay::lift(&self.conn, &self.tables)?;
         self.conn.detach("catalog")?;
         Ok(())

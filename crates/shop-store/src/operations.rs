@@ -5,8 +5,13 @@ use crate::catalog::When;
 use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::record::{Entry, Writer};
+use counterfoil_domain::DocumentId;
 use counterfoil_protocol::wire::clients::{CatalogOperation, Operation, OperationContent};
 use counterfoil_protocol::wire::node::Recorded;
+
+/// Ids that are kept of operations that changed nothing; older ones are forgotten. A client repeats what it had
+/// no answer to, which is a few batches of hundreds.
+const UNCHANGED_OPERATIONS_MAX: i64 = 10_000;
 
 /// What became of one operation: what is recorded under its id, nothing where nothing was to be recorded, or
 /// why it is refused.
@@ -29,6 +34,24 @@ impl ShopStore {
             }
             Ok(carried)
         })
+    }
+}
+
+impl ShopStore {
+    /// Whether an operation changed nothing when it came first.
+    fn was_unchanged(&self, id: DocumentId) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM local.unchanged_operation WHERE id = ?1)";
+        Ok(self.conn.query_value(sql, [id.to_bytes()])?)
+    }
+
+    /// Keeps that an operation changes nothing: it must not when it is repeated, whatever others did since.
+    fn note_unchanged(&self, id: DocumentId) -> Result<(), StoreError> {
+        let sql = "INSERT INTO local.unchanged_operation (id) VALUES (?1)";
+        self.conn.execute(sql, [id.to_bytes()])?;
+        let prune = "DELETE FROM local.unchanged_operation
+                     WHERE entry <= (SELECT max(entry) FROM local.unchanged_operation) - ?1";
+        self.conn.execute(prune, [UNCHANGED_OPERATIONS_MAX])?;
+        Ok(())
     }
 }
 
@@ -57,8 +80,15 @@ impl Writer<'_> {
                 row,
                 columns,
             }) => {
+                if store.was_unchanged(*id)? {
+                    return Ok(None);
+                }
                 let (row, values) = store.edit_of(table, row, columns)?;
-                return self.edit(table, &row, values, When::Clock(now_ms), Some(*id));
+                let recorded = self.edit(table, &row, values, When::Clock(now_ms), Some(*id))?;
+                if recorded.is_none() {
+                    store.note_unchanged(*id)?;
+                }
+                return Ok(recorded);
             }
         };
         let entry = Entry {

@@ -6,7 +6,7 @@
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
-use crate::tables::{Table, scalar, to_sql};
+use crate::tables::{Table, describe, scalar, to_sql};
 use counterfoil_domain::edit::{CatalogEdit, Scalar};
 use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::Stamp;
@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 /// What a catalog is known by to those who replay over it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct CatalogState {
+    /// SQLite's count of changes to the file's tables.
+    schema: i64,
     revision: i64,
     hlc: Hlc,
     /// This node's journal is merged up to here.
@@ -222,12 +224,19 @@ impl ShopStore {
         Ok(true)
     }
 
+    /// Changes whenever the catalog's tables do.
+    pub(crate) fn catalog_schema(&self) -> Result<i64, StoreError> {
+        let sql = "PRAGMA catalog.schema_version";
+        Ok(self.conn.query_value(sql, ())?)
+    }
+
     fn catalog_state(&self) -> Result<CatalogState, StoreError> {
         let sql = "SELECT revision, hlc FROM catalog.catalog_state";
         let (revision, hlc) = self
             .conn
             .query_row(sql, (), |row| Ok((row.get(0)?, Hlc::from_raw(row.get(1)?))))?;
         Ok(CatalogState {
+            schema: self.catalog_schema()?,
             revision,
             hlc,
             merged: self.merged_seq()?,
@@ -235,7 +244,7 @@ impl ShopStore {
     }
 
     /// Replays this node's unmerged edits over a catalog that has changed, and takes note of the
-    /// logical time it carries.
+    /// logical time it carries. The hub may have migrated it: then its tables are described anew.
     ///
     /// # Errors
     /// [`StoreError`]; the overlay is as it was.
@@ -243,11 +252,35 @@ impl ShopStore {
         let state = self.catalog_state()?;
         self.head.clock.observe(state.hlc);
         let unmerged = self.unmerged()?;
-        self.conn.transaction(|tx| -> Result<(), StoreError> {
+        let (laid, described) = (self.tables.clone(), self.described);
+        if state.schema != described {
+            self.tables = describe(&self.conn)?;
+            self.described = state.schema;
+        }
+        if let Err(error) = self.replay(&unmerged, &laid) {
+            (self.tables, self.described) = (laid, described);
+            return Err(error);
+        }
+        // Own edits may bring one.
+        let sql = "SELECT EXISTS (SELECT 1 FROM temp.prices)";
+        let dated = self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
+        self.has_dated_prices.set(dated);
+        self.note_catalog_revision()?;
+        self.replayed = Some(state);
+        Ok(())
+    }
+
+    /// Replays edits over the catalog as it is described; the overlay still lies over the tables of before.
+    fn replay(&self, unmerged: &[i64], laid: &BTreeMap<String, Table>) -> Result<(), StoreError> {
+        self.conn.transaction(|tx| {
+            if self.tables != *laid {
+                lift(tx, laid)?;
+                lay(tx, &self.tables)?;
+            }
             for name in self.tables.keys() {
                 tx.execute(&format!("DELETE FROM local.pending_{name}"), ())?;
             }
-            for seq in unmerged {
+            for seq in unmerged.iter().copied() {
                 let sql = "SELECT hlc, payload FROM journal WHERE seq = ?1";
                 let (hlc, payload) = tx.query_row(sql, [seq], |row| {
                     Ok((Hlc::from_raw(row.get(0)?), row.get::<String>(1)?))
@@ -261,14 +294,7 @@ impl ShopStore {
                 }
             }
             Ok(())
-        })?;
-        // Own edits may bring one.
-        let sql = "SELECT EXISTS (SELECT 1 FROM temp.prices)";
-        let dated = self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
-        self.has_dated_prices.set(dated);
-        self.note_catalog_revision()?;
-        self.replayed = Some(state);
-        Ok(())
+        })
     }
 
     /// Positions of this node's edits that the catalog does not have yet. Only what the journal gained

@@ -148,13 +148,18 @@ impl Writer<'_> {
             receipt.number = *last;
         }
         document.check()?;
+        let canonical = document.canonical();
+        // Texts that are stored as JSON do not show it to the engine.
+        if holds_nul(&canonical) {
+            return Err(StoreError::NulCharacter);
+        }
         let entry = EntryHead {
             seq: self.head.seq + 1,
             id: id.unwrap_or_else(|| document_id(now_ms, store.random.as_ref())),
             hlc: self.head.clock.tick(now_ms),
             topic: document.topic(),
         };
-        let chain = self.head.chain.next(&entry, &document.canonical());
+        let chain = self.head.chain.next(&entry, &canonical);
         insert(&store.conn, &entry, &document, (&chain, self.import))?;
         if let Document::CatalogEdit(edit) = &document {
             if edit.table == "prices" {
@@ -167,6 +172,20 @@ impl Writer<'_> {
         self.head.chain = chain;
         Ok(recorded(&entry, &document, trial))
     }
+}
+
+/// Whether a text in the JSON holds a NUL character, which stands there as `\u0000`.
+fn holds_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = rest.get(at + 1..).unwrap_or_default();
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        // What follows the backslash may be one itself.
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 fn recorded(entry: &EntryHead, document: &Document, trial: bool) -> Recorded {

@@ -133,7 +133,7 @@ enum Command {
     Logout,
     /// Records that broke a rule and stepped aside.
     #[command(subcommand)]
-    Quarantine(QuarantineCommand),
+    Quarantine(quarantine::QuarantineCommand),
     /// The catalog that all tills share.
     #[command(subcommand)]
     Catalog(CatalogCommand),
@@ -348,15 +348,6 @@ enum DatabaseCommand {
     },
 }
 
-/// A record that stepped aside.
-#[derive(Debug, Args)]
-struct RecordArgs {
-    /// Id of the till, see `quarantine list`.
-    node: String,
-    /// Number of the entry in its journal.
-    seq: i64,
-}
-
 /// Who decides, and why.
 #[derive(Debug, Args)]
 struct DecideArgs {
@@ -378,59 +369,6 @@ struct WhoArgs {
         hide_env = true
     )]
     by: String,
-}
-
-#[derive(Debug, Subcommand)]
-enum QuarantineCommand {
-    /// Lists them, those that were settled too.
-    List {
-        /// Only of this till, by its id.
-        #[arg(long, value_name = "ID")]
-        node: Option<String>,
-        /// Only those that broke this rule, by its code.
-        #[arg(long, value_name = "CODE")]
-        reason: Option<String>,
-        /// Only those that stand in quarantine now.
-        #[arg(long)]
-        open: bool,
-    },
-    /// Shows a record as the till wrote it, why it stepped aside, what waits for it, what was decided.
-    Show {
-        #[command(flatten)]
-        record: RecordArgs,
-    },
-    /// Takes a record in as it is, though a rule says no.
-    Waive {
-        #[command(flatten)]
-        record: RecordArgs,
-        #[command(flatten)]
-        decide: DecideArgs,
-    },
-    /// Takes a record in with other fields; what the till wrote stays in its book and is shown.
-    Fix {
-        #[command(flatten)]
-        record: RecordArgs,
-        /// A field and its new value, as `show` names it: `total_minor=2500`, `line.2.amount_minor=1250`,
-        /// `payment.1.tender=cash`, `column.name=Tea`. Nothing after `=` empties it, or takes the line,
-        /// payment or column out.
-        #[arg(long, required = true, value_name = "FIELD=VALUE")]
-        set: Vec<String>,
-        #[command(flatten)]
-        decide: DecideArgs,
-    },
-    /// Judges a record, or all, again.
-    Retry {
-        /// Id of the till, see `quarantine list`.
-        #[arg(requires = "seq")]
-        node: Option<String>,
-        /// Number of the entry in its journal.
-        seq: Option<i64>,
-        /// Everything in quarantine.
-        #[arg(long, conflicts_with = "node", required_unless_present = "node")]
-        all: bool,
-        #[command(flatten)]
-        who: WhoArgs,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,11 +3,74 @@
 use super::client::segment;
 use super::commands::Session;
 use super::print::{self, table};
-use super::{DecideArgs, Failure, QuarantineCommand, RecordArgs};
+use super::{DecideArgs, Failure, WhoArgs};
+use clap::{Args, Subcommand};
 use counterfoil_protocol::wire::quarantine::{
     QuarantineAnswer, QuarantineDetail, QuarantineRequest, QuarantineRow,
 };
 use serde_json::{Map, Value};
+
+/// A record that stepped aside.
+#[derive(Debug, Args)]
+pub(super) struct RecordArgs {
+    /// Id of the till, see `quarantine list`.
+    node: String,
+    /// Number of the entry in its journal.
+    seq: i64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QuarantineCommand {
+    /// Lists them, those that were settled too.
+    List {
+        /// Only of this till, by its id.
+        #[arg(long, value_name = "ID")]
+        node: Option<String>,
+        /// Only those that broke this rule, by its code.
+        #[arg(long, value_name = "CODE")]
+        reason: Option<String>,
+        /// Only those that stand in quarantine now.
+        #[arg(long)]
+        open: bool,
+    },
+    /// Shows a record as the till wrote it, why it stepped aside, what waits for it, what was decided.
+    Show {
+        #[command(flatten)]
+        record: RecordArgs,
+    },
+    /// Takes a record in as it is, though a rule says no.
+    Waive {
+        #[command(flatten)]
+        record: RecordArgs,
+        #[command(flatten)]
+        decide: DecideArgs,
+    },
+    /// Takes a record in with other fields; what the till wrote stays in its book and is shown.
+    Fix {
+        #[command(flatten)]
+        record: RecordArgs,
+        /// A field and its new value, as `show` names it: `total_minor=2500`, `line.2.amount_minor=1250`,
+        /// `payment.1.tender=cash`, `column.name=Tea`. Nothing after `=` empties it, or takes the line,
+        /// payment or column out.
+        #[arg(long, required = true, value_name = "FIELD=VALUE")]
+        set: Vec<String>,
+        #[command(flatten)]
+        decide: DecideArgs,
+    },
+    /// Judges a record, or all, again.
+    Retry {
+        /// Id of the till, see `quarantine list`.
+        #[arg(requires = "seq")]
+        node: Option<String>,
+        /// Number of the entry in its journal.
+        seq: Option<i64>,
+        /// Everything in quarantine.
+        #[arg(long, conflicts_with = "node", required_unless_present = "node")]
+        all: bool,
+        #[command(flatten)]
+        who: WhoArgs,
+    },
+}
 
 pub(super) async fn execute(command: QuarantineCommand, session: Session) -> Result<(), Failure> {
     match command {

@@ -5,6 +5,7 @@ use crate::node::Node;
 use crate::problem::Refusal;
 use axum::extract::{Path, State};
 use counterfoil_domain::Priority;
+use counterfoil_domain::edit::DELETED;
 use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, CatalogSetRequest};
 use counterfoil_shop_store::{ShopStore, StoreError};
@@ -42,7 +43,12 @@ pub(super) async fn set(
     let now_ms = node.now_ms();
     let work = move |store: &mut ShopStore| -> Result<_, StoreError> {
         let recorded = store.catalog_set(&table, &id, &request.columns, now_ms)?;
-        Ok((recorded, store.catalog_get(&table, &id)?))
+        // Who deletes a duplicate is shown the duplicate.
+        let row = match request.columns.contains_key(DELETED) {
+            true => store.catalog_row(&table, &id)?,
+            false => store.catalog_get(&table, &id)?,
+        };
+        Ok((recorded, row))
     };
     let (recorded, row) = node.store(work).await?;
     match recorded {

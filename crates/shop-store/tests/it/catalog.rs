@@ -6,7 +6,7 @@ use counterfoil_shop_store::StoreError;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-fn columns(pairs: &[(&str, Value)]) -> BTreeMap<String, Value> {
+pub(crate) fn columns(pairs: &[(&str, Value)]) -> BTreeMap<String, Value> {
     pairs
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
@@ -276,9 +276,7 @@ fn a_swapped_catalog_is_attached_with_the_overlay_over_it() {
     till.store()
         .catalog_set("products", "tea", &chai, NOW_MS)
         .expect("set");
-    till.store().detach_catalog().expect("detached");
-    till.elsewhere("catalog.db", &hub_row("TEA", 4));
-    till.store().attach_catalog().expect("attached");
+    till.swap(&hub_row("TEA", 4));
     assert_eq!(till.store().catalog_revision().expect("a revision"), 4);
     let row = till.store().catalog_get("products", "TEA").expect("there");
     assert_eq!(row.columns["name"], json!("CHAI"));

@@ -1,17 +1,23 @@
 //! The store against libSQL on temporary files.
 
+mod aliases;
 mod catalog;
+mod changes;
 mod closure;
 mod identity;
 mod journal;
 mod layout;
+mod migrated;
+mod operations;
 
 use counterfoil_domain::{Document, DocumentId, HubId, ShopId};
+use counterfoil_migrate::{Connection, Durability};
 use counterfoil_protocol::wire::hub::{ActivateAnswer, Admission};
 use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest, Recorded};
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{Paths, PendingActivation, ShopStore, StoreError};
 use counterfoil_testkit::{SeededRandom, TempDir};
+use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) const NOW_MS: i64 = 1_291_192_000_000;
@@ -73,11 +79,21 @@ impl Till {
 
     /// Runs statements against a database of the till with a connection of its own.
     pub(crate) fn elsewhere(&self, file: &str, sql: &str) {
-        use counterfoil_migrate::{Connection, Durability};
-        let conn = Connection::open(self.dir.join(file), Durability::Full).expect("opens");
-        conn.execute_batch(sql).expect("runs");
-        conn.abandon();
+        run(&self.dir.join(file), sql);
     }
+
+    /// The catalog is downloaded anew: while it is detached it becomes what the statements make of it.
+    pub(crate) fn swap(&mut self, sql: &str) {
+        let path = self.dir.join("catalog.db");
+        let swapped = self.store().swap_catalog(|| run(&path, sql));
+        swapped.expect("swapped");
+    }
+}
+
+fn run(path: &Path, sql: &str) {
+    let conn = Connection::open(path, Durability::Full).expect("opens");
+    conn.execute_batch(sql).expect("runs");
+    conn.abandon();
 }
 
 pub(crate) fn sale(store: &ShopStore, quantity: &str, now_ms: i64) -> Document {
