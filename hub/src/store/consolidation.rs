@@ -5,7 +5,7 @@
 
 mod batch;
 
-use self::batch::reach;
+use self::batch::{advance, reach};
 use super::alerts::NewAlert;
 use super::clock::Correction;
 use super::movement::{self, Batch, Moved};
@@ -14,7 +14,6 @@ use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
 use crate::limits::CONSOLIDATE_ENTRIES_MAX;
 use counterfoil_domain::{Chain, NodeId, Priority, RuleSet, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
-use counterfoil_replica::planted::PlantedBug;
 use std::error::Error as _;
 use std::path::PathBuf;
 
@@ -469,33 +468,4 @@ fn contradiction(hub: &Connection, seq: i64, chain: &[u8]) -> Result<Option<Stri
             "the journal ends before entry {seq}, which was consolidated: a restored backup"
         )),
     })
-}
-
-/// Sets the watermark of the batch's priority, and of each other priority that has nothing up to
-/// there.
-fn advance(
-    tx: &Connection,
-    batch: &Batch,
-    reached: i64,
-    position: &Position,
-) -> Result<(), StoreError> {
-    let mut until = reached;
-    if PlantedBug::WatermarkTooFar.is_planted() {
-        until = position.newest.min(until + 1);
-    }
-    for (priority, at) in &position.lanes {
-        let done = *priority == batch.priority
-            || *at < reached && !has_entries(tx, *priority, *at, reached)?;
-        if !done {
-            continue;
-        }
-        tx.execute(
-            "INSERT INTO watermark (node, priority, seq, chain, at_ms)
-             SELECT ?1, ?2, seq, chain, ?4 FROM book.journal WHERE seq = ?3
-             ON CONFLICT (node, priority) DO UPDATE
-             SET seq = excluded.seq, chain = excluded.chain, at_ms = excluded.at_ms",
-            params![batch.node.number, priority.code(), until, batch.now_ms],
-        )?;
-    }
-    Ok(())
 }

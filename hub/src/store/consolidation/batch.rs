@@ -1,9 +1,11 @@
-//! Which entries belong to a batch?
+//! Which entries belong to a batch, and how far is its node then?
 
-use super::condition;
+use super::{Position, condition, has_entries};
 use crate::store::StoreError;
+use crate::store::movement::Batch;
 use counterfoil_domain::Priority;
 use counterfoil_migrate::{Connection, params};
+use counterfoil_replica::planted::PlantedBug;
 
 /// How far a batch goes.
 pub(super) struct Reach {
@@ -33,4 +35,33 @@ pub(super) fn reach(
     })?;
     let until = if count < size { newest } else { last };
     Ok(Reach { first, last, until })
+}
+
+/// Sets the watermark of the batch's priority, and of each other priority that has nothing up to
+/// there.
+pub(super) fn advance(
+    tx: &Connection,
+    batch: &Batch,
+    reached: i64,
+    position: &Position,
+) -> Result<(), StoreError> {
+    let mut until = reached;
+    if PlantedBug::WatermarkTooFar.is_planted() {
+        until = position.newest.min(until + 1);
+    }
+    for (priority, at) in &position.lanes {
+        let done = *priority == batch.priority
+            || *at < reached && !has_entries(tx, *priority, *at, reached)?;
+        if !done {
+            continue;
+        }
+        tx.execute(
+            "INSERT INTO watermark (node, priority, seq, chain, at_ms)
+             SELECT ?1, ?2, seq, chain, ?4 FROM book.journal WHERE seq = ?3
+             ON CONFLICT (node, priority) DO UPDATE
+             SET seq = excluded.seq, chain = excluded.chain, at_ms = excluded.at_ms",
+            params![batch.node.number, priority.code(), until, batch.now_ms],
+        )?;
+    }
+    Ok(())
 }
