@@ -3,7 +3,7 @@
 use crate::consolidator::{ConsolidateError, log};
 use crate::hub::Hub;
 use crate::store::{Decision, Listed, NodeBook, Reader, Ruled, Ruling, Store};
-use counterfoil_domain::NodeId;
+use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::wire::quarantine::QuarantineDetail;
 use std::collections::BTreeSet;
 
@@ -74,6 +74,7 @@ impl Hub {
                     who: "hub".to_owned(),
                     why: "what it waited for is here".to_owned(),
                     changes: Default::default(),
+                    crosses_shops: true,
                 };
                 match self.rule(node, seq, ruling).await {
                     Ok(ruled) => {
@@ -127,15 +128,16 @@ impl Hub {
         Ok(found)
     }
 
-    /// One record with everything that belongs to it.
+    /// One record with everything that belongs to it; what waits for it only as far as it is of a shop, when one is
+    /// given.
     pub(crate) async fn quarantined(
         &self,
-        node: NodeId,
-        seq: i64,
+        (node, seq): (NodeId, i64),
+        shop: Option<ShopId>,
     ) -> Result<Option<QuarantineDetail>, ConsolidateError> {
         let found = self
             .reports
-            .call(move |reader| reader.quarantined(node, seq))
+            .call(move |reader| reader.quarantined((node, seq), shop))
             .await?;
         let Some(mut found) = found else {
             return Ok(None);

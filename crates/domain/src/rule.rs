@@ -150,6 +150,11 @@ impl Rule {
             | Self::ConflictOfAnotherShop => true,
         }
     }
+
+    /// Whether it keeps a record out of what belongs to another shop than its own.
+    pub const fn is_about_another_shop(self) -> bool {
+        matches!(self, Self::RowOfAnotherShop | Self::ConflictOfAnotherShop)
+    }
 }
 
 /// A set of rules.

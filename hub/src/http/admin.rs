@@ -64,16 +64,7 @@ async fn read<T: Send + 'static>(
 )]
 async fn status(State(hub): Hubs, caller: Caller) -> Answer<HubStatus> {
     let (id, url) = (hub.id, hub.url.get().cloned());
-    let told = move |reader: &mut Reader| {
-        let mut status = reader.status(id, url)?;
-        if let Some(shop) = caller.shop {
-            let own = reader.nodes_of(shop)?;
-            let is_own = |node: Option<NodeId>| node.is_some_and(|node| own.contains(&node));
-            status.alerts.retain(|alert| is_own(alert.node_id));
-        }
-        Ok(status)
-    };
-    read(&hub, told).await
+    read(&hub, move |reader| reader.status(id, url, caller.shop)).await
 }
 
 /// Lists the shops.
@@ -176,6 +167,7 @@ struct NewJoinCode {
     valid_minutes: Option<i64>,
     may_be_new: bool,
     may_exist: bool,
+    by: String,
 }
 
 async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
@@ -204,6 +196,7 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
             created_ms: now_ms,
             expires_ms,
         },
+        by: wanted.by,
     };
     match hub.writer.call(move |store| store.add_shop(&add)).await? {
         ShopAddOutcome::Added(shop_id) => {
@@ -242,7 +235,12 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
     request_body = ShopAddRequest,
     responses((status = 200, body = ShopAdded)),
 )]
-async fn add_shop(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<ShopAdded> {
+async fn add_shop(
+    State(hub): Hubs,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<ShopAdded> {
     let request: ShopAddRequest = read_json(&headers, body).await?;
     let ShopAddRequest {
         name,
@@ -256,6 +254,7 @@ async fn add_shop(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Sh
         valid_minutes,
         may_be_new: true,
         may_exist: existing,
+        by: caller.name(),
     };
     make_join_code(&hub, wanted).await
 }
@@ -268,7 +267,12 @@ async fn add_shop(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Sh
     request_body = JoinCodeRequest,
     responses((status = 200, body = ShopAdded)),
 )]
-async fn add_join_code(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<ShopAdded> {
+async fn add_join_code(
+    State(hub): Hubs,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<ShopAdded> {
     let JoinCodeRequest {
         name,
         hub_url,
@@ -280,6 +284,7 @@ async fn add_join_code(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answ
         valid_minutes,
         may_be_new: false,
         may_exist: true,
+        by: caller.name(),
     };
     make_join_code(&hub, wanted).await
 }
@@ -291,18 +296,18 @@ async fn add_join_code(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answ
     tag = "nodes",
     responses((status = 200, body = NodeRow)),
 )]
-async fn revoke(State(hub): Hubs, segments: Segments) -> Answer<NodeRow> {
+async fn revoke(State(hub): Hubs, caller: Caller, segments: Segments) -> Answer<NodeRow> {
     let named = segments.text("node");
     let refused = || ApiError::new(Code::BadRequest, format!("`{named}` is not a node id"));
     let node: NodeId = named.parse().map_err(|_| refused())?;
-    let now_ms = hub.now_ms();
+    let (by, now_ms) = (caller.name(), hub.now_ms());
     let missing = || {
         ApiError::new(Code::NotFound, format!("there is no node {node}"))
             .hint("`counterfoil-hub node list` shows the ids")
     };
     if !hub
         .writer
-        .call(move |store| store.revoke(node, now_ms))
+        .call(move |store| store.revoke(node, (&by, now_ms)))
         .await?
     {
         return Err(missing());

@@ -5,6 +5,7 @@ use super::access::{OWNER, READ_CHAIN};
 use super::admin::checked_url;
 use super::auth::bearer;
 use super::bodies::read_json;
+use super::caller::Caller;
 use super::calls::Calls;
 use super::sync::Segments;
 use crate::copies::{CopyFailure, CopyKey};
@@ -127,7 +128,12 @@ async fn sync_url(
     request_body = DatabaseAddRequest,
     responses((status = 200, body = DatabaseAccess)),
 )]
-async fn add(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<DatabaseAccess> {
+async fn add(
+    State(hub): Hubs,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<DatabaseAccess> {
     let request: DatabaseAddRequest = read_json(&headers, body).await?;
     let name = checked(&request.name)?;
     let sync_url = sync_url(&hub, request.hub_url, &name).await?;
@@ -145,10 +151,10 @@ async fn add(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Databas
         created_ms: hub.now_ms(),
         seen_ms: None,
     };
-    let hash = secrets::hash(&auth_token);
+    let (hash, by) = (secrets::hash(&auth_token), caller.name());
     let added = hub
         .writer
-        .call(move |store| store.add_database(&new, &hash, DATABASES_MAX))
+        .call(move |store| store.add_database(&new, &hash, DATABASES_MAX, &by))
         .await?;
     match added {
         DatabaseAddOutcome::Added => {}
@@ -186,6 +192,7 @@ async fn add(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Databas
 )]
 async fn new_token(
     State(hub): Hubs,
+    caller: Caller,
     segments: Segments,
     headers: HeaderMap,
     body: Body,
@@ -195,9 +202,10 @@ async fn new_token(
     let sync_url = sync_url(&hub, request.hub_url, &name).await?;
     let auth_token = secrets::secret(&*hub.env.random);
     let (hash, wanted) = (secrets::hash(&auth_token), name.clone());
+    let (by, now_ms) = (caller.name(), hub.now_ms());
     let replaced = hub
         .writer
-        .call(move |store| store.replace_database_token(&wanted, &hash))
+        .call(move |store| store.replace_database_token(&wanted, &hash, (&by, now_ms)))
         .await?;
     if !replaced {
         return Err(missing(&name));
@@ -260,12 +268,12 @@ async fn row(hub: &Hub, database: Database) -> DatabaseRow {
     tag = "databases",
     responses((status = 200, body = DatabaseRemoved)),
 )]
-async fn remove(State(hub): Hubs, segments: Segments) -> Answer<DatabaseRemoved> {
+async fn remove(State(hub): Hubs, caller: Caller, segments: Segments) -> Answer<DatabaseRemoved> {
     let name = name_of(&segments)?;
-    let wanted = name.clone();
+    let (wanted, by, now_ms) = (name.clone(), caller.name(), hub.now_ms());
     let removed = hub
         .writer
-        .call(move |store| store.remove_database(&wanted))
+        .call(move |store| store.remove_database(&wanted, (&by, now_ms)))
         .await?;
     let Database { folder, .. } = removed.ok_or_else(|| missing(&name))?;
     let key = CopyKey::Database {

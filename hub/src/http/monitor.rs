@@ -9,7 +9,7 @@ use super::conflicts::{Asked, asked, page_size};
 use super::sync::Segments;
 use crate::hub::Hub;
 use crate::limits::PAGE_ROWS_MAX;
-use crate::store::{Reader, RunFilter, StoreError};
+use crate::store::RunFilter;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -133,15 +133,10 @@ async fn alerts(
     query: Asked<AlertQuery>,
 ) -> Answer<Vec<AlertRow>> {
     let AlertQuery { open } = asked(query)?;
-    let told = move |reader: &mut Reader| {
-        let mut rows = reader.alerts(open, PAGE_ROWS_MAX)?;
-        if let Some(shop) = caller.shop {
-            let own = reader.nodes_of(shop)?;
-            rows.retain(|row| row.node_id.is_some_and(|node| own.contains(&node)));
-        }
-        Ok::<_, StoreError>(rows)
-    };
-    Ok(Json(hub.reports.call(told).await?))
+    let rows = hub
+        .reports
+        .call(move |reader| reader.alerts(open, caller.shop, PAGE_ROWS_MAX));
+    Ok(Json(rows.await?))
 }
 
 /// Says that somebody has seen an alert.

@@ -1,7 +1,7 @@
 //! The operator's calls about records that stepped aside.
 
 use super::ApiError;
-use super::access::{OWNER, READ_SHOP, Subject, decide_own, read_own};
+use super::access::{OWNER, READ_SHOP, Subject, another_shop, decide_own, read_own};
 use super::bodies::read_json;
 use super::caller::Caller;
 use super::calls::Calls;
@@ -102,9 +102,9 @@ fn missing(node: NodeId, seq: i64) -> ApiError {
     tag = "quarantine",
     responses((status = 200, body = QuarantineDetail)),
 )]
-async fn show(State(hub): Hubs, segments: Segments) -> Answer<QuarantineDetail> {
+async fn show(State(hub): Hubs, caller: Caller, segments: Segments) -> Answer<QuarantineDetail> {
     let (node, seq) = place(&segments)?;
-    let found = hub.quarantined(node, seq).await?;
+    let found = hub.quarantined((node, seq), caller.shop).await?;
     found.map(Json).ok_or_else(|| missing(node, seq))
 }
 
@@ -152,7 +152,7 @@ async fn rule(
     asked: (Decision, &HeaderMap, Body),
 ) -> Decided {
     let ruling = ruling(caller, asked).await?;
-    decide(&hub, segments, ruling).await
+    decide(&hub, caller, segments, ruling).await
 }
 
 /// Judges all records in quarantine again.
@@ -166,7 +166,7 @@ async fn rule(
 async fn retry_all(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) -> Decided {
     let ruling = ruling(&caller, (Decision::Retry, &headers, body)).await?;
     let taken_in = hub.retry_quarantine(ruling).await?;
-    answer(&hub, None, taken_in).await
+    answer(&hub, &caller, None, taken_in).await
 }
 
 async fn ruling(
@@ -195,17 +195,23 @@ async fn ruling(
         who,
         why,
         changes,
+        crosses_shops: caller.shop.is_none(),
     })
 }
 
-async fn decide(hub: &Hub, segments: &Segments, ruling: Ruling) -> Answer<QuarantineAnswer> {
+async fn decide(
+    hub: &Hub,
+    caller: &Caller,
+    segments: &Segments,
+    ruling: Ruling,
+) -> Answer<QuarantineAnswer> {
     let (node, seq) = place(segments)?;
     let (who, decision) = (ruling.who.clone(), ruling.decision);
     let (ruled, taken_in) = hub.decide(node, seq, ruling).await?;
     tracing::info!(%node, seq, who, ?decision, ?ruled, "decided");
     match ruled {
         Ruled::TakenIn | Ruled::Repeated | Ruled::Still => {
-            answer(hub, Some((node, seq)), taken_in).await
+            answer(hub, caller, Some((node, seq)), taken_in).await
         }
         Ruled::Missing => Err(missing(node, seq)),
         Ruled::Settled { how, .. } => {
@@ -214,11 +220,15 @@ async fn decide(hub: &Hub, segments: &Segments, ruling: Ruling) -> Answer<Quaran
                 .hint("`counterfoil-hub quarantine show` says who decided what"))
         }
         Ruled::Refused(reason) => Err(ApiError::new(Code::Invalid, reason)),
+        Ruled::AnotherShop => {
+            let what = format!("waive entry {seq} of node {node}");
+            Err(another_shop(hub, caller, &what).await)
+        }
         Ruled::NoRecord => {
             // A node or an entry that nobody has heard of is told apart from a lost copy.
             let known = hub
                 .reports
-                .call(move |reader| reader.quarantined(node, seq));
+                .call(move |reader| reader.quarantined((node, seq), None));
             if known.await?.is_none() {
                 return Err(missing(node, seq));
             }
@@ -231,15 +241,17 @@ async fn decide(hub: &Hub, segments: &Segments, ruling: Ruling) -> Answer<Quaran
 
 async fn answer(
     hub: &Hub,
+    caller: &Caller,
     about: Option<(NodeId, i64)>,
     taken_in: i64,
 ) -> Answer<QuarantineAnswer> {
+    let shop = caller.shop;
     let read = move |reader: &mut crate::store::Reader| {
         let found = match about {
-            Some((node, seq)) => reader.quarantined(node, seq)?,
+            Some(place) => reader.quarantined(place, shop)?,
             None => None,
         };
-        let (row, open) = (found.map(|found| found.row), reader.quarantine_size()?);
+        let (row, open) = (found.map(|found| found.row), reader.quarantine_size(shop)?);
         Ok(QuarantineAnswer {
             row,
             taken_in,

@@ -8,7 +8,7 @@ use super::calls::Calls;
 use super::sync::Segments;
 use crate::hub::Hub;
 use crate::limits::{ACCOUNT_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
-use crate::store::{Account, NewSession, NewUser};
+use crate::store::{Account, NewSession, NewUser, PasswordChange};
 use crate::{passwords, secrets};
 use axum::Json;
 use axum::body::Body;
@@ -97,8 +97,9 @@ fn wrong() -> ApiError {
         .hint("an owner sets another one: `counterfoil-hub user password NAME`")
 }
 
-/// Checks a password, one at a time, and counts wrong ones.
-async fn check(hub: &Hub, name: &str, password: String) -> Result<(), ApiError> {
+/// Checks a password, one at a time, and counts wrong ones. Gives the right one as it is stored: an owner may set
+/// another one before it has served, and then it counts for nothing.
+async fn check(hub: &Hub, name: &str, password: String) -> Result<String, ApiError> {
     let Ok(_place) = hub.sign_ins.try_acquire() else {
         let detail = "too many are signing in at the moment";
         return Err(ApiError::new(Code::Busy, detail).hint("try again in a moment"));
@@ -114,10 +115,12 @@ async fn check(hub: &Hub, name: &str, password: String) -> Result<(), ApiError> 
         hub.log_access(name, SIGN_IN, "locked").await;
         return Err(locked(known.locked_until_ms - now_ms));
     }
-    let (hash, disabled) = (known.password, known.disabled);
+    let (stored, disabled) = (known.password, known.disabled);
+    let hash = stored.clone();
     let right = move || passwords::is_right(&password, hash.as_deref());
-    if hub.env.execution.blocking(right).await && !disabled {
-        return Ok(());
+    let is_right = hub.env.execution.blocking(right).await;
+    if let Some(stored) = stored.filter(|_| is_right && !disabled) {
+        return Ok(stored);
     }
     let tried = name.to_owned();
     let until_ms = hub
@@ -154,17 +157,19 @@ async fn login(State(hub): Hubs, headers: HeaderMap, body: Body) -> Answer<Logge
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(wrong());
     }
-    check(&hub, &name, password).await?;
+    let password = check(&hub, &name, password).await?;
     let token = format!("cfs_{}", secrets::secret(&*hub.env.random));
     let new = NewSession {
         user: name.clone(),
+        password,
         token_hash: secrets::hash(&token),
         now_ms: hub.now_ms(),
     };
-    let (number, expires_ms) = hub
+    let begun = hub
         .writer
         .call(move |store| store.begin_session(&new))
         .await?;
+    let (number, expires_ms) = begun.ok_or_else(wrong)?;
     let hash = secrets::hash(&token);
     let known = hub
         .lookups
@@ -239,24 +244,23 @@ async fn own_password(
 ) -> Answer<Value> {
     let (name, session) = session(&caller)?;
     let PasswordRequest { current, new } = read_json(&headers, body).await?;
-    check(&hub, &name, current).await?;
-    give_password(&hub, &name, new, (Some(session), caller.name())).await?;
-    Ok(Json(json!({})))
-}
-
-async fn give_password(
-    hub: &Hub,
-    name: &str,
-    password: String,
-    (kept, by): (Option<i64>, String),
-) -> Result<(), ApiError> {
-    let (password, now_ms, of) = (hashed(hub, password).await?, hub.now_ms(), name.to_owned());
+    let change = PasswordChange {
+        current: check(&hub, &name, current).await?,
+        new: hashed(&hub, new).await?,
+        user: name.clone(),
+        session,
+    };
+    let (by, now_ms) = (caller.name(), hub.now_ms());
     let set = hub
         .writer
-        .call(move |store| store.set_password(&of, &password, kept, (&by, now_ms)))
+        .call(move |store| store.change_password(&change, (&by, now_ms)))
         .await?;
-    tracing::info!(name, set, "password set");
-    if set { Ok(()) } else { Err(nobody(name)) }
+    tracing::info!(name, set, "password changed");
+    if set {
+        return Ok(Json(json!({})));
+    }
+    let detail = "meanwhile this access was ended, or another password set";
+    Err(ApiError::new(Code::Unauthorized, detail).hint("sign in again"))
 }
 
 fn nobody(name: &str) -> ApiError {
@@ -356,7 +360,13 @@ async fn set_password(
 ) -> Answer<UserRow> {
     let UserPasswordRequest { password } = read_json(&headers, body).await?;
     let name = segments.text("user").to_owned();
-    give_password(&hub, &name, password, (None, caller.name())).await?;
+    let (password, now_ms) = (hashed(&hub, password).await?, hub.now_ms());
+    let (of, by) = (name.clone(), caller.name());
+    let set = hub
+        .writer
+        .call(move |store| store.set_password(&of, &password, (&by, now_ms)))
+        .await?;
+    tracing::info!(name, set, "password set");
     row(&hub, &name).await
 }
 
@@ -380,14 +390,17 @@ async fn sessions(State(hub): Hubs) -> Answer<Vec<SessionRow>> {
     tag = "access",
     responses((status = 200, body = Object)),
 )]
-async fn end_session(State(hub): Hubs, segments: Segments) -> Answer<Value> {
+async fn end_session(State(hub): Hubs, caller: Caller, segments: Segments) -> Answer<Value> {
     let named = segments.text("session");
     let missing = || {
         ApiError::new(Code::NotFound, format!("there is no session {named}"))
             .hint("`counterfoil-hub session list` shows the numbers")
     };
     let number: i64 = named.parse().map_err(|_| missing())?;
-    let ended = hub.writer.call(move |store| store.end_session(number));
+    let (by, now_ms) = (caller.name(), hub.now_ms());
+    let ended = hub
+        .writer
+        .call(move |store| store.revoke_session(number, (&by, now_ms)));
     if !ended.await? {
         return Err(missing());
     }

@@ -274,7 +274,7 @@ impl Hub {
     async fn scrape(&self) -> Result<Scrape, ConsolidateError> {
         let (id, url, schemas) = (self.id, self.url.get().cloned(), self.config.schemas);
         let read = move |reader: &mut crate::store::Reader| {
-            let status = reader.status(id, url)?;
+            let status = reader.status(id, url, None)?;
             let nodes = reader.nodes(schemas)?;
             Ok::<_, crate::store::StoreError>((
                 status,

@@ -6,7 +6,7 @@
 use super::audit::{self, Decided};
 use super::{Reader, Store, StoreError, node_id_optional, outbox};
 use crate::limits::{ALERT_REPEAT_MS, HISTORY_ROWS_MAX};
-use counterfoil_domain::NodeId;
+use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::monitor::{AlertEvent, AlertRow};
 use serde_json::Value;
@@ -174,11 +174,21 @@ impl Store {
 }
 
 impl Reader {
-    /// The newest alerts, newest first; only those that ask for somebody when `open`.
-    pub(crate) fn alerts(&self, open: bool, limit: i64) -> Result<Vec<AlertRow>, StoreError> {
+    /// The newest alerts, newest first; only those that ask for somebody when `open`, and about the nodes of a shop
+    /// when one is given.
+    pub(crate) fn alerts(
+        &self,
+        open: bool,
+        shop: Option<ShopId>,
+        limit: i64,
+    ) -> Result<Vec<AlertRow>, StoreError> {
         let which = if open { OPEN } else { "true" };
-        let sql = format!("{ROWS} WHERE {which} ORDER BY id DESC LIMIT ?1");
-        Ok(self.hub.query_map(&sql, params![limit], read)?)
+        let sql = format!(
+            "{ROWS} WHERE {which} AND (?1 IS NULL OR node IN (SELECT id FROM node WHERE shop = ?1))
+             ORDER BY id DESC LIMIT ?2"
+        );
+        let newest = params![shop.map(ShopId::to_bytes), limit];
+        Ok(self.hub.query_map(&sql, newest, read)?)
     }
 
     /// States that last, of these kinds.

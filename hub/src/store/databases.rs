@@ -1,8 +1,10 @@
 //! Which free-standing databases are there, and whose token is this?
 
+use super::users::note;
 use super::{Reader, Store, StoreError};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::database::DatabaseName;
+use serde_json::{Value, json};
 
 /// A free-standing database.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +40,10 @@ fn database(row: &Row<'_>) -> Result<Database, SqlError> {
     })
 }
 
+fn subject(name: &DatabaseName) -> String {
+    format!("database {name}")
+}
+
 fn by_name(hub: &Connection, name: &DatabaseName) -> Result<Option<Database>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM free_database WHERE name = ?1");
     Ok(hub.query_optional(&sql, params![name.as_str()], database)?)
@@ -50,6 +56,7 @@ impl Store {
         new: &Database,
         token_hash: &[u8],
         most: i64,
+        by: &str,
     ) -> Result<DatabaseAddOutcome, StoreError> {
         self.hub.transaction(|tx| {
             if by_name(tx, &new.name)?.is_some() {
@@ -69,6 +76,8 @@ impl Store {
                     new.created_ms
                 ],
             )?;
+            let by = (by, new.created_ms);
+            note(tx, by, ("database_added", subject(&new.name)), Value::Null)?;
             Ok(DatabaseAddOutcome::Added)
         })
     }
@@ -78,15 +87,24 @@ impl Store {
         &self,
         name: &DatabaseName,
         token_hash: &[u8],
+        by: (&str, i64),
     ) -> Result<bool, StoreError> {
-        let sql = "UPDATE free_database SET token_hash = ?2 WHERE name = ?1";
-        Ok(self.hub.execute(sql, params![name.as_str(), token_hash])? > 0)
+        self.hub.transaction(|tx| {
+            let sql = "UPDATE free_database SET token_hash = ?2 WHERE name = ?1";
+            let replaced = tx.execute(sql, params![name.as_str(), token_hash])? > 0;
+            if replaced {
+                let what = ("database_token_replaced", subject(name));
+                note(tx, by, what, Value::Null)?;
+            }
+            Ok(replaced)
+        })
     }
 
     /// Takes a database off the record and says what it was.
     pub(crate) fn remove_database(
         &self,
         name: &DatabaseName,
+        by: (&str, i64),
     ) -> Result<Option<Database>, StoreError> {
         self.hub.transaction(|tx| {
             let known = by_name(tx, name)?;
@@ -94,6 +112,10 @@ impl Store {
                 "DELETE FROM free_database WHERE name = ?1",
                 params![name.as_str()],
             )?;
+            if let Some(known) = &known {
+                let after = json!({ "kept": known.folder });
+                note(tx, by, ("database_removed", subject(name)), after)?;
+            }
             Ok(known)
         })
     }

@@ -60,7 +60,7 @@ pub(crate) use reports::Grouping;
 pub(crate) use runs::{NewRun, RunFilter};
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 pub(crate) use undo::{RowName, UndoError, UndoOf, UndoOrder, UndoPage};
-pub(crate) use users::{NewSession, NewUser};
+pub(crate) use users::{NewSession, NewUser, PasswordChange};
 pub(crate) use watch::{Look, ProofMark};
 
 use counterfoil_domain::env::{Random, uuid_v7};

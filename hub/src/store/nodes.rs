@@ -1,16 +1,25 @@
 //! Which nodes are there, and how are they?
 
+use super::users::note;
 use super::{Reader, Store, StoreError, node_id, node_id_optional, shop_id};
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::params;
 use counterfoil_protocol::gate::{Gate, Schemas, gate};
 use counterfoil_protocol::wire::hub::NodeRow;
+use serde_json::Value;
 
 impl Store {
     /// Takes a node's access back; false when there is no such node. A second time changes nothing.
-    pub(crate) fn revoke(&self, node: NodeId, now_ms: i64) -> Result<bool, StoreError> {
-        let sql = "UPDATE node SET revoked_ms = coalesce(revoked_ms, ?2) WHERE id = ?1";
-        Ok(self.hub.execute(sql, params![node.to_bytes(), now_ms])? > 0)
+    pub(crate) fn revoke(&self, node: NodeId, by: (&str, i64)) -> Result<bool, StoreError> {
+        self.hub.transaction(|tx| {
+            let sql = "UPDATE node SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms IS NULL";
+            if tx.execute(sql, params![node.to_bytes(), by.1])? > 0 {
+                let what = ("node_revoked", format!("node {node}"));
+                note(tx, by, what, Value::Null)?;
+            }
+            let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE id = ?1)";
+            Ok(tx.query_value(sql, params![node.to_bytes()])?)
+        })
     }
 }
 
@@ -24,13 +33,6 @@ impl Reader {
         let sql = "SELECT shop = ?2 FROM node WHERE id = ?1";
         let asked = params![node.to_bytes(), shop.to_bytes()];
         Ok(self.hub.query_optional(sql, asked, |row| row.get(0))?)
-    }
-
-    /// Ids of a shop's nodes.
-    pub(crate) fn nodes_of(&self, shop: ShopId) -> Result<Vec<NodeId>, StoreError> {
-        let sql = "SELECT id FROM node WHERE shop = ?1 ORDER BY number";
-        let of = params![shop.to_bytes()];
-        Ok(self.hub.query_map(sql, of, |row| node_id(row, 0))?)
     }
 
     /// All nodes by shop and lane.

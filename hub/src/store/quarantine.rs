@@ -56,19 +56,23 @@ impl Reader {
         Ok(self.hub.query_map(&sql, row_of, row)?)
     }
 
-    /// One record with everything that belongs to it but what the book holds.
+    /// One record with everything that belongs to it but what the book holds; what waits for it only as far as it
+    /// is of a shop, when one is given.
     pub(crate) fn quarantined(
         &self,
-        node: NodeId,
-        seq: i64,
+        (node, seq): (NodeId, i64),
+        shop: Option<ShopId>,
     ) -> Result<Option<QuarantineDetail>, StoreError> {
-        self.hub.snapshot(|hub| detail(hub, node, seq))
+        self.hub.snapshot(|hub| detail(hub, (node, seq), shop))
     }
 
-    /// How many records stand in quarantine.
-    pub(crate) fn quarantine_size(&self) -> Result<i64, StoreError> {
-        let sql = "SELECT count(*) FROM quarantine WHERE settled_ms IS NULL";
-        Ok(self.hub.query_value(sql, ())?)
+    /// How many records stand in quarantine, of one shop or of all.
+    pub(crate) fn quarantine_size(&self, shop: Option<ShopId>) -> Result<i64, StoreError> {
+        let sql = "SELECT count(*) FROM quarantine AS q JOIN node ON node.number = q.node
+                   WHERE q.settled_ms IS NULL AND (?1 IS NULL OR node.shop = ?1)";
+        Ok(self
+            .hub
+            .query_value(sql, params![shop.map(ShopId::to_bytes)])?)
     }
 
     /// Records whose reason to stand in quarantine has gone: what they waited for is here, this program
@@ -100,8 +104,8 @@ impl Reader {
 
 fn detail(
     hub: &Connection,
-    node: NodeId,
-    seq: i64,
+    (node, seq): (NodeId, i64),
+    shop: Option<ShopId>,
 ) -> Result<Option<QuarantineDetail>, StoreError> {
     let at = || params![node.to_bytes(), seq];
     let sql = format!("{ROW} WHERE node.id = ?1 AND q.seq = ?2");
@@ -112,9 +116,11 @@ fn detail(
     let number: i64 = hub.query_value(number, params![node.to_bytes()])?;
     let sql = format!(
         "{ROW} WHERE q.settled_ms IS NULL AND q.cause = (SELECT own.id FROM quarantine AS own
-             WHERE own.node = ?1 AND own.seq = ?2) ORDER BY q.node, q.seq"
+             WHERE own.node = ?1 AND own.seq = ?2) AND (?3 IS NULL OR node.shop = ?3)
+         ORDER BY q.node, q.seq"
     );
-    let dependants = hub.query_map(&sql, params![number, seq], row)?;
+    let of = params![number, seq, shop.map(ShopId::to_bytes)];
+    let dependants = hub.query_map(&sql, of, row)?;
     let sql = "SELECT decision, who, why, at_ms, code, changes FROM quarantine_decision
                WHERE node = ?1 AND seq = ?2 ORDER BY number";
     let decisions = hub.query_map(sql, params![number, seq], |row| {

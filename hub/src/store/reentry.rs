@@ -56,6 +56,15 @@ pub(crate) struct Ruling {
     pub(crate) who: String,
     pub(crate) why: String,
     pub(crate) changes: Changes,
+    /// Whether it may reach into another shop than the record's.
+    pub(crate) crosses_shops: bool,
+}
+
+impl Ruling {
+    /// Whether a waiver of a rule counts for it: what is another shop's is not stepped over for that shop.
+    const fn may_step_over(&self, rule: Rule) -> bool {
+        self.crosses_shops || !rule.is_about_another_shop()
+    }
 }
 
 /// What a decision came to.
@@ -73,6 +82,8 @@ pub(crate) enum Ruled {
     Settled { how: String, at_ms: i64 },
     /// It cannot be done; why, for a person.
     Refused(String),
+    /// It would reach into another shop than that of whoever decides.
+    AnotherShop,
     /// The hub cannot read the record in its copy of the book.
     NoRecord,
 }
@@ -355,10 +366,16 @@ fn waived(
                  words of its own: {reason}"
             )));
         }
-        waived = Rule::from_name(&code).map_or(waived, |rule| waived.with(rule));
+        // It was waived for the record as it is, not for what somebody of the shop makes of it.
+        let counts = |rule: &Rule| ruling.decision != Decision::Fix || ruling.may_step_over(*rule);
+        let rule = Rule::from_name(&code).filter(counts);
+        waived = rule.map_or(waived, |rule| waived.with(rule));
     }
-    if ruling.decision == Decision::Waive {
-        waived = aside.waivable().map_or(waived, |rule| waived.with(rule));
+    if let (Decision::Waive, Some(rule)) = (ruling.decision, aside.waivable()) {
+        if !ruling.may_step_over(rule) {
+            return Err(Stop::Ruled(Ruled::AnotherShop));
+        }
+        waived = waived.with(rule);
     }
     Ok(waived)
 }

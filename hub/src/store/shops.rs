@@ -1,9 +1,11 @@
 //! Which shops are there, and which join codes let a lane in?
 
+use super::users::note;
 use super::{Reader, Store, StoreError, shop_id};
 use counterfoil_domain::ShopId;
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::wire::hub::ShopRow;
+use serde_json::json;
 
 /// A join code about to be stored; the secret itself is not.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct ShopAdd {
     pub(crate) existing: bool,
     /// The join code.
     pub(crate) code: NewCode,
+    /// Who wants it.
+    pub(crate) by: String,
 }
 
 /// What became of it.
@@ -70,6 +74,8 @@ impl Store {
     /// Makes a shop or finds it, and stores a join code for it.
     pub(crate) fn add_shop(&self, add: &ShopAdd) -> Result<ShopAddOutcome, StoreError> {
         self.hub.transaction(|tx| {
+            let subject = || format!("shop {}", add.name);
+            let by = (add.by.as_str(), add.code.created_ms);
             let shop = match (shop_by_name(tx, &add.name)?, add.new_id) {
                 (Some(_), _) if !add.existing => return Ok(ShopAddOutcome::Exists),
                 (Some(shop), _) => shop,
@@ -77,6 +83,8 @@ impl Store {
                 (None, Some(id)) => {
                     let details = ShopDetails::default();
                     insert_shop(tx, id, &add.name, &details, add.code.created_ms)?;
+                    let after = json!({ "shop_id": id });
+                    note(tx, by, ("shop_added", subject()), after)?;
                     id
                 }
             };
@@ -91,6 +99,8 @@ impl Store {
                     code.expires_ms
                 ],
             )?;
+            let after = json!({ "expires_ms": code.expires_ms });
+            note(tx, by, ("join_code_added", subject()), after)?;
             Ok(ShopAddOutcome::Added(shop))
         })
     }

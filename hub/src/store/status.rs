@@ -2,8 +2,8 @@
 
 use super::{Reader, Store, StoreError, node_id};
 use crate::limits::STATUS_ALERTS_MAX;
-use counterfoil_domain::{HubId, NodeId};
-use counterfoil_migrate::{Kind, params, schema_version};
+use counterfoil_domain::{HubId, NodeId, ShopId};
+use counterfoil_migrate::{Kind, Value, params, schema_version};
 use counterfoil_protocol::wire::hub::HubStatus;
 
 impl Store {
@@ -47,20 +47,39 @@ impl Reader {
             })?)
     }
 
-    /// The hub at a glance.
+    /// The hub at a glance; of one shop what is a shop's.
     pub(crate) fn status(
         &self,
         hub_id: HubId,
         url: Option<String>,
+        shop: Option<ShopId>,
     ) -> Result<HubStatus, StoreError> {
         let catalog = self.catalog_digest()?;
-        let alerts = self.alerts(false, STATUS_ALERTS_MAX)?;
-        let sql = "SELECT (SELECT count(*) FROM shop), (SELECT count(*) FROM node),
-                          (SELECT count(*) FROM receipt), (SELECT count(*) FROM document),
-                          (SELECT count(*) FROM quarantine WHERE settled_ms IS NULL),
-                          (SELECT count(*) FROM conflict),
-                          (SELECT count(*) FROM conflict WHERE state = 'open')";
-        Ok(self.hub.query_row(sql, (), |row| {
+        let alerts = self.alerts(false, shop, STATUS_ALERTS_MAX)?;
+        // Without a shop nothing but the number of rows is asked, which needs no look at each of millions.
+        let (shops, nodes, rows, conflicts) = match shop {
+            None => ("TRUE", "TRUE", "TRUE", "TRUE"),
+            Some(_) => (
+                "id = ?1",
+                "shop = ?1",
+                "node IN (SELECT number FROM node WHERE shop = ?1)",
+                "(loser_shop = ?1 OR winner_shop = ?1)",
+            ),
+        };
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM shop WHERE {shops}),
+                    (SELECT count(*) FROM node WHERE {nodes}),
+                    (SELECT count(*) FROM receipt WHERE {rows}),
+                    (SELECT count(*) FROM document WHERE {rows}),
+                    (SELECT count(*) FROM quarantine WHERE settled_ms IS NULL AND {rows}),
+                    (SELECT count(*) FROM conflict WHERE {conflicts}),
+                    (SELECT count(*) FROM conflict WHERE state = 'open' AND {conflicts})"
+        );
+        let of: Vec<Value> = shop
+            .map(|shop| Value::Blob(shop.to_bytes()))
+            .into_iter()
+            .collect();
+        Ok(self.hub.query_row(&sql, of, |row| {
             Ok(HubStatus {
                 hub_id,
                 version: env!("CARGO_PKG_VERSION").to_owned(),

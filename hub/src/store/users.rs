@@ -35,8 +35,22 @@ pub(crate) struct SignIn {
 #[derive(Clone, Debug)]
 pub(crate) struct NewSession {
     pub(crate) user: String,
+    /// The password that was found right, as it is stored.
+    pub(crate) password: String,
     pub(crate) token_hash: Vec<u8>,
     pub(crate) now_ms: i64,
+}
+
+/// A person's own change of the password.
+#[derive(Clone, Debug)]
+pub(crate) struct PasswordChange {
+    pub(crate) user: String,
+    /// The session in which it is made.
+    pub(crate) session: i64,
+    /// The password that was found right, as it is stored.
+    pub(crate) current: String,
+    /// Argon2id, as a PHC string.
+    pub(crate) new: String,
 }
 
 pub(super) fn role(row: &Row<'_>, index: usize) -> Result<Role, SqlError> {
@@ -109,13 +123,12 @@ impl Store {
         })
     }
 
-    /// Gives a person another password, which also lets a disabled one in again, and ends their sessions but
-    /// for the one that is kept; false when there is nobody of that name.
+    /// Gives a person another password, which also lets a disabled one in again, and ends their sessions; false
+    /// when there is nobody of that name.
     pub(crate) fn set_password(
         &self,
         name: &str,
         password: &str,
-        kept: Option<i64>,
         by: (&str, i64),
     ) -> Result<bool, StoreError> {
         self.hub.transaction(|tx| {
@@ -123,15 +136,28 @@ impl Store {
             if tx.execute(sql, params![name, password])? == 0 {
                 return Ok(false);
             }
-            let sql = "DELETE FROM session WHERE user = ?1 AND number IS NOT ?2";
-            tx.execute(sql, params![name, kept])?;
-            tx.execute("DELETE FROM sign_in_failure WHERE name = ?1", params![name])?;
-            note(
-                tx,
-                by,
-                ("password_set", format!("user {name}")),
-                Value::Null,
-            )?;
+            password_is_set(tx, name, None, by)?;
+            Ok(true)
+        })
+    }
+
+    /// Gives a person the password that they want, and ends their other sessions; false when an owner has ended the
+    /// access, or a password other than the one that was found right counts by now.
+    pub(crate) fn change_password(
+        &self,
+        change: &PasswordChange,
+        by: (&str, i64),
+    ) -> Result<bool, StoreError> {
+        self.hub.transaction(|tx| {
+            let (name, current) = (change.user.as_str(), change.current.as_str());
+            let sql = "UPDATE user SET password = ?2
+                       WHERE name = ?1 AND password = ?3 AND disabled_ms IS NULL
+                       AND EXISTS (SELECT 1 FROM session WHERE number = ?4 AND user = ?1)";
+            let row = params![name, change.new.as_str(), current, change.session];
+            if tx.execute(sql, row)? == 0 {
+                return Ok(false);
+            }
+            password_is_set(tx, name, Some(change.session), by)?;
             Ok(true)
         })
     }
@@ -165,11 +191,17 @@ impl Store {
         })
     }
 
-    /// Begins a session; its number and when it ends, milliseconds since the Unix epoch.
-    pub(crate) fn begin_session(&self, new: &NewSession) -> Result<(i64, i64), StoreError> {
+    /// Begins a session; its number and when it ends, milliseconds since the Unix epoch. `None` when an owner has
+    /// ended the access, or a password other than the one that was found right counts by now.
+    pub(crate) fn begin_session(&self, new: &NewSession) -> Result<Option<(i64, i64)>, StoreError> {
         let expires_ms = new.now_ms.saturating_add(SESSION_MS);
         self.hub.transaction(|tx| {
             let name = new.user.as_str();
+            let sql = "SELECT EXISTS (SELECT 1 FROM user
+                       WHERE name = ?1 AND password = ?2 AND disabled_ms IS NULL)";
+            if !tx.query_value(sql, params![name, new.password.as_str()])? {
+                return Ok(None);
+            }
             tx.execute("DELETE FROM sign_in_failure WHERE name = ?1", params![name])?;
             tx.execute(
                 "DELETE FROM session WHERE expires_ms <= ?1",
@@ -186,7 +218,7 @@ impl Store {
                 params![name, SESSIONS_MAX],
             )?;
             let number = tx.query_value("SELECT max(number) FROM session", ())?;
-            Ok((number, expires_ms))
+            Ok(Some((number, expires_ms)))
         })
     }
 
@@ -196,12 +228,40 @@ impl Store {
         Ok(self.hub.execute(sql, params![number])? > 0)
     }
 
+    /// Ends somebody's session for them; false when there is none of that number.
+    pub(crate) fn revoke_session(&self, number: i64, by: (&str, i64)) -> Result<bool, StoreError> {
+        self.hub.transaction(|tx| {
+            let sql = "DELETE FROM session WHERE number = ?1 RETURNING user";
+            let user = tx.query_optional(sql, params![number], |row| row.get::<String>(0))?;
+            let Some(user) = user else {
+                return Ok(false);
+            };
+            let what = ("session_ended", format!("user {user}"));
+            note(tx, by, what, json!({ "session": number }))?;
+            Ok(true)
+        })
+    }
+
     /// Notes that a session was used.
     pub(crate) fn session_seen(&self, number: i64, now_ms: i64) -> Result<(), StoreError> {
         let sql = "UPDATE session SET seen_ms = ?2 WHERE number = ?1";
         self.hub.execute(sql, params![number, now_ms])?;
         Ok(())
     }
+}
+
+/// Ends the sessions of whoever has another password now but for the one that is kept, and writes it down.
+fn password_is_set(
+    tx: &Connection,
+    name: &str,
+    kept: Option<i64>,
+    by: (&str, i64),
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM session WHERE user = ?1 AND number IS NOT ?2";
+    tx.execute(sql, params![name, kept])?;
+    tx.execute("DELETE FROM sign_in_failure WHERE name = ?1", params![name])?;
+    let what = ("password_set", format!("user {name}"));
+    note(tx, by, what, Value::Null)
 }
 
 /// How long a name is locked after so many wrong passwords, in milliseconds.

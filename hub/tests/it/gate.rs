@@ -4,7 +4,6 @@ use crate::hub::{Client, TestHub};
 use crate::till::{Till, schemas};
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::{Gate, GatePolicy, Schemas};
-use counterfoil_protocol::wire::decisions::AuditPage;
 use counterfoil_protocol::wire::gate::{
     BookGate, GateRehearsal, GateReport, GateSet, HeldBackBy, HeldChange,
 };
@@ -100,7 +99,7 @@ async fn under_strict_nothing_of_an_older_till_is_taken_until_it_is_let_in() {
     assert!(till.hello_as(&client, older()).await.takes_book);
     till.push(&client).await.unwrap();
     assert_eq!(receipts(&client).await, 4);
-    let AuditPage { decisions, .. } = client.admin_get("audit").await;
+    let decisions = client.decisions().await;
     let said: Vec<_> = decisions
         .iter()
         .map(|made| {

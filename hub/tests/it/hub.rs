@@ -4,6 +4,7 @@ use bytes::Bytes;
 use counterfoil_hub::service::{Tcp, serve};
 use counterfoil_hub::{DataDir, Hub, HubConfig, OpenHubError};
 use counterfoil_protocol::problem::Problem;
+use counterfoil_protocol::wire::decisions::{AuditPage, AuditRow};
 use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
 use counterfoil_replica::env::{Env, HttpRequest, HttpResponse};
 use counterfoil_testkit::{ManualClock, TempDir};
@@ -50,6 +51,11 @@ impl TestHub {
             ..Env::system()
         };
         Self::start_in(TempDir::new("hub"), env, adjust).await
+    }
+
+    /// In a world that the test gives.
+    pub(crate) async fn start_as(env: Env) -> Self {
+        Self::start_in(TempDir::new("hub"), env, |_| {}).await
     }
 
     /// Ends the hub and waits until its databases are closed.
@@ -222,11 +228,24 @@ impl Client {
             .await
     }
 
+    /// What was decided, without the shops and join codes that a test needs first.
+    pub(crate) async fn decisions(&self) -> Vec<AuditRow> {
+        let page: AuditPage = self.admin_get("audit").await;
+        without_shops(page.decisions)
+    }
+
     /// Waits for what was pushed so far to be consolidated and published.
     pub(crate) async fn settle(&self) -> HubStatus {
         self.admin_post::<Value>("consolidate", &Value::Null).await;
         self.admin_get("status").await
     }
+}
+
+/// The same without the shops and join codes that a test needs first.
+pub(crate) fn without_shops(mut rows: Vec<AuditRow>) -> Vec<AuditRow> {
+    let of_shops = ["shop_added", "join_code_added"];
+    rows.retain(|row| !of_shops.contains(&row.action.as_str()));
+    rows
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(answer: &HttpResponse) -> T {

@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod account_races;
 mod admission;
 mod alerts;
 mod blocked;
@@ -30,6 +31,7 @@ mod integrity;
 mod kinds;
 mod lineage;
 mod monitor;
+mod own_shop;
 mod poison;
 mod policies;
 mod proof;

@@ -4,7 +4,7 @@ use counterfoil_domain::merge::{Policy, Stamp};
 use counterfoil_domain::{Hlc, Scalar};
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::problem::Code;
-use counterfoil_protocol::wire::decisions::{AuditPage, ConflictPage, ConflictState};
+use counterfoil_protocol::wire::decisions::{ConflictPage, ConflictState};
 use counterfoil_protocol::wire::policies::{PolicyRow, PolicySet, Rehearsal};
 use counterfoil_testkit::TempDir;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ async fn a_policy_goes_live_in_one_publication_and_is_on_record() {
     // Once more, because the answer was lost.
     let again = set(&client, "products/name", Policy::ShopWins).await;
     assert_eq!((again.changed, again.revision), (false, done.revision));
-    let trail = client.admin_get::<AuditPage>("audit").await.decisions;
+    let trail = client.decisions().await;
     let [made] = trail.as_slice() else {
         panic!("{trail:?}")
     };
@@ -277,7 +277,7 @@ async fn a_rehearsal_shows_what_would_have_come_out_and_changes_nothing() {
     }
     let after = client.settle().await;
     assert_eq!(after.catalog_revision, before.catalog_revision);
-    assert_eq!(client.admin_get::<AuditPage>("audit").await.decisions, []);
+    assert_eq!(client.decisions().await, []);
     // With a policy of its own, the column is no part of the rest any more.
     set(&client, "products/name", Policy::HubWins).await;
     let found = rehearse(&client, "products/*", Policy::Manual, 3_000).await;

@@ -112,14 +112,14 @@ fn expected() -> Vec<Expected> {
 }
 
 /// A shop with a conflict between its two tills, and a record in quarantine.
-struct Shop {
-    tills: [Till; 2],
+pub(crate) struct Shop {
+    pub(crate) tills: [Till; 2],
     /// The poisoned entry of the first till.
-    seq: i64,
-    conflict: i64,
+    pub(crate) seq: i64,
+    pub(crate) conflict: i64,
 }
 
-async fn shop(client: &Client, name: &str, seed: u64) -> Shop {
+pub(crate) async fn shop(client: &Client, name: &str, seed: u64) -> Shop {
     let mut tills = [
         Till::of(client, name, seed).await,
         Till::of(client, name, seed + 1).await,
@@ -172,12 +172,12 @@ async fn ask(client: &Client, method: &str, path: &str, token: &str) -> HttpResp
     }
 }
 
-async fn machine(client: &Client, name: &str, role: &str, shop: Option<&str>) -> String {
+pub(crate) async fn machine(client: &Client, name: &str, role: &str, shop: Option<&str>) -> String {
     let body = json!({"name": name, "role": role, "shop": shop});
     client.admin_post::<TokenAdded>("tokens", &body).await.token
 }
 
-async fn person(client: &Client, name: &str, role: &str, shop: Option<&str>) -> String {
+pub(crate) async fn person(client: &Client, name: &str, role: &str, shop: Option<&str>) -> String {
     let password = format!("the password of {name}");
     let body = json!({"name": name, "role": role, "shop": shop, "password": password});
     client.admin_post::<Value>("users", &body).await;

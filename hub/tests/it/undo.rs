@@ -5,7 +5,7 @@ use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{ImportId, Scalar};
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::problem::Code;
-use counterfoil_protocol::wire::decisions::{AuditPage, ImportRow, Undone};
+use counterfoil_protocol::wire::decisions::{ImportRow, Undone};
 use counterfoil_testkit::{SeededRandom, TempDir};
 use serde_json::{Value, json};
 
@@ -102,7 +102,7 @@ async fn what_a_till_wrote_in_a_time_goes_back_and_others_edits_stay() {
     ];
     assert_eq!(published(&hub), right);
     assert_eq!(client.settle().await.catalog_revision, done.revision);
-    let trail = client.admin_get::<AuditPage>("audit").await.decisions;
+    let trail = client.decisions().await;
     let undone: Vec<_> = trail.iter().map(|row| row.subject.as_str()).collect();
     assert_eq!(
         undone,
@@ -123,10 +123,7 @@ async fn what_a_till_wrote_in_a_time_goes_back_and_others_edits_stay() {
         (&[][..], done.revision)
     );
     assert_eq!(published(&hub), right);
-    assert_eq!(
-        client.admin_get::<AuditPage>("audit").await.decisions.len(),
-        4
-    );
+    assert_eq!(client.decisions().await.len(), 4);
 }
 
 #[tokio::test]
@@ -268,7 +265,7 @@ async fn an_import_goes_back_and_other_imports_and_others_edits_stay() {
         row("P5", "by hand", 0),
     ];
     assert_eq!(published(&hub), after_first);
-    let trail = client.admin_get::<AuditPage>("audit").await.decisions;
+    let trail = client.decisions().await;
     assert_eq!(trail[0].detail, format!("import {}", import(1)));
     // Once more, because the answer was lost.
     let before = written(&hub);

@@ -1,9 +1,11 @@
 use crate::hub::{Client, HubProcess, TestHub, parse, problem, program};
+use crate::till::Till;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::access::{
     AccessLogPage, LoggedIn, SessionRow, TokenAdded, UserRow, WhoAnswer,
 };
 use counterfoil_protocol::wire::decisions::AuditPage;
+use counterfoil_protocol::wire::hub::NodeRow;
 use counterfoil_replica::env::HttpResponse;
 use counterfoil_testkit::{ManualClock, TempDir};
 use serde_json::{Value, json};
@@ -113,6 +115,65 @@ async fn a_disabled_person_and_a_new_password_end_the_sessions() {
         ("sam", "password_set", "user sam"),
     ];
     assert_eq!(trail, wanted);
+}
+
+#[tokio::test]
+async fn whoever_changes_access_stands_in_the_trail() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    add(&client, "sam").await;
+    let session: LoggedIn = parse(&login(&client, "sam", PASSWORD).await);
+    let body = json!({"name": "robot", "role": "owner"});
+    let robot: TokenAdded = client.admin_post("tokens", &body).await;
+    let as_robot = Client {
+        admin: robot.token,
+        ..client.clone()
+    };
+    let till = Till::of(&as_robot, "Leith", 1).await;
+    let database = json!({"name": "books"});
+    let before = client.decisions().await.len();
+    for (path, body) in [
+        ("join-codes".to_owned(), json!({"name": "Leith"})),
+        (format!("nodes/{}/revoke", till.id), Value::Null),
+        // What is revoked already does not change.
+        (format!("nodes/{}/revoke", till.id), Value::Null),
+        ("databases".to_owned(), database.clone()),
+        ("databases/books/token".to_owned(), json!({})),
+        ("databases/books/remove".to_owned(), Value::Null),
+    ] {
+        as_robot.admin_post::<Value>(&path, &body).await;
+    }
+    let rows: Vec<SessionRow> = client.admin_get("sessions").await;
+    let path = format!("sessions/{}/revoke", rows[0].number);
+    as_robot.admin_post::<Value>(&path, &Value::Null).await;
+    assert_eq!(
+        problem(&who(&client, &session.token).await).code,
+        Code::Unauthorized
+    );
+    let trail: AuditPage = client.admin_get("audit").await;
+    let by_robot = trail
+        .decisions
+        .iter()
+        .filter(|row| row.who == "machine robot");
+    let done: Vec<_> = by_robot
+        .map(|row| (row.action.as_str(), row.subject.clone()))
+        .collect();
+    let wanted = [
+        ("shop_added", "shop Leith".to_owned()),
+        ("join_code_added", "shop Leith".to_owned()),
+        ("join_code_added", "shop Leith".to_owned()),
+        ("node_revoked", format!("node {}", till.id)),
+        ("database_added", "database books".to_owned()),
+        ("database_token_replaced", "database books".to_owned()),
+        ("database_removed", "database books".to_owned()),
+        ("session_ended", "user sam".to_owned()),
+    ];
+    assert_eq!(done, wanted);
+    let node: NodeRow = client
+        .admin_post(&format!("nodes/{}/revoke", till.id), &Value::Null)
+        .await;
+    assert_eq!(node.state, "revoked");
+    assert_eq!(client.decisions().await.len(), before + 5);
 }
 
 #[tokio::test]

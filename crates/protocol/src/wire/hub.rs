@@ -255,7 +255,7 @@ pub struct SalesGroup {
     pub trial_minor: i64,
 }
 
-/// The hub at a glance.
+/// The hub at a glance; for a shop manager all but the catalog is of the own shop.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HubStatus {
     /// The hub.
