@@ -7,7 +7,8 @@
 //!
 //! What cannot be known: when an entry was made that no measured offset explains, other than between its two
 //! measurements and between its neighbours. It is then dated as late as these allow, with the bound of
-//! the error; without a measurement on both sides the raw time stands.
+//! the error. Before the first measurement anything may have been done to the clock: what its offset explains is
+//! corrected by it, everything else stands, and nobody knows how far either is off.
 
 /// Offsets of a till's clock that differ by less are one, in milliseconds, and an offset of less is none: a
 /// second is more than a slow line takes from a measurement, and no till's clock is looked at more closely.
@@ -61,6 +62,8 @@ pub struct Span {
     pub between_ms: Option<(i64, i64)>,
     /// How far the result may be off; `None` when nobody knows.
     pub error_ms: Option<i64>,
+    /// Whether anything that was measured stands behind it.
+    pub is_measured: bool,
 }
 
 impl Span {
@@ -71,6 +74,7 @@ impl Span {
             offset_ms: 0,
             between_ms: None,
             error_ms: None,
+            is_measured: false,
         }
     }
 
@@ -99,7 +103,10 @@ pub struct Stretch {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     /// By an offset that was measured, off by at most so much.
-    Offset { offset_ms: i64, error_ms: i64 },
+    Offset {
+        offset_ms: i64,
+        error_ms: Option<i64>,
+    },
     /// No measured offset explains it.
     Unexplained,
 }
@@ -160,7 +167,8 @@ impl Stretch {
                 first_seq,
                 offset_ms,
                 between_ms: None,
-                error_ms: Some(self.slack_ms()),
+                error_ms: self.error_ms(),
+                is_measured: true,
             },
             None => Span::unknown(first_seq),
         }
@@ -187,7 +195,8 @@ impl Stretch {
                     first_seq: start,
                     offset_ms,
                     between_ms: None,
-                    error_ms: Some(error_ms),
+                    error_ms,
+                    is_measured: true,
                 },
                 Reading::Unexplained => self.estimate(start, entries, &readings, (at, end)),
             };
@@ -206,14 +215,20 @@ impl Stretch {
         slack(self.before).max(slack(self.after))
     }
 
+    /// How far a time may be off that a measured offset explains. Before the first measurement nobody knows: the
+    /// clock may have been set to it from anything.
+    fn error_ms(&self) -> Option<i64> {
+        self.before.map(|_| self.slack_ms())
+    }
+
     fn explains(&self, offset_ms: i64, at_ms: i64) -> bool {
         let (earliest, latest) = self.bounds_ms();
         (earliest..=latest).contains(&at_ms.saturating_sub(offset_ms))
     }
 
     fn readings(&self, entries: &[Dated]) -> Vec<Reading> {
-        let error_ms = self.slack_ms();
-        let by = |offset_ms: i64, error_ms: i64| Reading::Offset {
+        let error_ms = self.error_ms();
+        let by = |offset_ms: i64, error_ms: Option<i64>| Reading::Offset {
             offset_ms,
             error_ms,
         };
@@ -235,7 +250,8 @@ impl Stretch {
         };
         // Where several places are possible the last is taken: a line that comes back brings the
         // right time with it.
-        let unsure_ms = error_ms.saturating_add(old.saturating_sub(new).saturating_abs());
+        let between_ms = old.saturating_sub(new).saturating_abs();
+        let unsure_ms = error_ms.map(|error| error.saturating_add(between_ms));
         (0..entries.len())
             .map(|index| match index {
                 _ if index < first => by(old, error_ms),
@@ -306,7 +322,9 @@ impl Stretch {
                 first_seq,
                 offset_ms: last.at_ms.saturating_sub(latest),
                 between_ms: Some((earliest, latest)),
-                error_ms: Some(latest.saturating_sub(earliest)),
+                // What stands before it is known no better than the clock was.
+                error_ms: self.before.map(|_| latest.saturating_sub(earliest)),
+                is_measured: true,
             },
             _ => Span::unknown(first_seq),
         }

@@ -6,6 +6,7 @@ use super::admission::checked_name;
 use super::bodies::read_json;
 use super::caller::Caller;
 use super::calls::Calls;
+use super::conflicts::{Asked, asked};
 use super::sync::Segments;
 use crate::hub::Hub;
 use crate::limits::JOIN_CODE_MINUTES;
@@ -24,9 +25,11 @@ use counterfoil_protocol::wire::hub::{
     CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
     SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
 };
-use http::{HeaderMap, Uri};
+use http::HeaderMap;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 type Hubs = State<Arc<Hub>>;
@@ -99,23 +102,21 @@ async fn nodes(State(hub): Hubs, caller: Caller) -> Answer<Vec<NodeRow>> {
     get,
     path = "/v1/admin/reports/sales",
     tag = "reports",
-    params(("by" = String, Query, description = "`shop`, `node` or `day`")),
+    params(SalesQuery),
     responses((status = 200, body = Vec<SalesGroup>)),
 )]
-async fn report_sales(State(hub): Hubs, uri: Uri) -> Answer<Vec<SalesGroup>> {
-    let by = uri
-        .query()
-        .unwrap_or_default()
-        .strip_prefix("by=")
-        .unwrap_or_default();
-    let refused = || {
-        ApiError::new(
-            Code::BadRequest,
-            "`by` is shop, node, day, customer or product",
-        )
-    };
-    let grouping = Grouping::from_name(by).ok_or_else(refused)?;
-    read(&hub, move |reader| reader.sales_by(grouping)).await
+async fn report_sales(State(hub): Hubs, query: Asked<SalesQuery>) -> Answer<Vec<SalesGroup>> {
+    let SalesQuery { by } = asked(query)?;
+    read(&hub, move |reader| reader.sales_by(by)).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SalesQuery {
+    /// What the sums are of.
+    #[param(inline)]
+    by: Grouping,
 }
 
 /// Gives out a table of the catalog, deleted rows included.

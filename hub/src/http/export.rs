@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::replication::{
-    FILE_BYTES_HEADER, FILE_DIGEST_HEADER, PART_DIGEST_HEADER,
+    FILE_BYTES_HEADER, FILE_DIGEST_HEADER, GoneAnswer, PART_DIGEST_HEADER,
 };
 use counterfoil_replica::limits::EXPORT_PAGES_MAX;
 use counterfoil_replica::{Chain, ExportOutcome};
@@ -197,7 +197,10 @@ fn bytes_of(part: &Part) -> u64 {
     get,
     path = "/export/{generation}",
     tag = "replication",
-    responses((status = 200, content_type = "application/octet-stream")),
+    responses(
+        (status = 200, content_type = "application/octet-stream"),
+        (status = 410, description = "Another generation is current.", body = GoneAnswer),
+    ),
 )]
 pub(crate) async fn own_whole(
     State(hub): Hubs,
@@ -213,7 +216,10 @@ pub(crate) async fn own_whole(
     get,
     path = "/export/{generation}/{start}/{end}",
     tag = "replication",
-    responses((status = 200, content_type = "application/octet-stream")),
+    responses(
+        (status = 200, content_type = "application/octet-stream"),
+        (status = 410, description = "Another generation is current.", body = GoneAnswer),
+    ),
 )]
 pub(crate) async fn own_part(
     State(hub): Hubs,
@@ -230,7 +236,10 @@ pub(crate) async fn own_part(
     get,
     path = "/export/{generation}",
     tag = "replication",
-    responses((status = 200, content_type = "application/octet-stream")),
+    responses(
+        (status = 200, content_type = "application/octet-stream"),
+        (status = 410, description = "Another generation is current.", body = GoneAnswer),
+    ),
 )]
 pub(crate) async fn catalog_whole(
     State(hub): Hubs,
@@ -248,7 +257,10 @@ pub(crate) async fn catalog_whole(
     get,
     path = "/export/{generation}/{start}/{end}",
     tag = "replication",
-    responses((status = 200, content_type = "application/octet-stream")),
+    responses(
+        (status = 200, content_type = "application/octet-stream"),
+        (status = 410, description = "Another generation is current.", body = GoneAnswer),
+    ),
 )]
 pub(crate) async fn catalog_part(
     State(hub): Hubs,

@@ -15,9 +15,9 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Response};
 use counterfoil_protocol::gate::{Gate, gate};
-use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::replication::{
-    CHAIN_BEFORE_HEADER, CHAIN_HEADER, FRAMES_HEADER, GenerationAnswer, Info,
+    CHAIN_BEFORE_HEADER, CHAIN_HEADER, FRAMES_HEADER, GenerationAnswer, GoneAnswer, Info,
 };
 use counterfoil_replica::limits::FRAME_BYTES;
 use counterfoil_replica::{
@@ -25,7 +25,6 @@ use counterfoil_replica::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -100,11 +99,15 @@ async fn info(hub: &Hub, held: Held) -> Result<Info, CopyFailure> {
 
 /// A stock client shows the body, so it says what to do.
 pub(super) fn gone(generation: u64) -> Response {
-    let body = json!({
-        "generation": generation,
-        "detail": "what was asked for is of a generation that has ended",
-        "hint": "this replica missed the end of its generation: begin a new one in an empty folder",
-    });
+    let (detail, hint) = (
+        "what was asked for is of a generation that has ended",
+        "this replica missed the end of its generation: begin a new one in an empty folder",
+    );
+    let body = GoneAnswer {
+        generation,
+        detail: detail.to_owned(),
+        hint: hint.to_owned(),
+    };
     (StatusCode::GONE, Json(body)).into_response()
 }
 
@@ -185,7 +188,15 @@ pub(crate) async fn own_info(
     get,
     path = "/sync/{generation}/{start}/{end}",
     tag = "replication",
-    responses((status = 200, content_type = "application/octet-stream")),
+    responses(
+        (status = 200, content_type = "application/octet-stream"),
+        (
+            status = 400,
+            description = "The generation has ended just there, or there is nothing new; or the request is malformed.",
+            content((GenerationAnswer = "application/json"), (Problem = "application/problem+json"))
+        ),
+        (status = 410, description = "The frames are not to be had any more.", body = GoneAnswer),
+    ),
 )]
 pub(crate) async fn own_pull(
     State(hub): Hubs,
@@ -316,7 +327,10 @@ pub(crate) async fn own_push(
     get,
     path = "/pages/{generation}/{frame}",
     tag = "replication",
-    responses((status = 200, content_type = "application/octet-stream")),
+    responses(
+        (status = 200, content_type = "application/octet-stream"),
+        (status = 410, description = "The copy stands elsewhere by now.", body = GoneAnswer),
+    ),
 )]
 pub(crate) async fn own_pages(
     State(hub): Hubs,
@@ -351,7 +365,15 @@ pub(crate) async fn catalog_info(
     get,
     path = "/sync/{generation}/{start}/{end}",
     tag = "replication",
-    responses((status = 200, content_type = "application/octet-stream")),
+    responses(
+        (status = 200, content_type = "application/octet-stream"),
+        (
+            status = 400,
+            description = "The generation has ended just there, or there is nothing new; or the request is malformed.",
+            content((GenerationAnswer = "application/json"), (Problem = "application/problem+json"))
+        ),
+        (status = 410, description = "The frames are not to be had any more.", body = GoneAnswer),
+    ),
 )]
 pub(crate) async fn catalog_pull(
     State(hub): Hubs,

@@ -9,7 +9,7 @@ use self::batch::{advance, reach};
 use super::alerts::NewAlert;
 use super::clock::Correction;
 use super::movement::{self, Batch, Moved};
-use super::reading::AS_IS;
+use super::reading::{self, AS_IS};
 use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
 use crate::limits::CONSOLIDATE_ENTRIES_MAX;
 use counterfoil_domain::{Chain, NodeId, Priority, RuleSet, ShopId};
@@ -80,9 +80,6 @@ const DIVERGED: &str = "diverged";
 
 type Checked<T> = Result<T, Broken>;
 
-/// The tables a book must have; one without them was not written by a node.
-const BOOK_TABLES: i64 = 9;
-
 /// Priorities as conditions on the journal: what this hub does not know goes last, and so does what is
 /// no number.
 pub(super) const fn condition(priority: Priority) -> &'static str {
@@ -103,7 +100,7 @@ impl Store {
                     .hub
                     .transaction(|tx| lineage::begin(tx, node, book.now_ms))?;
             }
-            match store.hub.snapshot(|hub| waiting(hub, node.number))? {
+            match store.hub.snapshot(|hub| waiting(hub, node))? {
                 Ok(found) => {
                     if found.priorities.is_empty() {
                         store.resume(node, book.now_ms)?;
@@ -239,7 +236,7 @@ impl Store {
         book: &NodeBook,
     ) -> Result<Step, StoreError> {
         let done = self.hub.transaction(|tx| {
-            let position = match check(tx, node.number)? {
+            let position = match check(tx, node)? {
                 Ok(position) => position,
                 Err(broken) => return Ok(Err(broken)),
             };
@@ -252,8 +249,8 @@ impl Store {
             if let Err(broken) = gapless(tx, after, reach.until)? {
                 return Ok(Err(broken));
             }
-            let clock =
-                Correction::of(tx, node.number, (reach.first - 1, reach.last), book.now_ms)?;
+            let (of, range) = ((node.number, node.tables), (reach.first - 1, reach.last));
+            let clock = Correction::of(tx, of, range, book.now_ms)?;
             let batch = Batch {
                 clock,
                 node: *node,
@@ -329,7 +326,7 @@ impl Store {
         if self.is_halted(node)?
             && self
                 .hub
-                .snapshot(|hub| waiting(hub, node.number))?
+                .snapshot(|hub| waiting(hub, node))?
                 .is_ok_and(|found| found.priorities.is_empty())
         {
             self.resume(node, now_ms)?;
@@ -367,14 +364,15 @@ pub(super) fn is_about_a_record(error: &SqlError) -> bool {
 /// Whether the failure is a book whose tables are not those that this hub reads.
 fn is_about_the_schema(error: &SqlError) -> bool {
     const SQLITE_ERROR: i32 = 1;
-    error.primary_code() == Some(SQLITE_ERROR)
-        && error
-            .source()
-            .is_some_and(|cause| cause.to_string().contains("no such column"))
+    let cause = error.source().map_or_else(String::new, ToString::to_string);
+    let is_missing = ["no such column", "no such table"]
+        .iter()
+        .any(|known| cause.contains(known));
+    error.primary_code() == Some(SQLITE_ERROR) && is_missing
 }
 
 /// Which priorities have entries that wait, in a book that is sound as a whole.
-fn waiting(hub: &Connection, node: i64) -> Result<Checked<Found>, StoreError> {
+fn waiting(hub: &Connection, node: &NodeKey) -> Result<Checked<Found>, StoreError> {
     let position = match check(hub, node)? {
         Ok(position) => position,
         Err(broken) => return Ok(Err(broken)),
@@ -398,14 +396,8 @@ fn waiting(hub: &Connection, node: i64) -> Result<Checked<Found>, StoreError> {
 }
 
 /// Compares the book with what was consolidated from it, and reads where both stand.
-fn check(hub: &Connection, node: i64) -> Result<Checked<Position>, StoreError> {
-    let tables: i64 = hub.query_value(
-        "SELECT count(*) FROM book.sqlite_schema WHERE type = 'table' AND name IN ('journal',
-         'receipt_item', 'stock_movement', 'stock_count', 'expense',
-         'ledger_entry', 'advance_order', 'cash_session', 'activation')",
-        (),
-    )?;
-    if tables != BOOK_TABLES {
+fn check(hub: &Connection, node: &NodeKey) -> Result<Checked<Position>, StoreError> {
+    if !reading::has_tables(hub, node.tables)? {
         return Ok(Err(Broken(
             "the book does not hold a node's tables".to_owned(),
         )));
@@ -414,7 +406,7 @@ fn check(hub: &Connection, node: i64) -> Result<Checked<Position>, StoreError> {
     let mut lanes = Vec::new();
     for priority in Priority::ALL {
         let mark = "SELECT seq, chain FROM watermark WHERE node = ?1 AND priority = ?2";
-        let mark = hub.query_optional(mark, params![node, priority.code()], |row| {
+        let mark = hub.query_optional(mark, params![node.number, priority.code()], |row| {
             Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?))
         })?;
         let (seq, chain) = mark.unwrap_or_else(|| (0, Chain::START.as_bytes().to_vec()));

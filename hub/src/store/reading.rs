@@ -5,6 +5,7 @@
 
 use super::alerts::NewAlert;
 use super::consolidation::NodeKey;
+use super::movement::PLAIN;
 use super::{Store, StoreError, alerts};
 use counterfoil_migrate::{Connection, Kind, params};
 use counterfoil_protocol::lens::{self, BOOK, Reading, Tables, VERSIONS_BEHIND_MAX};
@@ -63,7 +64,8 @@ impl Store {
         let sql =
             "SELECT name FROM temp.sqlite_schema WHERE type = 'view' AND name LIKE 'as_newest_%'";
         for view in self.hub.query_map(sql, (), |row| row.get::<String>(0))? {
-            self.hub.execute(&format!("DROP VIEW temp.{view}"), ())?;
+            self.hub
+                .execute(&format!("DROP VIEW temp.{}", quoted(&view)), ())?;
         }
         Ok(())
     }
@@ -124,25 +126,62 @@ fn version(hub: &Connection) -> Result<Option<i32>, StoreError> {
     Ok(hub.query_value(sql, ())?)
 }
 
-/// Lays the views over a book of an older version.
+/// Names of the tables that a hub reads, as the newest schema has them.
+fn tables() -> impl Iterator<Item = &'static str> {
+    let plain = PLAIN.iter().map(|plain| plain.table);
+    ["journal", "receipt_item"].into_iter().chain(plain)
+}
+
+/// Whether the attached book has all tables that a hub reads: one without was not written by a node. `source` is what
+/// stands before their names.
+pub(super) fn has_tables(hub: &Connection, source: &str) -> Result<bool, StoreError> {
+    let (schema, kind, before) = match source {
+        THROUGH => ("temp", "view", "as_newest_"),
+        _ => ("book", "table", ""),
+    };
+    let names: Vec<String> = tables().map(|name| format!("'{before}{name}'")).collect();
+    let sql = format!(
+        "SELECT count(*) = {} FROM {schema}.sqlite_schema WHERE type = '{kind}' AND name IN ({})",
+        names.len(),
+        names.join(", ")
+    );
+    Ok(hub.query_value(&sql, ())?)
+}
+
+/// A name as SQL, whatever it holds: a book may have tables and columns of its own.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Lays the views over a book of an older version, of what a hub reads of it.
 fn lay(hub: &Connection, version: i32) -> Result<(), StoreError> {
+    // What an extension of SQLite keeps as a table cannot be asked for its columns without that extension.
     let sql = "SELECT t.name, c.name FROM book.sqlite_schema AS t, pragma_table_xinfo(t.name, 'book') AS c
-               WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name <> 'refinery_schema_history'
-               ORDER BY t.name, c.cid";
-    let mut tables = Tables::new();
+               WHERE t.type = 'table' AND t.sql LIKE 'CREATE TABLE%' ORDER BY t.name, c.cid";
+    let mut found = Tables::new();
     for (table, column) in hub.query_map(sql, (), |row| {
         Ok((row.get::<String>(0)?, row.get::<String>(1)?))
     })? {
-        tables.entry(table).or_default().push(column);
+        found.entry(table).or_default().push(column);
     }
-    for view in lens::views(&tables, version, BOOK) {
-        let columns = view.columns.iter();
-        let columns: Vec<_> = columns
-            .map(|(name, of)| format!("{of} AS {name}"))
-            .collect();
-        let (name, table, columns) = (view.name, view.table, columns.join(", "));
-        let sql =
-            format!("CREATE TEMP VIEW as_newest_{name} AS SELECT {columns} FROM book.{table}");
+    for view in lens::views(&found, version, BOOK) {
+        if !tables().any(|name| name == view.name) {
+            continue;
+        }
+        let own = found.get(&view.table);
+        let columns = view.columns.iter().map(|(name, of)| {
+            // A column of the book, or a literal.
+            let is_column = own.is_some_and(|own| own.contains(of));
+            let of = if is_column { quoted(of) } else { of.clone() };
+            format!("{of} AS {}", quoted(name))
+        });
+        let columns: Vec<_> = columns.collect();
+        let sql = format!(
+            "CREATE TEMP VIEW as_newest_{} AS SELECT {} FROM book.{}",
+            view.name,
+            columns.join(", "),
+            quoted(&view.table)
+        );
         hub.execute(&sql, ())?;
     }
     Ok(())

@@ -187,7 +187,7 @@ impl Store {
         let clock = match ruling.changes.contains_key("at_ms") {
             // A person says when it was.
             true => Correction::none(),
-            false => Correction::of(tx, node.number, (seq - 1, seq), book.now_ms)?,
+            false => Correction::of(tx, (node.number, node.tables), (seq - 1, seq), book.now_ms)?,
         };
         let batch = Batch {
             clock,

@@ -3,9 +3,12 @@
 use super::{Reader, StoreError};
 use counterfoil_migrate::{Row, SqlError, params};
 use counterfoil_protocol::wire::hub::SalesGroup;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// What a report is grouped by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Grouping {
     /// By shop.
     Shop,
@@ -20,19 +23,6 @@ pub(crate) enum Grouping {
 }
 
 impl Grouping {
-    /// Reads the name used in commands.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Shop,
-            Self::Node,
-            Self::Day,
-            Self::Customer,
-            Self::Product,
-        ]
-        .into_iter()
-        .find(|grouping| grouping.name() == name)
-    }
-
     /// The name used in commands.
     pub(crate) const fn name(self) -> &'static str {
         match self {

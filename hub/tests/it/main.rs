@@ -20,6 +20,7 @@ mod crash;
 mod databases;
 mod deliveries;
 mod delta;
+mod described;
 mod endpoints;
 mod events;
 mod export;

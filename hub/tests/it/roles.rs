@@ -344,8 +344,15 @@ async fn a_decision_stands_under_the_name_of_who_signed_in_whatever_the_request_
         .await;
     assert_eq!(detail["decisions"][0]["who"], "mia");
     // The admin token is used by whoever is logged in on that machine, who says so.
-    let path = format!("/v1/admin/conflicts/{}/resolve", own.conflict);
-    let said = json!({"choice": "winner", "by": "olga"});
-    let seen = client.post(&path, Some(&client.admin), &said).await;
-    assert!(seen.status == 200 || seen.status == 409, "{}", seen.status);
+    let other = shop(&client, "B", 3).await;
+    let path = format!("/v1/admin/conflicts/{}/put-back", other.conflict);
+    let said = json!({"by": "olga"});
+    let made: ConflictDecided = parse(&client.post(&path, Some(&client.admin), &said).await);
+    assert!(!made.repeated);
+    let page: AuditPage = client.admin_get("audit").await;
+    let last = page.decisions.last().unwrap();
+    assert_eq!(
+        (last.who.as_str(), last.action.as_str(), last.conflict),
+        ("olga", "conflict_put_back", Some(other.conflict))
+    );
 }

@@ -86,6 +86,8 @@ async fn books_of_the_last_two_versions_are_consolidated_as_they_are() {
         let hub = TestHub::start().await;
         let client = hub.client();
         let mut till = Till::of_version(&client, "Leith", 1, version).await;
+        // Its clock is asked for each entry then, through the lens as well.
+        till.hello(&client).await;
         till.sell(2);
         let total = till.sell(1);
         spend(&mut till);
@@ -178,4 +180,52 @@ async fn a_book_too_far_behind_waits_for_its_till() {
     Kind::Book.schema().apply(&till.book, TIME_MS).unwrap();
     till.push(&client).await.unwrap();
     assert_eq!(consolidated(&hub).await, (1, 0, 0));
+}
+
+/// Whatever else a book of an older version holds is nothing to the hub.
+#[tokio::test]
+async fn tables_and_columns_of_somebody_else_keep_no_book_from_being_read() {
+    for version in 1..=Kind::Book.schema_version() {
+        let hub = TestHub::start().await;
+        let client = hub.client();
+        let mut till = Till::of_version(&client, "Leith", 1, version).await;
+        till.hello(&client).await;
+        till.book
+            .execute_batch(
+                "CREATE TABLE \"order\" (\"group by\" TEXT, \"a \"\"b\" TEXT, [c] TEXT);
+                 CREATE TABLE \"two words\" (\"select\" TEXT);
+                 ALTER TABLE journal ADD COLUMN \"of which\" TEXT",
+            )
+            .unwrap();
+        till.sell(2);
+        till.push(&client).await.unwrap();
+        assert_eq!(consolidated(&hub).await, (1, 0, 0), "version {version}");
+    }
+}
+
+#[tokio::test]
+async fn a_book_without_a_table_that_must_be_there_stops_and_a_person_is_told() {
+    let newest = Kind::Book.schema_version();
+    // As the hub, older, and newer.
+    for (knows, version, table) in [
+        (newest, newest, "closure"),
+        (newest, 1, "expense"),
+        (newest - 1, newest, "journal"),
+    ] {
+        let hub = TestHub::start_with(|config| config.schemas.book = knows).await;
+        let client = hub.client();
+        let till = Till::of_version(&client, "Leith", 1, version).await;
+        till.book
+            .execute_batch(&format!("DROP TABLE {table}"))
+            .unwrap();
+        till.push(&client).await.unwrap();
+        assert_eq!(consolidated(&hub).await, (0, 0, 0));
+        let rows = client.admin_get::<Vec<NodeRow>>("nodes").await;
+        assert_eq!(rows[0].state, "diverged", "{table}: {:?}", rows[0]);
+        let alerts = client.settle().await.alerts;
+        assert!(
+            alerts.iter().any(|alert| alert.kind == "diverged"),
+            "{alerts:?}"
+        );
+    }
 }

@@ -16,7 +16,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// All that stands in a body, and what a book holds as JSON and the hub reads out of it.
-const CHECKS: [fn(&[u8]); 80] = [
+const CHECKS: [fn(&[u8]); 81] = [
     check::<database::DatabaseAddRequest>,
     check::<database::DatabaseTokenRequest>,
     check::<database::DatabaseAccess>,
@@ -94,6 +94,7 @@ const CHECKS: [fn(&[u8]); 80] = [
     check::<replication::Info>,
     check::<replication::PushAnswer>,
     check::<replication::GenerationAnswer>,
+    check::<replication::GoneAnswer>,
     check::<Problem>,
     check::<edit::CatalogEdit>,
     check_document,

@@ -131,8 +131,25 @@ fn without_a_measurement_before_a_time_that_no_offset_explains_stands() {
     let stretch = between(None, Some(measured(9, NOW, 0)));
     assert_eq!(
         corrected(&stretch, &[NOW + YEARS, NOW - 7]),
-        [(NOW + YEARS, None), (NOW - 7, Some(1_005))]
+        [(NOW + YEARS, None), (NOW - 7, None)]
     );
+}
+
+#[test]
+fn before_the_first_contact_nobody_knows_how_far_a_time_is_off() {
+    // The battery was empty in trial; the clock was put right before the first contact.
+    let right = between(None, Some(measured(9, NOW, 0)));
+    let times = [NOW - YEARS, NOW - 7];
+    assert_eq!(corrected(&right, &times), times.map(|at| (at, None)));
+    // It was right, and set wrong before the first contact.
+    let wrong = between(None, Some(measured(9, NOW, -DAY)));
+    let found = corrected(&wrong, &[NOW - 2 * DAY]);
+    assert_eq!(found, [(NOW - DAY, None)]);
+    assert_eq!(wrong.plain(1).error_ms, None);
+    // A neighbour whose time nobody knows bounds no other.
+    let found = corrected(&right, &[NOW - DAY, NOW + YEARS, NOW - 7]);
+    assert_eq!(found[1], (NOW - 7, None));
+    assert!(wrong.plain(1).is_measured);
 }
 
 #[test]
@@ -182,6 +199,30 @@ proptest! {
             prop_assert!(*said >= start - 1_005 && *said <= at + 1_005);
             prop_assert!(said + CLOCK_STEP_MS >= last);
             last = *said;
+        }
+    }
+
+    /// The same when the till was not heard of before: it may say that nobody knows.
+    #[test]
+    fn nothing_wrong_is_said_of_the_time_before_the_first_contact(
+        gaps in prop::collection::vec(0..40_000_000_i64, 1..20),
+        old in prop::sample::select(&[0, 700, 5_000, -DAY, DAY, YEARS, -YEARS][..]),
+        new in prop::sample::select(&[0, -700, -60_000, -DAY, DAY, YEARS, -YEARS][..]),
+        set_after in 0..20_usize,
+    ) {
+        let mut at = NOW - 1_000_000_000;
+        let times: Vec<i64> = gaps.iter().map(|gap| { at += gap; at }).collect();
+        let raw: Vec<i64> = times.iter().enumerate()
+            .map(|(index, at)| at + if index < set_after { old } else { new })
+            .collect();
+        let found = corrected(&between(None, Some(measured(99, at, new))), &raw);
+        for (index, ((said, error), truth)) in found.iter().zip(&times).enumerate() {
+            if let Some(error) = error {
+                prop_assert!((said - truth).abs() <= *error, "{said} {truth} {error}");
+            }
+            if index >= set_after {
+                prop_assert!((said - truth).abs() <= CLOCK_STEP_MS, "{said} {truth}");
+            }
         }
     }
 

@@ -237,9 +237,9 @@ pub struct NodeRow {
 /// A group of `report sales`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct SalesGroup {
-    /// Id of the shop or node, or the day as `YYYY-MM-DD` (UTC).
+    /// Id of the shop, node, customer or product, or the day as `YYYY-MM-DD` (UTC). Empty: sales to nobody by name.
     pub key: String,
-    /// Name of the shop, `shop/lane`, or the day.
+    /// Name of the shop, customer or product, `shop/lane`, or the day.
     pub name: String,
     /// Number of sales.
     pub count: i64,

@@ -112,9 +112,20 @@ pub struct PushAnswer {
     pub send_whole: bool,
 }
 
-/// The body of a 410, and of the 400 that ends a pull.
+/// The body of the 400 that ends a pull, and what programs read of a 410.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GenerationAnswer {
     /// The hub's current generation.
     pub generation: u64,
+}
+
+/// The body of a 410: what was asked for is of a generation that has ended. A stock client shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GoneAnswer {
+    /// The hub's current generation.
+    pub generation: u64,
+    /// What it is about, for a person.
+    pub detail: String,
+    /// What to do.
+    pub hint: String,
 }
