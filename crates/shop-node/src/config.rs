@@ -42,6 +42,8 @@ pub enum ConfigError {
 )]
 pub struct Config {
     pub listen: String,
+    #[serde(deserialize_with = "origins")]
+    pub allowed_origins: Vec<String>,
     pub sync_interval_ms: u64,
     pub batch_delay_ms: u64,
     pub settle_delay_ms: u64,
@@ -130,6 +132,28 @@ fn within<'de, D: Deserializer<'de>>(
     Err(D::Error::custom(text))
 }
 
+/// Origins as browsers send them: anything else would never match.
+fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let found = Vec::<String>::deserialize(deserializer)?;
+    let is_origin = |text: &String| {
+        let host = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        host.is_some_and(|host| {
+            let plain =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
+            !host.is_empty() && host.chars().all(plain)
+        })
+    };
+    match found.iter().find(|text| !is_origin(text)) {
+        Some(text) => Err(D::Error::custom(format!(
+            "`{text}` is not an origin; one is a scheme, a host in lower case and a port where it is not the usual \
+             one, such as https://till.example or http://localhost:8080"
+        ))),
+        None => Ok(found),
+    }
+}
+
 fn cutoff_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     within(deserializer, 0..=1_439)
 }
@@ -195,6 +219,29 @@ mod tests {
         );
         let error = Config::overlaid("day_cutoff_minutes = -1").expect_err("before midnight");
         assert!(error.to_string().contains("between 0 and 1439"), "{error}");
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_sends_is_an_error_that_says_what_one_is() {
+        let of = |origin: &str| Config::overlaid(&format!("allowed_origins = [\"{origin}\"]"));
+        for origin in [
+            "https://till.example",
+            "http://localhost:8080",
+            "http://[::1]",
+        ] {
+            assert_eq!(of(origin).expect("valid").allowed_origins, [origin]);
+        }
+        for origin in [
+            "*",
+            "null",
+            "till.example",
+            "https://",
+            "https://till.example/",
+            "https://Till.example",
+        ] {
+            let error = of(origin).expect_err("not an origin").to_string();
+            assert!(error.contains("is not an origin"), "{origin}: {error}");
+        }
     }
 
     #[test]

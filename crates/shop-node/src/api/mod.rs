@@ -1,6 +1,7 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
-//! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `clients` takes batches and tells what has changed, `control` shows and steers.
+//! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `clients` takes batches and tells what has changed, `control` shows and steers,
+//! `pages` decides which web pages may ask.
 
 mod catalog;
 mod clients;
@@ -8,6 +9,7 @@ mod conflicts;
 mod control;
 mod documents;
 mod openapi;
+mod pages;
 mod probes;
 
 pub use openapi::description;
@@ -17,10 +19,9 @@ use crate::problem::Refusal;
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware;
 use counterfoil_protocol::problem::{Code, Problem};
-use http::{StatusCode, header};
+use http::StatusCode;
 use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -70,26 +71,8 @@ pub fn router(node: Node) -> Router {
     router
         .fallback(|| async { Refusal(Problem::new(Code::NotFound, "there is no such path")) })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(same_origin))
+        .layer(middleware::from_fn_with_state(node.clone(), pages::guard))
         .with_state(node)
-}
-
-/// A page in a browser may not steer the till: requests that a page makes carry an `Origin`, and a
-/// name that was rebound to this machine shows in `Host`.
-async fn same_origin(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let local = |host: &str| {
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        matches!(name, "localhost" | "[::1]") || name.parse::<std::net::IpAddr>().is_ok()
-    };
-    let host = headers
-        .get(header::HOST)
-        .map(|host| host.to_str().unwrap_or("?"));
-    if headers.contains_key(header::ORIGIN) || host.is_some_and(|host| !local(host)) {
-        let detail = "requests from web pages and under foreign names are refused";
-        return Refusal(Problem::new(Code::Forbidden, detail)).into_response();
-    }
-    next.run(request).await
 }
 
 /// A JSON body; what cannot be read is answered as a problem.

@@ -2,6 +2,8 @@
 
 use crate::process::{Daemon, node, request, till};
 use counterfoil_testkit::TempDir;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 const POSTS: [&str; 10] = [
     "/v1/sales",
@@ -80,4 +82,86 @@ fn requests_of_web_pages_and_under_foreign_names_are_refused() {
     assert_eq!(ask(&[("Content-Type", "text/plain")]), 400);
     assert_eq!(daemon.get("/v1/status")["receipts"], 0);
     assert_eq!(ask(&[]), 200);
+}
+
+#[test]
+fn pages_of_the_origins_that_the_shop_names_record_and_follow_and_steer_nothing() {
+    let dir = TempDir::new("pages");
+    till(dir.path());
+    std::fs::write(
+        dir.join("node.toml"),
+        "allowed_origins = [\"https://till.example\"]\n",
+    )
+    .expect("written");
+    let daemon = Daemon::node(dir.path());
+    let ask = |method: &str, path: &str, origin: &str, body: &[u8]| {
+        let headers = [("Origin", origin), ("Content-Type", "application/json")];
+        request(&daemon.url, method, path, &headers, body).expect("an answer")
+    };
+    let page = "https://till.example";
+    let batch = br#"{"operations": [{"id": "0198c0de-0000-7000-8000-000000000001", "kind": "sale",
+        "content": {"tender": "cash", "lines": [{"sku": "TEA", "quantity": "1", "unit_price": "2.55"}]}}]}"#;
+    let (status, answer) = ask("POST", "/v1/operations", page, batch);
+    assert_eq!(
+        (status, &answer["results"][0]["outcome"]),
+        (200, &"recorded".into())
+    );
+    let (status, answer) = ask("GET", "/v1/changes?types=sale", page, b"");
+    assert_eq!(
+        (status, answer["changes"].as_array().map(Vec::len)),
+        (200, Some(1))
+    );
+    assert_eq!(ask("OPTIONS", "/v1/operations", page, b"").0, 204);
+    assert_eq!(ask("GET", "/v1/conflicts", page, b"").0, 200);
+
+    for (path, origin) in [
+        ("/v1/operations", "https://other.example"),
+        ("/v1/operations", "https://till.example.evil.example"),
+        ("/v1/operations", "http://till.example"),
+        ("/v1/operations", "null"),
+        ("/v1/activate", page),
+        ("/v1/hub", page),
+        ("/v1/operationsx", page),
+    ] {
+        for method in ["POST", "OPTIONS"] {
+            let (status, answer) = ask(method, path, origin, b"{}");
+            assert_eq!(
+                (status, &answer["code"]),
+                (403, &"forbidden".into()),
+                "{method} {path} {origin}: {answer}"
+            );
+        }
+    }
+
+    // What a browser asks before it lets the page send JSON, and what lets the page read the answer.
+    let asked = "OPTIONS /v1/operations HTTP/1.1\r\nOrigin: https://till.example\r\nHost: localhost\r\n\
+                 Access-Control-Request-Method: POST\r\nAccess-Control-Request-Private-Network: true";
+    let answer = raw(&daemon.url, asked);
+    for line in [
+        "http/1.1 204 ",
+        "access-control-allow-origin: https://till.example\r\n",
+        "access-control-allow-methods: get, post\r\n",
+        "access-control-allow-headers: content-type\r\n",
+        "access-control-allow-private-network: true\r\n",
+    ] {
+        assert!(answer.contains(line), "{line} is not in {answer}");
+    }
+    let asked = "GET /v1/status HTTP/1.1\r\nOrigin: https://other.example\r\nHost: localhost";
+    assert!(!raw(&daemon.url, asked).contains("access-control"));
+    let asked = "GET /v1/status HTTP/1.1\r\nOrigin: https://till.example\r\nHost: till.example";
+    assert!(
+        raw(&daemon.url, asked).starts_with("http/1.1 403 "),
+        "a name that was rebound"
+    );
+}
+
+/// The whole answer to a request line with headers, in lower case.
+fn raw(url: &str, asked: &str) -> String {
+    let address = url.strip_prefix("http://").expect("a plain address");
+    let mut stream = TcpStream::connect(address).expect("connects");
+    let request = format!("{asked}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    answer.to_lowercase()
 }
