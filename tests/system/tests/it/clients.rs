@@ -1,7 +1,7 @@
 //! Other clients of a node: batches of operations that are repeated, refused in part, cut off by a kill; and
 //! what has changed, pulled in pages.
 
-use crate::process::{Daemon, NODE, eventually, pause, request, till};
+use crate::process::{Daemon, NODE, eventually, request, till};
 use crate::store::{assert_whole, column};
 use counterfoil_testkit::TempDir;
 use serde_json::{Value, json};
@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// Clients at the same time, batches of each, operations of each batch.
 const CLIENTS: u128 = 6;
-const BATCHES: u128 = 8;
+const BATCHES: u128 = ROUND * (KILLS + 1);
 const OPERATIONS: u128 = 12;
+
+/// Kills of the till, each in the middle of a round of batches that it has not seen; one more round follows.
+const KILLS: u128 = 3;
+const ROUND: u128 = 2;
 
 /// An id that its client makes itself.
 fn id(number: u128) -> String {
@@ -120,6 +123,7 @@ fn one_bad_operation_does_not_hold_up_the_others_and_each_says_what_is_wrong() {
         json!({"id": id(2), "kind": "sale", "content":
                {"tender": "cash", "lines": [{"sku": "TEA", "quantity": "2"}]}}),
         json!({"id": id(9), "kind": "ledger", "content": {"customer": "ANN", "amount": "5.00"}}),
+        json!({"id": id(10), "kind": "ledger", "content": {"customer": "A\u{0}", "amount": "5.00"}}),
     ];
     let results = push(&daemon.url, &operations).expect("an answer");
     assert_eq!(
@@ -137,13 +141,17 @@ fn one_bad_operation_does_not_hold_up_the_others_and_each_says_what_is_wrong() {
             "refused",
             "repeated",
             "recorded",
+            "refused",
         ],
         "{results:?}"
     );
     let codes = |place: usize| results[place]["problem"]["code"].as_str().expect("a code");
-    let found: Vec<_> = [2, 3, 4, 5, 6, 8, 9].map(codes).into();
+    let found: Vec<_> = [2, 3, 4, 5, 6, 8, 9, 12].map(codes).into();
     let (bad, invalid) = ("bad_request", "invalid");
-    assert_eq!(found, [invalid, bad, bad, bad, bad, invalid, "conflict"]);
+    assert_eq!(
+        found,
+        [invalid, bad, bad, bad, bad, invalid, "conflict", invalid]
+    );
     assert_eq!(results[1]["recorded"]["total_minor"], 510);
     assert_eq!(
         results[10]["recorded"]["number"],
@@ -157,6 +165,14 @@ fn one_bad_operation_does_not_hold_up_the_others_and_each_says_what_is_wrong() {
     // The number that a refused sale would have had is the next one's.
     let next = push(&daemon.url, &[sale(20, 1)]).expect("an answer");
     assert_eq!(next[0]["recorded"]["number"], 2);
+}
+
+#[test]
+fn a_batch_that_is_none_or_too_large_is_refused_whole() {
+    let dir = TempDir::new("whole-batches");
+    let data = dir.join("till");
+    till(&data);
+    let daemon = Daemon::node(&data);
     let (status, answer) = daemon
         .post("/v1/operations", &json!({"operations": 5}))
         .expect("an answer");
@@ -166,16 +182,40 @@ fn one_bad_operation_does_not_hold_up_the_others_and_each_says_what_is_wrong() {
         .post("/v1/operations", &json!({"operations": many}))
         .expect("an answer");
     assert_eq!((status, &answer["code"]), (413, &json!("too_large")));
+    assert_eq!(daemon.get("/v1/status")["receipts"], 0);
+}
+
+/// How far clients and the one who kills are.
+#[derive(Default)]
+struct Progress {
+    /// Batches that were answered for the first time.
+    answered: Mutex<u128>,
+    kills: Mutex<u128>,
+}
+
+impl Progress {
+    fn answered(&self) -> u128 {
+        *self.answered.lock().expect("whole")
+    }
+
+    fn kills(&self) -> u128 {
+        *self.kills.lock().expect("whole")
+    }
 }
 
 /// Every client sends each batch, and again; the till is killed meanwhile.
-fn clients_push(url: &str) {
+fn clients_push(url: &str, progress: &Progress) {
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             scope.spawn(move || {
                 for number in 0..BATCHES {
+                    // No client is through with its batches before the last kill, and none is idle at one.
+                    while (progress.kills() + 1) * ROUND <= number {
+                        insist(url, &batch(client, number - 1));
+                    }
                     let batch = batch(client, number);
                     let first = insist(url, &batch);
+                    *progress.answered.lock().expect("whole") += 1;
                     let refused = outcomes(&first)
                         .iter()
                         .filter(|it| **it == "refused")
@@ -222,25 +262,27 @@ fn many_clients_that_repeat_batches_to_a_till_that_is_killed_record_each_operati
     let daemon = Daemon::node(&data);
     let url = daemon.url.clone();
     let listen = url.strip_prefix("http://").expect("an address").to_owned();
-    let running = Mutex::new(Some(daemon));
-    let pushed = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            clients_push(&url);
-            pushed.store(true, Ordering::SeqCst);
-        });
-        // Killed after a while, however far they are, and started again on its port.
-        let mut kills = 0;
-        while !pushed.load(Ordering::SeqCst) && kills < 5 {
-            pause(Duration::from_millis(300));
-            let mut running = running.lock().expect("mine");
-            running.take().expect("it runs").kill();
-            *running = Some(Daemon::start(NODE, &data, &listen));
-            kills += 1;
+    let progress = Progress::default();
+    let daemon = std::thread::scope(|scope| {
+        scope.spawn(|| clients_push(&url, &progress));
+        let mut daemon = daemon;
+        for kill in 0..KILLS {
+            let half = CLIENTS * ROUND * (2 * kill + 1);
+            eventually("half of a round is answered", || {
+                2 * progress.answered() >= half
+            });
+            daemon.kill();
+            let answered = progress.answered();
+            assert!(
+                answered < CLIENTS * BATCHES,
+                "{answered} answered at kill {kill}"
+            );
+            // Started again on its port.
+            daemon = Daemon::start(NODE, &data, &listen);
+            *progress.kills.lock().expect("whole") += 1;
         }
-        assert!(kills > 0, "nothing was killed");
+        daemon
     });
-    let daemon = running.into_inner().expect("mine").expect("it runs");
     let (changes, _) = pull(&daemon, "sale", "", 50);
     let ids: BTreeSet<_> = changes.iter().map(|change| change["id"].as_str()).collect();
     assert_eq!(ids.len(), changes.len(), "each sale comes once");

@@ -41,6 +41,14 @@ fn hears(data: &Path, count: usize) {
     });
 }
 
+/// Syncs until the hub has merged a decision about the first conflict.
+fn settled(data: &Path) {
+    eventually("the decision is merged", || {
+        node(data, &["sync", "now"]).succeeds();
+        conflicts(data, &[])[0]["state"] == "by_choice"
+    });
+}
+
 /// Two shops that gave one customer a limit at the same time, and a third that has no part in it.
 fn world(dir: &TempDir) -> (Daemon, PathBuf, [PathBuf; 3]) {
     let hub_data = dir.join("hub");
@@ -81,13 +89,13 @@ fn a_conflict_is_shown_and_settled_at_the_tills_that_have_a_part_in_it() {
     node(&west, &by_loser).fails(1, "no part");
 
     let made = node(&sud, &[&by_loser[..], &["--json"]].concat()).json();
-    assert_eq!(
-        (&made["merged"], &made["repeated"]),
-        (&true.into(), &false.into()),
-        "{made}"
-    );
+    assert_eq!(made["repeated"], false, "{made}");
     assert_eq!(made["state"], Value::Null);
-    assert_eq!(made["conflict"]["state"], "by_choice");
+    // The command waits for the hub, but not for ever: a slow one merges the decision a moment later.
+    if made["merged"] == true {
+        assert_eq!(made["conflict"]["state"], "by_choice", "{made}");
+    }
+    settled(&sud);
     hears(&nord, 1);
     for data in [&nord, &sud] {
         assert_eq!(held(data), 200);
@@ -134,10 +142,7 @@ fn a_decision_without_the_hub_is_kept_and_travels_later() {
 
     let listen = url.strip_prefix("http://").expect("an address");
     let _hub = Daemon::start(HUB, &hub_data, listen);
-    eventually("the decision is merged", || {
-        node(&sud, &["sync", "now"]).succeeds();
-        conflicts(&sud, &[])[0]["state"] == "by_choice"
-    });
+    settled(&sud);
     hears(&nord, 1);
     assert_eq!((held(&nord), held(&sud)), (175.into(), 175.into()));
 }
