@@ -136,6 +136,7 @@ impl ShopStore {
     /// [`StoreError::UnknownType`], [`StoreError::CursorMalformed`]; [`StoreError::CursorGone`] when what the
     /// cursor counted on is gone, and the client begins again.
     pub fn changes(&mut self, filter: &ChangeFilter) -> Result<ChangePage, StoreError> {
+        self.make_up_for_swap()?;
         loop {
             if let Some(page) = self.conn.snapshot(|_| self.changes_now(filter))? {
                 return Ok(page);
@@ -205,7 +206,7 @@ impl ShopStore {
         }
         let same_till =
             cursor.node == self.node && self.chain_at(cursor.seq)? == Some(cursor.chain);
-        if !same_till || cursor.turns != turns || self.is_swapping()? {
+        if !same_till || cursor.turns != turns {
             return Err(StoreError::CursorGone);
         }
         Ok(cursor)

@@ -138,11 +138,6 @@ impl ShopStore {
         store.attach_catalog()?;
         store.reload()?;
         store.make_up_for_losses(now_ms)?;
-        match store.make_up_for_swap() {
-            // Until there is room no cursor is good.
-            Err(error) if error.is_full() => tracing::warn!(%error, "the disk is full"),
-            made_up => made_up?,
-        }
         store.keep_identity();
         Ok(store)
     }

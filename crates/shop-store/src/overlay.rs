@@ -217,6 +217,7 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError`]; the overlay is as it was.
     pub fn catch_up(&mut self) -> Result<bool, StoreError> {
+        self.make_up_for_swap()?;
         if self.replayed == Some(self.catalog_state()?) {
             return Ok(false);
         }

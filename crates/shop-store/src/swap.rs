@@ -41,17 +41,12 @@ impl ShopStore {
         self.end_swap(goes_on)
     }
 
-    /// Makes up for a swap in which an earlier process was killed: nobody looked at what came.
+    /// Makes up for a swap whose process was killed, or had no room on the disk: nobody looked at what came.
     pub(crate) fn make_up_for_swap(&mut self) -> Result<(), StoreError> {
-        if self.is_swapping()? {
-            self.end_swap(false)?;
+        match self.local_state(SWAPPING_KEY)? {
+            Some(_) => self.end_swap(false),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Whether the catalog was replaced by one that was not looked at yet.
-    pub(crate) fn is_swapping(&self) -> Result<bool, StoreError> {
-        Ok(self.local_state(SWAPPING_KEY)?.is_some())
     }
 
     fn end_swap(&mut self, goes_on: bool) -> Result<(), StoreError> {
