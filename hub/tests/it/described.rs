@@ -12,8 +12,9 @@ use serde_json::Value;
 fn schema<'a>(api: &'a Value, (path, status, media): (&str, &str, &str)) -> &'a Value {
     let answers = &api["paths"][path]["get"]["responses"];
     let found = &answers[status]["content"][media]["schema"];
-    let reference = found["$ref"].as_str();
-    let pointer = reference.unwrap_or_else(|| panic!("{path} {status} {media}: {answers}"));
+    let reference = &found["$ref"];
+    assert!(reference.is_string(), "{path} {status} {media}: {answers}");
+    let pointer = reference.as_str().unwrap();
     api.pointer(pointer.trim_start_matches('#')).unwrap()
 }
 
