@@ -1,5 +1,6 @@
 //! Edits that people make at the hub: of the catalog, about conflicts and policies. Each is made under the
-//! consolidator's turn, and is published before it is answered.
+//! consolidator's turn, and is published before it is answered. What is read under the turn is read by the reader for
+//! lookups: behind a long report it would hold up every sale.
 
 use crate::consolidator::ConsolidateError;
 use crate::hub::Hub;
@@ -26,15 +27,15 @@ impl Hub {
     ) -> Result<Result<CatalogSetAnswer, HubEditError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
         let by = self.made_by(self.now_ms(), None, who);
-        let target = (table.clone(), row.clone());
-        let write = move |store: &mut Store| store.edit_at_hub(&table, &row, &columns, &by);
-        if let Err(refused) = self.writer.call(write).await? {
-            return Ok(Err(refused));
-        }
+        let of = table.clone();
+        let write = move |store: &mut Store| store.edit_at_hub(&of, &row, &columns, &by);
+        let row = match self.writer.call(write).await? {
+            Ok(row) => row,
+            Err(refused) => return Ok(Err(refused)),
+        };
         self.publish().await?;
-        let (table, row) = target;
         let answer = self
-            .reports
+            .lookups
             .call(move |reader| reader.catalog_row(&table, &row))
             .await?;
         Ok(answer.ok_or(HubEditError::NoTable))
@@ -59,7 +60,7 @@ impl Hub {
         self.publish().await?;
         let of = (table.clone(), row.clone());
         let find = move |reader: &mut crate::store::Reader| reader.survivor(&of.0, &of.1);
-        let survivor = self.reports.call(find).await?;
+        let survivor = self.lookups.call(find).await?;
         Ok(Ok(MergeAnswer {
             table,
             row,
@@ -70,7 +71,7 @@ impl Hub {
     /// Publishes what was decided; the revision that holds it.
     async fn published(&self) -> Result<i64, ConsolidateError> {
         self.publish().await?;
-        Ok(self.reports.call(|it| it.catalog_revision()).await?)
+        Ok(self.lookups.call(|it| it.catalog_revision()).await?)
     }
 
     fn made_by(&self, now_ms: i64, id: Option<DocumentId>, who: String) -> HubEdit {
@@ -134,7 +135,7 @@ impl Hub {
             Err(refused) => return Ok(Err(refused)),
         };
         page.undone.revision = match dry_run {
-            true => self.reports.call(|it| it.catalog_revision()).await?,
+            true => self.lookups.call(|it| it.catalog_revision()).await?,
             false => self.published().await?,
         };
         Ok(Ok(page))
@@ -182,3 +183,6 @@ impl Hub {
         Ok(Ok((made, revision)))
     }
 }
+
+#[cfg(test)]
+mod tests;

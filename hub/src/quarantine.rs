@@ -35,7 +35,7 @@ impl Hub {
             ..Listed::default()
         };
         let open = self
-            .reports
+            .lookups
             .call(move |reader| reader.quarantine(&listed))
             .await?;
         // What fails for one book must not keep the others' records where they are; the first failure is told.

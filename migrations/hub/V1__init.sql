@@ -165,6 +165,8 @@ CREATE TABLE field_version (
     shop        BLOB,                      -- empty: the hub itself
     import_id   BLOB,                      -- the import that brought it
     corrected_hlc INTEGER NOT NULL,        -- by the hub's clock; what decides who was later (X1)
+    seq         INTEGER,                   -- of the entry in the node's journal; empty: the hub's own edit
+    waived      INTEGER NOT NULL DEFAULT 0, -- 1: counts though the row was another shop's
     PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX field_version_by_import ON field_version (import_id) WHERE import_id IS NOT NULL;
@@ -202,7 +204,7 @@ CREATE TABLE conflict (
     change       INTEGER NOT NULL,         -- grows with every change of a conflict; tills ask for what is newer
     UNIQUE (table_name, row_id, column_name, loser)
 ) STRICT;
-CREATE INDEX conflict_by_state ON conflict (state);
+CREATE INDEX conflict_open ON conflict (id) WHERE state = 'open';
 CREATE INDEX conflict_by_loser_shop ON conflict (loser_shop, change) WHERE loser_shop IS NOT NULL;
 CREATE INDEX conflict_by_winner_shop ON conflict (winner_shop, change) WHERE winner_shop IS NOT NULL;
 

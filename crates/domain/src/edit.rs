@@ -1,5 +1,6 @@
 //! A proposed change to one row of the catalog.
 
+use crate::document::normalize_code;
 use crate::merge::Stamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,6 +42,19 @@ pub const BOOKKEEPING: [&str; 6] = [
     "revision",
     "versions",
 ];
+
+/// The id of a catalog row as it is stored: those of products are codes, other tables take ids as they are typed.
+pub fn row_id(table: &str, id: &str) -> String {
+    match table {
+        "products" => normalize_code(id),
+        _ => id.trim().to_owned(),
+    }
+}
+
+/// Whether a value is a price below zero, which no column takes: nothing could be sold at it.
+pub fn is_price_below_zero(column: &str, value: &Scalar) -> bool {
+    column.starts_with("price") && matches!(value, Scalar::Integer(price) if *price < 0)
+}
 
 /// A change to some columns of one catalog row. Who made it and when stands in the journal entry
 /// that carries it.

@@ -7,9 +7,11 @@
 //! grouping, nor repetition (ADR 0001). Earlier and later are by corrected time, so no clock wins a
 //! conflict by being wrong (`place`, ADR 0012).
 
+mod ownership;
 mod place;
 mod policy;
 
+pub use ownership::of_others;
 pub use place::Place;
 pub use policy::{Policy, Timeline};
 
@@ -172,6 +174,17 @@ impl Field {
             self.insert(stamp, version);
         }
         self
+    }
+
+    /// The field without some of its versions.
+    #[must_use]
+    pub fn without(&self, leaves: impl Fn(&Stamp) -> bool) -> Self {
+        let versions = self.versions.iter().filter(|(stamp, _)| !leaves(stamp));
+        Self {
+            versions: versions
+                .map(|(stamp, held)| (*stamp, held.clone()))
+                .collect(),
+        }
     }
 
     /// The version with the given stamp.

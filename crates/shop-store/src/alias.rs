@@ -5,7 +5,7 @@ use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::tables::to_sql;
 use counterfoil_domain::alias::{ALIASES, MERGEABLE, SURVIVOR, alias_id, survivor};
-use counterfoil_domain::edit::{DELETED, Scalar};
+use counterfoil_domain::edit::{DELETED, Scalar, row_id};
 use counterfoil_protocol::wire::node::Recorded;
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ impl ShopStore {
         into: &str,
         now_ms: i64,
     ) -> Result<Option<Recorded>, StoreError> {
-        let (row, into) = (Self::row_id(table, row), Self::row_id(table, into));
+        let (row, into) = (row_id(table, row), row_id(table, into));
         let id = self.alias_of(table, &row)?;
         let target = self.survivor(table, &into)?;
         let alive = self
@@ -74,7 +74,7 @@ impl ShopStore {
         row: &str,
         now_ms: i64,
     ) -> Result<Option<Recorded>, StoreError> {
-        let id = self.alias_of(table, &Self::row_id(table, row))?;
+        let id = self.alias_of(table, &row_id(table, row))?;
         let known = to_sql(&Scalar::Text(id.clone()));
         let sql = "SELECT EXISTS (SELECT 1 FROM temp.aliases WHERE id = ?1)";
         if !self.conn.query_value::<bool>(sql, [known])? {

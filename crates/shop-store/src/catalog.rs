@@ -7,7 +7,7 @@ use crate::record::{Entry, Writer};
 use crate::tables::{Table, scalar, to_json};
 use counterfoil_domain::digest::CatalogHasher;
 use counterfoil_domain::document::normalize_code;
-use counterfoil_domain::edit::{CatalogEdit, DELETED, Scalar};
+use counterfoil_domain::edit::{CatalogEdit, DELETED, Scalar, row_id};
 use counterfoil_domain::{Document, DocumentId, UnitPrice};
 use counterfoil_migrate::params;
 use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, Recorded};
@@ -64,21 +64,12 @@ impl ShopStore {
             })
     }
 
-    /// The id of a row as it is stored: those of products are codes, other tables take ids as they are typed.
-    pub fn row_id(table: &str, id: &str) -> String {
-        if table == "products" {
-            normalize_code(id)
-        } else {
-            id.trim().to_owned()
-        }
-    }
-
     /// The row as this till sees it; of one that was merged, the row that stands for it.
     ///
     /// # Errors
     /// [`StoreError::UnknownTable`], [`StoreError::UnknownRow`].
     pub fn catalog_get(&self, table: &str, id: &str) -> Result<CatalogRow, StoreError> {
-        let asked = Self::row_id(table, id);
+        let asked = row_id(table, id);
         let id = self.survivor(table, &asked)?;
         match self.catalog_row(table, &id) {
             // What stands for it may come later than the word that it does.
@@ -96,7 +87,7 @@ impl ShopStore {
     /// As [`Self::catalog_get`].
     pub fn catalog_row(&self, table: &str, id: &str) -> Result<CatalogRow, StoreError> {
         let table = self.table(table)?;
-        let id = Self::row_id(&table.name, id);
+        let id = row_id(&table.name, id);
         let row = self
             .overlay_row(table, &id)?
             .ok_or_else(|| StoreError::UnknownRow {
@@ -152,7 +143,7 @@ impl ShopStore {
             let (column, value) = described.convert(column, value)?;
             values.insert(column, value);
         }
-        let row = Self::row_id(table, id);
+        let row = row_id(table, id);
         match values.contains_key(DELETED) {
             true => Ok((row, values)),
             false => Ok((self.survivor(table, &row)?, values)),

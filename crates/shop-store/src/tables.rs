@@ -3,7 +3,7 @@
 
 use crate::error::StoreError;
 use counterfoil_domain::Scalar;
-use counterfoil_domain::edit::{BOOKKEEPING, DELETED};
+use counterfoil_domain::edit::{BOOKKEEPING, DELETED, is_price_below_zero};
 use counterfoil_domain::money::{MoneyError, parse_fixed};
 use counterfoil_migrate::{Connection, Row, SqlError, Value};
 use std::collections::BTreeMap;
@@ -65,16 +65,14 @@ impl Table {
 
     /// A price is never below zero: nothing could be sold at it.
     fn check_price(&self, column: &str, value: &Scalar) -> Result<(), StoreError> {
-        match value {
-            Scalar::Integer(price) if column.starts_with("price") && *price < 0 => {
-                Err(StoreError::ColumnType {
-                    table: self.name.clone(),
-                    column: column.to_owned(),
-                    expected: "a price of zero or more",
-                    value: price.to_string(),
-                })
-            }
-            _ => Ok(()),
+        match is_price_below_zero(column, value) {
+            false => Ok(()),
+            true => Err(StoreError::ColumnType {
+                table: self.name.clone(),
+                column: column.to_owned(),
+                expected: "a price of zero or more",
+                value: value.to_string(),
+            }),
         }
     }
 

@@ -3,6 +3,15 @@
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// Checks a description: it says everything, and is the one that is kept in `docs`, which `command` prints.
+///
+/// # Panics
+/// When it leaves something unsaid, or is another one.
+pub fn check(text: &str, kept: &str, command: &str) {
+    assert_eq!(gaps(text), Vec::<String>::new());
+    assert!(text == kept, "run: {command}");
+}
+
 /// Finds what a description (OpenAPI as JSON) leaves unsaid, one line each; empty when it is whole.
 ///
 /// Looks at summaries, meanings of parameters, the answers of every call, ids that are used twice, and

@@ -217,7 +217,12 @@ async fn catalog(command: CatalogCommand, session: Session) -> Result<(), Failur
                 .await?;
             out.print(&answer, ToString::to_string)
         }
-        CatalogCommand::Set { table, id, columns } => {
+        CatalogCommand::Set {
+            table,
+            id,
+            columns,
+            who,
+        } => {
             let mut values = BTreeMap::new();
             for assignment in &columns {
                 let Some((column, value)) = assignment.split_once('=') else {
@@ -228,7 +233,10 @@ async fn catalog(command: CatalogCommand, session: Session) -> Result<(), Failur
                 values.insert(column.trim().to_owned(), value);
             }
             let path = format!("catalog/{}/{}", segment(&table), segment(&id));
-            let request = CatalogSetRequest { columns: values };
+            let request = CatalogSetRequest {
+                columns: values,
+                by: Some(who.by),
+            };
             let (answer, out) = session
                 .post::<CatalogSetAnswer>(&path, &request, true)
                 .await?;

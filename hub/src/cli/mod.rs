@@ -404,6 +404,8 @@ enum CatalogCommand {
         /// New values; nothing after `=` empties the column, `deleted=1` deletes the row.
         #[arg(required = true, value_name = "COLUMN=VALUE")]
         columns: Vec<String>,
+        #[command(flatten)]
+        who: WhoArgs,
     },
 }
 

@@ -343,12 +343,13 @@ async fn set_row(
     body: Body,
 ) -> Answer<CatalogSetAnswer> {
     let request: CatalogSetRequest = read_json(&headers, body).await?;
+    let by = caller.decides(request.by)?;
     let (table, row) = (
         segments.text("table").to_owned(),
         segments.text("row").to_owned(),
     );
     let edited = hub
-        .edit_catalog(table.clone(), row, request.columns, caller.name())
+        .edit_catalog(table.clone(), row, request.columns, by)
         .await?;
     edited.map(Json).map_err(|error| match error {
         HubEditError::NoTable => no_table(&table),

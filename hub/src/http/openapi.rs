@@ -43,14 +43,10 @@ pub(super) async fn openapi() -> Json<OpenApi> {
 mod tests {
     #[test]
     fn the_description_in_docs_is_whole_and_of_this_code() {
-        let text = super::description();
-        assert_eq!(
-            counterfoil_testkit::openapi::gaps(&text),
-            Vec::<String>::new()
-        );
-        assert!(
-            text == include_str!("../../../docs/openapi-hub.json"),
-            "run: cargo run -p counterfoil-hub -- openapi > docs/openapi-hub.json"
+        counterfoil_testkit::openapi::check(
+            &super::description(),
+            include_str!("../../../docs/openapi-hub.json"),
+            "cargo run -p counterfoil-hub -- openapi > docs/openapi-hub.json",
         );
     }
 }

@@ -1,13 +1,12 @@
 //! Which customers and products were merged into which others?
 
 use super::catalog::CatalogShape;
-use super::edits::load_fields;
+use super::fields::load_fields;
 use super::hub_edits::{HubEdit, HubEditError};
 use super::{Reader, Store, StoreError};
 use counterfoil_domain::Scalar;
 use counterfoil_domain::alias::{ALIASES, MERGEABLE, SURVIVOR, alias_id, survivor};
-use counterfoil_domain::document::normalize_code;
-use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::edit::{DELETED, row_id};
 use counterfoil_migrate::{Connection, params};
 use std::collections::BTreeMap;
 
@@ -23,16 +22,12 @@ fn held(
     Ok(version.map(|version| version.value.clone()))
 }
 
-/// The id of a row as it is stored: those of products are codes.
-pub(super) fn row_id(table: &str, row: &str) -> String {
-    match table {
-        "products" => normalize_code(row),
-        _ => row.trim().to_owned(),
-    }
-}
-
 impl Store {
-    fn survivor(&self, table: &str, row: &str) -> Result<String, StoreError> {
+    /// The row that stands for a row, by everything that was merged, published or not.
+    pub(super) fn survivor(&self, table: &str, row: &str) -> Result<String, StoreError> {
+        if !MERGEABLE.contains(&table) {
+            return Ok(row.to_owned());
+        }
         survivor(row, |at| {
             let id = alias_id(table, at);
             let is = |column| held(&self.hub, &self.shape, (ALIASES, &id, column));
@@ -84,7 +79,8 @@ impl Store {
                 columns.insert(DELETED.to_owned(), Some("1".to_owned()));
             }
         }
-        self.edit_at_hub(ALIASES, &id, &columns, by)
+        let made = self.edit_at_hub(ALIASES, &id, &columns, by)?;
+        Ok(made.map(|_| ()))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Which concurrent edits had to be settled, and what became of them?
 
 use super::catalog::CatalogShape;
-use super::edits::{Fields, load_fields, to_json};
+use super::fields::{Fields, load_fields};
 use super::{Reader, StoreError, node_id, shop_id_optional};
 use crate::limits::SHOP_CONFLICTS_MAX;
-use counterfoil_domain::merge::{Decision, Field, Policy, Stamp};
-use counterfoil_domain::{DocumentId, Hlc, Scalar, ShopId};
+use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::{Hlc, Scalar, ShopId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::decisions::{
     ConflictChanges, ConflictCursor, ConflictPage, ConflictRow, ConflictSide, ConflictState,
@@ -32,6 +32,28 @@ pub(crate) struct ConflictFilter {
     pub(crate) limit: i64,
 }
 
+impl ConflictFilter {
+    /// The parameters are: after, state, table, shop, limit. A condition that is not asked for is left out, so that
+    /// an index on the others is used.
+    pub(super) fn sql(&self) -> String {
+        let state = match self.state {
+            // As a constant, which the index on what is open understands.
+            Some(ConflictState::Open) => "state = 'open' AND ?2 = 'open'",
+            Some(_) => "state = ?2",
+            None => "?2 IS NULL",
+        };
+        let table = match self.table {
+            Some(_) => "table_name = ?3",
+            None => "?3 IS NULL",
+        };
+        format!(
+            "{STORED} WHERE id > ?1 AND {state} AND {table}
+                 AND (?4 IS NULL OR loser_shop = ?4 OR winner_shop = ?4)
+             ORDER BY id LIMIT ?5"
+        )
+    }
+}
+
 /// A row of `conflict` as it is stored.
 struct Stored {
     id: i64,
@@ -50,11 +72,11 @@ struct Stored {
 const STORED: &str = "SELECT id, table_name, row_id, column_name, loser, winner, policy, found_ms,
                              state, settled_by, settled_ms, change FROM conflict";
 
-fn stamp(row: &Row<'_>, index: usize) -> Result<Stamp, SqlError> {
+pub(super) fn stamp(row: &Row<'_>, index: usize) -> Result<Stamp, SqlError> {
     row.get_with(index, |text: String| text.parse())
 }
 
-fn state(row: &Row<'_>, index: usize) -> Result<ConflictState, SqlError> {
+pub(super) fn state(row: &Row<'_>, index: usize) -> Result<ConflictState, SqlError> {
     row.get_with(index, |name: String| {
         ConflictState::from_name(&name).ok_or("unknown state of a conflict")
     })
@@ -86,156 +108,6 @@ impl Stored {
             column: &self.column,
         }
     }
-}
-
-/// The number of the changes of conflicts that one transaction makes.
-#[derive(Default)]
-pub(super) struct Change(Option<i64>);
-
-impl Change {
-    fn number(&mut self, tx: &Connection) -> Result<i64, StoreError> {
-        if let Some(number) = self.0 {
-            return Ok(number);
-        }
-        let sql = "INSERT INTO meta VALUES ('conflict_change', '1') ON CONFLICT (key)
-                   DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
-                   RETURNING CAST(value AS INTEGER)";
-        let number = tx.query_value(sql, ())?;
-        self.0 = Some(number);
-        Ok(number)
-    }
-}
-
-/// Records who lost, and what has become of the conflicts that the field had.
-pub(super) fn note(
-    tx: &Connection,
-    name: FieldName<'_>,
-    (field, decision): (&Field, &Decision),
-    change: &mut Change,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    // A field that one version has never had a conflict.
-    if field.versions().nth(1).is_none() {
-        return Ok(());
-    }
-    let known = tx.query_map(
-        "SELECT id, loser, state, current FROM conflict
-         WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3",
-        params![name.table, name.row, name.column],
-        |row| {
-            let (id, loser) = (row.get::<i64>(0)?, stamp(row, 1)?);
-            Ok((id, loser, state(row, 2)?, stamp(row, 3)?))
-        },
-    )?;
-    for loser in &decision.losers {
-        if known.iter().all(|(_, known, ..)| known != loser) {
-            let change = change.number(tx)?;
-            record(tx, name, field, (*loser, decision), (change, now_ms))?;
-        }
-    }
-    for (id, loser, held, current) in known {
-        let (state, settled_by) = state_of(tx, field, decision, loser)?;
-        if state == held && current == decision.current {
-            continue;
-        }
-        tx.execute(
-            "UPDATE conflict SET state = ?2, current = ?5, change = ?6,
-                 settled_by = CASE WHEN state = ?2 THEN settled_by ELSE ?3 END,
-                 settled_ms = CASE WHEN state = ?2 THEN settled_ms ELSE ?4 END
-             WHERE id = ?1",
-            params![
-                id,
-                state.name(),
-                settled_by.map(|stamp| stamp.to_string()),
-                settled_by.map(|_| now_ms),
-                decision.current.to_string(),
-                change.number(tx)?,
-            ],
-        )?;
-    }
-    Ok(())
-}
-
-fn record(
-    tx: &Connection,
-    name: FieldName<'_>,
-    field: &Field,
-    (loser, decision): (Stamp, &Decision),
-    (change, now_ms): (i64, i64),
-) -> Result<(), StoreError> {
-    let winner = decision.current;
-    let (Some(lost), Some(won)) = (field.version(&loser), field.version(&winner)) else {
-        return Ok(());
-    };
-    let Some(policy) = decision.lost_by(&loser) else {
-        return Ok(());
-    };
-    let (state, settled_by) = unreplaced(policy, winner);
-    tx.execute(
-        "INSERT INTO conflict (table_name, row_id, column_name, loser, winner,
-             loser_value, winner_value, loser_shop, winner_shop, policy, found_ms,
-             state, settled_by, settled_ms, current, change)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?5, ?15)",
-        params![
-            name.table,
-            name.row,
-            name.column,
-            loser.to_string(),
-            winner.to_string(),
-            to_json("field value", &lost.value)?,
-            to_json("field value", &won.value)?,
-            lost.origin.shop.map(ShopId::to_bytes),
-            won.origin.shop.map(ShopId::to_bytes),
-            policy.name(),
-            now_ms,
-            state.name(),
-            settled_by.map(|stamp| stamp.to_string()),
-            settled_by.map(|_| now_ms),
-            change,
-        ],
-    )?;
-    Ok(())
-}
-
-fn unreplaced(policy: Policy, current: Stamp) -> (ConflictState, Option<Stamp>) {
-    match policy {
-        Policy::Manual => (ConflictState::Open, None),
-        Policy::LastWriterWins | Policy::HubWins | Policy::ShopWins => {
-            (ConflictState::ByPolicy, Some(current))
-        }
-    }
-}
-
-/// What has become of a version that lost, and the version that decided so.
-fn state_of(
-    tx: &Connection,
-    field: &Field,
-    decision: &Decision,
-    loser: Stamp,
-) -> Result<(ConflictState, Option<Stamp>), StoreError> {
-    if let Some(policy) = decision.lost_by(&loser) {
-        return Ok(unreplaced(policy, decision.current));
-    }
-    let replacing: Vec<Stamp> = decision.replaced_by(&loser).collect();
-    let Some(first) = replacing.first().copied() else {
-        let state = if loser == decision.current {
-            ConflictState::ByPolicy
-        } else {
-            ConflictState::ByAgreement
-        };
-        return Ok((state, Some(decision.current)));
-    };
-    let chosen = |stamp: &Stamp| -> Result<bool, StoreError> {
-        let edit = field.version(stamp).map(|version| version.origin.edit);
-        let sql = "SELECT EXISTS (SELECT 1 FROM audit WHERE edit = ?1 AND conflict IS NOT NULL)";
-        Ok(tx.query_value(sql, params![edit.map(DocumentId::to_bytes)])?)
-    };
-    for stamp in replacing {
-        if chosen(&stamp)? {
-            return Ok((ConflictState::ByChoice, Some(stamp)));
-        }
-    }
-    Ok((ConflictState::ByEdit, Some(first)))
 }
 
 /// A value as programs read it.
@@ -293,11 +165,11 @@ fn full(
     fields: &Fields,
 ) -> Result<ConflictRow, StoreError> {
     let name = stored.name();
-    let decision = shape
-        .decide(&stored.table, &stored.column, fields)
-        .ok_or(GONE)?;
+    // Nothing counts any more in a row that turned out to be another shop's.
+    let decision = shape.decide(&stored.table, &stored.column, fields);
+    let current = decision.map_or(stored.winner, |decision| decision.current);
     let [winner, loser, current] =
-        [stored.winner, stored.loser, decision.current].map(|stamp| side(hub, name, stamp));
+        [stored.winner, stored.loser, current].map(|stamp| side(hub, name, stamp));
     Ok(ConflictRow {
         winner: winner?.ok_or(GONE)?,
         loser: loser?.ok_or(GONE)?,
@@ -395,12 +267,7 @@ impl Reader {
     /// A page of conflicts by number, of one moment.
     pub(crate) fn conflicts(&self, filter: &ConflictFilter) -> Result<ConflictPage, StoreError> {
         let shape = CatalogShape::load(&self.catalog, &self.hub)?;
-        let sql = format!(
-            "{STORED} WHERE id > ?1 AND (?2 IS NULL OR state = ?2)
-                 AND (?3 IS NULL OR table_name = ?3)
-                 AND (?4 IS NULL OR loser_shop = ?4 OR winner_shop = ?4)
-             ORDER BY id LIMIT ?5"
-        );
+        let sql = filter.sql();
         self.hub.snapshot(|hub| {
             let page = params![
                 filter.after,

@@ -1,17 +1,17 @@
 //! What did a person decide about a conflict?
 //!
-//! A decision is an edit of the hub that replaces every version it saw, so it merges like any other,
+//! A decision is an edit of the hub that replaces what its maker saw, so it merges like any other,
 //! and a line of the audit trail, in one transaction.
 
 use super::audit::{Decided, decision_of, write_down};
 use super::catalog::CatalogShape;
 use super::conflicts::{FieldName, conflict_lost_by, conflict_of, plain};
 use super::consolidation::NodeKey;
-use super::edits::load_fields;
+use super::fields::{Fields, load_fields};
 use super::hub_edits::{HubEdit, HubEditError, typed};
 use super::{Store, StoreError};
 use counterfoil_domain::edit::ConflictDecision;
-use counterfoil_domain::merge::{Field, Stamp, Version};
+use counterfoil_domain::merge::{Policy, Stamp, Version};
 use counterfoil_domain::{CatalogEdit, DocumentId, Scalar};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::wire::decisions::{AuditRow, Choice, ConflictRow, ConflictState};
@@ -207,8 +207,8 @@ impl Store {
         }
         let target = (conflict.table.as_str(), conflict.row.as_str());
         let columns = BTreeMap::from([(conflict.column.clone(), value.clone())]);
-        let heads = |column: &str| fields.get(column).map(Field::heads).unwrap_or_default();
-        let prepared = match self.prepare(tx, target, &fields, (columns, &heads), by)? {
+        let seen = |_: &str| self.replaced_by_choice(&conflict, &fields);
+        let prepared = match self.prepare(tx, target, &fields, (columns, &seen), by)? {
             Ok(prepared) => prepared,
             Err(HubEditError::NoTable) => {
                 let gone = format!("the catalog has no table `{}` any more", conflict.table);
@@ -236,6 +236,21 @@ impl Store {
             conflict,
             repeated: false,
         }))
+    }
+
+    /// What a choice replaces: the value that is current and the one that lost, which the person saw, and what
+    /// a policy has settled. Other values that wait for a person go on waiting, beside what was chosen.
+    fn replaced_by_choice(&self, conflict: &ConflictRow, fields: &Fields) -> Vec<Stamp> {
+        let column = conflict.column.as_str();
+        let decision = self.shape.decide(&conflict.table, column, fields);
+        let (Some(field), Some(decision)) = (fields.get(column), decision) else {
+            return Vec::new();
+        };
+        let waits = |stamp: &Stamp| {
+            *stamp != conflict.loser.stamp && decision.lost_by(stamp) == Some(Policy::Manual)
+        };
+        let heads = field.heads().into_iter();
+        heads.filter(|stamp| !waits(stamp)).collect()
     }
 
     fn chosen_value<'a>(

@@ -1,16 +1,19 @@
 //! What does each catalog field hold after the edits of a batch, and which edits lost?
 
 use super::catalog::{CatalogShape, TableShape};
-use super::conflicts::{self, Change, FieldName};
+use super::conflicts::{self, FieldName};
 use super::consolidation::{NodeKey, condition};
+use super::fields::{ANOTHERS, load_fields, tend_owned};
+use super::losers::{self, Change};
 use super::movement::Batch;
 use super::policies::OWNER;
+use super::reading::ONE_ENTRY;
 use super::stamps::{free_stamp, is_taken, name_as_here};
-use super::{StoreError, decisions, lineage, node_id, shop_id_optional};
+use super::{StoreError, decisions, lineage};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::lineage::writer_of;
-use counterfoil_domain::merge::{Field, Origin, Stamp, Version};
+use counterfoil_domain::merge::{Origin, Stamp};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Rule, Scalar, Topic};
 use counterfoil_migrate::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,9 +29,6 @@ struct Entry {
 
 /// Fields touched by a batch, by table and row.
 pub(super) type Touched = BTreeMap<(String, String), BTreeSet<String>>;
-
-/// All versions of the columns of one row.
-pub(super) type Fields = BTreeMap<String, Field>;
 
 /// Merges the edits of a batch; gives their number.
 pub(super) fn merge_batch(
@@ -89,14 +89,20 @@ pub(super) fn merge_batch(
                     name_as_here(tx, &mut edit, node.id, &writers)?;
                 }
                 let stamps = (stamp, corrected(batch, &edit, entry));
-                insert_versions(tx, &edit, stamps, &origin, entry.import.as_deref())?;
+                let entered = Entered {
+                    seq: Some(entry.seq),
+                    import: entry.import.as_deref(),
+                    waived: batch.waived.has(Rule::RowOfAnotherShop),
+                };
+                insert_versions(tx, &edit, stamps, &origin, &entered)?;
                 let columns = touched.entry((edit.table, edit.row)).or_default();
                 columns.extend(edit.columns.into_keys());
             }
             Err(fault) => put_aside(tx, &node, entry, &fault, now_ms)?,
         }
     }
-    settle(tx, shape, &touched, now_ms)?;
+    let again = (batch.source == ONE_ENTRY).then_some((node.id, until));
+    settle(tx, shape, &touched, (now_ms, again))?;
     note_progress(tx, batch)?;
     Ok(i64::try_from(entries.len()).unwrap_or(i64::MAX))
 }
@@ -163,7 +169,7 @@ fn accept(
     let accepted = read();
     if let Ok((edit, _)) = &accepted {
         let faults = [
-            is_anothers(tx, shape, batch, edit)?,
+            is_anothers(batch, edit),
             is_for_nothing(tx, edit)?,
             is_anothers_conflict(tx, batch, edit)?,
         ];
@@ -234,37 +240,15 @@ fn check_time(batch: &Batch, edit: &CatalogEdit, entry: &Entry) -> Result<(), Fa
     Ok(())
 }
 
-/// A row that holds for one shop is that shop's: why another one may not change it.
-fn is_anothers(
-    tx: &Connection,
-    shape: &CatalogShape,
-    batch: &Batch,
-    edit: &CatalogEdit,
-) -> Result<Option<Fault>, StoreError> {
-    let has_owner = shape
-        .table(&edit.table)
-        .is_some_and(|table| table.is_integer(OWNER).is_some());
-    if !has_owner {
-        return Ok(None);
-    }
+/// A shop claims a row for itself: why one may not for another. Whether the row was another shop's already
+/// is a matter of the merge (`fields::tend_owned`).
+fn is_anothers(batch: &Batch, edit: &CatalogEdit) -> Option<Fault> {
     let own = batch.node.shop.to_string();
-    let claimed = match edit.columns.get(OWNER) {
-        Some(Scalar::Text(shop)) => Some(shop.clone()),
-        _ => None,
+    let is_foreign = match edit.columns.get(OWNER) {
+        Some(Scalar::Text(shop)) => *shop != own,
+        Some(Scalar::Null | Scalar::Integer(_)) | None => false,
     };
-    let fields = load_fields(tx, &edit.table, &edit.row)?;
-    let held = fields.get(OWNER).and_then(|field| {
-        let decision = shape.decide(&edit.table, OWNER, &fields)?;
-        match &field.version(&decision.current)?.value {
-            Scalar::Text(shop) => Some(shop.clone()),
-            Scalar::Null | Scalar::Integer(_) => None,
-        }
-    });
-    let foreign = [claimed, held]
-        .into_iter()
-        .flatten()
-        .any(|shop| shop != own);
-    Ok(foreign.then(|| Fault::new(Rule::RowOfAnotherShop, "the row belongs to another shop")))
+    is_foreign.then(|| Fault::new(Rule::RowOfAnotherShop, ANOTHERS))
 }
 
 /// A conflict is decided by whoever has a part in it: why another shop may not.
@@ -352,20 +336,31 @@ fn put_aside(
     Ok(())
 }
 
+/// How a version came in.
+#[derive(Default)]
+pub(super) struct Entered<'a> {
+    /// Its entry's position in the journal of its node.
+    pub(super) seq: Option<i64>,
+    pub(super) import: Option<&'a [u8]>,
+    /// It counts though the row was another shop's.
+    pub(super) waived: bool,
+}
+
 pub(super) fn insert_versions(
     tx: &Connection,
     edit: &CatalogEdit,
     (stamp, corrected): (Stamp, Hlc),
     origin: &Origin,
-    import: Option<&[u8]>,
+    entered: &Entered<'_>,
 ) -> Result<(), StoreError> {
     for (column, value) in &edit.columns {
         let base = edit.base.get(column).map_or(&[][..], Vec::as_slice);
         let added = tx.execute(
-            "INSERT OR IGNORE INTO field_version
+            "INSERT INTO field_version
                  (table_name, row_id, column_name, hlc, node_tag, value, base, edit, node, shop,
-                  base_revision, import_id, corrected_hlc)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                  base_revision, import_id, corrected_hlc, seq, waived)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+             ON CONFLICT DO UPDATE SET waived = 1 WHERE excluded.waived AND edit = excluded.edit",
             params![
                 edit.table.as_str(),
                 edit.row.as_str(),
@@ -378,8 +373,10 @@ pub(super) fn insert_versions(
                 origin.node.to_bytes(),
                 origin.shop.map(counterfoil_domain::ShopId::to_bytes),
                 edit.base_revision,
-                import.map(<[u8]>::to_vec),
+                entered.import.map(<[u8]>::to_vec),
                 corrected.raw(),
+                entered.seq,
+                i64::from(entered.waived),
             ],
         )?;
         if added == 0 && is_taken(tx, edit, origin.edit, stamp)? {
@@ -391,26 +388,40 @@ pub(super) fn insert_versions(
     Ok(())
 }
 
-/// Decides the touched fields once each, records who lost, and queues the rows for publication.
+/// Decides the touched fields once each, records who lost, and queues the rows for publication. `again` is the
+/// entry that comes back from quarantine.
 pub(super) fn settle(
     tx: &Connection,
     shape: &CatalogShape,
     touched: &Touched,
-    now_ms: i64,
+    (now_ms, again): (i64, Option<(NodeId, i64)>),
 ) -> Result<(), StoreError> {
     let mut change = Change::default();
     for ((table, row), columns) in touched {
         let fields = load_fields(tx, table, row)?;
-        let owned = shape.owned_columns(table, &fields);
-        for column in columns.iter().chain(owned).collect::<BTreeSet<_>>() {
+        let is_owned = fields.contains_key(OWNER);
+        let mut touched: BTreeSet<&String> = columns.iter().collect();
+        if is_owned {
+            // Whose the row is may have changed, and with it what counts in every column.
+            tend_owned(tx, (table, row), (now_ms, again))?;
+            touched.extend(fields.keys());
+        }
+        touched.extend(shape.owned_columns(table, &fields));
+        for column in touched {
+            let name = FieldName { table, row, column };
             let Some(field) = fields.get(column) else {
                 continue;
             };
-            let Some(decision) = shape.decide(table, column, &fields) else {
+            // A field that has one version has never had a conflict, unless others do not count any more.
+            if !is_owned && field.versions().nth(1).is_none() {
                 continue;
-            };
-            let name = FieldName { table, row, column };
-            conflicts::note(tx, name, (field, &decision), &mut change, now_ms)?;
+            }
+            match shape.decide(table, column, &fields) {
+                Some(decision) => {
+                    losers::note(tx, name, (field, &decision), &mut change, now_ms)?;
+                }
+                None => losers::settle_uncounted(tx, name, &mut change, now_ms)?,
+            }
         }
         tx.execute(
             "INSERT OR IGNORE INTO publish_queue (table_name, row_id) VALUES (?1, ?2)",
@@ -425,38 +436,4 @@ pub(super) fn to_json<T: serde::Serialize + ?Sized>(
     value: &T,
 ) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|source| StoreError::Json { what, source })
-}
-
-/// Every version of every column of a row.
-pub(super) fn load_fields(hub: &Connection, table: &str, row: &str) -> Result<Fields, StoreError> {
-    let mut fields = Fields::new();
-    let sql = "SELECT column_name, hlc, node_tag, value, base, edit, node, shop,
-                   corrected_hlc
-               FROM field_version WHERE table_name = ?1 AND row_id = ?2";
-    hub.query_each(
-        sql,
-        params![table, row],
-        |found| -> Result<(), StoreError> {
-            let stamp = Stamp {
-                hlc: Hlc::from_raw(found.get(1)?),
-                node_tag: found.get(2)?,
-            };
-            let version = Version {
-                value: found.get_with(3, |text: String| serde_json::from_str(&text))?,
-                base: found.get_with(4, |text: String| serde_json::from_str(&text))?,
-                corrected: Hlc::from_raw(found.get(8)?),
-                origin: Origin {
-                    edit: found.get_with(5, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-                    node: node_id(found, 6)?,
-                    shop: shop_id_optional(found, 7)?,
-                },
-            };
-            fields
-                .entry(found.get(0)?)
-                .or_default()
-                .insert(stamp, version);
-            Ok(())
-        },
-    )?;
-    Ok(fields)
 }

@@ -3,8 +3,10 @@
 use super::audit::{Decided, write_down};
 use super::catalog::TableShape;
 use super::conflicts::plain;
-use super::edits::{Fields, Touched, check_edit, insert_versions, load_fields, settle};
+use super::edits::{Entered, Touched, check_edit, insert_versions, settle};
+use super::fields::{Fields, load_fields};
 use super::{Store, StoreError};
+use counterfoil_domain::edit::{DELETED, is_price_below_zero, row_id};
 use counterfoil_domain::merge::{Field, Origin, Stamp};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, HlcClock, NodeId, Scalar};
 use counterfoil_migrate::{Connection, params};
@@ -43,18 +45,25 @@ pub(crate) enum HubEditError {
 }
 
 impl Store {
-    /// Makes an edit at the hub. It replaces everything known of the columns, so it also settles
-    /// their conflicts.
+    /// Makes an edit at the hub; the row it went to, as it is stored. It replaces everything known of the columns,
+    /// so it also settles their conflicts.
     pub(crate) fn edit_at_hub(
         &self,
         table: &str,
         row: &str,
         columns: &BTreeMap<String, Option<String>>,
         by: &HubEdit,
-    ) -> Result<Result<(), HubEditError>, StoreError> {
+    ) -> Result<Result<String, HubEditError>, StoreError> {
         let Some(shape) = self.shape.table(table) else {
             return Ok(Err(HubEditError::NoTable));
         };
+        // As at a till: whoever edits a row that was merged means the one that stands for it, unless they delete it.
+        let named = row_id(table, row);
+        let stored = match columns.contains_key(DELETED) {
+            true => named,
+            false => self.survivor(table, &named)?,
+        };
+        let row = stored.as_str();
         let mut values = BTreeMap::new();
         for (column, text) in columns {
             match typed(shape, column, text.as_deref()) {
@@ -85,7 +94,7 @@ impl Store {
             };
             write_down(tx, decided)?;
             self.carry_out(tx, prepared, by)?;
-            Ok(Ok(()))
+            Ok(Ok(stored.clone()))
         })
     }
 
@@ -153,10 +162,10 @@ impl Store {
             node: by.hub,
             shop: None,
         };
-        insert_versions(tx, &edit, (stamp, stamp.hlc), &origin, None)?;
+        insert_versions(tx, &edit, (stamp, stamp.hlc), &origin, &Entered::default())?;
         let columns = edit.columns.into_keys().collect();
         let touched = Touched::from([((edit.table, edit.row), columns)]);
-        settle(tx, &self.shape, &touched, by.now_ms)
+        settle(tx, &self.shape, &touched, (by.now_ms, None))
     }
 }
 
@@ -175,6 +184,7 @@ pub(super) fn next_hlc(tx: &Connection, published: Hlc, now_ms: i64) -> Result<H
     Ok(next)
 }
 
+/// A value as a person gives it, in the type of its column.
 pub(super) fn typed(
     shape: &TableShape,
     column: &str,
@@ -183,6 +193,17 @@ pub(super) fn typed(
     let Some(text) = text else {
         return Ok(Scalar::Null);
     };
+    let value = converted(shape, column, text)?;
+    if is_price_below_zero(column, &value) {
+        let name = &shape.name;
+        return Err(format!(
+            "`{name}.{column}` takes a price of zero or more, not `{text}`"
+        ));
+    }
+    Ok(value)
+}
+
+fn converted(shape: &TableShape, column: &str, text: &str) -> Result<Scalar, String> {
     match shape.is_integer(column) {
         Some(true) => text.trim().parse().map(Scalar::Integer).map_err(|_| {
             format!(

@@ -7,7 +7,8 @@ use counterfoil_migrate::params;
 use counterfoil_protocol::wire::decisions::ImportRow;
 
 /// From indexes that hold imported entries alone.
-const IMPORTS: &str = "SELECT import_id, node.id, shop.name, node.lane, sum(documents), sum(edits)
+pub(super) const IMPORTS: &str =
+    "SELECT import_id, node.id, shop.name, node.lane, sum(documents), sum(edits)
     FROM (SELECT import_id, node AS number, count(*) AS documents, 0 AS edits FROM receipt
           WHERE import_id IS NOT NULL GROUP BY import_id, node
           UNION ALL

@@ -18,13 +18,17 @@ mod databases;
 mod decisions;
 mod edits;
 mod entry;
+mod fields;
 mod gate;
 mod hub_edits;
 mod imports;
 mod lineage;
+mod losers;
 mod movement;
 mod nodes;
 mod outbox;
+#[cfg(test)]
+mod plans;
 mod policies;
 mod proof;
 mod publication;

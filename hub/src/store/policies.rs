@@ -6,7 +6,7 @@
 use super::audit::{Decided, write_down};
 use super::catalog::{CatalogShape, TableShape};
 use super::conflicts::{FieldName, GONE, side};
-use super::edits::{Fields, load_fields};
+use super::fields::{Fields, load_fields};
 use super::hub_edits::{HubEdit, next_hlc};
 use super::{Reader, Store, StoreError};
 use crate::limits::REHEARSAL_ROWS_MAX;
@@ -304,6 +304,15 @@ impl Store {
     }
 }
 
+/// By the index on who wrote when: the hub itself, and every node there was.
+pub(super) const EDITED_SINCE: &str = "WITH writer (id) AS (
+        SELECT id FROM node UNION
+        SELECT unhex(replace(value, '-', '')) FROM meta WHERE key = 'hub_id')
+    SELECT DISTINCT v.row_id, v.column_name FROM writer CROSS JOIN field_version AS v
+    WHERE v.node = writer.id AND v.corrected_hlc >= ?3
+        AND v.table_name = ?1 AND (?2 = '*' OR v.column_name = ?2)
+    ORDER BY v.row_id, v.column_name";
+
 /// Fields of the wanted columns that were edited since.
 fn edited_since(
     hub: &Connection,
@@ -311,16 +320,13 @@ fn edited_since(
     wanted: &WantedPolicy,
     since: Stamp,
 ) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
-    let sql = "SELECT DISTINCT row_id, column_name FROM field_version
-               WHERE table_name = ?1 AND (?2 = '*' OR column_name = ?2) AND corrected_hlc >= ?3
-               ORDER BY row_id, column_name";
     let key = params![
         wanted.table.as_str(),
         wanted.column.as_str(),
         since.hlc.raw()
     ];
     let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    hub.query_each(sql, key, |row| -> Result<(), SqlError> {
+    hub.query_each(EDITED_SINCE, key, |row| -> Result<(), SqlError> {
         let column: String = row.get(1)?;
         // The policy of the rest says nothing of a column that has its own.
         if wanted.column != REST || !policies.has_own(&wanted.table, &column) {

@@ -4,7 +4,7 @@
 //! only when its content differs.
 
 use super::catalog::{TableShape, scalars};
-use super::edits::{Fields, load_fields};
+use super::fields::{Fields, load_fields};
 use super::policies;
 use super::{Store, StoreError};
 use crate::limits::PUBLISH_ROWS_MAX;

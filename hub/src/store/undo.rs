@@ -6,7 +6,7 @@
 
 use super::audit::{Decided, write_down};
 use super::conflicts::plain;
-use super::edits::{Fields, load_fields};
+use super::fields::{Fields, load_fields};
 use super::hub_edits::{HubEdit, HubEditError};
 use super::{Store, StoreError};
 use crate::limits::{UNDO_FIELDS_MAX, UNDO_ROWS_MAX};
@@ -121,14 +121,8 @@ impl RowPlan {
 impl UndoneRow<'_> {
     /// The row as if nobody had written what goes back.
     fn without(&self) -> Fields {
-        let rest = |column: &String, field: &Field| {
-            let mut rest = Field::default();
-            let others = field.versions();
-            for (stamp, version) in others.filter(|(stamp, _)| !self.is_nobodys(column, stamp)) {
-                rest.insert(*stamp, version.clone());
-            }
-            rest
-        };
+        let rest =
+            |column: &str, field: &Field| field.without(|stamp| self.is_nobodys(column, stamp));
         let fields = self.fields.iter();
         fields
             .map(|(column, field)| (column.clone(), rest(column, field)))
@@ -197,17 +191,21 @@ impl UndoOf {
         }
     }
 
-    /// The next rows of which a field was written.
-    fn rows(self, tx: &Connection, after: &RowName) -> Result<Vec<RowName>, StoreError> {
-        let (condition, [first, second, third]) = self.condition();
-        let sql = format!(
+    pub(super) fn rows_sql(self) -> String {
+        let (condition, _) = self.condition();
+        format!(
             "SELECT DISTINCT table_name, row_id FROM field_version
              WHERE {condition} AND (table_name, row_id) > (?4, ?5)
              ORDER BY table_name, row_id LIMIT ?6"
-        );
+        )
+    }
+
+    /// The next rows of which a field was written.
+    fn rows(self, tx: &Connection, after: &RowName) -> Result<Vec<RowName>, StoreError> {
+        let (_, [first, second, third]) = self.condition();
         let (table, row) = (after.0.as_str(), after.1.as_str());
         let page = params![first, second, third, table, row, UNDO_ROWS_MAX];
-        Ok(tx.query_map(&sql, page, |row| Ok((row.get(0)?, row.get(1)?)))?)
+        Ok(tx.query_map(&self.rows_sql(), page, |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
     /// A row with those of its versions that go back.

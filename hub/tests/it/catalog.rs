@@ -1,9 +1,10 @@
-use crate::hub::{Client, TestHub};
+use crate::hub::{Client, TestHub, problem};
 use crate::till::Till;
 use counterfoil_domain::Scalar;
 use counterfoil_migrate::{Connection, params};
-use counterfoil_protocol::wire::decisions::{ConflictPage, ConflictState};
-use counterfoil_protocol::wire::hub::{CatalogExport, ShopRow};
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::decisions::{AuditPage, ConflictPage, ConflictState};
+use counterfoil_protocol::wire::hub::{CatalogExport, CatalogSetAnswer, ShopRow};
 use counterfoil_protocol::wire::quarantine::QuarantineRow;
 use serde_json::{Map, Value, json};
 
@@ -168,7 +169,8 @@ async fn a_row_that_holds_for_one_shop_is_changed_by_that_shop_alone() {
         .unwrap()
         .shop_id
         .to_string();
-    owner.edit_in("prices", "p1", ("shop", text(&a)), &[]);
+    let claim = owner.edit_in("prices", "p1", ("shop", text(&a)), &[]);
+    other.observe(claim.hlc);
     owner.edit_in("prices", "p1", ("price_mills", Scalar::Integer(900)), &[]);
     owner.push(&client).await.unwrap();
     client.settle().await;
@@ -292,4 +294,44 @@ async fn nothing_new_makes_no_revision() {
     let second = client.settle().await;
     assert_eq!(first.catalog_revision, second.catalog_revision);
     assert_eq!(first.catalog_digest, second.catalog_digest);
+}
+
+#[tokio::test]
+async fn an_edit_at_the_hub_keeps_the_rules_that_tills_keep() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let set = |columns: Value| json!({"columns": columns, "by": "Jo"});
+    let tea = set(json!({"name": "Tea", "price_mills": "2500"}));
+    let made: CatalogSetAnswer = client.admin_post("catalog/products/%20tea", &tea).await;
+    assert_eq!(made.row["id"], "TEA");
+    for (row, columns) in [
+        ("TEA", json!({"price_mills": "-1"})),
+        ("%20", json!({"name": "x"})),
+    ] {
+        let path = format!("/v1/admin/catalog/products/{row}");
+        let answer = client.post(&path, Some(&client.admin), &set(columns)).await;
+        assert_eq!(problem(&answer).code, Code::Invalid, "{row}");
+    }
+    // Whoever edits a product that was merged means the one that stands for it.
+    let tee = set(json!({"name": "Tee"}));
+    client
+        .admin_post::<Value>("catalog/products/tee", &tee)
+        .await;
+    let into = json!({"into": "TEA"});
+    client
+        .admin_post::<Value>("catalog/products/TEE/merge", &into)
+        .await;
+    let leaf = set(json!({"name": "Leaf"}));
+    let made: CatalogSetAnswer = client.admin_post("catalog/products/tee", &leaf).await;
+    assert_eq!(
+        (&made.row["id"], &made.row["name"]),
+        (&json!("TEA"), &json!("Leaf"))
+    );
+    assert_eq!(product(&client, "TEE").await["name"], "Tee");
+    let trail = client.admin_get::<AuditPage>("audit").await.decisions;
+    let first = trail.first().unwrap();
+    assert_eq!(
+        (first.who.as_str(), first.subject.as_str()),
+        ("Jo", "products TEA")
+    );
 }

@@ -76,7 +76,7 @@ fn every_command_works_before_the_first_start() {
     let text = String::from_utf8(csv.stdout).unwrap();
     assert!(text.starts_with("id,name,barcode,price_mills"), "{text}");
     assert!(
-        text.contains("a b/c,\"Tea, \"\"loose\"\"\",,1250"),
+        text.contains("A B/C,\"Tea, \"\"loose\"\"\",,1250"),
         "{text}"
     );
     let wrong = command(

@@ -15,18 +15,18 @@ fn text(text: &str) -> Scalar {
     Scalar::Text(text.to_owned())
 }
 
-async fn conflicts(client: &Client, query: &str) -> Vec<ConflictRow> {
+pub(crate) async fn conflicts(client: &Client, query: &str) -> Vec<ConflictRow> {
     let page: ConflictPage = client.admin_get(&format!("conflicts{query}")).await;
     page.conflicts
 }
 
-async fn refused(client: &Client, path: &str, body: &Value) -> Problem {
+pub(crate) async fn refused(client: &Client, path: &str, body: &Value) -> Problem {
     let path = format!("/v1/admin/{path}");
     problem(&client.post(&path, Some(&client.admin), body).await)
 }
 
 /// What tills pull.
-fn published(hub: &TestHub, sql: &str) -> String {
+pub(crate) fn published(hub: &TestHub, sql: &str) -> String {
     let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
     db.query_value(sql, ()).unwrap()
 }
@@ -58,6 +58,11 @@ async fn two_names(client: &Client) -> ([Till; 2], [Stamp; 2]) {
     (tills, stamps)
 }
 
+/// An edit of a credit limit.
+pub(crate) fn limit(value: i64) -> (&'static str, Scalar) {
+    ("credit_limit_minor", Scalar::Integer(value))
+}
+
 /// The same with a credit limit, whose policy is `manual`: 100 is the earlier one.
 pub(crate) async fn two_limits(client: &Client) -> ([Till; 2], [Stamp; 2]) {
     let mut tills = [
@@ -65,7 +70,6 @@ pub(crate) async fn two_limits(client: &Client) -> ([Till; 2], [Stamp; 2]) {
         Till::of(client, "B", 2).await,
     ];
     tills[1].sell(1);
-    let limit = |value| ("credit_limit_minor", Scalar::Integer(value));
     let stamps = [
         tills[0].edit_in("customers", "ANN", limit(100), &[]),
         tills[1].edit_in("customers", "ANN", limit(200), &[]),
@@ -174,7 +178,6 @@ async fn a_manual_conflict_shows_the_earlier_value_until_a_person_chooses() {
     assert_eq!(client.settle().await.conflicts_open, 1);
     assert_eq!(published(&hub, LIMIT), "100");
     // Whoever edits what is visible sees that edit, and nothing of the other value.
-    let limit = |value| ("credit_limit_minor", Scalar::Integer(value));
     let edited = tills[0].edit_in("customers", "ANN", limit(150), &stamps[..1]);
     tills[0].push(&client).await.unwrap();
     assert_eq!(client.settle().await.conflicts_open, 1);
@@ -408,7 +411,6 @@ async fn two_hubs_that_get_the_edits_in_another_order_ask_the_same_questions() {
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         let hub = TestHub::start().await;
         let client = hub.client();
-        let limit = |value| ("credit_limit_minor", Scalar::Integer(value));
         let mut tills = Vec::new();
         for seed in 20..23 {
             tills.push(Till::of(&client, "Chain", seed).await);

@@ -148,7 +148,7 @@ async fn the_catalog_comes_back_as_it_was_before_an_edit() {
     let mut revisions = Vec::new();
     for price in ["100", "200", "300"] {
         let body = json!({"columns": {"name": "Tea", "price_mills": price}});
-        let set: CatalogSetAnswer = client.admin_post("catalog/products/a", &body).await;
+        let set: CatalogSetAnswer = client.admin_post("catalog/products/A", &body).await;
         let rows: Vec<GenerationRow> = client.admin_get("history/catalog").await;
         revisions.push((set.revision, *rows.last().unwrap(), price));
     }
@@ -167,7 +167,7 @@ async fn the_catalog_comes_back_as_it_was_before_an_edit() {
         let restored: Restored = command_json(hub.dir.path(), &args);
         assert_eq!(restored.journal_seq, None);
         let catalog = Connection::open_read_only(&to).unwrap();
-        let sql = "SELECT CAST(price_mills AS TEXT) FROM products WHERE id = 'a'";
+        let sql = "SELECT CAST(price_mills AS TEXT) FROM products WHERE id = 'A'";
         assert_eq!(catalog.query_value::<String>(sql, ()).unwrap(), price);
     }
 }

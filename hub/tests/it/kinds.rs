@@ -171,7 +171,8 @@ async fn an_edit_in_quarantine_is_merged_when_it_comes_back() {
     let text = |text: &str| Scalar::Text(text.to_owned());
     let shops: Vec<ShopRow> = client.admin_get("shops").await;
     let shop = shops.iter().find(|shop| shop.name == "A").unwrap().shop_id;
-    owner.edit_in("prices", "p1", ("shop", text(&shop.to_string())), &[]);
+    let claim = owner.edit_in("prices", "p1", ("shop", text(&shop.to_string())), &[]);
+    other.observe(claim.hlc);
     owner.push(&client).await.unwrap();
     client.settle().await;
     other.edit_in("prices", "p1", ("price_mills", Scalar::Integer(900)), &[]);

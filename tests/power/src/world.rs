@@ -379,7 +379,7 @@ impl World {
             ("price_mills".to_owned(), Some(mills.to_string())),
         ]);
         let path = format!("/v1/admin/catalog/products/P{product}");
-        let request = CatalogSetRequest { columns };
+        let request = CatalogSetRequest { columns, by: None };
         let _answer: CatalogSetAnswer = self.office(&path, Some(&request)).await?;
         let status = self.hub_status().await?;
         self.say(Fact::Published(status.catalog_revision));

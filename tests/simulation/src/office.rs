@@ -82,8 +82,9 @@ impl Office {
         };
         let columns = BTreeMap::from([(column.to_owned(), Some(value))]);
         let path = format!("/v1/admin/catalog/products/{row}");
-        let answer: Option<CatalogSetAnswer> =
-            self.call(&path, Some(&CatalogSetRequest { columns })).await;
+        let answer: Option<CatalogSetAnswer> = self
+            .call(&path, Some(&CatalogSetRequest { columns, by: None }))
+            .await;
         if answer.is_some() {
             self.board.saw("edit at the hub");
         }

@@ -305,6 +305,9 @@ pub struct JoinCodeRequest {
 pub struct CatalogSetRequest {
     /// The columns set; a value is text or null and is converted to the column's type.
     pub columns: BTreeMap<String, Option<String>>,
+    /// Who edits, for the audit trail; `operator` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// A catalog row after an edit at the hub.

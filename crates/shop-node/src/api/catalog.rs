@@ -5,7 +5,7 @@ use crate::node::Node;
 use crate::problem::Refusal;
 use axum::extract::{Path, State};
 use counterfoil_domain::Priority;
-use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::edit::{DELETED, row_id};
 use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, CatalogSetRequest};
 use counterfoil_shop_store::{ShopStore, StoreError};
@@ -104,7 +104,7 @@ async fn merged(
             Some(into) => store.merge_rows(&table, &id, &into, now_ms)?,
             None => store.unmerge_row(&table, &id, now_ms)?,
         };
-        let row = ShopStore::row_id(&table, &id);
+        let row = row_id(&table, &id);
         let survivor = store.survivor(&table, &row)?;
         let answer = MergeAnswer {
             table,

@@ -1,6 +1,6 @@
 //! What other clients of the node do (E3): push operations in batches, pull what has changed.
 
-use crate::api::Json;
+use crate::api::{Json, asked, page_size};
 use crate::limits::{CHANGES_MAX, OPERATIONS_MAX};
 use crate::node::Node;
 use crate::problem::{Refusal, store_problem};
@@ -43,12 +43,8 @@ pub(super) async fn changes(
     State(node): State<Node>,
     query: Result<Query<ChangesQuery>, QueryRejection>,
 ) -> Result<axum::Json<ChangePage>, Refusal> {
-    let bad = |detail: String| Refusal(Problem::new(Code::BadRequest, detail));
-    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
-    let limit = query.limit.unwrap_or(CHANGES_MAX);
-    if !(1..=CHANGES_MAX).contains(&limit) {
-        return Err(bad(format!("`limit` is 1 to {CHANGES_MAX}")));
-    }
+    let query = asked(query)?;
+    let limit = page_size(query.limit, CHANGES_MAX)?;
     let types = query.types.unwrap_or_default();
     let types = types.split(',').map(str::trim);
     let filter = ChangeFilter {

@@ -3,7 +3,7 @@
 //! A decision is recorded in the book, online or not. Before that a node that reaches its hub asks what is
 //! new, so that nobody decides about what is settled; after it the node delivers.
 
-use crate::api::Json;
+use crate::api::{Json, asked, bad_request, page_size};
 use crate::limits::{
     DECISION_MERGED_PAUSE, DECISION_SYNC_WITHIN, DECISION_SYNCS_MAX, WHO_CHARS_MAX,
 };
@@ -67,11 +67,8 @@ pub(super) async fn list(
     State(node): State<Node>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<axum::Json<ShopConflictPage>, Refusal> {
-    let Query(query) = query.map_err(|error| bad_request(error.body_text()))?;
-    let limit = query.limit.unwrap_or(PAGE_ROWS_MAX);
-    if !(1..=PAGE_ROWS_MAX).contains(&limit) {
-        return Err(bad_request(format!("`limit` is 1 to {PAGE_ROWS_MAX}")));
-    }
+    let query = asked(query)?;
+    let limit = page_size(query.limit, PAGE_ROWS_MAX)?;
     let filter = ConflictFilter {
         state: query.state,
         table: query.table,
@@ -84,10 +81,6 @@ pub(super) async fn list(
 }
 
 type Named = Result<Path<i64>, PathRejection>;
-
-fn bad_request(detail: impl Into<String>) -> Refusal {
-    Problem::new(Code::BadRequest, detail).into()
-}
 
 fn number(named: Named) -> Result<i64, Refusal> {
     let Path(number) = named.map_err(|_| bad_request("a conflict is named by its number"))?;

@@ -17,17 +17,40 @@ pub use openapi::description;
 use crate::node::Node;
 use crate::problem::Refusal;
 use axum::Router;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, Query, Request};
 use axum::middleware;
 use counterfoil_protocol::problem::{Code, Problem};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Largest body of a request: a batch of an import.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+fn bad_request(detail: impl Into<String>) -> Refusal {
+    Problem::new(Code::BadRequest, detail).into()
+}
+
+/// What a request asks for behind its address.
+fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
+    let Query(asked) = query.map_err(|error| bad_request(error.body_text()))?;
+    Ok(asked)
+}
+
+/// How many a page holds: what is asked for, or all that it may.
+fn page_size<T>(limit: Option<T>, max: T) -> Result<T, Refusal>
+where
+    T: Copy + PartialOrd + Display + From<u8>,
+{
+    let limit = limit.unwrap_or(max);
+    match (T::from(1)..=max).contains(&limit) {
+        true => Ok(limit),
+        false => Err(bad_request(format!("`limit` is 1 to {max}"))),
+    }
+}
 
 /// Every call, with its description.
 fn calls() -> OpenApiRouter<Node> {

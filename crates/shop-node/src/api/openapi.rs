@@ -30,14 +30,10 @@ pub(super) async fn openapi() -> axum::Json<OpenApi> {
 mod tests {
     #[test]
     fn the_description_in_docs_is_whole_and_of_this_code() {
-        let text = super::description();
-        assert_eq!(
-            counterfoil_testkit::openapi::gaps(&text),
-            Vec::<String>::new()
-        );
-        assert!(
-            text == include_str!("../../../../docs/openapi-node.json"),
-            "run: cargo run -p counterfoil-shop-node -- openapi > docs/openapi-node.json"
+        counterfoil_testkit::openapi::check(
+            &super::description(),
+            include_str!("../../../../docs/openapi-node.json"),
+            "cargo run -p counterfoil-shop-node -- openapi > docs/openapi-node.json",
         );
     }
 }

@@ -103,7 +103,7 @@ impl RealHub {
             .unwrap();
         let columns = [("name".to_owned(), Some(name.to_owned()))].into();
         let path = "/v1/admin/catalog/products/TEA";
-        self.post(path, Some(&admin), &CatalogSetRequest { columns })
+        self.post(path, Some(&admin), &CatalogSetRequest { columns, by: None })
             .await;
     }
 }

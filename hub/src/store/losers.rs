@@ -1,0 +1,200 @@
+//! Which versions lost, and what has become of the conflicts that they are in?
+
+use super::StoreError;
+use super::conflicts::{FieldName, stamp, state};
+use super::edits::to_json;
+use counterfoil_domain::merge::{Decision, Field, Policy, Stamp};
+use counterfoil_domain::{DocumentId, ShopId};
+use counterfoil_migrate::{Connection, params};
+use counterfoil_protocol::wire::decisions::ConflictState;
+
+/// The number of the changes of conflicts that one transaction makes.
+#[derive(Default)]
+pub(super) struct Change(Option<i64>);
+
+impl Change {
+    fn number(&mut self, tx: &Connection) -> Result<i64, StoreError> {
+        if let Some(number) = self.0 {
+            return Ok(number);
+        }
+        let sql = "INSERT INTO meta VALUES ('conflict_change', '1') ON CONFLICT (key)
+                   DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
+                   RETURNING CAST(value AS INTEGER)";
+        let number = tx.query_value(sql, ())?;
+        self.0 = Some(number);
+        Ok(number)
+    }
+}
+
+/// Records who lost, and what has become of the conflicts that the field had.
+pub(super) fn note(
+    tx: &Connection,
+    name: FieldName<'_>,
+    (field, decision): (&Field, &Decision),
+    change: &mut Change,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let known = tx.query_map(
+        "SELECT id, loser, state, current, policy FROM conflict
+         WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3",
+        params![name.table, name.row, name.column],
+        |row| {
+            let (id, loser) = (row.get::<i64>(0)?, stamp(row, 1)?);
+            let policy: String = row.get(4)?;
+            Ok((id, loser, state(row, 2)?, stamp(row, 3)?, policy))
+        },
+    )?;
+    for loser in &decision.losers {
+        if known.iter().all(|(_, known, ..)| known != loser) {
+            let change = change.number(tx)?;
+            record(tx, name, field, (*loser, decision), (change, now_ms))?;
+        }
+    }
+    for (id, loser, held, current, policy) in known {
+        let (state, settled_by) = state_of(tx, (field, decision), loser, (id, &policy))?;
+        if state == held && current == decision.current {
+            continue;
+        }
+        tx.execute(
+            "UPDATE conflict SET state = ?2, current = ?5, change = ?6,
+                 settled_by = CASE WHEN state = ?2 THEN settled_by ELSE ?3 END,
+                 settled_ms = CASE WHEN state = ?2 THEN settled_ms ELSE ?4 END
+             WHERE id = ?1",
+            params![
+                id,
+                state.name(),
+                settled_by.map(|stamp| stamp.to_string()),
+                settled_by.map(|_| now_ms),
+                decision.current.to_string(),
+                change.number(tx)?,
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Settles what waits in a field of which no version counts, because the row turned out to be another shop's.
+pub(super) fn settle_uncounted(
+    tx: &Connection,
+    name: FieldName<'_>,
+    change: &mut Change,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let key = || params![name.table, name.row, name.column];
+    let sql = "SELECT EXISTS (SELECT 1 FROM conflict WHERE table_name = ?1 AND row_id = ?2
+                   AND column_name = ?3 AND state = 'open')";
+    if !tx.query_value::<bool>(sql, key())? {
+        return Ok(());
+    }
+    let number = change.number(tx)?;
+    tx.execute(
+        "UPDATE conflict SET state = ?4, settled_by = winner, settled_ms = ?5, change = ?6
+         WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3 AND state = 'open'",
+        params![
+            name.table,
+            name.row,
+            name.column,
+            ConflictState::ByPolicy.name(),
+            now_ms,
+            number
+        ],
+    )?;
+    Ok(())
+}
+
+fn record(
+    tx: &Connection,
+    name: FieldName<'_>,
+    field: &Field,
+    (loser, decision): (Stamp, &Decision),
+    (change, now_ms): (i64, i64),
+) -> Result<(), StoreError> {
+    let winner = decision.current;
+    let (Some(lost), Some(won)) = (field.version(&loser), field.version(&winner)) else {
+        return Ok(());
+    };
+    let Some(policy) = decision.lost_by(&loser) else {
+        return Ok(());
+    };
+    let (state, settled_by) = unreplaced(policy, winner);
+    tx.execute(
+        "INSERT INTO conflict (table_name, row_id, column_name, loser, winner,
+             loser_value, winner_value, loser_shop, winner_shop, policy, found_ms,
+             state, settled_by, settled_ms, current, change)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?5, ?15)",
+        params![
+            name.table,
+            name.row,
+            name.column,
+            loser.to_string(),
+            winner.to_string(),
+            to_json("field value", &lost.value)?,
+            to_json("field value", &won.value)?,
+            lost.origin.shop.map(ShopId::to_bytes),
+            won.origin.shop.map(ShopId::to_bytes),
+            policy.name(),
+            now_ms,
+            state.name(),
+            settled_by.map(|stamp| stamp.to_string()),
+            settled_by.map(|_| now_ms),
+            change,
+        ],
+    )?;
+    Ok(())
+}
+
+fn unreplaced(policy: Policy, current: Stamp) -> (ConflictState, Option<Stamp>) {
+    match policy {
+        Policy::Manual => (ConflictState::Open, None),
+        Policy::LastWriterWins | Policy::HubWins | Policy::ShopWins => {
+            (ConflictState::ByPolicy, Some(current))
+        }
+    }
+}
+
+/// What has become of a version that lost, and the version that decided so.
+fn state_of(
+    tx: &Connection,
+    (field, decision): (&Field, &Decision),
+    loser: Stamp,
+    (conflict, policy): (i64, &str),
+) -> Result<(ConflictState, Option<Stamp>), StoreError> {
+    if let Some(policy) = decision.lost_by(&loser) {
+        return Ok(unreplaced(policy, decision.current));
+    }
+    if field.version(&loser).is_none() {
+        // The row turned out to be another shop's: it stands in quarantine.
+        return Ok((ConflictState::ByPolicy, Some(decision.current)));
+    }
+    let replacing: Vec<Stamp> = decision.replaced_by(&loser).collect();
+    let Some(first) = replacing.first().copied() else {
+        let state = if loser == decision.current {
+            ConflictState::ByPolicy
+        } else {
+            ConflictState::ByAgreement
+        };
+        return Ok((state, Some(decision.current)));
+    };
+    let decided = |stamp: &Stamp| -> Result<Option<i64>, StoreError> {
+        let edit = field.version(stamp).map(|version| version.origin.edit);
+        let sql = "SELECT conflict FROM audit WHERE edit = ?1 AND conflict IS NOT NULL";
+        let edit = params![edit.map(DocumentId::to_bytes)];
+        Ok(tx.query_optional(sql, edit, |row| row.get(0))?)
+    };
+    let mut of_another = None;
+    for stamp in replacing {
+        match decided(&stamp)? {
+            Some(of) if of == conflict => return Ok((ConflictState::ByChoice, Some(stamp))),
+            Some(_) => of_another = of_another.or(Some(stamp)),
+            None => {}
+        }
+    }
+    Ok(match of_another {
+        None => (ConflictState::ByEdit, Some(first)),
+        // Nobody was asked about what a policy had settled: it stays so.
+        Some(_) if policy != Policy::Manual.name() => {
+            (ConflictState::ByPolicy, Some(decision.current))
+        }
+        Some(stamp) => (ConflictState::ByChoice, Some(stamp)),
+    })
+}

@@ -1,0 +1,181 @@
+//! Rows that hold for one shop: whose they are is decided alike by hubs that hear of the claims in any order.
+
+use crate::hub::{Client, TestHub};
+use crate::till::{TIME_MS, Till};
+use counterfoil_domain::Scalar;
+use counterfoil_domain::env::Random as _;
+use counterfoil_migrate::Connection;
+use counterfoil_protocol::wire::decisions::ConflictPage;
+use counterfoil_protocol::wire::hub::ShopRow;
+use counterfoil_protocol::wire::quarantine::QuarantineRow;
+use counterfoil_testkit::SeededRandom;
+use std::collections::BTreeMap;
+
+const SHOPS: [&str; 3] = ["A", "B", "C"];
+const ROWS: u64 = 3;
+const EDITS: u64 = 8;
+
+/// What a till does in its turn: a row, and what it sets there.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Claims,
+    GivesUp,
+    Prices(i64),
+}
+
+struct Dice(SeededRandom);
+
+impl Dice {
+    fn below(&self, bound: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % bound
+    }
+}
+
+/// The same edits for every hub: row, act and time, by till.
+fn script(seed: u64) -> Vec<Vec<(u64, Act, i64)>> {
+    let dice = Dice(SeededRandom::new(seed));
+    let mut script = vec![Vec::new(); SHOPS.len()];
+    for number in 0..EDITS * 3 {
+        let till = &mut script[usize::try_from(dice.below(3)).unwrap()];
+        let at_ms = TIME_MS + i64::try_from(number).unwrap() * 1_000;
+        let act = match dice.below(5) {
+            0 | 1 => Act::Claims,
+            2 => Act::GivesUp,
+            _ => Act::Prices(at_ms - TIME_MS),
+        };
+        till.push((dice.below(ROWS), act, at_ms));
+    }
+    script
+}
+
+fn does(till: &mut Till, shop: &str, (row, act, at_ms): (u64, Act, i64)) {
+    till.at_ms = Some(at_ms);
+    let row = format!("p{row}");
+    let set = match act {
+        Act::Claims => ("shop", Scalar::Text(shop.to_owned())),
+        Act::GivesUp => ("shop", Scalar::Null),
+        Act::Prices(price) => ("price_mills", Scalar::Integer(price)),
+    };
+    till.edit_in("prices", &row, set, &[]);
+}
+
+async fn shops(client: &Client) -> BTreeMap<String, String> {
+    let rows: Vec<ShopRow> = client.admin_get("shops").await;
+    let named = rows.into_iter();
+    named
+        .map(|row| (row.name, row.shop_id.to_string()))
+        .collect()
+}
+
+/// What a hub comes to: its prices, and what stands in quarantine, with shops by name.
+async fn outcome(
+    hub: &TestHub,
+    client: &Client,
+    tills: &[Till],
+) -> (Vec<String>, Vec<(usize, i64, String)>) {
+    let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
+    let sql = "SELECT id || ' ' || coalesce(shop, '-') || ' ' || coalesce(price_mills, '-') || ' ' || versions
+               FROM prices ORDER BY id";
+    let mut rows: Vec<String> = db.query_map(sql, (), |row| row.get(0)).unwrap();
+    for (name, id) in shops(client).await {
+        for row in &mut rows {
+            *row = row.replace(&id, &name);
+        }
+    }
+    let aside: Vec<QuarantineRow> = client.admin_get("quarantine?open=true").await;
+    let place = |row: QuarantineRow| {
+        let till = tills
+            .iter()
+            .position(|till| till.id == row.node_id)
+            .unwrap();
+        (till, row.seq, row.code)
+    };
+    // Every conflict can be shown.
+    client.admin_get::<ConflictPage>("conflicts").await;
+    let mut aside: Vec<_> = aside.into_iter().map(place).collect();
+    aside.sort();
+    (rows, aside)
+}
+
+/// A hub that hears of the edits in an order of its own.
+async fn life(
+    script: &[Vec<(u64, Act, i64)>],
+    order: u64,
+) -> (Vec<String>, Vec<(usize, i64, String)>) {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut tills = Vec::new();
+    for (seed, shop) in (50..).zip(SHOPS) {
+        tills.push(Till::of(&client, shop, seed).await);
+    }
+    let ids = shops(&client).await;
+    let dice = Dice(SeededRandom::new(order));
+    let mut done = [0; 3];
+    loop {
+        let open: Vec<usize> = (0..3)
+            .filter(|till| done[*till] < script[*till].len())
+            .collect();
+        if open.is_empty() {
+            break;
+        }
+        let at = open[usize::try_from(dice.below(open.len() as u64)).unwrap()];
+        let until = done[at] + 1 + usize::try_from(dice.below(4)).unwrap();
+        let until = until.min(script[at].len());
+        for step in &script[at][done[at]..until] {
+            does(&mut tills[at], &ids[SHOPS[at]], *step);
+        }
+        done[at] = until;
+        tills[at].push(&client).await.unwrap();
+        // Or the next one's arrive with these.
+        if dice.below(2) == 0 {
+            client.settle().await;
+        }
+    }
+    client.settle().await;
+    outcome(&hub, &client, &tills).await
+}
+
+#[tokio::test]
+async fn hubs_that_hear_of_claims_in_any_order_decide_alike_whose_a_row_is() {
+    let mut aside = 0;
+    for seed in 0..4 {
+        let script = script(seed);
+        let first = life(&script, 100 * seed).await;
+        aside += first.1.len();
+        for order in 1..4 {
+            let other = life(&script, 100 * seed + order).await;
+            assert_eq!(other, first, "seed {seed}, order {order}: {script:?}");
+        }
+    }
+    assert!(aside > 0, "somebody wrote to another shop's row");
+}
+
+#[tokio::test]
+async fn an_earlier_claim_that_arrives_late_puts_aside_what_another_shop_wrote() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut early = Till::of(&client, "A", 1).await;
+    let mut late = Till::of(&client, "B", 2).await;
+    let ids = shops(&client).await;
+    for (till, shop, at_ms) in [
+        (&mut late, "B", TIME_MS + 2_000),
+        (&mut early, "A", TIME_MS + 1_000),
+    ] {
+        does(till, &ids[shop], (0, Act::Claims, at_ms));
+        does(
+            till,
+            &ids[shop],
+            (0, Act::Prices(at_ms - TIME_MS), at_ms + 10),
+        );
+    }
+    late.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.quarantined, 0);
+    early.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.quarantined, 2);
+    let (rows, aside) = outcome(&hub, &client, &[early, late]).await;
+    assert!(rows[0].starts_with("p0 A 1000 "), "{rows:?}");
+    let code = "row_of_another_shop".to_owned();
+    assert_eq!(aside, [(1, 1, code.clone()), (1, 2, code)]);
+}
