@@ -31,6 +31,8 @@ pub struct HubConfig {
     pub tls: TlsMode,
     /// Time between two looks whether the certificate is due, or its files have changed.
     pub tls_check: Duration,
+    /// How long a till's token holds; it is changed at half of it. `None`: for ever.
+    pub token_life: Option<Duration>,
     /// Who may register without a join code.
     pub registration: Registration,
     /// Size at which a WAL is folded into its database, in bytes.
@@ -71,6 +73,7 @@ impl HubConfig {
             public_url: None,
             tls: TlsMode::Off,
             tls_check: Duration::from_secs(u64::from(TLS_CHECK_SECONDS)),
+            token_life: token_life(TOKEN_DAYS_DEFAULT),
             registration: Registration::default(),
             wal_limit_bytes: 48 * 1024 * 1024,
             sweep: Duration::from_secs(60),
@@ -153,4 +156,12 @@ pub(crate) fn session_file() -> Option<PathBuf> {
         Err(_) => std::env::home_dir()?.join(".config"),
     };
     Some(folder.join("counterfoil").join("session.json"))
+}
+
+/// Days that a till's token holds, unless the operator says otherwise: longer than a season in which a shop is closed.
+pub(crate) const TOKEN_DAYS_DEFAULT: u32 = 180;
+
+/// How long a token holds that holds so many days; 0 is for ever.
+pub(crate) fn token_life(days: u32) -> Option<Duration> {
+    (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400))
 }

@@ -161,6 +161,17 @@ impl Hub {
         self.env.clock.now_ms()
     }
 
+    /// How long a token of a till holds; `None`: for ever.
+    pub(crate) fn token_life_ms(&self) -> Option<i64> {
+        let life = self.config.token_life?;
+        Some(i64::try_from(life.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// When a token that is given now ends.
+    pub(crate) fn token_expires_ms(&self) -> Option<i64> {
+        Some(self.now_ms().saturating_add(self.token_life_ms()?))
+    }
+
     /// Logs something that a person should look at, and puts it on record.
     pub(crate) async fn alert(&self, kind: &'static str, node: Option<NodeId>, detail: &str) {
         tracing::warn!(

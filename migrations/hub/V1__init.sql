@@ -62,6 +62,11 @@ CREATE TABLE node (
     root             INTEGER REFERENCES node (number), -- first of the lineage; empty: itself
     epoch            INTEGER NOT NULL DEFAULT 1, -- its receipt series begin with this number
     heard_ms         INTEGER,              -- its first hello; empty: it has not spoken under this identity
+    -- One token follows another; the first use of the next one ends the one before.
+    token_expires_ms INTEGER,              -- empty: it does not end by itself
+    token_rotate     INTEGER NOT NULL DEFAULT 0, -- 1: an operator wants another one now
+    next_token_hash  BLOB    UNIQUE,       -- named by the node, and not used yet
+    next_token_expires_ms INTEGER,
     UNIQUE (shop, lane)
 ) STRICT;
 CREATE INDEX node_by_root ON node (root) WHERE root IS NOT NULL;

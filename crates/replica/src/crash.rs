@@ -91,11 +91,23 @@ pub enum CrashPoint {
     IdentityAnswered,
     /// Node: the book is the new node's, of which the hub has nothing.
     IdentityTaken,
+    /// Node: its next token is stored, and nothing is sent yet.
+    TokenMinted,
+    /// Hub: the next token is recorded and not answered yet.
+    TokenNoted,
+    /// Node: the hub has answered, and the next token is not in its place.
+    TokenAnswered,
+    /// Node: the present token is kept beside its place too.
+    TokenKept,
+    /// Node: the next token is in its place, and in the place of the next one too.
+    TokenTaken,
+    /// Hub: the next token has been used and the one before has ended.
+    TokenBegun,
 }
 
 impl CrashPoint {
     /// All of them, in the order of the table in `DESIGN.md`.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 45] = [
         Self::PushPlanned,
         Self::PushSent,
         Self::PushRenumbered,
@@ -135,6 +147,12 @@ impl CrashPoint {
         Self::IdentityGiven,
         Self::IdentityAnswered,
         Self::IdentityTaken,
+        Self::TokenMinted,
+        Self::TokenNoted,
+        Self::TokenAnswered,
+        Self::TokenKept,
+        Self::TokenTaken,
+        Self::TokenBegun,
     ];
 
     /// The name in [`VARIABLE`], in tables and in reports.
@@ -180,6 +198,12 @@ impl CrashPoint {
             Self::IdentityGiven => "identity.given",
             Self::IdentityAnswered => "identity.answered",
             Self::IdentityTaken => "identity.taken",
+            Self::TokenMinted => "token.minted",
+            Self::TokenNoted => "token.noted",
+            Self::TokenAnswered => "token.answered",
+            Self::TokenKept => "token.kept",
+            Self::TokenTaken => "token.taken",
+            Self::TokenBegun => "token.begun",
         }
     }
 }

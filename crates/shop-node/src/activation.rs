@@ -207,19 +207,32 @@ async fn renew(node: &Node, pending: &PendingActivation) -> Result<ActivateAnswe
             Err(error) => return Err(error.problem()),
         }
     }
+    if credentials.is_handed_in() {
+        let text = "the hub refuses the token that the environment hands in";
+        return Err(Problem::new(Code::Unauthorized, text)
+            .hint("hand in another one, and activate with a new join code; selling goes on"));
+    }
     let next = credentials.next();
-    let token = next
-        .token_or_mint(node.inner.env.random.as_ref())
-        .map_err(internal)?;
-    let answer = request(node, pending, &token)
-        .await
-        .map_err(|error| match error {
-            SyncError::Refused(problem) => problem,
-            error => error.problem(),
-        })?;
-    credentials.replace(&token).map_err(internal)?;
-    next.forget().map_err(internal)?;
-    finish(node, pending, answer).await
+    let mut kept = next.token().map_err(internal)?.is_some();
+    loop {
+        let token = next
+            .token_or_mint(node.inner.env.random.as_ref())
+            .map_err(internal)?;
+        match request(node, pending, &token).await {
+            Ok(answer) => {
+                credentials.replace(&token).map_err(internal)?;
+                next.forget().map_err(internal)?;
+                return finish(node, pending, answer).await;
+            }
+            // One that was kept here may have ended too; the code is good still.
+            Err(SyncError::Refused(problem)) if kept && problem.code == Code::Unauthorized => {
+                next.forget().map_err(internal)?;
+                kept = false;
+            }
+            Err(SyncError::Refused(problem)) => return Err(problem),
+            Err(error) => return Err(error.problem()),
+        }
+    }
 }
 
 async fn request(

@@ -21,3 +21,7 @@ pub(crate) const OPERATIONS_MAX: usize = 500;
 
 /// Changes in one page, when the client does not say and at most; it asks again for the rest.
 pub(crate) const CHANGES_MAX: usize = 1_000;
+
+/// How long before the end of its token the status says what to do, in milliseconds: two weeks, in which an
+/// operator is found. A token that the node changes by itself never comes so close.
+pub(crate) const TOKEN_NOTICE_MS: i64 = 14 * 24 * 60 * 60 * 1000;

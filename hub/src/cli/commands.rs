@@ -183,12 +183,15 @@ async fn node(command: NodeCommand, session: Session) -> Result<(), Failure> {
             let (rows, out) = session.get::<Vec<NodeRow>>("nodes").await?;
             out.print(&rows, |rows| print::nodes(rows))
         }
-        NodeCommand::Revoke { id } => {
-            let path = format!("nodes/{}/revoke", segment(&id));
-            let (row, out) = session.post::<NodeRow>(&path, &Value::Null, false).await?;
-            out.print(&row, |row| print::nodes(std::slice::from_ref(row)))
-        }
+        NodeCommand::Revoke { id } => change_node(&id, "revoke", session).await,
+        NodeCommand::RotateToken { id } => change_node(&id, "rotate-token", session).await,
     }
+}
+
+async fn change_node(id: &str, change: &str, session: Session) -> Result<(), Failure> {
+    let path = format!("nodes/{}/{change}", segment(id));
+    let (row, out) = session.post::<NodeRow>(&path, &Value::Null, false).await?;
+    out.print(&row, |row| print::nodes(std::slice::from_ref(row)))
 }
 
 async fn catalog(command: CatalogCommand, session: Session) -> Result<(), Failure> {

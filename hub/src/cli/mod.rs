@@ -24,7 +24,7 @@ pub(crate) use failure::chain;
 use crate::config::{
     AHEAD_DAYS_DEFAULT, CLOCK_SECONDS_DEFAULT, DISK_MIB_DEFAULT, HISTORY_DAYS_DEFAULT,
     HISTORY_GIB_DEFAULT, LISTEN_DEFAULT, Registration, SILENT_MINUTES_DEFAULT,
-    STUCK_SECONDS_DEFAULT, WATCH_SECONDS_DEFAULT,
+    STUCK_SECONDS_DEFAULT, TOKEN_DAYS_DEFAULT, WATCH_SECONDS_DEFAULT,
 };
 use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
@@ -176,6 +176,9 @@ struct RunArgs {
     public_url: Option<String>,
     #[command(flatten)]
     way: secure::WayArgs,
+    /// How long a till's token holds, in days; a till that syncs changes it at half of that. 0 is for ever.
+    #[arg(long, value_name = "DAYS", default_value_t = TOKEN_DAYS_DEFAULT)]
+    token_days: u32,
     /// Who may register a shop without a join code.
     #[arg(long, value_enum, default_value_t = Registration::Loopback)]
     registration: Registration,
@@ -303,6 +306,11 @@ enum ShopCommand {
 enum NodeCommand {
     /// Lists the tills.
     List,
+    /// Has a till change its token at its next contact; the old one ends when the new one is used.
+    RotateToken {
+        /// Id of the till, see `node list`.
+        id: String,
+    },
     /// Takes a till's access back; its sales stay.
     Revoke {
         /// Id of the till, see `node list`.

@@ -141,6 +141,7 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
             row.catalog_pending.to_string(),
             row.clock_offset_ms
                 .map_or_else(|| "-".to_owned(), |offset| format!("{offset} ms")),
+            row.token_expires_ms.map_or_else(|| "-".to_owned(), time),
             row.node_id.to_string(),
         ]
     });
@@ -153,6 +154,7 @@ pub(super) fn nodes(rows: &[NodeRow]) -> String {
         "quarantined",
         "catalog behind",
         "clock",
+        "token until",
         "id",
     ];
     table(&header, &[4, 5, 6, 7], rows.collect())

@@ -3,7 +3,7 @@
 use super::client::own;
 use super::print::write_out;
 use super::{Failure, MonitorArgs, RunArgs};
-use crate::config::HubConfig;
+use crate::config::{HubConfig, token_life};
 use crate::datadir::DataDir;
 use crate::history::Retention;
 use crate::hub::Hub;
@@ -31,6 +31,7 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
             .map(|url| url.trim_end_matches('/').to_owned()),
         tls,
         tls_check: Duration::from_secs(u64::from(args.way.tls_check_seconds)),
+        token_life: token_life(args.token_days),
         registration: args.registration,
         wal_limit_bytes: u64::from(args.wal_limit_mib) * 1024 * 1024,
         sweep: Duration::from_secs(u64::from(args.sweep_seconds)),

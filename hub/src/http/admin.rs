@@ -91,8 +91,7 @@ async fn shops(State(hub): Hubs, caller: Caller) -> Answer<Vec<ShopRow>> {
     responses((status = 200, body = Vec<NodeRow>)),
 )]
 async fn nodes(State(hub): Hubs, caller: Caller) -> Answer<Vec<NodeRow>> {
-    let schemas = hub.config.schemas;
-    let Json(mut rows) = read(&hub, move |reader| reader.nodes(schemas)).await?;
+    let mut rows = node_rows(&hub).await?;
     rows.retain(|row| caller.sees(row.shop_id));
     Ok(Json(rows))
 }
@@ -298,33 +297,48 @@ async fn add_join_code(
     responses((status = 200, body = NodeRow)),
 )]
 async fn revoke(State(hub): Hubs, caller: Caller, segments: Segments) -> Answer<NodeRow> {
-    let named = segments.text("node");
-    let refused = || ApiError::new(Code::BadRequest, format!("`{named}` is not a node id"));
-    let node: NodeId = named.parse().map_err(|_| refused())?;
+    let node = named_node(&segments)?;
     let (by, now_ms) = (caller.name(), hub.now_ms());
-    let missing = || {
-        ApiError::new(Code::NotFound, format!("there is no node {node}"))
-            .hint("`counterfoil-hub node list` shows the ids")
-    };
-    if !hub
+    if hub
         .writer
         .call(move |store| store.revoke(node, (&by, now_ms)))
         .await?
     {
-        return Err(missing());
+        hub.news.end(node);
+        tracing::info!(%node, "node revoked");
     }
-    hub.news.end(node);
-    tracing::info!(%node, "node revoked");
-    let schemas = hub.config.schemas;
-    let rows = hub
-        .reports
-        .call(move |reader| reader.nodes(schemas))
-        .await?;
-    Ok(Json(
-        rows.into_iter()
-            .find(|row| row.node_id == node)
-            .ok_or_else(missing)?,
-    ))
+    node_row(&hub, node).await
+}
+
+/// The node that an address names.
+pub(super) fn named_node(segments: &Segments) -> Result<NodeId, ApiError> {
+    let named = segments.text("node");
+    let refused = |_| ApiError::new(Code::BadRequest, format!("`{named}` is not a node id"));
+    named.parse().map_err(refused)
+}
+
+/// All nodes, as of now: a token may have expired.
+async fn node_rows(hub: &Hub) -> Result<Vec<NodeRow>, ApiError> {
+    let (schemas, now_ms) = (hub.config.schemas, hub.now_ms());
+    let Json(mut rows) = read(hub, move |reader| reader.nodes(schemas)).await?;
+    for row in &mut rows {
+        let has_expired = row.token_expires_ms.is_some_and(|end_ms| end_ms <= now_ms);
+        if has_expired && row.state != "revoked" {
+            "token_expired".clone_into(&mut row.state);
+        }
+    }
+    Ok(rows)
+}
+
+/// A node as the list shows it.
+pub(super) async fn node_row(hub: &Hub, node: NodeId) -> Answer<NodeRow> {
+    let rows = node_rows(hub).await?;
+    let missing = || {
+        ApiError::new(Code::NotFound, format!("there is no node {node}"))
+            .hint("`counterfoil-hub node list` shows the ids")
+    };
+    let row = rows.into_iter().find(|row| row.node_id == node);
+    Ok(Json(row.ok_or_else(missing)?))
 }
 
 /// Edits a row of the catalog at the hub.

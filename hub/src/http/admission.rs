@@ -3,6 +3,7 @@
 use super::ApiError;
 use super::Peer;
 use super::bodies::read_json;
+use super::tokens::{read_hash, standing_of};
 use crate::config::Registration;
 use crate::hub::Hub;
 use crate::limits::{NAME_CHARS_MAX, ROUND_TRIP_MS_MAX};
@@ -119,6 +120,13 @@ fn refused(refusal: &Refusal) -> (&'static str, ApiError) {
                 error.hint("the till makes a new one when it is activated again"),
             )
         }
+        Refusal::TokenEnded => {
+            let error = ApiError::new(Code::Unauthorized, "the token of this till has ended");
+            (
+                "token_ended",
+                error.hint("the till makes a new one when it is activated again"),
+            )
+        }
         Refusal::NodeTaken => {
             let text = "another till has this name";
             let error = ApiError::new(Code::Conflict, text);
@@ -148,15 +156,13 @@ pub(crate) async fn activate(
     body: Body,
 ) -> Result<Json<ActivateAnswer>, ApiError> {
     let request: ActivateRequest = read_json(&headers, body).await?;
-    let malformed = || ApiError::new(Code::Invalid, "token_hash is 64 hexadecimal digits");
-    let token_hash = secrets::from_hex_32(&request.token_hash)
-        .ok_or_else(malformed)?
-        .to_vec();
+    let token_hash = read_hash(&request.token_hash)?;
     let right = right(&hub, &request.admission, from_here)?;
     let (node, schemas, now_ms) = (request.node, request.schemas, hub.now_ms());
     let activation = Activation {
         node,
         token_hash,
+        token_expires_ms: hub.token_expires_ms(),
         right,
         schemas,
         first: request.first,
@@ -259,5 +265,6 @@ pub(crate) async fn hello(
         catalog_revision: standing.catalog_revision,
         known: standing.known,
         conflicts: Some(standing.conflicts),
+        token: Some(standing_of(&hub, standing.token)),
     }))
 }

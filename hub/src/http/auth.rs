@@ -6,6 +6,7 @@ use super::caller::Caller;
 use super::databases::own_database;
 use super::noted::Noted;
 use super::sync::Segments;
+use super::tokens;
 use crate::copies::CopyKey;
 use crate::hub::Hub;
 use crate::limits::SEEN_INTERVAL_MS;
@@ -59,13 +60,16 @@ pub(super) async fn till(hub: &Hub, headers: &HeaderMap) -> Result<AuthedNode, A
                 .hint("activate the till with a join code"),
         );
     };
-    let hash = secrets::hash(token);
-    match hub
-        .lookups
-        .call(move |reader| reader.credential(&hash))
-        .await?
-    {
-        Credential::Good(node) => Ok(node),
+    match tokens::credential(hub, token).await? {
+        Credential::Good(node) | Credential::Next(node) => Ok(node),
+        Credential::Expired(node, end_ms) => Err(expired(hub, node, end_ms).await?),
+        Credential::Ended(node) => {
+            let detail = "asked with a token that it has changed since: a restored backup, a copy of its folder, or \
+                          somebody who found one";
+            hub.alert("ended_token", Some(node), detail).await;
+            let detail = "this till has had another token since the one that it asks with";
+            Err(ApiError::new(Code::Unauthorized, detail).hint(NEW_CODE))
+        }
         Credential::Revoked(node) => {
             hub.alert(
                 "revoked_token",
@@ -74,8 +78,7 @@ pub(super) async fn till(hub: &Hub, headers: &HeaderMap) -> Result<AuthedNode, A
             )
             .await;
             let detail = "this till's access was revoked at the hub";
-            Err(ApiError::new(Code::Unauthorized, detail)
-                .hint("ask the operator for a new join code and activate again"))
+            Err(ApiError::new(Code::Unauthorized, detail).hint(NEW_CODE))
         }
         Credential::ShopInactive(node) => {
             hub.alert(
@@ -95,6 +98,22 @@ pub(super) async fn till(hub: &Hub, headers: &HeaderMap) -> Result<AuthedNode, A
                 .hint("activate the till again with a new join code"))
         }
     }
+}
+
+/// What somebody at the till does about a token that is not good any more.
+const NEW_CODE: &str = "ask the operator for a new join code and activate again";
+
+/// The answer to a till that was away for longer than its token holds.
+async fn expired(hub: &Hub, node: NodeId, end_ms: i64) -> Result<ApiError, ApiError> {
+    let ended = jiff::Timestamp::from_millisecond(end_ms);
+    let ended = ended.map_or_else(|_| "long ago".to_owned(), |at| format!("on {at:.0}"));
+    let detail = format!("its token expired {ended}: it needs a new join code");
+    let now_ms = hub.now_ms();
+    hub.writer
+        .call(move |store| store.note_expired(node, &detail, now_ms))
+        .await?;
+    let detail = format!("this till's token expired {ended}");
+    Ok(ApiError::new(Code::Unauthorized, detail).hint(NEW_CODE))
 }
 
 /// The copy that the caller may read and push to.

@@ -83,11 +83,11 @@ impl Stream {
 
     /// A token that was taken back, or replaced, hears nothing more.
     async fn is_allowed(&self) -> bool {
-        let hash = self.token_hash.clone();
+        let (hash, now_ms) = (self.token_hash.clone(), self.hub.now_ms());
         let asked = self
             .hub
             .lookups
-            .call(move |reader| reader.credential(&hash));
+            .call(move |reader| reader.credential(&hash, now_ms));
         match asked.await {
             Ok(Credential::Good(_)) => true,
             Ok(_) => false,

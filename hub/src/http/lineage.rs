@@ -2,8 +2,8 @@
 
 use super::ApiError;
 use super::bodies::read_json;
+use super::tokens::read_hash;
 use crate::hub::Hub;
-use crate::secrets;
 use crate::store::{AuthedNode, Claim, Claimed, Store};
 use axum::Json;
 use axum::body::Body;
@@ -54,12 +54,11 @@ pub(crate) async fn identity(
     body: Body,
 ) -> Result<Json<IdentityAnswer>, ApiError> {
     let request: IdentityRequest = read_json(&headers, body).await?;
-    let malformed = || ApiError::new(Code::Invalid, "token_hash is 64 hexadecimal digits");
-    let token_hash = secrets::from_hex_32(&request.token_hash).ok_or_else(malformed)?;
     let claim = Claim {
         from,
         node: request.node,
-        token_hash: token_hash.to_vec(),
+        token_hash: read_hash(&request.token_hash)?,
+        token_expires_ms: hub.token_expires_ms(),
         common: request.common,
         schemas: request.schemas,
         now_ms: hub.now_ms(),

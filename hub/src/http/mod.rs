@@ -24,6 +24,7 @@ mod proof;
 mod quarantine;
 mod shop_conflicts;
 mod sync;
+mod tokens;
 mod undo;
 mod users;
 
@@ -109,11 +110,13 @@ fn calls() -> Calls {
         .add(TILL, routes!(events::events))
         .add(TILL, routes!(lineage::points))
         .add(TILL, routes!(lineage::identity))
+        .add(TILL, routes!(tokens::next))
         .add(ANYONE, routes!(openapi::openapi))
         .merge(own_copy().below("/v1/db/book/{node}"))
         .merge(own_copy().below("/v1/db/database/{database}"))
         .merge(catalog().below(CATALOG_PATH))
         .merge(admin::calls())
+        .merge(tokens::calls())
         .merge(conflicts::calls())
         .merge(gate::calls())
         .merge(undo::calls())

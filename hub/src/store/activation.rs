@@ -3,7 +3,7 @@
 //! The same request may arrive any number of times; the answer stays the same.
 
 use super::shops::{ShopDetails, insert_shop, shop_by_name};
-use super::{Store, StoreError, closures, lineage, node_id_optional, shop_id};
+use super::{Store, StoreError, closures, lineage, node_id_optional, shop_id, tokens};
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::gate::Schemas;
@@ -13,6 +13,8 @@ use counterfoil_protocol::gate::Schemas;
 pub(crate) struct Activation {
     pub(crate) node: NodeId,
     pub(crate) token_hash: Vec<u8>,
+    /// When the token ends by itself.
+    pub(crate) token_expires_ms: Option<i64>,
     pub(crate) right: Right,
     pub(crate) schemas: Schemas,
     /// Whether the node says that it never belonged to a shop.
@@ -74,18 +76,30 @@ pub(crate) enum Refusal {
     TokenTaken,
     /// The token was revoked: the node needs a new one before its code is used up.
     TokenRevoked,
+    /// The same of a token that has ended, or was followed by another one.
+    TokenEnded,
 }
 
 struct Binding {
     shop: ShopId,
     token_hash: Vec<u8>,
     revoked: bool,
+    expires_ms: Option<i64>,
 }
 
 impl Binding {
     /// Whether the request comes from the till that is bound, or from its twin to the last byte.
     fn is_of(&self, request: &Activation) -> bool {
-        self.token_hash == request.token_hash && !self.revoked
+        self.has_token_of(request) && !self.revoked && !self.has_expired(request)
+    }
+
+    fn has_token_of(&self, request: &Activation) -> bool {
+        self.token_hash == request.token_hash
+    }
+
+    fn has_expired(&self, request: &Activation) -> bool {
+        self.expires_ms
+            .is_some_and(|end_ms| end_ms <= request.now_ms)
     }
 }
 
@@ -148,12 +162,14 @@ impl Store {
 }
 
 fn binding_of(tx: &Connection, node: NodeId) -> Result<Option<Binding>, StoreError> {
-    let sql = "SELECT shop, token_hash, revoked_ms IS NOT NULL FROM node WHERE id = ?1";
+    let sql =
+        "SELECT shop, token_hash, revoked_ms IS NOT NULL, token_expires_ms FROM node WHERE id = ?1";
     Ok(tx.query_optional(sql, params![node.to_bytes()], |row| {
         Ok(Binding {
             shop: shop_id(row, 0)?,
             token_hash: row.get(1)?,
             revoked: row.get(2)?,
+            expires_ms: row.get(3)?,
         })
     })?)
 }
@@ -200,8 +216,16 @@ fn by_code(
     if token_is_anothers(tx, request)? {
         return Ok(Err(Refusal::TokenTaken));
     }
-    if binding.is_some_and(|held| held.revoked && held.token_hash == request.token_hash) {
-        return Ok(Err(Refusal::TokenRevoked));
+    if let Some(held) = binding.filter(|held| held.has_token_of(request)) {
+        if held.revoked {
+            return Ok(Err(Refusal::TokenRevoked));
+        }
+        if held.has_expired(request) {
+            return Ok(Err(Refusal::TokenEnded));
+        }
+    }
+    if tokens::has_ended(tx, request.node, &request.token_hash)? {
+        return Ok(Err(Refusal::TokenEnded));
     }
     tx.execute(
         "UPDATE join_code SET used_by = ?2, used_ms = ?3 WHERE secret_hash = ?1",
@@ -254,10 +278,14 @@ fn by_registration(
 fn bind(tx: &Connection, request: &Activation, shop: ShopId) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO node (id, shop, lane, token_hash, created_ms, seen_ms,
-                           book_schema, catalog_schema, schema_ms)
+                           book_schema, catalog_schema, schema_ms, token_expires_ms)
          VALUES (?1, ?2, (SELECT coalesce(max(lane), 0) + 1 FROM node WHERE shop = ?2),
-                 ?3, ?4, ?4, ?5, ?6, ?4)
+                 ?3, ?4, ?4, ?5, ?6, ?4, ?7)
          ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, revoked_ms = NULL,
+             -- A repetition makes no token last longer.
+             token_expires_ms = CASE WHEN token_hash = excluded.token_hash THEN token_expires_ms
+                                ELSE excluded.token_expires_ms END,
+             next_token_hash = CASE WHEN token_hash = excluded.token_hash THEN next_token_hash END,
              seen_ms = excluded.seen_ms, book_schema = excluded.book_schema,
              catalog_schema = excluded.catalog_schema, schema_ms = excluded.schema_ms",
         params![
@@ -267,13 +295,16 @@ fn bind(tx: &Connection, request: &Activation, shop: ShopId) -> Result<(), Store
             request.now_ms,
             i64::from(request.schemas.book),
             i64::from(request.schemas.catalog),
+            request.token_expires_ms,
         ],
     )?;
+    tokens::renewed(tx, request.node, request.now_ms)?;
     closures::keep_key(tx, request.node, &request.token_hash, request.now_ms)
 }
 
 fn token_is_anothers(tx: &Connection, request: &Activation) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE token_hash = ?1 AND id <> ?2)";
+    let sql = "SELECT EXISTS (SELECT 1 FROM node
+                   WHERE (token_hash = ?1 OR next_token_hash = ?1) AND id <> ?2)";
     let params = params![request.token_hash.clone(), request.node.to_bytes()];
     Ok(tx.query_value(sql, params)?)
 }

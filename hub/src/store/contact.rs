@@ -3,6 +3,7 @@
 use super::alerts::{self, NewAlert};
 use super::clock;
 use super::gate::ShutOut;
+use super::tokens::TokenState;
 use super::{Reader, Store, StoreError, conflicts, lineage, node_id, shop_id};
 use counterfoil_domain::clock::Measurement;
 use counterfoil_domain::lineage::Point;
@@ -26,6 +27,12 @@ pub(crate) struct AuthedNode {
 pub(crate) enum Credential {
     /// A node that may sync.
     Good(AuthedNode),
+    /// The same, with a token that it named and uses for the first time.
+    Next(AuthedNode),
+    /// The node's token ended by itself, at that time in milliseconds since the Unix epoch.
+    Expired(NodeId, i64),
+    /// The node has another token since.
+    Ended(NodeId),
     /// The node's access was taken back.
     Revoked(NodeId),
     /// The shop does not trade any more.
@@ -67,28 +74,48 @@ pub(crate) struct Standing {
     pub(crate) known: Vec<Point>,
     /// The newest change of a conflict of its shop.
     pub(crate) conflicts: i64,
+    pub(crate) token: TokenState,
     /// Whether what it said is on record already and fresh.
     pub(crate) contact_known: bool,
 }
 
 impl Reader {
     /// Finds the owner of a token by its hash.
-    pub(crate) fn credential(&self, token_hash: &[u8]) -> Result<Credential, StoreError> {
-        let sql = "SELECT node.number, node.id, node.shop, node.revoked_ms IS NOT NULL, shop.active
-                   FROM node JOIN shop ON shop.id = node.shop WHERE node.token_hash = ?1";
+    pub(crate) fn credential(
+        &self,
+        token_hash: &[u8],
+        now_ms: i64,
+    ) -> Result<Credential, StoreError> {
+        let sql =
+            "SELECT node.number, node.id, node.shop, node.revoked_ms IS NOT NULL, shop.active,
+                      node.token_hash <> ?1,
+                      CASE WHEN node.token_hash = ?1 THEN node.token_expires_ms
+                           ELSE node.next_token_expires_ms END
+                   FROM node JOIN shop ON shop.id = node.shop
+                   WHERE node.token_hash = ?1 OR node.next_token_hash = ?1";
         let found = self.hub.query_optional(sql, params![token_hash], |row| {
             let (id, shop) = (node_id(row, 1)?, shop_id(row, 2)?);
-            Ok(match (row.get(3)?, row.get(4)?) {
-                (true, _) => Credential::Revoked(id),
-                (false, false) => Credential::ShopInactive(id),
-                (false, true) => Credential::Good(AuthedNode {
-                    number: row.get(0)?,
-                    id,
-                    shop,
-                }),
+            let node = AuthedNode {
+                number: row.get(0)?,
+                id,
+                shop,
+            };
+            let ended = row
+                .get::<Option<i64>>(6)?
+                .filter(|end_ms| *end_ms <= now_ms);
+            Ok(match (row.get(3)?, row.get(4)?, ended, row.get(5)?) {
+                (true, _, _, _) => Credential::Revoked(id),
+                (false, false, _, _) => Credential::ShopInactive(id),
+                (false, true, Some(end_ms), _) => Credential::Expired(id, end_ms),
+                (false, true, None, true) => Credential::Next(node),
+                (false, true, None, false) => Credential::Good(node),
             })
         })?;
-        Ok(found.unwrap_or(Credential::Unknown))
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let former = self.former_owner(token_hash)?;
+        Ok(former.map_or(Credential::Unknown, Credential::Ended))
     }
 
     /// Where a node stands now, compared with what it says.
@@ -123,6 +150,7 @@ impl Reader {
         let (gate_policy, shut_out) = (self.gate_policy()?, self.is_shut_out(node.number)?);
         let known = lineage::consolidated_points(&self.hub, node.number)?;
         let conflicts = conflicts::newest_change(&self.hub, node.shop)?;
+        let token = self.token_state(node.number)?;
         Ok(self.hub.query_row(sql, params, |row| {
             Ok(Standing {
                 consolidated_seq: row.get(0)?,
@@ -130,6 +158,7 @@ impl Reader {
                 catalog_revision,
                 known,
                 conflicts,
+                token,
                 contact_known: row.get(2)?,
                 halted: row.get(3)?,
                 waits: row.get(4)?,

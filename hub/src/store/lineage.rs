@@ -23,6 +23,8 @@ pub(crate) struct Claim {
     pub(crate) from: AuthedNode,
     pub(crate) node: NodeId,
     pub(crate) token_hash: Vec<u8>,
+    /// When the token ends by itself.
+    pub(crate) token_expires_ms: Option<i64>,
     pub(crate) common: Point,
     pub(crate) schemas: Schemas,
     pub(crate) now_ms: i64,
@@ -185,7 +187,7 @@ fn known(hub: &Connection, claim: &Claim) -> Result<Option<Claimed>, StoreError>
     if found.is_some() {
         return Ok(found);
     }
-    let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE token_hash = ?1)";
+    let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE token_hash = ?1 OR next_token_hash = ?1)";
     let taken: bool = hub.query_value(sql, params![claim.token_hash.clone()])?;
     Ok(taken.then_some(Claimed::Taken))
 }
@@ -202,9 +204,10 @@ fn fork(tx: &Connection, claim: &Claim) -> Result<Claimed, StoreError> {
     }
     tx.execute(
         "INSERT INTO node (id, shop, lane, token_hash, created_ms, book_schema, catalog_schema,
-                           schema_ms, forked_from, forked_seq, forked_chain, root, epoch)
+                           schema_ms, forked_from, forked_seq, forked_chain, root, epoch,
+                           token_expires_ms)
          VALUES (?1, ?2, (SELECT max(lane) + 1 FROM node WHERE shop = ?2),
-                 ?3, ?4, ?5, ?6, ?4, ?7, ?8, ?9, ?10, ?11)",
+                 ?3, ?4, ?5, ?6, ?4, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             claim.node.to_bytes(),
             claim.from.shop.to_bytes(),
@@ -217,6 +220,7 @@ fn fork(tx: &Connection, claim: &Claim) -> Result<Claimed, StoreError> {
             claim.common.chain.as_bytes().to_vec(),
             root,
             epoch + 1,
+            claim.token_expires_ms,
         ],
     )?;
     closures::keep_key(tx, claim.node, &claim.token_hash, claim.now_ms)?;

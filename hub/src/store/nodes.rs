@@ -46,7 +46,8 @@ impl Reader {
                       (SELECT count(*) FROM quarantine
                        WHERE quarantine.node = node.number AND settled_ms IS NULL),
                       former.id, former.lane, node.forked_seq,
-                      node.waits, node.waits_since_ms, node.waits_seq
+                      node.waits, node.waits_since_ms, node.waits_seq,
+                      node.token_expires_ms, node.token_rotate <> 0 OR node.next_token_hash IS NOT NULL
                    FROM node JOIN shop ON shop.id = node.shop
                    LEFT JOIN node AS former ON former.number = node.forked_from
                    ORDER BY shop.name, node.lane";
@@ -73,6 +74,8 @@ impl Reader {
                 shop: row.get(2)?,
                 lane: row.get(3)?,
                 state: state.to_owned(),
+                token_expires_ms: row.get(19)?,
+                token_rotates: row.get(20)?,
                 halted,
                 waits,
                 waits_since_ms: row.get(17)?,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 const AHEAD: &str = "2011-03-17";
 const THURSDAY: &str = "2011-03-10";
 
-async fn proof(client: &Client, date: &str) -> Proof {
+pub(crate) async fn proof(client: &Client, date: &str) -> Proof {
     client.admin_get(&format!("proof?day={date}")).await
 }
 

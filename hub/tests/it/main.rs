@@ -45,5 +45,6 @@ mod schemas;
 mod shop_conflicts;
 mod till;
 mod tls;
+mod tokens;
 mod undo;
 mod users;

@@ -31,6 +31,7 @@ POST /v1/admin/shops                                    n n n
 POST /v1/admin/join-codes                               n n n
 GET  /v1/admin/nodes                                    y y y
 POST /v1/admin/nodes/{node}/revoke                      n n n
+POST /v1/admin/nodes/{node}/rotate-token                n n n
 GET  /v1/admin/catalog/{table}                          y y y
 POST /v1/admin/catalog/{table}/{row}                    n n n
 POST /v1/admin/catalog/{table}/{row}/merge              n n n

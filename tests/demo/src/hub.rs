@@ -4,10 +4,11 @@ use crate::binaries::Binaries;
 use crate::daemon::{Daemon, command};
 use crate::directory::Directory;
 use anyhow::{Context as _, bail};
+use counterfoil_domain::NodeId;
 use counterfoil_domain::closure::Day;
 use counterfoil_protocol::wire::closure::Proof;
 use counterfoil_protocol::wire::decisions::{ConflictDecided, ConflictRow};
-use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
+use counterfoil_protocol::wire::hub::{HubStatus, NodeRow, ShopAdded};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
@@ -185,6 +186,12 @@ impl Hub {
     /// Makes a join code for a further lane.
     pub async fn join_shop(&self, name: &str, url: &str) -> anyhow::Result<ShopAdded> {
         self.command(&["shop", "join", name, "--hub-url", url])
+            .await
+    }
+
+    /// Has a till change its token at its next contact.
+    pub async fn rotate_token(&self, node: NodeId) -> anyhow::Result<NodeRow> {
+        self.command(&["node", "rotate-token", &node.to_string()])
             .await
     }
 

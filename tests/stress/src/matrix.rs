@@ -6,6 +6,7 @@ use crate::provocation::{self, Provocation, Victim, Way};
 use crate::reader::Reader;
 use anyhow::{Context as _, ensure};
 use counterfoil_demo::till::Till;
+use counterfoil_domain::NodeId;
 use counterfoil_replica::crash::{CrashPoint, REACHED, VARIABLE};
 use counterfoil_testkit::{SeededRandom, TempDir};
 use std::fmt;
@@ -321,6 +322,10 @@ impl Attempt<'_> {
                 std::fs::remove_dir_all(till.data())?;
                 copy_folder(backup.path(), till.data())?;
             }
+            Provocation::TokenAsked => {
+                let node = self.node_of_the_till().await?;
+                chain.hub.rotate_token(node).await?;
+            }
             Provocation::LargeTransaction => {
                 till.start().await?;
                 chain.ledger.restock(till, self.random).await?;
@@ -355,16 +360,17 @@ impl Attempt<'_> {
 
     /// The till's book at the hub.
     async fn copy_of_the_book(&self) -> anyhow::Result<PathBuf> {
+        let books = self.chain.hub.data().join("books");
+        let node = self.node_of_the_till().await?;
+        Ok(books.join(format!("{node}.db")))
+    }
+
+    async fn node_of_the_till(&self) -> anyhow::Result<NodeId> {
         let till = &self.chain.tills[0];
         till.start().await?;
         let node = till.status().await?.node_id;
         till.stop().await?;
-        Ok(self
-            .chain
-            .hub
-            .data()
-            .join("books")
-            .join(format!("{node}.db")))
+        Ok(node)
     }
 
     /// Starts everything, the process that is to die last; it may die while it starts.

@@ -22,6 +22,8 @@ pub(crate) enum Provocation {
     /// The till's folder is put back to what it was some sales ago. Nobody sells before the process has
     /// died: until the hub is heard of, a restored till cannot know which numbers it gave out.
     Restored,
+    /// An operator asks for another token of the till.
+    TokenAsked,
     /// The till records a transaction that is larger than a batch, while the hub is down.
     LargeTransaction,
     /// The hub's copy is lost, the till dies in the middle of its upload, goes on selling before it is
@@ -33,7 +35,7 @@ impl Provocation {
     /// Whether it takes files away.
     pub(crate) const fn files(self) -> Files {
         match self {
-            Self::Trade | Self::LargeTransaction | Self::Reader => Files::Kept,
+            Self::Trade | Self::LargeTransaction | Self::Reader | Self::TokenAsked => Files::Kept,
             Self::CatalogLost
             | Self::CopyLost
             | Self::CopyDamaged
@@ -53,6 +55,7 @@ impl Provocation {
             Self::HubAway => "hub away",
             Self::Reader => "a reader",
             Self::Restored => "till restored",
+            Self::TokenAsked => "token asked",
             Self::LargeTransaction => "large transaction",
             Self::UploadGivenUp => "upload given up",
         }
@@ -94,8 +97,8 @@ const fn way(victim: Victim, provocation: Provocation, folding: Folding) -> Way 
 pub(crate) fn of(point: CrashPoint) -> Vec<Way> {
     use Folding::{Always, Early, Sometimes};
     use Provocation::{
-        CatalogLost, CopyDamaged, CopyLost, HubAway, LargeTransaction, Reader, Restored, Trade,
-        UploadGivenUp,
+        CatalogLost, CopyDamaged, CopyLost, HubAway, LargeTransaction, Reader, Restored,
+        TokenAsked, Trade, UploadGivenUp,
     };
     use Victim::{Hub, Till};
     match point {
@@ -146,5 +149,10 @@ pub(crate) fn of(point: CrashPoint) -> Vec<Way> {
         | CrashPoint::IdentityAnswered
         | CrashPoint::IdentityTaken => vec![way(Till, Restored, Sometimes)],
         CrashPoint::IdentityGiven => vec![way(Hub, Restored, Sometimes)],
+        CrashPoint::TokenMinted
+        | CrashPoint::TokenAnswered
+        | CrashPoint::TokenKept
+        | CrashPoint::TokenTaken => vec![way(Till, TokenAsked, Sometimes)],
+        CrashPoint::TokenNoted | CrashPoint::TokenBegun => vec![way(Hub, TokenAsked, Sometimes)],
     }
 }

@@ -1,5 +1,6 @@
 //! Node to hub, and operator to hub. Paths are below the hub's base URL.
 
+use super::token::TokenStanding;
 use crate::gate::{Gate, Schemas};
 use crate::wire::monitor::AlertRow;
 use counterfoil_domain::lineage::Point;
@@ -138,6 +139,9 @@ pub struct HelloAnswer {
     /// from a hub that does not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflicts: Option<i64>,
+    /// What becomes of the token that this was asked with. Absent from a hub whose tokens do not end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenStanding>,
 }
 
 /// `POST /v1/admin/shops` makes a shop and its first join code; `GET` lists shops.
@@ -191,8 +195,14 @@ pub struct NodeRow {
     pub shop: String,
     /// Number of the lane in its shop, from 1.
     pub lane: i64,
-    /// `active`, `revoked`, `diverged`, `waits` or `update_required`.
+    /// `active`, `revoked`, `token_expired`, `diverged`, `waits` or `update_required`.
     pub state: String,
+    /// When its token ends by itself, milliseconds since the Unix epoch; absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_expires_ms: Option<i64>,
+    /// It was asked for another token and does not use one yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub token_rotates: bool,
     /// Why its book is not consolidated any further, when it is `diverged`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<String>,

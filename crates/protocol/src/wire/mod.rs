@@ -16,3 +16,4 @@ pub mod node;
 pub mod policies;
 pub mod quarantine;
 pub mod replication;
+pub mod token;

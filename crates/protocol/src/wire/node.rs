@@ -309,6 +309,10 @@ pub struct NodeStatus {
     pub last_synced_ms: Option<i64>,
     /// This clock minus the hub's, milliseconds.
     pub clock_offset_ms: Option<i64>,
+    /// When the token with which this node syncs ends by itself, milliseconds since the Unix epoch; the node changes
+    /// it long before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_expires_ms: Option<i64>,
     /// Sales and refunds in the book.
     pub receipts: i64,
     /// Their sum in minor units.

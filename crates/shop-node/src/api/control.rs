@@ -71,7 +71,7 @@ pub(super) async fn status_of(node: &Node) -> Result<NodeStatus, Refusal> {
             && state.halted.is_none()
             && state.retry_count < node.inner.config.attempts_max;
         status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
-        status.notice = notice(phase, &state);
+        status.notice = notice(phase, &state).or_else(|| state.token_notice(node.now_ms()));
     }
     if state.has_given_up(node.inner.config.attempts_max) {
         status.failed = status.pending;
@@ -83,6 +83,7 @@ pub(super) async fn status_of(node: &Node) -> Result<NodeStatus, Refusal> {
     status.last_healed = state.last_healed;
     status.last_synced_ms = state.last_synced_ms;
     status.clock_offset_ms = state.clock_offset_ms;
+    status.token_expires_ms = state.token_expires_ms;
     status.bytes_up = state.bytes_up;
     status.bytes_down = state.bytes_down;
     Ok(status)
@@ -124,6 +125,7 @@ fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
         last_healed: None,
         last_synced_ms: None,
         clock_offset_ms: None,
+        token_expires_ms: None,
         receipts: totals.receipts,
         total_minor: totals.total_minor,
         bytes_up: 0,

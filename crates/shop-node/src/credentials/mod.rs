@@ -8,6 +8,7 @@ pub use file::FileStore;
 use crate::config::{ConfigError, token_from_environment};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::env::Random;
+use counterfoil_replica::crash::{self, CrashPoint};
 use keyring_core::{CredentialStore, Entry, Error as KeyringError};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -104,12 +105,44 @@ impl Credentials {
     /// The place beside the token, for one that the hub has not accepted yet.
     #[must_use]
     pub fn next(&self) -> Self {
+        self.beside("next")
+    }
+
+    /// The place beside the token, for the one before it: a hub that was restored from a backup may know no
+    /// other.
+    #[must_use]
+    pub fn previous(&self) -> Self {
+        self.beside("previous")
+    }
+
+    fn beside(&self, place: &str) -> Self {
         Self {
             stores: self.stores.clone(),
             first: self.first,
-            user: format!("{}-next", self.user),
+            user: format!("{}-{place}", self.user),
             from_environment: false,
         }
+    }
+
+    /// Whether the token is one of the environment, which the node cannot change.
+    #[must_use]
+    pub fn is_handed_in(&self) -> bool {
+        self.from_environment && token_from_environment().is_some()
+    }
+
+    /// Puts the next token in place of the one that is kept; that one is kept as the previous one. May be cut off
+    /// anywhere and begun again: one of the two is in its place, and the other one beside it.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn advance(&self, next: &str) -> Result<(), CredentialError> {
+        if let Some(present) = self.token()?.filter(|present| present != next) {
+            self.previous().replace(&present)?;
+            crash::pass(CrashPoint::TokenKept);
+            self.replace(next)?;
+            crash::pass(CrashPoint::TokenTaken);
+        }
+        self.next().forget()
     }
 
     /// Puts another token in the place of the one that is kept.
@@ -226,3 +259,6 @@ fn os_keyring(node: NodeId, random: &dyn Random) -> Result<Arc<CredentialStore>,
         Err(_) => Err("no answer: locked, or waiting for a prompt".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,21 @@ impl<'n> HubLink<'n> {
         })
     }
 
+    /// The same hub, asked with another token.
+    pub(super) fn with_token(&self, token: String) -> Self {
+        Self {
+            node: self.node,
+            node_id: self.node_id,
+            url: self.url.clone(),
+            token,
+        }
+    }
+
+    /// Whether the hub is asked with this token.
+    pub(super) fn has_token(&self, token: Option<&str>) -> bool {
+        token == Some(self.token.as_str())
+    }
+
     pub(super) fn remote(&self, path: &str) -> Remote {
         let url = format!("{}{path}", self.url);
         let remote = Remote::new(&self.node.inner.env.http(), url, Some(self.token.clone()));

@@ -10,6 +10,7 @@ mod identity;
 mod link;
 mod listen;
 mod state;
+mod token;
 mod wait;
 
 pub(crate) use link::post;
@@ -257,12 +258,16 @@ pub async fn sync_once(node: &Node) -> Result<SyncReport, SyncError> {
 
 /// A run under one identity, and again when that had to change.
 async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
-    let mut readmitted = false;
+    let (mut readmitted, mut fell_back) = (false, false);
     for _ in 0..IDENTITY_CHANGES_MAX {
         let hub = HubLink::open(node).await?;
         match exchange_as(node, &hub).await {
             Ok(Exchanged::Done(report)) => return Ok(report),
             Ok(Exchanged::Renamed) => {}
+            Err(SyncError::Refused(problem))
+                if problem.status == 401
+                    && !std::mem::replace(&mut fell_back, true)
+                    && token::other(node, &hub).await? => {}
             // A hub that was restored from a backup has forgotten who came later.
             Err(SyncError::Refused(problem)) if problem.status == 401 && !readmitted => {
                 readmitted = true;
@@ -279,7 +284,7 @@ async fn exchange(node: &Node) -> Result<SyncReport, SyncError> {
 /// How a run under one identity ended.
 enum Exchanged {
     Done(SyncReport),
-    /// The till is another node from here on.
+    /// The till is another node from here on, or has another token.
     Renamed,
 }
 
@@ -290,6 +295,13 @@ async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncEr
         })
         .await?;
     let hello = hub.hello(catalog_revision).await?;
+    match token::rotate(node, hub, &hello).await {
+        Ok(true) => return Ok(Exchanged::Renamed),
+        Ok(false) => {}
+        Err(error) if error.ends_the_run() => return Err(error),
+        // The present token is good still, and sales wait.
+        Err(error) => tracing::warn!(error = %chain(&error), "the token cannot be changed now"),
+    }
     if !hello.takes_book {
         return shut_out(node, &hello).await;
     }

@@ -1,6 +1,7 @@
 //! What is known about the hub right now. It is kept in `local.db` after each run, so that a command can
 //! tell without a daemon; lost with that file, and known again after one run.
 
+use crate::limits::TOKEN_NOTICE_MS;
 use crate::problem::chain;
 use crate::sync::SyncError;
 use counterfoil_protocol::wire::hub::HelloAnswer;
@@ -83,6 +84,8 @@ pub struct SyncState {
     pub waits: Option<String>,
     /// The hub takes nothing until this till is updated.
     pub is_shut_out: bool,
+    /// When the hub's token ends by itself, milliseconds since the Unix epoch by the hub's clock.
+    pub token_expires_ms: Option<i64>,
     /// Whether the hub can tell this node at once of news.
     #[serde(skip)]
     pub listening: bool,
@@ -129,6 +132,21 @@ impl SyncState {
         self.halted.clone_from(&hello.halted);
         self.waits.clone_from(&hello.waits);
         self.is_shut_out = !hello.takes_book;
+        self.token_expires_ms = hello.token.and_then(|token| token.expires_ms);
+    }
+
+    /// What a person should do about a token that ends soon. The node changes it by itself long before, unless it is
+    /// handed in.
+    pub(crate) fn token_notice(&self, now_ms: i64) -> Option<String> {
+        let hub_ms = now_ms.saturating_sub(self.clock_offset_ms.unwrap_or(0));
+        let left_ms = self.token_expires_ms?.saturating_sub(hub_ms);
+        (left_ms < TOKEN_NOTICE_MS).then(|| {
+            let days = left_ms.max(0).div_euclid(24 * 60 * 60 * 1000);
+            format!(
+                "the token with which this till syncs ends in {days} days: hand in another one and activate with a new \
+                 join code; without it sync stops, selling goes on"
+            )
+        })
     }
 
     /// Takes note of how a run ended; returns a log line when that is news.
@@ -270,6 +288,7 @@ mod tests {
             catalog_revision: 0,
             known: Vec::new(),
             conflicts: None,
+            token: None,
         };
         // Sent and heard by a till's clock; the offset, and what the next hello says of the line.
         for (sent, heard, offset, round_trip) in [

@@ -5,7 +5,7 @@ use counterfoil_replica::crash::CrashPoint;
 use stress::{MatrixOptions, matrix};
 
 /// What the names of points begin with; a test for each.
-const GROUPS: [&str; 9] = [
+const GROUPS: [&str; 10] = [
     "push.",
     "difference.",
     "checkpoint.",
@@ -15,6 +15,7 @@ const GROUPS: [&str; 9] = [
     "copy.",
     "generation.",
     "identity.",
+    "token.",
 ];
 
 #[expect(clippy::print_stdout, reason = "the table is for people")]
@@ -86,4 +87,9 @@ async fn every_crash_point_of_a_generation_is_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_crash_point_of_a_change_of_identity_is_survived() {
     is_survived("identity.").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_crash_point_of_a_change_of_token_is_survived() {
+    is_survived("token.").await;
 }

@@ -24,4 +24,5 @@ mod relay;
 mod secure;
 mod selling;
 mod store;
+mod token;
 mod world;

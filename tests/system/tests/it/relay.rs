@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -37,6 +37,10 @@ struct State {
     held: AtomicU64,
     /// Paths of the `GET` requests, in order.
     asked: Mutex<Vec<String>>,
+    /// The next `POST` to this path reaches the hub, and its answer nobody.
+    lose: Mutex<Option<String>>,
+    /// The connection on which an answer is lost.
+    cut: AtomicU64,
 }
 
 impl Relay {
@@ -54,6 +58,8 @@ impl Relay {
             down_bytes_max: AtomicU64::new(u64::MAX),
             held: AtomicU64::new(0),
             asked: Mutex::default(),
+            lose: Mutex::default(),
+            cut: AtomicU64::new(0),
         });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
@@ -70,11 +76,15 @@ impl Relay {
                 thread::spawn(move || {
                     let mut line = Vec::new();
                     relay(till, hub, number, &up, |bytes| {
-                        up.read_paths(&mut line, bytes);
+                        up.read_paths(number, &mut line, bytes);
+                        true
                     });
                 });
                 thread::spawn(move || {
-                    relay(hub_end, till_end, number, &down, |bytes| down.count(bytes));
+                    relay(hub_end, till_end, number, &down, |bytes| {
+                        down.count(bytes);
+                        down.cut.load(Ordering::SeqCst) != number
+                    });
                 });
             }
         });
@@ -84,6 +94,16 @@ impl Relay {
     pub(crate) fn swallow(&self) {
         let opened = self.opened();
         self.state.silent.store(opened, Ordering::SeqCst);
+    }
+
+    /// The next `POST` to a path is answered, and the answer is lost with its connection.
+    pub(crate) fn lose_answer_of(&self, path: &str) {
+        *lock(&self.state.lose) = Some(path.to_owned());
+    }
+
+    /// Whether that has happened.
+    pub(crate) fn has_lost_it(&self) -> bool {
+        lock(&self.state.lose).is_none()
     }
 
     pub(crate) fn opened(&self) -> u64 {
@@ -116,8 +136,7 @@ impl Relay {
 
     /// What follows `prefix` in the paths that were asked for, in order.
     pub(crate) fn asked(&self, prefix: &str) -> Vec<String> {
-        let asked = self.state.asked.lock();
-        let asked = asked.unwrap_or_else(PoisonError::into_inner);
+        let asked = lock(&self.state.asked);
         let after = asked.iter().filter_map(|path| path.strip_prefix(prefix));
         after.map(str::to_owned).collect()
     }
@@ -141,7 +160,7 @@ impl State {
         self.down_bytes.load(Ordering::SeqCst) >= limit
     }
 
-    fn read_paths(&self, line: &mut Vec<u8>, bytes: &[u8]) {
+    fn read_paths(&self, number: u64, line: &mut Vec<u8>, bytes: &[u8]) {
         for byte in bytes {
             if *byte != b'\n' {
                 if line.len() < LINE_BYTES_MAX {
@@ -152,12 +171,23 @@ impl State {
             let text = String::from_utf8_lossy(line).into_owned();
             if let Some(path) = text.strip_prefix("GET ") {
                 let path = path.split(' ').next().unwrap_or_default().to_owned();
-                let asked = self.asked.lock();
-                asked.unwrap_or_else(PoisonError::into_inner).push(path);
+                lock(&self.asked).push(path);
+            }
+            if let Some(path) = text.strip_prefix("POST ") {
+                let path = path.split(' ').next().unwrap_or_default();
+                let mut lose = lock(&self.lose);
+                if lose.as_deref() == Some(path) {
+                    *lose = None;
+                    self.cut.store(number, Ordering::SeqCst);
+                }
             }
             line.clear();
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a command again and again, and more comes down to it each time. It is killed while it waits for
@@ -207,11 +237,15 @@ fn relay(
     mut to: TcpStream,
     number: u64,
     state: &State,
-    mut look_at: impl FnMut(&[u8]),
+    mut goes_on: impl FnMut(&[u8]) -> bool,
 ) {
     let mut buffer = [0; 4096];
     while let Ok(size @ 1..) = from.read(&mut buffer) {
-        look_at(&buffer[..size]);
+        if !goes_on(&buffer[..size]) {
+            // Either side may be gone already.
+            let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            return;
+        }
         let silent = number <= state.silent.load(Ordering::SeqCst);
         if !silent && to.write_all(&buffer[..size]).is_err() {
             return;

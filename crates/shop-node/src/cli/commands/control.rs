@@ -186,6 +186,9 @@ fn status_text(status: &NodeStatus) -> String {
     if let Some(offset_ms) = status.clock_offset_ms {
         rows.push(("clock", format!("{offset_ms} ms ahead of the hub's")));
     }
+    if let Some(end_ms) = status.token_expires_ms {
+        rows.push(("token until", time(end_ms)));
+    }
     if let Some(error) = &status.last_error {
         rows.push(("last error", error.clone()));
     }
