@@ -21,6 +21,7 @@ mod process;
 mod proof;
 mod refusals;
 mod relay;
+mod rolling;
 mod secure;
 mod selling;
 mod store;

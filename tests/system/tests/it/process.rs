@@ -113,6 +113,15 @@ impl Daemon {
         Self::announced(command.stdin(Stdio::null()))
     }
 
+    /// What one of them says that does not start.
+    pub(crate) fn old_refused(kind: &str, schemas: &str, data: &Path) -> String {
+        let mut command = Command::new(OLD);
+        command.args([kind, schemas]).arg(data).arg("127.0.0.1:0");
+        let done = Done::of(&command.output().expect("the program starts"));
+        assert_ne!(done.code, Some(0), "{done:?}");
+        done.stderr
+    }
+
     fn announced(command: &mut Command) -> Self {
         let mut child = command
             .env("COUNTERFOIL_LOG", "warn")
