@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::engine::Connection;
+use crate::halt;
 use crate::runner::ApplyError;
 use crate::schema::MigrationName;
 use crate::status::{foreign_key_violations, read_history};
@@ -39,11 +40,10 @@ impl Driver<'_> {
                 // would leave traces of it in the page.
                 let query = self.stamped(index, query)?;
                 tx.execute_batch("SAVEPOINT migration")?;
-                tx.execute_batch(&query)
-                    .map_err(|source| ApplyError::Statement {
-                        migration: migration(),
-                        source,
-                    })?;
+                halt::run_script(tx, &query).map_err(|source| ApplyError::Statement {
+                    migration: migration(),
+                    source,
+                })?;
                 // The savepoint is gone if the script ended the transaction, even if it began
                 // another one. What it committed stays, so tests apply every embedded migration.
                 if tx.is_autocommit() || tx.execute_batch("RELEASE migration").is_err() {
@@ -94,7 +94,11 @@ impl Transaction for Driver<'_> {
     fn execute<'a, T: Iterator<Item = &'a str>>(&mut self, queries: T) -> Result<usize, Stopped> {
         let queries: Vec<&str> = queries.collect();
         match self.run_all(&queries) {
-            Ok(()) => Ok(queries.len()),
+            Ok(()) => {
+                // Committed, and nobody knows.
+                halt::pass(self.conn);
+                Ok(queries.len())
+            }
             Err(failure) => Err(self.stop(failure)),
         }
     }

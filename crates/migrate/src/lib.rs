@@ -10,6 +10,7 @@
 pub mod cli;
 mod driver;
 mod engine;
+pub mod halt;
 mod kind;
 mod runner;
 mod schema;

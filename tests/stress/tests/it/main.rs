@@ -3,3 +3,5 @@
 mod broken;
 #[cfg(feature = "rigged")]
 mod rigged;
+#[cfg(feature = "rigged")]
+mod rigged_migrations;

@@ -22,6 +22,7 @@ mod proof;
 mod refusals;
 mod relay;
 mod rolling;
+mod saved;
 mod secure;
 mod selling;
 mod store;
