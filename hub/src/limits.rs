@@ -46,6 +46,10 @@ pub const VERIFY_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
 /// fraction of a second, so that no other writer waits long. More go into the next transaction.
 pub const CONSOLIDATE_ENTRIES_MAX: i64 = 5_000;
 
+/// Urgent batches that are moved before one of the others has its turn: where tills sell without a pause there is
+/// always one more, and their own edits would wait for ever.
+pub const URGENT_BATCHES_MAX: usize = 16;
+
 /// Catalog rows that are published in one transaction; same reason.
 pub const PUBLISH_ROWS_MAX: usize = 2_000;
 

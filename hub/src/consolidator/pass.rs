@@ -3,9 +3,11 @@
 //! The most urgent first, over all nodes (T4), and nodes of one priority in turns, a batch each. Whoever
 //! pushes while a pass runs is looked at before the next batch: what is urgent there goes ahead of what the
 //! pass has still to do, the rest waits for the next pass. So a sale waits for one batch. Between two batches
-//! each node is looked at once, and what the pass has to do ends where the books ended when it looked: it makes
-//! progress and, as soon as sales leave time, comes to its end, however much arrives meanwhile.
+//! each node is looked at once, what the pass has to do ends where the books ended when it looked, and after so many
+//! urgent batches one of the others has its turn: a pass makes progress and comes to its end, however much arrives
+//! meanwhile.
 
+use crate::limits::URGENT_BATCHES_MAX;
 use crate::store::Found;
 use counterfoil_domain::{NodeId, Priority};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +23,8 @@ pub(super) struct Pass {
     only_urgent: bool,
     /// Those that arrived were looked at, and no batch was moved since.
     has_looked: bool,
+    /// Urgent batches since anything else had its turn.
+    urgent_in_a_row: usize,
     /// Every node that was looked at.
     seen: BTreeSet<NodeId>,
     /// Nodes with something for the next pass.
@@ -99,13 +103,18 @@ impl Pass {
         }
         self.has_looked = false;
         // Before anything that can wait is moved, everybody was asked for what cannot.
-        if let Some(step) = self.step(is_urgent) {
+        if self.urgent_in_a_row < URGENT_BATCHES_MAX
+            && let Some(step) = self.step(is_urgent)
+        {
+            self.urgent_in_a_row += 1;
             return Some(step);
         }
+        self.urgent_in_a_row = 0;
         if let Some(node) = self.unseen.pop_first() {
             return Some(Next::Survey(node, true));
         }
-        self.step(|_| true)
+        self.step(|priority| !is_urgent(priority))
+            .or_else(|| self.step(is_urgent))
     }
 
     fn is_owing(&self) -> bool {
@@ -324,6 +333,18 @@ mod tests {
         }
         assert_eq!(until, 30);
         assert_eq!(pass.end().put_off, nodes(&[1]));
+    }
+
+    #[test]
+    fn an_edit_has_its_turn_while_tills_sell_without_a_pause() {
+        use Priority::{High, Normal};
+        let mut batches = BTreeMap::from([((node(1), Normal), 2)]);
+        batches.extend([((node(2), High), 1_000), ((node(3), High), 1_000)]);
+        let mut pass = Pass::over(nodes(&[1]));
+        let done = run(&mut pass, &mut batches, |pass, _| arrive(pass, &[2, 3]));
+        let edits = done.iter().filter(|(priority, _)| *priority == Normal);
+        assert_eq!(edits.count(), 2);
+        assert_eq!(done.len(), 2 * URGENT_BATCHES_MAX + 2, "sales first");
     }
 
     #[test]
