@@ -167,9 +167,14 @@ impl Hub {
         Some(i64::try_from(life.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// When a token that is given now ends.
-    pub(crate) fn token_expires_ms(&self) -> Option<i64> {
-        Some(self.now_ms().saturating_add(self.token_life_ms()?))
+    /// When a token that is given now ends. A clock that is behind, as that of a machine without a battery is until it
+    /// has asked for the time, must not give tokens that have ended when it is right again.
+    pub(crate) async fn token_expires_ms(&self) -> Result<Option<i64>, StoreError> {
+        let Some(life_ms) = self.token_life_ms() else {
+            return Ok(None);
+        };
+        let known_ms = self.lookups.call(|reader| reader.known_ms()).await?;
+        Ok(Some(self.now_ms().max(known_ms).saturating_add(life_ms)))
     }
 
     /// Logs something that a person should look at, and puts it on record.

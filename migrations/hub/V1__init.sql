@@ -372,6 +372,8 @@ CREATE TABLE node_key (
     from_ms  INTEGER NOT NULL,
     PRIMARY KEY (node, seal_key)
 ) STRICT, WITHOUT ROWID;
+-- When the newest one was made.
+CREATE INDEX node_key_by_time ON node_key (from_ms);
 
 -- Access (L8). People who sign in, with what they may do.
 CREATE TABLE user (

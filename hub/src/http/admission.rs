@@ -162,7 +162,7 @@ pub(crate) async fn activate(
     let activation = Activation {
         node,
         token_hash,
-        token_expires_ms: hub.token_expires_ms(),
+        token_expires_ms: hub.token_expires_ms().await?,
         right,
         schemas,
         first: request.first,

@@ -58,7 +58,7 @@ pub(crate) async fn identity(
         from,
         node: request.node,
         token_hash: read_hash(&request.token_hash)?,
-        token_expires_ms: hub.token_expires_ms(),
+        token_expires_ms: hub.token_expires_ms().await?,
         common: request.common,
         schemas: request.schemas,
         now_ms: hub.now_ms(),

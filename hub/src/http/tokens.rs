@@ -34,14 +34,16 @@ pub(super) fn read_hash(text: &str) -> Result<Vec<u8>, ApiError> {
 /// has time left.
 pub(super) fn standing_of(hub: &Hub, token: TokenState) -> TokenStanding {
     let life_ms = hub.token_life_ms();
-    let left_ms = token
-        .expires_ms
-        .map(|end_ms| end_ms.saturating_sub(hub.now_ms()));
+    let now_ms = hub.now_ms();
+    let left_ms = token.expires_ms.map(|end_ms| end_ms.saturating_sub(now_ms));
     let due = match (life_ms, left_ms) {
         (None, None) => false,
         // The operator has set another life since.
         (None, Some(_)) | (Some(_), None) => true,
-        (Some(life_ms), Some(left_ms)) => left_ms < life_ms >> 1 || left_ms > life_ms,
+        // A clock that is behind makes every token look too long: what it would give ended before it began.
+        (Some(life_ms), Some(left_ms)) => {
+            left_ms < life_ms >> 1 || left_ms > life_ms && now_ms >= token.known_ms
+        }
     };
     TokenStanding {
         expires_ms: token.expires_ms,
@@ -85,7 +87,7 @@ pub(crate) async fn next(
     body: Body,
 ) -> Result<Json<TokenAnswer>, ApiError> {
     let request: TokenRequest = read_json(&headers, body).await?;
-    let expires_ms = hub.token_expires_ms();
+    let expires_ms = hub.token_expires_ms().await?;
     let next = NextToken {
         node,
         hash: read_hash(&request.token_hash)?,

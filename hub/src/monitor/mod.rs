@@ -40,7 +40,7 @@ pub(crate) struct Monitor {
 struct Work {
     /// Books with something that arrived and is not consolidated, since when.
     waiting: BTreeMap<NodeId, Instant>,
-    /// When a batch was moved, the last time.
+    /// When a batch was moved or a book found to be through, the last time.
     done: Option<Instant>,
 }
 
@@ -91,6 +91,10 @@ impl Monitor {
     /// Notes that everything of these books that had arrived by then is consolidated.
     pub(crate) fn caught_up(&self, books: &BTreeMap<NodeId, Instant>) {
         let mut work = lock(&self.work);
+        // One book that fails again and again is an alert; the consolidator works while it gets through others.
+        if !books.is_empty() {
+            work.done = Some(Instant::now());
+        }
         work.waiting
             .retain(|node, since| books.get(node).is_none_or(|then| *since > *then));
     }

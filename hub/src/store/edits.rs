@@ -321,7 +321,7 @@ fn put_aside(
         "INSERT INTO main.quarantine (node, seq, id, topic, reason, found_ms, code, cause)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (node, seq) DO UPDATE SET code = excluded.code, reason = excluded.reason,
-             cause = excluded.cause, settled_ms = NULL, settled_as = NULL",
+             cause = excluded.cause, settled_ms = NULL, settled_as = NULL, told = 0",
         params![
             node.number,
             entry.seq,

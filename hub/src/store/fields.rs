@@ -134,7 +134,7 @@ fn put_aside(
     let sql = "INSERT INTO quarantine (node, seq, id, topic, reason, found_ms, code)
                SELECT number, ?2, ?3, ?4, ?5, ?6, ?7 FROM node WHERE id = ?1
                ON CONFLICT (node, seq) DO UPDATE SET code = excluded.code,
-                   reason = excluded.reason, cause = NULL, settled_ms = NULL, settled_as = NULL
+                   reason = excluded.reason, cause = NULL, settled_ms = NULL, settled_as = NULL, told = 0
                WHERE settled_ms IS NOT NULL AND (settled_as <> 'fixed' OR ?8)";
     tx.execute(
         sql,

@@ -4,7 +4,7 @@ use super::alerts::{self, NewAlert};
 use super::audit::{Decided, write_down};
 use super::catalog::CatalogShape;
 use super::contact::AuthedNode;
-use super::{Reader, Store, StoreError};
+use super::{Reader, Store, StoreError, node_id};
 use counterfoil_domain::NodeId;
 use counterfoil_migrate::{Connection, Kind, SqlError, params};
 use counterfoil_protocol::gate::{Gate, GatePolicy, Schemas, gate};
@@ -60,6 +60,10 @@ impl Store {
                  ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 params![wanted.name()],
             )?;
+            let sql = "SELECT node.id FROM shut_out JOIN node ON node.number = shut_out.node";
+            for node in tx.query_map(sql, (), |row| node_id(row, 0))? {
+                alerts::clear(tx, SHUT_OUT, Some(node), now_ms)?;
+            }
             tx.execute("DELETE FROM shut_out", ())?;
             let decided = Decided {
                 at_ms: now_ms,

@@ -12,7 +12,8 @@ impl Store {
     /// Takes a node's access back; false when there is no such node. A second time changes nothing.
     pub(crate) fn revoke(&self, node: NodeId, by: (&str, i64)) -> Result<bool, StoreError> {
         self.hub.transaction(|tx| {
-            let sql = "UPDATE node SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms IS NULL";
+            let sql = "UPDATE node SET revoked_ms = ?2, next_token_hash = NULL, next_token_expires_ms = NULL
+                       WHERE id = ?1 AND revoked_ms IS NULL";
             if tx.execute(sql, params![node.to_bytes(), by.1])? > 0 {
                 let what = ("node_revoked", format!("node {node}"));
                 note(tx, by, what, Value::Null)?;

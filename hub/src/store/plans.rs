@@ -38,6 +38,8 @@ fn conflicts_undoings_and_rehearsals_read_what_they_are_asked_for_and_no_whole_t
         (open.sql(), "conflict_open"),
         (of_node.rows_sql(), "field_version_by_node"),
         (of_import.rows_sql(), "field_version_by_import"),
+        (of_node.row_sql(), "(table_name=? AND row_id=?"),
+        (of_import.row_sql(), "table_name=? AND row_id=?"),
         (EDITED_SINCE.to_owned(), "field_version_by_node"),
         (IMPORTS.to_owned(), "receipt_by_import"),
         (IMPORTS.to_owned(), "document_by_import"),

@@ -410,11 +410,13 @@ fn differs(
 ) -> Result<Option<RehearsalRow>, StoreError> {
     let FieldName { table, row, column } = name;
     let held = shape.policies.of(table, column);
-    let now = shape.decide(table, column, fields).ok_or(GONE)?;
     let as_if = held.as_if(since, policy);
-    let then = shape
-        .decide_by(&as_if, (table, column), fields)
-        .ok_or(GONE)?;
+    let now = shape.decide(table, column, fields);
+    let then = shape.decide_by(&as_if, (table, column), fields);
+    // Nothing that was written there counts, under any policy.
+    let Some((now, then)) = now.zip(then) else {
+        return Ok(None);
+    };
     let field = fields.get(column).ok_or(GONE)?;
     let value = |decision: &Decision| field.version(&decision.current).map(|held| &held.value);
     if value(&now) == value(&then) {

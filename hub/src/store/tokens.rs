@@ -20,6 +20,8 @@ pub(crate) struct TokenState {
     pub(crate) expires_ms: Option<i64>,
     /// The node should name its next one, or use the one that it named.
     pub(crate) wanted: bool,
+    /// When any node was given a token the last time: a clock that shows less is behind.
+    pub(crate) known_ms: i64,
 }
 
 /// A token that a node will use next.
@@ -95,14 +97,22 @@ impl Store {
 impl Reader {
     /// What is on record of a node's token.
     pub(crate) fn token_state(&self, node: i64) -> Result<TokenState, StoreError> {
+        let known_ms = self.known_ms()?;
         let sql = "SELECT token_expires_ms, token_rotate <> 0 OR next_token_hash IS NOT NULL
                    FROM node WHERE number = ?1";
         Ok(self.hub.query_row(sql, params![node], |row| {
             Ok(TokenState {
                 expires_ms: row.get(0)?,
                 wanted: row.get(1)?,
+                known_ms,
             })
         })?)
+    }
+
+    /// A time that is past for sure: when any node was given a token the last time.
+    pub(crate) fn known_ms(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT coalesce(max(from_ms), 0) FROM node_key";
+        Ok(self.hub.query_value(sql, ())?)
     }
 
     /// The node that had a token before the one that it has.

@@ -208,18 +208,31 @@ impl UndoOf {
         Ok(tx.query_map(&self.rows_sql(), page, |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
+    pub(super) fn row_sql(self) -> String {
+        let (condition, _) = self.condition();
+        // Without the index of the till, by which all its time would be read for each row.
+        let plus = match self {
+            Self::Node { .. } => "+",
+            Self::Import(_) => "",
+        };
+        format!(
+            "SELECT column_name, hlc, node_tag FROM field_version
+             WHERE {plus}{condition} AND table_name = ?4 AND row_id = ?5"
+        )
+    }
+
     /// A row with those of its versions that go back.
     fn row<'a>(
         self,
         tx: &Connection,
         (table, row): (&'a str, &'a str),
     ) -> Result<UndoneRow<'a>, StoreError> {
-        let (condition, [first, second, third]) = self.condition();
-        let sql = format!(
-            "SELECT column_name, hlc, node_tag FROM field_version
-             WHERE {condition} AND table_name = ?4 AND row_id = ?5"
-        );
-        let own = versions(tx, &sql, params![first, second, third, table, row])?;
+        let (_, [first, second, third]) = self.condition();
+        let own = versions(
+            tx,
+            &self.row_sql(),
+            params![first, second, third, table, row],
+        )?;
         let mut nobodys = own.clone();
         let other = "SELECT column_name, hlc, node_tag FROM taken_back
                      WHERE table_name = ?1 AND row_id = ?2

@@ -96,6 +96,9 @@ async fn under_strict_nothing_of_an_older_till_is_taken_until_it_is_let_in() {
     assert_eq!(receipts(&client).await, 2);
 
     assert!(set(&client, "uplink_open").await);
+    let alerts = client.settle().await.alerts;
+    let told = alerts.iter().find(|alert| alert.kind == "shut_out");
+    assert!(told.is_some_and(|alert| !alert.is_open()), "{alerts:?}");
     assert!(till.hello_as(&client, older()).await.takes_book);
     till.push(&client).await.unwrap();
     assert_eq!(receipts(&client).await, 4);

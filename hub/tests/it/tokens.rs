@@ -6,8 +6,9 @@ use crate::hub::{Client, TestHub, parse, problem};
 use crate::till::{Till, schemas};
 use counterfoil_domain::document::Tender;
 use counterfoil_domain::env::Clock as _;
+use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
-use counterfoil_protocol::wire::hub::{ActivateAnswer, HelloAnswer, HubStatus, NodeRow};
+use counterfoil_protocol::wire::hub::{ActivateAnswer, HelloAnswer, HubStatus, NodeRow, ShopAdded};
 use counterfoil_protocol::wire::token::{TokenAnswer, TokenStanding};
 use counterfoil_replica::env::HttpResponse;
 use counterfoil_testkit::ManualClock;
@@ -218,4 +219,42 @@ async fn days_sealed_with_any_token_of_a_till_are_proved() {
         let found = proof(&client, date).await;
         assert!(found.proved, "{date}: {found:?}");
     }
+}
+
+/// A machine without a battery has another year until it has asked for the time.
+#[tokio::test]
+async fn a_hub_whose_clock_is_behind_asks_for_no_token_and_gives_none_that_has_ended_when_it_is_right()
+ {
+    let clock = Arc::new(ManualClock::at(NOW_MS));
+    let hub = TestHub::start_at(Arc::clone(&clock)).await;
+    let client = hub.client();
+    let till = Till::of(&client, "Leith", 1).await;
+    let before = standing(&client, &till.token).await;
+    clock.set(NOW_MS - 4_000 * DAY_MS);
+    let behind = standing(&client, &till.token).await;
+    assert_eq!(behind, before, "nothing is due");
+    let other = Till::of(&client, "Leith", 2).await;
+    parse::<TokenAnswer>(&name(&client, &till, "named meanwhile").await);
+    clock.set(NOW_MS + DAY_MS);
+    assert_eq!(hello(&client, &other.token).await.status, 200);
+    assert!(!standing(&client, "named meanwhile").await.rotate);
+}
+
+#[tokio::test]
+async fn a_token_that_was_named_and_not_used_ends_with_the_access_of_its_till() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let till = Till::of(&client, "Leith", 1).await;
+    parse::<TokenAnswer>(&name(&client, &till, "unused").await);
+    let path = format!("nodes/{}/revoke", till.id);
+    client.admin_post::<Value>(&path, &json!({})).await;
+    assert_eq!(hello(&client, "unused").await.status, 401);
+    let body = json!({"name": "Leith", "existing": true});
+    let added: ShopAdded = client.admin_post("shops", &body).await;
+    let secret = added.join_code.parse::<JoinCode>().unwrap().secret;
+    let body = json!({"node": till.id, "token_hash": hash_of("unused"),
+        "admission": {"join_secret": secret}, "schemas": schemas()});
+    let answer = client.post("/v1/activate", None, &body).await;
+    assert!(!answer.status.is_success(), "{}", answer.status);
+    assert_eq!(hello(&client, "unused").await.status, 401);
 }
