@@ -1,10 +1,11 @@
 //! The hub's folder: who owns it now, and how a command finds the owner.
 
+use crate::secrets;
 use counterfoil_domain::env::Random;
 use counterfoil_replica::env::{Env, create_folder};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Paths of one hub.
@@ -172,17 +173,8 @@ impl DataDir {
         if let Some(token) = self.existing_token()? {
             return Ok(token);
         }
-        let token = crate::secrets::secret(random);
-        let write = || -> io::Result<()> {
-            let mut options = OpenOptions::new();
-            options.create(true).truncate(true).write(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(&path)?;
-            file.write_all(token.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(io_error("write", &path))?;
+        let token = secrets::secret(random);
+        secrets::write_file(&path, token.as_bytes()).map_err(io_error("write", &path))?;
         Ok(token)
     }
 
@@ -193,7 +185,7 @@ impl DataDir {
     pub fn existing_token(&self) -> Result<Option<String>, DataDirError> {
         let path = self.token_file();
         match std::fs::read_to_string(&path) {
-            // A crash while it was written leaves it short: then a new one is minted.
+            // One that is short was damaged: then a new one is minted.
             Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| token.len() == 64)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(io_error("read", &path)(source)),

@@ -1,7 +1,32 @@
-//! One-time secrets and their hashes. Only hashes are stored.
+//! One-time secrets and their hashes. Databases hold hashes only; a file with a secret is its owner's alone.
 
 use counterfoil_domain::env::Random;
 use sha2::{Digest as _, Sha256};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Writes a file that only its owner can read, whole or not at all.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    // What a kill left there may be readable by others.
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
 
 /// A secret of 32 random bytes as 64 hexadecimal digits.
 pub(crate) fn secret(random: &dyn Random) -> String {

@@ -2,10 +2,10 @@
 
 use super::Failure;
 use super::client::Whereabouts;
+use crate::secrets;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A session as it is kept.
@@ -81,7 +81,13 @@ impl Place {
         };
         let file = self.file.as_ref().ok_or_else(missing)?;
         let text = serde_json::to_vec_pretty(all).map_err(|error| Failure::from_chain(&error))?;
-        write_private(file, &text).map_err(|error| failed(file, &error))
+        let write = || {
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            secrets::write_file(file, &text)
+        };
+        write().map_err(|error| failed(file, &error))
     }
 }
 
@@ -89,20 +95,4 @@ fn failed(file: &Path, error: &io::Error) -> Failure {
     let failure = Failure::from_chain(error);
     Failure::unusable(format!("{}: {}", file.display(), failure.text))
         .hint("--session FILE or COUNTERFOIL_SESSION keeps the session elsewhere")
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let beside = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)
 }

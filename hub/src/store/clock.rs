@@ -246,6 +246,17 @@ mod tests {
     const HOUR: i64 = 3_600_000;
     const YEAR: i64 = 8_766 * HOUR;
 
+    fn hub_with_a_till(dir: &TempDir) -> Connection {
+        let hub = open_and_migrate(dir.join("hub.db"), Kind::Hub, NOW).unwrap();
+        hub.execute_batch(
+            "INSERT INTO shop (id, name, created_ms) VALUES (x'01', 'Leith', 0);
+             INSERT INTO node (number, id, shop, lane, token_hash, created_ms)
+             VALUES (1, x'02', x'01', 1, x'03', 0)",
+        )
+        .unwrap();
+        hub
+    }
+
     /// Entries at true times, an hour apart; the clock is a year ahead until it is set behind the third.
     const TIMES: [i64; 4] = [NOW - 4 * HOUR, NOW - 3 * HOUR, NOW - 2 * HOUR, NOW - HOUR];
 
@@ -283,13 +294,7 @@ mod tests {
             }
         }
         drop(book);
-        let hub = open_and_migrate(dir.join("hub.db"), Kind::Hub, NOW).unwrap();
-        hub.execute_batch(
-            "INSERT INTO shop (id, name, created_ms) VALUES (x'01', 'Leith', 0);
-             INSERT INTO node (number, id, shop, lane, token_hash, created_ms)
-             VALUES (1, x'02', x'01', 1, x'03', 0)",
-        )
-        .unwrap();
+        let hub = hub_with_a_till(&dir);
         let contacts = [
             measured(0, NOW - 5 * HOUR, YEAR),
             measured(2, TIMES[1] + 1, YEAR),
@@ -329,13 +334,7 @@ mod tests {
     #[test]
     fn a_restored_till_says_nothing_of_entries_that_are_known() {
         let dir = TempDir::new("clock-restored");
-        let hub = open_and_migrate(dir.join("hub.db"), Kind::Hub, NOW).unwrap();
-        hub.execute_batch(
-            "INSERT INTO shop (id, name, created_ms) VALUES (x'01', 'Leith', 0);
-             INSERT INTO node (number, id, shop, lane, token_hash, created_ms)
-             VALUES (1, x'02', x'01', 1, x'03', 0)",
-        )
-        .unwrap();
+        let hub = hub_with_a_till(&dir);
         let (first, second) = (measured(0, NOW, YEAR), measured(200, NOW + HOUR, YEAR));
         for contact in [first, second, measured(150, NOW + 2 * HOUR, YEAR)] {
             keep(&hub, 1, &contact).unwrap();

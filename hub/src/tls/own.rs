@@ -6,6 +6,7 @@
 use super::{Shown, TlsError, file_error};
 use crate::datadir::DataDir;
 use crate::limits::{CA_DAYS, LEAF_DAYS};
+use crate::secrets;
 use counterfoil_replica::env::{Files, HUB_NAME, create_folder, provider};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -14,8 +15,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -101,26 +101,9 @@ fn authority(dir: &DataDir, files: &dyn Files, now_ms: i64) -> Result<(String, S
     let made = params.self_signed(&new)?;
     let (certificate_pem, key_pem) = (made.pem(), new.serialize_pem());
     // The key first: a certificate without its key would be pinned and never shown again.
-    write_private(&key, key_pem.as_bytes()).map_err(file_error("write", &key))?;
+    secrets::write_file(&key, key_pem.as_bytes()).map_err(file_error("write", &key))?;
     files
         .write_atomic(&certificate, certificate_pem.as_bytes())
         .map_err(file_error("write", &certificate))?;
     Ok((certificate_pem, key_pem))
-}
-
-/// Writes a file that only its owner can read.
-fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
