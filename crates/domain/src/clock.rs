@@ -10,9 +10,23 @@
 //! the error. Before the first measurement anything may have been done to the clock: what its offset explains is
 //! corrected by it, everything else stands, and nobody knows how far either is off.
 
+use crate::hlc::Hlc;
+
 /// Offsets of a till's clock that differ by less are one, in milliseconds, and an offset of less is none: a
 /// second is more than a slow line takes from a measurement, and no till's clock is looked at more closely.
 pub const CLOCK_STEP_MS: i64 = 1_000;
+
+/// The logical time by which something is ordered that was made at a corrected time. The till's own stands
+/// while it is no further ahead than clocks are looked at, because it lies behind everything that the till had
+/// seen.
+pub fn corrected_hlc(hlc: Hlc, corrected_ms: i64) -> Hlc {
+    let ahead_ms = hlc.millis().saturating_sub(corrected_ms);
+    if (0..=CLOCK_STEP_MS).contains(&ahead_ms) {
+        hlc
+    } else {
+        Hlc::at_millis(corrected_ms)
+    }
+}
 
 /// What one contact says of a till's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,6 +11,7 @@ use super::reading::ONE_ENTRY;
 use super::stamps::{free_stamp, is_taken, name_as_here};
 use super::{StoreError, decisions, lineage};
 use crate::limits::EDIT_AHEAD_MS_MAX;
+use counterfoil_domain::clock::corrected_hlc;
 use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::{Origin, Stamp};
@@ -219,11 +220,7 @@ fn made_ms(batch: &Batch, edit: &CatalogEdit, entry: &Entry) -> i64 {
 /// The logical time by which an edit is merged. What has arrived was not made later than now.
 fn corrected(batch: &Batch, edit: &CatalogEdit, entry: &Entry) -> Hlc {
     let at_ms = made_ms(batch, edit, entry).min(batch.now_ms).max(0);
-    if at_ms == entry.hlc.millis() {
-        entry.hlc
-    } else {
-        Hlc::at_millis(at_ms)
-    }
+    corrected_hlc(entry.hlc, at_ms)
 }
 
 /// A time that is far ahead though it is corrected says nothing of when the edit was made.

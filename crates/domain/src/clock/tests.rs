@@ -174,6 +174,17 @@ fn an_entry_lies_between_the_measurements_around_its_position() {
     );
 }
 
+#[test]
+fn logical_time_stands_where_it_is_right_so_that_what_was_seen_stays_before() {
+    let seen = Hlc::at_millis(NOW).next();
+    // The clock is a little behind what it has seen from the hub.
+    assert_eq!(corrected_hlc(seen.next(), NOW - 900), seen.next());
+    assert_eq!(corrected_hlc(seen, NOW + 5), Hlc::at_millis(NOW + 5));
+    // A clock that was years ahead has driven it.
+    let driven = Hlc::at_millis(NOW + YEARS);
+    assert_eq!(corrected_hlc(driven, NOW), Hlc::at_millis(NOW));
+}
+
 proptest! {
     /// Whatever the clock was set to, once between two contacts: what is said lies between the contacts, is
     /// as far off as it says at most, and goes forward with the journal.
