@@ -10,19 +10,13 @@
 #![expect(clippy::expect_used, reason = "a benchmark may stop")]
 #![expect(clippy::float_arithmetic, reason = "figures for people")]
 
-use counterfoil_protocol::wire::hub::book_path;
-use counterfoil_replica::env::{Env, HttpClient, HttpRequest};
-use counterfoil_replica::{Durability, Wal, compress};
-use counterfoil_shop_store::Paths;
+use counterfoil_replica::env::Env;
 use counterfoil_testkit::TempDir;
-use http::{HeaderMap, Method, header};
-use serde_json::{Value, json};
-use sha2::Digest as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use system_tests::daemon::{Daemon, run};
-use system_tests::sales::Seller;
+use system_tests::pushes::{PATIENCE, Till, many};
 
 const HUB: &str = env!("CARGO_BIN_EXE_system-hub");
 const BOOKS: u64 = 2_000;
@@ -32,9 +26,6 @@ const NODES: u64 = 200;
 /// Pushes of each node, one after the other, and sales in each.
 const PUSHES: usize = 10;
 const SALES: usize = 10;
-/// Books that are made at once.
-const MAKERS: usize = 4;
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -44,102 +35,14 @@ fn main() {
     });
 }
 
-/// A till whose pushes are made beforehand, so that sending them costs little beside what the hub does.
-struct Till {
-    id: u64,
-    book: String,
-    token: String,
-    pushes: Vec<Push>,
-    sales: usize,
+/// A till that sold and pushed so many times.
+fn seller(seed: u64, pushes: usize) -> Till {
+    Till::make(seed, pushes, |seller| seller.sell(SALES).len())
 }
 
-struct Push {
-    range: String,
-    body: Vec<u8>,
-}
-
-impl Till {
-    /// A book that was sold into and pushed so many times; its folder is gone afterwards.
-    fn make(seed: u64, pushes: usize) -> Self {
-        let dir = TempDir::new("bench-fleet");
-        let mut seller = Seller::open(dir.path(), seed);
-        let mut wal = Wal::open(&Paths::of(dir.path()).book, Durability::Full).expect("opens");
-        let mut till = Self {
-            id: seed,
-            book: book_path(seller.node()),
-            token: format!("token of till {seed}"),
-            pushes: Vec::new(),
-            sales: 0,
-        };
-        let mut first = 1;
-        for _ in 0..pushes {
-            till.sales += seller.sell(SALES).len();
-            let last = wal.position().expect("read").frames;
-            let mut body = Vec::new();
-            let read = wal.read(|it| it.frames_into(first, last, &mut body));
-            read.expect("read");
-            till.pushes.push(Push {
-                range: format!("sync/1/{first}/{}", last + 1),
-                body: compress::encode(&body).expect("memory"),
-            });
-            first = last + 1;
-        }
-        till
-    }
-
-    async fn activate(&self, hub: &Daemon) {
-        let hash = sha2::Sha256::digest(self.token.as_bytes());
-        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (_, node) = self.book.rsplit_once('/').expect("a path");
-        let shop = json!({"name": format!("shop {}", self.id), "phone": "1"});
-        let body = json!({"node": node, "token_hash": hash,
-            "admission": {"registration": shop}, "schemas": counterfoil_hub::HubConfig::new("").schemas});
-        hub.ask(Method::POST, "/v1/activate", None, &body).await;
-    }
-
-    async fn push(&self, http: &HttpClient, url: &str, push: &Push) {
-        let mut headers = HeaderMap::new();
-        let bearer = format!("Bearer {}", self.token);
-        headers.insert(header::AUTHORIZATION, bearer.parse().expect("plain text"));
-        let zstd = http::HeaderValue::from_static("zstd");
-        headers.insert(header::CONTENT_ENCODING, zstd);
-        let request = HttpRequest {
-            method: Method::POST,
-            url: format!("{url}{}/{}", self.book, push.range),
-            headers,
-            body: push.body.clone().into(),
-            timeout: PATIENCE,
-            response_bytes_max: 1_000_000,
-        };
-        let response = http.send(request).await.expect("an answer");
-        assert!(response.status.is_success(), "{response:?}");
-        let answer: Value = serde_json::from_slice(&response.body).expect("JSON");
-        assert_eq!(answer["status"], "ok", "{answer}");
-    }
-
-    /// How far the hub has counted this till's journal.
-    async fn consolidated(&self, hub: &Daemon) -> u64 {
-        let body = json!({"schemas": counterfoil_hub::HubConfig::new("").schemas, "catalog_revision": 0, "now_ms": 0});
-        let hello = hub
-            .ask(Method::POST, "/v1/hello", Some(&self.token), &body)
-            .await;
-        assert_eq!(hello["halted"], Value::Null, "{hello}");
-        hello["consolidated_seq"].as_u64().expect("a number")
-    }
-}
-
-/// Makes tills, a few at once, and lets the hub know each.
+/// Tills that sold, and that the hub knows.
 async fn tills(hub: &Daemon, count: u64, pushes: usize) -> Vec<Till> {
-    let (mut making, mut made) = (tokio::task::JoinSet::new(), Vec::new());
-    for seed in 1..=count {
-        if making.len() == MAKERS {
-            made.push(making.join_next().await.expect("one").expect("made"));
-        }
-        making.spawn_blocking(move || Till::make(seed, pushes));
-    }
-    while let Some(one) = making.join_next().await {
-        made.push(one.expect("made"));
-    }
+    let made = many(count, move |seed| seller(seed, pushes)).await;
     for till in &made {
         till.activate(hub).await;
     }
@@ -208,7 +111,7 @@ async fn all_at_once() {
             .into_iter()
             .map(Arc::new)
             .collect();
-        let sales: usize = all.iter().map(|till| till.sales).sum();
+        let sales: u64 = all.iter().map(|till| till.entries).sum();
         let started = Instant::now();
         let mut pushing = tokio::task::JoinSet::new();
         for till in &all {
@@ -225,7 +128,7 @@ async fn all_at_once() {
         times.sort();
         let (median, slowest) = (times[times.len() >> 1], times[times.len() - 1]);
         for till in &all {
-            while till.consolidated(&hub).await < till.sales as u64 {
+            while till.consolidated(&hub).await < till.entries {
                 assert!(started.elapsed() < PATIENCE, "not consolidated");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

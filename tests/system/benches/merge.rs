@@ -11,26 +11,23 @@
 #![expect(clippy::expect_used, reason = "a benchmark may stop")]
 #![expect(clippy::float_arithmetic, reason = "rates are for people")]
 
-use axum::Extension;
-use axum::extract::ConnectInfo;
 use counterfoil_domain::env::{document_id, uuid_v7};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{CatalogEdit, Chain, Document, Hlc, NodeId, Scalar, Topic};
-use counterfoil_hub::{Hub, HubConfig, Peer, router};
 use counterfoil_migrate::{Connection, Kind, SqlError, open_and_migrate, params};
 use counterfoil_protocol::wire::hub::book_path;
-use counterfoil_replica::env::{Env, HttpRequest};
+use counterfoil_replica::env::Env;
 use counterfoil_replica::{BookReplica, OpenGate, Remote, Supersede};
 use counterfoil_testkit::{SeededRandom, TempDir};
-use http::{HeaderMap, Method, header};
+use http::Method;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use system_tests::idle::Idle;
 
 const TILLS: u64 = 8;
 const ROWS: i64 = 5_000;
@@ -53,64 +50,23 @@ fn main() {
     }
 }
 
-/// A hub that takes pushes and consolidates only when it is told to.
-struct Idle {
-    _hub: Arc<Hub>,
-    url: String,
-    admin: String,
-}
-
-impl Idle {
-    async fn open(data: &Path) -> Self {
-        let hub = Hub::open(HubConfig::new(data), Env::system());
-        let hub = hub.await.expect("it opens");
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let peer = ConnectInfo(Peer(SocketAddr::from(([127, 0, 0, 1], 1))));
-        let app = router(hub.clone()).layer(Extension(peer));
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        let admin = std::fs::read_to_string(data.join("admin.token")).expect("it is there");
-        Self {
-            _hub: hub,
-            url,
-            admin: admin.trim().to_owned(),
-        }
-    }
-
-    async fn ask(&self, method: Method, path: &str, token: &str, body: Value) -> Value {
-        let mut headers = HeaderMap::new();
-        let bearer = format!("Bearer {token}").parse().expect("plain text");
-        headers.insert(header::AUTHORIZATION, bearer);
-        let json = "application/json".parse().expect("plain text");
-        headers.insert(header::CONTENT_TYPE, json);
-        let request = HttpRequest {
-            method,
-            url: format!("{}{path}", self.url),
-            headers,
-            body: body.to_string().into(),
-            timeout: Duration::from_secs(600),
-            response_bytes_max: 2_000_000,
-        };
-        let response = Env::system().http().send(request).await;
-        let response = response.expect("an answer");
-        assert!(response.status.is_success(), "{response:?}");
-        serde_json::from_slice(&response.body).expect("a document")
-    }
-
-    async fn conflicts(&self) -> i64 {
-        let status = self.ask(Method::GET, "/v1/admin/status", &self.admin, json!({}));
-        let status = status.await;
-        assert_eq!(status["quarantined"], 0, "{status}");
-        status["conflicts"].as_i64().expect("a number")
-    }
+async fn conflicts(hub: &Idle) -> i64 {
+    let status = hub.ask(
+        Method::GET,
+        "/v1/admin/status",
+        Some(&hub.admin),
+        &Value::Null,
+    );
+    let status = status.await;
+    assert_eq!(status["quarantined"], 0, "{status}");
+    status["conflicts"].as_i64().expect("a number")
 }
 
 async fn round(rows: i64) {
     let dir = TempDir::new("bench-merge");
     let hub = Idle::open(&dir.join("hub")).await;
     for (name, succeeding) in [("concurrent", false), ("succeeding", true)] {
-        let before = hub.conflicts().await;
+        let before = conflicts(&hub).await;
         let mut seen = Vec::new();
         for seed in 1..=TILLS {
             let seed = seed + if succeeding { 100 } else { 0 };
@@ -123,14 +79,19 @@ async fn round(rows: i64) {
             }
         }
         let started = Instant::now();
-        let consolidated = hub.ask(Method::POST, "/v1/admin/consolidate", &hub.admin, json!({}));
+        let consolidated = hub.ask(
+            Method::POST,
+            "/v1/admin/consolidate",
+            Some(&hub.admin),
+            &Value::Null,
+        );
         consolidated.await;
         let seconds = started.elapsed().as_secs_f64();
         let edits = rows * i64::try_from(TILLS).expect("small");
         println!(
             "{:<28} {edits:>7} {:>10} {seconds:>8.2} {:>9.0}",
             format!("{rows}, {TILLS}, {name}"),
-            hub.conflicts().await - before,
+            conflicts(&hub).await - before,
             rate(edits, seconds)
         );
     }
@@ -216,7 +177,7 @@ impl Till {
         let shop = json!({"name": format!("shop of {}", self.node), "phone": "1"});
         let body = json!({"node": self.node, "token_hash": hash,
             "admission": {"registration": shop}, "schemas": {"book": 1, "catalog": 1}});
-        hub.ask(Method::POST, "/v1/activate", "", body).await;
+        hub.ask(Method::POST, "/v1/activate", None, &body).await;
         let base = format!("{}{}", hub.url, book_path(self.node));
         let remote = Remote::new(&Env::system().http(), &base, Some(token));
         let pushed = self

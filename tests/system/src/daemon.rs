@@ -7,14 +7,18 @@
 
 use counterfoil_replica::env::{Env, HttpClient, HttpRequest, HttpResponse};
 use http::{HeaderMap, Method};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
+use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the benchmark gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The loopback, wherever there is room.
+pub const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A command of one of our programs on a data folder.
 #[must_use]
@@ -38,40 +42,42 @@ pub fn run(program: &str, data: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
-/// A running program; killed when it is dropped.
+/// Makes a till's data folder with these settings.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn till_folder(data: &Path, settings: &str) {
+    std::fs::create_dir_all(data).expect("a folder");
+    std::fs::write(data.join("node.toml"), settings).expect("written");
+}
+
+/// Binds a till that runs to a shop of its own, named as its folder is, and waits until it listens to the hub.
+///
+/// # Panics
+/// When it cannot be bound.
+pub async fn activate(data: &Path, till: &Api, hub: &Api) {
+    let name = data.file_name().and_then(|name| name.to_str());
+    let name = name.expect("a name");
+    let shop = json!({"hub": hub.url, "name": name, "phone": "1"});
+    till.ask(Method::POST, "/v1/activate", None, &shop).await;
+    till.until(|status| status["listening"] == true && status["sync"] == "online")
+        .await;
+}
+
+/// A hub or a till that is asked over HTTP.
 #[derive(Debug)]
-pub struct Daemon {
-    child: Child,
+pub struct Api {
     /// Where it listens.
     pub url: String,
     http: HttpClient,
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may be gone already, which is what is wanted.
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-impl Daemon {
-    /// Starts a program on its data folder and waits until it listens.
-    ///
-    /// # Panics
-    /// When it does not.
+impl Api {
+    /// Whoever listens there.
     #[must_use]
-    pub fn start(program: &str, data: &Path) -> Self {
-        let mut command = command(program, data, &["run", "--listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-        let stdout = child.stdout.take().expect("piped");
-        let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("its address");
-        let url = line.trim().trim_start_matches("listening on ").to_owned();
+    pub fn at(url: String) -> Self {
         let http = Env::system().http();
-        Self { child, url, http }
+        Self { url, http }
     }
 
     /// A request that succeeds, and the document that it is answered with.
@@ -146,6 +152,73 @@ impl Daemon {
             assert!(started.elapsed() < PATIENCE, "it does not come: {document}");
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
+    }
+}
+
+/// A running program; killed when it is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    api: Api,
+}
+
+impl Deref for Daemon {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may be gone already, which is what is wanted.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+impl Daemon {
+    /// Starts a program on its data folder and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn start(program: &str, data: &Path) -> Self {
+        Self::start_at(program, data, ANY_PORT)
+    }
+
+    /// The same at an address.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[must_use]
+    pub fn start_at(program: &str, data: &Path, address: &str) -> Self {
+        Self::announced(command(program, data, &["run", "--listen", address]))
+    }
+
+    /// Starts a command that says where it listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn announced(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let stdout = child.stdout.take().expect("piped");
+        let mut line = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("its address");
+        let url = line.trim().trim_start_matches("listening on ").to_owned();
+        let api = Api::at(url);
+        Self { child, api }
+    }
+
+    /// Kills it; the address at which it listened.
+    #[must_use]
+    pub fn kill(self) -> String {
+        let address = self.url.trim_start_matches("http://");
+        address.to_owned()
     }
 
     /// What the kernel says of the process in `/proc`, in MB: `VmRSS` now, `VmHWM` at its peak.

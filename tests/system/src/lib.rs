@@ -1,4 +1,8 @@
-//! What benchmarks share: sales as a real till makes them, and our programs as processes.
+//! What benchmarks share: books as real tills make them, and our programs as processes.
 
 pub mod daemon;
+pub mod figures;
+pub mod idle;
+pub mod products;
+pub mod pushes;
 pub mod sales;

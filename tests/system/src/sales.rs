@@ -2,7 +2,7 @@
 #![expect(clippy::expect_used, reason = "a benchmark may stop")]
 
 use counterfoil_domain::NodeId;
-use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest};
+use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest, StockRequest};
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{Paths, ShopStore};
 use counterfoil_testkit::SeededRandom;
@@ -52,6 +52,48 @@ impl Seller {
         (0..count).map(|_| self.sell_one()).collect()
     }
 
+    /// Records goods that came in, in one transaction.
+    ///
+    /// # Panics
+    /// When a movement is refused.
+    pub fn stock(&mut self, count: usize) -> usize {
+        let (store, now_ms) = (&self.store, self.now_ms);
+        let movement = |_| {
+            let request = StockRequest {
+                id: None,
+                sku: sku(self.random.below(PRODUCTS)),
+                quantity: "48".to_owned(),
+                count: false,
+                reason: None,
+            };
+            let document = store.draft_stock(&request, now_ms);
+            Entry {
+                id: None,
+                document: document.expect("a movement"),
+                now_ms,
+            }
+        };
+        let entries = (0..count).map(movement).collect();
+        self.store.record_all(entries).expect("recorded").len()
+    }
+
+    /// Renames products in the catalog, one transaction each.
+    ///
+    /// # Panics
+    /// When an edit is refused.
+    pub fn rename(&mut self, count: usize) -> usize {
+        for _ in 0..count {
+            self.now_ms += 1;
+            let columns = [("name".to_owned(), format!("NAME {}", self.now_ms).into())];
+            let product = sku(self.random.below(PRODUCTS));
+            let edit = self
+                .store
+                .catalog_set("products", &product, &columns.into(), self.now_ms);
+            edit.expect("recorded").expect("another name");
+        }
+        count
+    }
+
     fn sell_one(&mut self) -> Vec<u8> {
         self.now_ms += 2_000 + i64::try_from(self.random.below(58_000)).expect("small");
         let lines = (0..LINES).map(|_| self.line()).collect();
@@ -87,12 +129,16 @@ impl Seller {
     fn line(&self) -> LineRequest {
         let product = self.random.below(PRODUCTS);
         LineRequest {
-            sku: format!("{}", 20_000 + product),
+            sku: sku(product),
             quantity: (1 + self.random.below(12)).to_string(),
             unit_price: Some(format!("{}.{:02}", product % 13, 5 + product % 90)),
             description: Some(name(product)),
         }
     }
+}
+
+fn sku(product: u64) -> String {
+    format!("{}", 20_000 + product)
 }
 
 /// A name as long as those in a real catalog, always the same for a product.
