@@ -360,7 +360,6 @@ CREATE TABLE closure (
     node     INTEGER NOT NULL,
     seq      INTEGER NOT NULL,
     day      TEXT    NOT NULL,             -- YYYY-MM-DD
-    seal_key BLOB,                         -- of the till that sealed it; empty: not known here
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 

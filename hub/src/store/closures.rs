@@ -94,21 +94,29 @@ fn list(tx: &Connection, node: i64, seq: i64, content: Option<&[u8]>) -> Result<
     let Some(Ok(closure)) = closure else {
         return Ok(false);
     };
-    // Which of its keys a till had when it closed the day nobody else knows: it may have another one since.
+    tx.execute(
+        "INSERT OR IGNORE INTO main.closure (node, seq, day) VALUES (?1, ?2, ?3)",
+        params![node, seq, closure.day.to_string()],
+    )?;
+    Ok(true)
+}
+
+/// The keys with which a till may have sealed a closure that stands in the book of `owner`, the newest first; none
+/// when it is not of the owner's lineage. Which of them it had when it closed the day nobody else knows, and a hub
+/// that was restored from a backup may learn that one after the closure: so they are asked for when a day is proved.
+pub(super) fn keys(
+    hub: &Connection,
+    owner: i64,
+    closure: &Closure,
+) -> Result<Vec<SealKey>, StoreError> {
     let sql = "SELECT held.seal_key FROM main.node_key AS held
                JOIN main.node AS signer ON signer.number = held.node, main.node AS own
                WHERE signer.id = ?1 AND own.number = ?2
                  AND coalesce(signer.root, signer.number) = coalesce(own.root, own.number)
                ORDER BY held.from_ms DESC, held.seal_key";
     let signer = NodeId::to_bytes(closure.node);
-    let keys = tx.query_map(sql, params![signer, node], |row| row.get::<Vec<u8>>(0))?;
-    let fits = |key: &&Vec<u8>| SealKey::from_slice(key).is_some_and(|key| key.verifies(&closure));
-    let key = keys.iter().find(fits).or(keys.first()).cloned();
-    tx.execute(
-        "INSERT OR IGNORE INTO main.closure (node, seq, day, seal_key) VALUES (?1, ?2, ?3, ?4)",
-        params![node, seq, closure.day.to_string(), key],
-    )?;
-    Ok(true)
+    let keys = hub.query_map(sql, params![signer, owner], |row| row.get::<Vec<u8>>(0))?;
+    Ok(keys.iter().filter_map(|key| SealKey::from_slice(key)).collect())
 }
 
 #[cfg(test)]

@@ -206,3 +206,25 @@ async fn a_closure_that_a_newer_hub_can_read_is_listed_when_it_starts() {
     let found = proof(&hub.client(), MONDAY).await;
     assert!(found.proved, "{found:?}");
 }
+
+/// A hub that was restored from a backup knows no token that a till got since. What was sealed with one may be
+/// consolidated before the till has told it again.
+#[tokio::test]
+async fn a_day_whose_seal_is_of_a_token_that_the_hub_learns_later_is_proved_then() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut counter = Counter::of(&client, "Leith", 1).await;
+    let known = std::mem::replace(&mut counter.till.token, "the next token".to_owned());
+    let body = json!({ "token_hash": counter.till.token_hash() });
+    counter.sell(MONDAY, Tender::Cash);
+    counter.close(MONDAY);
+    counter.till.token.clone_from(&known);
+    counter.deliver(&client).await;
+    let found = proof(&client, MONDAY).await;
+    let findings = found.rows[0].findings.iter().map(|it| it.kind.as_str());
+    assert_eq!(findings.collect::<Vec<_>>(), ["seal"]);
+    let named = client.post("/v1/token", Some(&known), &body).await;
+    assert!(named.status.is_success());
+    let found = proof(&client, MONDAY).await;
+    assert!(found.proved, "{found:?}");
+}

@@ -4,7 +4,7 @@
 //! book is put together from them.
 
 use crate::store::{StoreError, lineage};
-use counterfoil_domain::closure::{Counted, Day, SealKey};
+use counterfoil_domain::closure::{Counted, Day};
 use counterfoil_domain::document::{Line, Payment, Receipt};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::proof::Aside;
@@ -59,7 +59,6 @@ pub(super) struct Held {
 pub(super) struct Closed {
     pub(super) seq: i64,
     pub(super) closure: Closure,
-    pub(super) key: Option<SealKey>,
     /// Whether its row gives its chain value.
     pub(super) whole: bool,
     /// Whether the chain before it is the one that it states.
@@ -449,7 +448,7 @@ fn linked(
 
 /// Reads a closure; `None` when its document is gone or cannot be read.
 pub(super) fn closed(hub: &Connection, owner: i64, seq: i64) -> Result<Option<Closed>, StoreError> {
-    let sql = "SELECT d.id, d.hlc, CAST(json_extract(d.content, '$.closure') AS BLOB), c.seal_key
+    let sql = "SELECT d.id, d.hlc, CAST(json_extract(d.content, '$.closure') AS BLOB)
                FROM closure AS c JOIN document AS d ON d.node = c.node AND d.seq = c.seq
                WHERE c.node = ?1 AND c.seq = ?2 AND d.topic = ?3 AND json_valid(d.content)";
     let row = params![owner, seq, Topic::Closure.code()];
@@ -458,10 +457,9 @@ pub(super) fn closed(hub: &Connection, owner: i64, seq: i64) -> Result<Option<Cl
             DocumentId::from_slice(&row.get::<Vec<u8>>(0)?).ok(),
             row.get::<i64>(1)?,
             text(row, 2, &mut true)?,
-            row.get::<Option<Vec<u8>>>(3)?,
         ))
     })?;
-    let Some((Some(id), hlc, Some(content), key)) = found else {
+    let Some((Some(id), hlc, Some(content))) = found else {
         return Ok(None);
     };
     let Ok(closure) = serde_json::from_str::<Closure>(&content) else {
@@ -476,7 +474,6 @@ pub(super) fn closed(hub: &Connection, owner: i64, seq: i64) -> Result<Option<Cl
     let before = linked(hub, owner, &entry, &Document::Closure(closure.clone()))?;
     Ok(Some(Closed {
         seq,
-        key: key.and_then(|key| SealKey::from_slice(&key)),
         whole: before.is_some(),
         head_fits: before == Some(closure.head) && closure.last_seq == seq - 1,
         closure,

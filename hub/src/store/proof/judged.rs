@@ -1,9 +1,9 @@
 //! What is wrong with one closure, and how is it told?
 
 use super::book::{Book, Closed, Held, Range, closed};
-use crate::store::StoreError;
+use crate::store::{StoreError, closures};
 use counterfoil_domain::Closure;
-use counterfoil_domain::closure::{Day, DayRule, SealKey, Takings};
+use counterfoil_domain::closure::{Day, DayRule, Takings};
 use counterfoil_domain::proof::{Aside, Case, Finding, SealState, judge};
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::wire::closure::{LateEntry, ProofFinding};
@@ -70,7 +70,7 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
     };
     let (broken, fixed) = (seqs(|held| !held.whole), seqs(|held| held.fixed));
     let whole = found.whole && book.is_dated(found.seq, closure.day);
-    let seal = seal(hub, book, (&closure, found.seq), found.key)?;
+    let seal = seal(hub, book, (&closure, found.seq))?;
     let findings = judge(&Case {
         closure: &closure,
         previous_last_seq,
@@ -94,14 +94,17 @@ fn seal(
     hub: &Connection,
     book: &Book,
     (closure, seq): (&Closure, i64),
-    key: Option<SealKey>,
 ) -> Result<SealState, StoreError> {
     let bare = closure.trial && closure.seal.is_none();
-    Ok(match key {
-        Some(key) if key.verifies(closure) => SealState::Good,
-        _ if bare && !book.is_active_before(hub, seq)? => SealState::Trial,
-        Some(_) => SealState::Wrong,
-        None => SealState::UnknownTill,
+    let keys = closures::keys(hub, book.node, closure)?;
+    Ok(if keys.iter().any(|key| key.verifies(closure)) {
+        SealState::Good
+    } else if bare && !book.is_active_before(hub, seq)? {
+        SealState::Trial
+    } else if keys.is_empty() {
+        SealState::UnknownTill
+    } else {
+        SealState::Wrong
     })
 }
 
