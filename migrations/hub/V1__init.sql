@@ -172,6 +172,7 @@ CREATE TABLE field_version (
     corrected_hlc INTEGER NOT NULL,        -- by the hub's clock; what decides who was later (X1)
     seq         INTEGER,                   -- of the entry in the node's journal; empty: the hub's own edit
     waived      INTEGER NOT NULL DEFAULT 0, -- 1: counts though the row was another shop's
+    gone        INTEGER NOT NULL DEFAULT 0, -- 1: counts no more: its edit came back from quarantine as another one
     PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX field_version_by_import ON field_version (import_id) WHERE import_id IS NOT NULL;

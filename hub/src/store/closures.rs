@@ -116,7 +116,10 @@ pub(super) fn keys(
                ORDER BY held.from_ms DESC, held.seal_key";
     let signer = NodeId::to_bytes(closure.node);
     let keys = hub.query_map(sql, params![signer, owner], |row| row.get::<Vec<u8>>(0))?;
-    Ok(keys.iter().filter_map(|key| SealKey::from_slice(key)).collect())
+    Ok(keys
+        .iter()
+        .filter_map(|key| SealKey::from_slice(key))
+        .collect())
 }
 
 #[cfg(test)]

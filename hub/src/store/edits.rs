@@ -3,7 +3,7 @@
 use super::catalog::{CatalogShape, TableShape};
 use super::conflicts::{self, FieldName};
 use super::consolidation::{NodeKey, condition};
-use super::fields::{ANOTHERS, load_fields, tend_owned};
+use super::fields::{self, ANOTHERS, load_fields, tend_owned};
 use super::losers::{self, Change};
 use super::movement::Batch;
 use super::policies::OWNER;
@@ -13,7 +13,7 @@ use super::{StoreError, decisions, lineage};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::clock::corrected_hlc;
 use counterfoil_domain::edit::DELETED;
-use counterfoil_domain::lineage::writer_of;
+use counterfoil_domain::lineage::{Former, writer_of};
 use counterfoil_domain::merge::{Origin, Stamp};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Rule, Scalar, Topic};
 use counterfoil_migrate::{Connection, params};
@@ -78,17 +78,13 @@ pub(super) fn merge_batch(
                     node: node.id,
                     shop: Some(node.shop),
                 };
-                // Later edits of the till name this one by the stamp it got when it was made.
-                let writer = writer_of(&formers, node.id, entry.seq);
                 if let Some(decision) = &edit.decision {
                     decisions::note_of_till(tx, shape, &node, (&edit, id), decision, now_ms)?;
                 }
-                let stamp = free_stamp(tx, &edit, id, entry.hlc, [writer, node.id])?;
-                if node.kin {
-                    let writers = formers.iter().map(|former| former.node);
-                    let writers: Vec<NodeId> = writers.chain([node.id]).collect();
-                    name_as_here(tx, &mut edit, node.id, &writers)?;
+                if batch.source == ONE_ENTRY {
+                    fields::give_up(tx, &node, entry.seq, &mut touched)?;
                 }
+                let stamp = stamp(tx, &node, &formers, entry, (&mut edit, id))?;
                 let stamps = (stamp, corrected(batch, &edit, entry));
                 let entered = Entered {
                     seq: Some(entry.seq),
@@ -102,10 +98,28 @@ pub(super) fn merge_batch(
             Err(fault) => put_aside(tx, &node, entry, &fault, now_ms)?,
         }
     }
-    let again = (batch.source == ONE_ENTRY).then_some((node.id, until));
-    settle(tx, shape, &touched, (now_ms, again))?;
+    settle(tx, shape, &touched, now_ms)?;
     note_progress(tx, batch)?;
     Ok(i64::try_from(entries.len()).unwrap_or(i64::MAX))
+}
+
+/// The stamp of an edit, which names those before it by what they are called here.
+fn stamp(
+    tx: &Connection,
+    node: &NodeKey,
+    formers: &[Former],
+    entry: &Entry,
+    (edit, id): (&mut CatalogEdit, DocumentId),
+) -> Result<Stamp, StoreError> {
+    // Later edits of the till name this one by the stamp it got when it was made.
+    let writer = writer_of(formers, node.id, entry.seq);
+    let stamp = free_stamp(tx, edit, id, entry.hlc, [writer, node.id])?;
+    if node.kin {
+        let writers = formers.iter().map(|former| former.node);
+        let writers: Vec<NodeId> = writers.chain([node.id]).collect();
+        name_as_here(tx, edit, node.id, &writers)?;
+    }
+    Ok(stamp)
 }
 
 /// Notes that all edits of the batch are merged or put aside: their till may forget them.
@@ -357,7 +371,9 @@ pub(super) fn insert_versions(
                  (table_name, row_id, column_name, hlc, node_tag, value, base, edit, node, shop,
                   base_revision, import_id, corrected_hlc, seq, waived)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-             ON CONFLICT DO UPDATE SET waived = 1 WHERE excluded.waived AND edit = excluded.edit",
+             ON CONFLICT DO UPDATE SET waived = max(waived, excluded.waived), gone = 0
+                 WHERE edit = excluded.edit AND value = excluded.value
+                   AND (excluded.waived > waived OR gone <> 0)",
             params![
                 edit.table.as_str(),
                 edit.row.as_str(),
@@ -385,13 +401,12 @@ pub(super) fn insert_versions(
     Ok(())
 }
 
-/// Decides the touched fields once each, records who lost, and queues the rows for publication. `again` is the
-/// entry that comes back from quarantine.
+/// Decides the touched fields once each, records who lost, and queues the rows for publication.
 pub(super) fn settle(
     tx: &Connection,
     shape: &CatalogShape,
     touched: &Touched,
-    (now_ms, again): (i64, Option<(NodeId, i64)>),
+    now_ms: i64,
 ) -> Result<(), StoreError> {
     let mut change = Change::default();
     for ((table, row), columns) in touched {
@@ -400,7 +415,7 @@ pub(super) fn settle(
         let mut touched: BTreeSet<&String> = columns.iter().collect();
         if is_owned {
             // Whose the row is may have changed, and with it what counts in every column.
-            tend_owned(tx, (table, row), (now_ms, again))?;
+            tend_owned(tx, (table, row), now_ms)?;
             touched.extend(fields.keys());
         }
         touched.extend(shape.owned_columns(table, &fields));

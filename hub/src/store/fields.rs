@@ -1,9 +1,11 @@
 //! Which versions does a row have, and which of them count?
 
+use super::consolidation::NodeKey;
+use super::edits::Touched;
 use super::policies::OWNER;
 use super::{StoreError, node_id, shop_id_optional};
 use counterfoil_domain::merge::{Field, Origin, Stamp, Version, of_others};
-use counterfoil_domain::{DocumentId, Hlc, NodeId, Rule, Topic};
+use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Rule, Topic};
 use counterfoil_migrate::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +26,7 @@ pub(super) fn load_fields(hub: &Connection, table: &str, row: &str) -> Result<Fi
     Ok(fields)
 }
 
-/// Every version, and those that a person has let in.
+/// Every version that may count, and those that a person has let in.
 fn load_all(
     hub: &Connection,
     table: &str,
@@ -33,7 +35,7 @@ fn load_all(
     let (mut fields, mut admitted) = (Fields::new(), BTreeSet::new());
     let sql = "SELECT column_name, hlc, node_tag, value, base, edit, node, shop,
                    corrected_hlc, waived
-               FROM field_version WHERE table_name = ?1 AND row_id = ?2";
+               FROM field_version WHERE table_name = ?1 AND row_id = ?2 AND gone = 0";
     hub.query_each(
         sql,
         params![table, row],
@@ -65,77 +67,106 @@ fn load_all(
     Ok((fields, admitted))
 }
 
-/// An entry of a journal that wrote to a row.
+/// An entry of a journal that wrote to a row, with where it stands.
 struct Wrote {
-    node: NodeId,
-    seq: i64,
     edit: Vec<u8>,
-    column: String,
-    stamp: Stamp,
+    /// Something of it does not count.
+    is_others: bool,
+    /// What the quarantine has of it: the rule, and whether that is settled.
+    held: Option<(String, bool)>,
+}
+
+/// What is to be done about an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    Aside,
+    Back,
+}
+
+impl Wrote {
+    /// Nothing, when it stands where it belongs: so that an edit costs what it changes, not what was written before.
+    fn turn(&self) -> Option<Turn> {
+        match &self.held {
+            None | Some((_, true)) => self.is_others.then_some(Turn::Aside),
+            Some((code, false)) => {
+                let is_back = !self.is_others && code == Rule::RowOfAnotherShop.name();
+                is_back.then_some(Turn::Back)
+            }
+        }
+    }
+}
+
+/// The entries that wrote to a row, by node and position.
+fn wrote(
+    tx: &Connection,
+    table: &str,
+    row: &str,
+) -> Result<BTreeMap<(NodeId, i64), Wrote>, StoreError> {
+    let (fields, admitted) = load_all(tx, table, row)?;
+    let others = of_others(&fields, OWNER, &admitted);
+    let mut entries: BTreeMap<(NodeId, i64), Wrote> = BTreeMap::new();
+    let sql = "SELECT v.node, v.seq, v.edit, v.column_name, v.hlc, v.node_tag,
+                   q.code, q.settled_ms IS NOT NULL
+               FROM field_version AS v
+               LEFT JOIN node ON node.id = v.node
+               LEFT JOIN quarantine AS q ON q.node = node.number AND q.seq = v.seq
+               WHERE v.table_name = ?1 AND v.row_id = ?2 AND v.seq IS NOT NULL AND v.gone = 0";
+    tx.query_each(
+        sql,
+        params![table, row],
+        |found| -> Result<(), StoreError> {
+            let stamp = Stamp {
+                hlc: Hlc::from_raw(found.get(4)?),
+                node_tag: found.get(5)?,
+            };
+            let (edit, code) = (found.get(2)?, found.get::<Option<String>>(6)?);
+            let held = code.zip(Some(found.get(7)?));
+            let entry = entries.entry((node_id(found, 0)?, found.get(1)?));
+            let entry = entry.or_insert(Wrote {
+                edit,
+                is_others: false,
+                held,
+            });
+            let column: String = found.get(3)?;
+            entry.is_others |= others.get(&column).is_some_and(|of| of.contains(&stamp));
+            Ok(())
+        },
+    )?;
+    Ok(entries)
 }
 
 /// Puts aside what does not count in a row that holds for one shop, and lets back what does by now. Earlier claims may
-/// arrive later, so both can be long after the edit itself. `again` comes back from quarantine.
+/// arrive later, so both can be long after the edit itself.
 pub(super) fn tend_owned(
     tx: &Connection,
     (table, row): (&str, &str),
-    (now_ms, again): (i64, Option<(NodeId, i64)>),
+    now_ms: i64,
 ) -> Result<(), StoreError> {
-    let (fields, admitted) = load_all(tx, table, row)?;
-    let others = of_others(&fields, OWNER, &admitted);
-    let sql = "SELECT node, seq, edit, column_name, hlc, node_tag FROM field_version
-               WHERE table_name = ?1 AND row_id = ?2 AND seq IS NOT NULL";
-    let wrote = tx.query_map(sql, params![table, row], |found| {
-        Ok(Wrote {
-            node: node_id(found, 0)?,
-            seq: found.get(1)?,
-            edit: found.get(2)?,
-            column: found.get(3)?,
-            stamp: Stamp {
-                hlc: Hlc::from_raw(found.get(4)?),
-                node_tag: found.get(5)?,
-            },
-        })
-    })?;
-    let mut aside: BTreeMap<(NodeId, i64), (Vec<u8>, bool)> = BTreeMap::new();
-    for Wrote {
-        node,
-        seq,
-        edit,
-        column,
-        stamp,
-    } in wrote
-    {
-        let is_others = others.get(&column).is_some_and(|of| of.contains(&stamp));
-        let held = aside.entry((node, seq)).or_insert((edit, false));
-        held.1 |= is_others;
-    }
-    for ((node, seq), (edit, is_others)) in aside {
-        if is_others {
-            put_aside(tx, (node, seq), edit, (now_ms, again == Some((node, seq))))?;
-        } else {
-            let sql = "UPDATE quarantine SET settled_ms = ?4, settled_as = 'followed'
-                       WHERE node = (SELECT number FROM node WHERE id = ?1) AND seq = ?2
-                         AND code = ?3 AND settled_ms IS NULL";
-            let code = Rule::RowOfAnotherShop.name();
-            tx.execute(sql, params![node.to_bytes(), seq, code, now_ms])?;
+    for ((node, seq), entry) in wrote(tx, table, row)? {
+        match entry.turn() {
+            Some(Turn::Aside) => put_aside(tx, (node, seq), entry.edit, now_ms)?,
+            Some(Turn::Back) => {
+                let sql = "UPDATE quarantine SET settled_ms = ?3, settled_as = 'followed'
+                           WHERE node = (SELECT number FROM node WHERE id = ?1) AND seq = ?2";
+                tx.execute(sql, params![node.to_bytes(), seq, now_ms])?;
+            }
+            None => {}
         }
     }
     Ok(())
 }
 
-/// What a person has fixed is another edit now, unless it is this one that comes back.
 fn put_aside(
     tx: &Connection,
     (node, seq): (NodeId, i64),
     edit: Vec<u8>,
-    (now_ms, is_back): (i64, bool),
+    now_ms: i64,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO quarantine (node, seq, id, topic, reason, found_ms, code)
                SELECT number, ?2, ?3, ?4, ?5, ?6, ?7 FROM node WHERE id = ?1
                ON CONFLICT (node, seq) DO UPDATE SET code = excluded.code,
                    reason = excluded.reason, cause = NULL, settled_ms = NULL, settled_as = NULL, told = 0
-               WHERE settled_ms IS NOT NULL AND (settled_as <> 'fixed' OR ?8)";
+               WHERE settled_ms IS NOT NULL";
     tx.execute(
         sql,
         params![
@@ -146,8 +177,83 @@ fn put_aside(
             ANOTHERS,
             now_ms,
             Rule::RowOfAnotherShop.name(),
-            i64::from(is_back)
         ],
     )?;
     Ok(())
+}
+
+/// Lets go what an entry had written before it came back from quarantine: a person may have made another edit of it, in
+/// another row or of another time, and it counts once. What it writes there again counts again.
+pub(super) fn give_up(
+    tx: &Connection,
+    node: &NodeKey,
+    seq: i64,
+    touched: &mut Touched,
+) -> Result<(), StoreError> {
+    for (table, row) in rows_of(tx, node, seq)? {
+        let sql = "UPDATE field_version SET gone = 1
+                   WHERE table_name = ?1 AND row_id = ?2 AND node = ?3 AND seq = ?4 AND gone = 0
+                   RETURNING column_name";
+        let key = params![table.as_str(), row.as_str(), node.id.to_bytes(), seq];
+        let columns = tx.query_map(sql, key, |found| found.get::<String>(0))?;
+        if !columns.is_empty() {
+            touched.entry((table, row)).or_default().extend(columns);
+        }
+    }
+    Ok(())
+}
+
+/// The rows to which an entry may have written: the one that its till named, and those that people made of it.
+fn rows_of(
+    tx: &Connection,
+    node: &NodeKey,
+    seq: i64,
+) -> Result<BTreeSet<(String, String)>, StoreError> {
+    let sql = format!(
+        "SELECT payload FROM {}journal WHERE seq = ?1 AND payload IS NOT NULL",
+        node.tables
+    );
+    let payload = tx.query_optional(&sql, params![seq], |row| row.get::<String>(0))?;
+    let edit = payload.and_then(|text| serde_json::from_str::<CatalogEdit>(&text).ok());
+    // What nobody can read was never merged.
+    let Some(edit) = edit else {
+        return Ok(BTreeSet::new());
+    };
+    let sql = "SELECT coalesce(changes ->> 'table', ?3), coalesce(changes ->> 'row', ?4)
+               FROM quarantine_decision WHERE node = ?1 AND seq = ?2 AND decision = 'fix'";
+    let key = params![node.number, seq, edit.table.as_str(), edit.row.as_str()];
+    let fixed = tx.query_map(sql, key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(fixed.into_iter().chain([(edit.table, edit.row)]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_stands_where_it_belongs_costs_nothing_again() {
+        let own = Rule::RowOfAnotherShop.name();
+        let turn = |is_others: bool, held: Option<(&str, bool)>| {
+            let held = held.map(|(code, settled)| (code.to_owned(), settled));
+            let edit = Vec::new();
+            Wrote {
+                edit,
+                is_others,
+                held,
+            }
+            .turn()
+        };
+        for (is_others, held, expected) in [
+            (false, None, None),
+            (false, Some((own, true)), None),
+            (false, Some((own, false)), Some(Turn::Back)),
+            (false, Some(("product_unknown", false)), None),
+            (true, None, Some(Turn::Aside)),
+            (true, Some((own, false)), None),
+            (true, Some((own, true)), Some(Turn::Aside)),
+            (true, Some(("product_unknown", false)), None),
+        ] {
+            assert_eq!(turn(is_others, held), expected, "{is_others} {held:?}");
+        }
+    }
 }

@@ -165,7 +165,7 @@ impl Store {
         insert_versions(tx, &edit, (stamp, stamp.hlc), &origin, &Entered::default())?;
         let columns = edit.columns.into_keys().collect();
         let touched = Touched::from([((edit.table, edit.row), columns)]);
-        settle(tx, &self.shape, &touched, (by.now_ms, None))
+        settle(tx, &self.shape, &touched, by.now_ms)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which stamp does a version get, when clones of a till gave out the same one twice?
 
 use super::StoreError;
+use super::edits::to_json;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId};
 use counterfoil_migrate::{Connection, params};
@@ -29,7 +30,8 @@ pub(super) fn free_stamp(
     Ok(stamp)
 }
 
-/// Whether another edit has the stamp in one of the edit's fields.
+/// Whether another edit has the stamp in one of the edit's fields, or this one had, with another value, before it
+/// was fixed.
 pub(super) fn is_taken(
     tx: &Connection,
     edit: &CatalogEdit,
@@ -37,11 +39,16 @@ pub(super) fn is_taken(
     stamp: Stamp,
 ) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM field_version WHERE table_name = ?1 AND row_id = ?2
-               AND column_name = ?3 AND hlc = ?4 AND node_tag = ?5 AND edit <> ?6)";
-    for column in edit.columns.keys() {
+               AND column_name = ?3 AND hlc = ?4 AND node_tag = ?5
+               AND (edit <> ?6 OR gone <> 0 AND value <> ?7))";
+    for (column, value) in &edit.columns {
         let (table, row, column) = (edit.table.as_str(), edit.row.as_str(), column.as_str());
         let (hlc, tag) = (stamp.hlc.raw(), i64::from(stamp.node_tag));
-        if tx.query_value(sql, params![table, row, column, hlc, tag, id.to_bytes()])? {
+        let value = to_json("field value", value)?;
+        if tx.query_value(
+            sql,
+            params![table, row, column, hlc, tag, id.to_bytes(), value],
+        )? {
             return Ok(true);
         }
     }
@@ -57,7 +64,7 @@ pub(super) fn name_as_here(
     writers: &[NodeId],
 ) -> Result<(), StoreError> {
     let sql = "SELECT node_tag FROM field_version WHERE table_name = ?1 AND row_id = ?2
-               AND column_name = ?3 AND hlc = ?4 AND node = ?5";
+               AND column_name = ?3 AND hlc = ?4 AND node = ?5 ORDER BY gone LIMIT 1";
     let (table, row) = (edit.table.as_str(), edit.row.as_str());
     for (column, base) in &mut edit.base {
         let own = |stamp: &&mut Stamp| {

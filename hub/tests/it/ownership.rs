@@ -7,8 +7,9 @@ use counterfoil_domain::env::Random as _;
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::wire::decisions::ConflictPage;
 use counterfoil_protocol::wire::hub::ShopRow;
-use counterfoil_protocol::wire::quarantine::QuarantineRow;
+use counterfoil_protocol::wire::quarantine::{QuarantineAnswer, QuarantineRow};
 use counterfoil_testkit::SeededRandom;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 const SHOPS: [&str; 3] = ["A", "B", "C"];
@@ -74,7 +75,7 @@ async fn outcome(
     hub: &TestHub,
     client: &Client,
     tills: &[Till],
-) -> (Vec<String>, Vec<(usize, i64, String)>) {
+) -> (Vec<String>, Vec<(Option<usize>, i64, String)>) {
     let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
     let sql = "SELECT id || ' ' || coalesce(shop, '-') || ' ' || coalesce(price_mills, '-') || ' ' || versions
                FROM prices ORDER BY id";
@@ -86,10 +87,7 @@ async fn outcome(
     }
     let aside: Vec<QuarantineRow> = client.admin_get("quarantine?open=true").await;
     let place = |row: QuarantineRow| {
-        let till = tills
-            .iter()
-            .position(|till| till.id == row.node_id)
-            .unwrap();
+        let till = tills.iter().position(|till| till.id == row.node_id);
         (till, row.seq, row.code)
     };
     // Every conflict can be shown.
@@ -103,7 +101,7 @@ async fn outcome(
 async fn life(
     script: &[Vec<(u64, Act, i64)>],
     order: u64,
-) -> (Vec<String>, Vec<(usize, i64, String)>) {
+) -> (Vec<String>, Vec<(Option<usize>, i64, String)>) {
     let hub = TestHub::start().await;
     let client = hub.client();
     let mut tills = Vec::new();
@@ -177,5 +175,67 @@ async fn an_earlier_claim_that_arrives_late_puts_aside_what_another_shop_wrote()
     let (rows, aside) = outcome(&hub, &client, &[early, late]).await;
     assert!(rows[0].starts_with("p0 A 1000 "), "{rows:?}");
     let code = "row_of_another_shop".to_owned();
-    assert_eq!(aside, [(1, 1, code.clone()), (1, 2, code)]);
+    assert_eq!(aside, [(Some(1), 1, code.clone()), (Some(1), 2, code)]);
+}
+
+/// The prices with their columns alone, and the codes of what stands in quarantine.
+async fn prices(hub: &TestHub, client: &Client, tills: &[&Till]) -> (Vec<String>, Vec<String>) {
+    for till in tills {
+        till.push(client).await.unwrap();
+        client.settle().await;
+    }
+    let (rows, aside) = outcome(hub, client, &[]).await;
+    let rows = rows.iter().map(|row| {
+        let mut parts: Vec<&str> = row.split(' ').collect();
+        parts.truncate(3);
+        parts.join(" ")
+    });
+    (
+        rows.collect(),
+        aside.into_iter().map(|(.., code)| code).collect(),
+    )
+}
+
+async fn moved_to(client: &Client, till: &Till, row: &str) -> QuarantineAnswer {
+    let path = format!("quarantine/{}/1/fix", till.id);
+    let body = json!({"who": "Ann", "why": format!("meant {row}"), "changes": {"row": row}});
+    client.admin_post(&path, &body).await
+}
+
+#[tokio::test]
+async fn what_a_person_made_of_anothers_edit_counts_once_whosever_the_row_turns_out_to_be() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut first = Till::of(&client, "A", 1).await;
+    let mut second = Till::of(&client, "A", 2).await;
+    let mut other = Till::of(&client, "B", 3).await;
+    let a = shops(&client).await["A"].clone();
+    does(&mut first, &a, (0, Act::Claims, TIME_MS + 1_000));
+    does(&mut other, "B", (0, Act::Prices(7), TIME_MS + 5_000));
+    let found = prices(&hub, &client, &[&first, &other]).await;
+    assert_eq!(found.0, ["p0 A -"]);
+    assert_eq!(found.1, ["row_of_another_shop"]);
+    assert_eq!(moved_to(&client, &other, "p1").await.taken_in, 1);
+    let found = prices(&hub, &client, &[]).await;
+    assert_eq!(
+        found,
+        (vec!["p0 A -".to_owned(), "p1 - 7".to_owned()], vec![])
+    );
+    // The row was given up before, as it turns out.
+    does(&mut second, &a, (0, Act::GivesUp, TIME_MS + 2_000));
+    let found = prices(&hub, &client, &[&second]).await;
+    assert_eq!(
+        found,
+        (vec!["p0 - -".to_owned(), "p1 - 7".to_owned()], vec![])
+    );
+    // And the row to which the edit went is another shop's too.
+    does(&mut second, &a, (1, Act::Claims, TIME_MS + 3_000));
+    let found = prices(&hub, &client, &[&second]).await;
+    assert_eq!(found.0, ["p0 - -", "p1 A -"]);
+    assert_eq!(found.1, ["row_of_another_shop"]);
+    assert_eq!(moved_to(&client, &other, "p2").await.taken_in, 1);
+    does(&mut second, &a, (1, Act::GivesUp, TIME_MS + 4_000));
+    let found = prices(&hub, &client, &[&second]).await;
+    assert_eq!(found.0, ["p0 - -", "p1 - -", "p2 - 7"]);
+    assert_eq!(found.1, Vec::<String>::new());
 }
