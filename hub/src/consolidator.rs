@@ -346,7 +346,8 @@ impl Hub {
         loop {
             // Pulls wait meanwhile; a transaction is a fraction of a second.
             let held = self.copies.catalog().await?;
-            let published = self.writer.call(Store::publish).await;
+            let now_ms = self.now_ms();
+            let published = self.writer.call(move |store| store.publish(now_ms)).await;
             let limit = self.config.wal_limit_bytes;
             let left = published?;
             if left {
@@ -355,7 +356,6 @@ impl Hub {
                 continue;
             }
             // The writer is idle on the catalog: only this task uses it, and it waits here.
-            let now_ms = self.now_ms();
             let fold = move |copy: &mut Copy| {
                 copy.note_time(now_ms)?;
                 Ok((copy.checkpoint_if_over(limit)?, copy.info()?))

@@ -252,6 +252,14 @@ CREATE TABLE publish_queue (
     PRIMARY KEY (table_name, row_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Fields with versions that came since they were decided. They are decided when their row is published.
+CREATE TABLE undecided (
+    table_name  TEXT NOT NULL,
+    row_id      TEXT NOT NULL,
+    column_name TEXT NOT NULL,
+    PRIMARY KEY (table_name, row_id, column_name)
+) STRICT, WITHOUT ROWID;
+
 -- A record that broke a rule stepped aside; everything behind it went on (X4). No row is ever removed: one that was
 -- settled is consolidated, and `settled_as` says how that came.
 CREATE TABLE quarantine (

@@ -3,7 +3,8 @@
 use crate::limits::{CONSOLIDATE_ENTRIES_MAX, PUBLISH_ROWS_MAX};
 use crate::{Hub, HubConfig, router};
 use counterfoil_domain::item::{line_key, payment_key};
-use counterfoil_domain::{NodeId, Priority, Topic};
+use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::{Hlc, NodeId, Priority, Topic};
 use counterfoil_migrate::{Connection, Kind, SqlError, open_and_migrate, params};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::wire::hub::{ShopAdded, book_path};
@@ -66,7 +67,7 @@ impl Shop {
         let added = post(&self.hub, "/v1/admin/shops", &shop).await;
         let added: ShopAdded = serde_json::from_value(added).unwrap();
         let secret = added.join_code.parse::<JoinCode>().unwrap().secret;
-        let node = NodeId::from_uuid(uuid::Uuid::from_u128(number.into()));
+        let node = node_id(number);
         let token = format!("token of {number}");
         let hash = crate::secrets::to_hex(&crate::secrets::hash(&token));
 
@@ -117,10 +118,19 @@ impl Shop {
         self.looks.query_value(sql, ()).unwrap()
     }
 
+    fn conflicts(&self) -> i64 {
+        let sql = "SELECT count(*) FROM conflict";
+        self.looks.query_value(sql, ()).unwrap()
+    }
+
     fn revision(&self) -> i64 {
         let sql = "SELECT revision FROM catalog_state";
         self.catalog.query_value(sql, ()).unwrap()
     }
+}
+
+fn node_id(number: u8) -> NodeId {
+    NodeId::from_uuid(uuid::Uuid::from_u128(number.into()))
 }
 
 fn newest(book: &Connection) -> i64 {
@@ -155,6 +165,17 @@ fn edit_products(book: &Connection, count: i64) {
     let (topic, priority) = (Topic::CatalogEdit.code(), Priority::Normal.code());
     let params = params![newest(book), count, TIME_MS, topic, priority];
     book.execute(sql, params).unwrap();
+}
+
+/// The first entry of a book: a new name of one product, on top of others.
+fn rename(book: &Connection, hlc: Hlc, on: &[Stamp]) {
+    let edit = json!({"table": "products", "row": "TEA", "columns": {"name": hlc.to_string()},
+        "base": {"name": on}, "base_revision": 0});
+    let sql = "INSERT INTO journal (seq, id, hlc, topic, priority, chain, payload)
+               VALUES (1, randomblob(16), ?1, ?2, ?3, randomblob(32), ?4)";
+    let (topic, priority) = (Topic::CatalogEdit.code(), Priority::Normal.code());
+    book.execute(sql, params![hlc.raw(), topic, priority, edit.to_string()])
+        .unwrap();
 }
 
 fn sell(book: &Connection) {
@@ -294,4 +315,30 @@ async fn a_sale_that_comes_with_the_last_batch_waits_for_one_publication() {
         .await;
     let selling = shop.node(2, sell).await;
     a_sale_goes_between(&shop, renaming, selling, || shop.versions() > 0).await;
+}
+
+#[tokio::test]
+async fn names_that_follow_each_other_are_no_conflict_in_whatever_order_they_come() {
+    let shop = Shop::open().await;
+    let [first, second, third] = [1, 2, 3].map(|n| Hlc::at_millis(TIME_MS + n));
+    // The one between the two others is looked at last.
+    let earliest = shop.node(1, |book| rename(book, first, &[])).await;
+    let on = [Stamp::new(second, node_id(3))];
+    let latest = shop.node(2, |book| rename(book, third, &on)).await;
+    let on = [Stamp::new(first, earliest)];
+    let between = shop.node(3, |book| rename(book, second, &on)).await;
+    let pass = [earliest, latest, between].into();
+    shop.hub.consolidate(pass).await.unwrap();
+    assert_eq!((shop.versions(), shop.conflicts()), (3, 0));
+
+    // Another one that knows of none of them is one conflict, with what they have come to.
+    let alone = Hlc::at_millis(TIME_MS + 4);
+    let lonely = shop.node(4, |book| rename(book, alone, &[])).await;
+    shop.hub.consolidate([lonely].into()).await.unwrap();
+    assert_eq!((shop.versions(), shop.conflicts()), (4, 1));
+    let name: String = shop
+        .catalog
+        .query_value("SELECT name FROM products WHERE id = 'TEA'", ())
+        .unwrap();
+    assert_eq!(name, alone.to_string());
 }

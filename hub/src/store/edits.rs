@@ -3,12 +3,12 @@
 use super::catalog::{CatalogShape, TableShape};
 use super::conflicts::{self, FieldName};
 use super::consolidation::{NodeKey, condition};
-use super::fields::{self, ANOTHERS, load_fields, tend_owned};
-use super::losers::{self, Change};
+use super::fields::{self, ANOTHERS};
 use super::movement::Batch;
 use super::policies::OWNER;
 use super::reading::ONE_ENTRY;
 use super::stamps::{free_stamp, is_taken, name_as_here};
+use super::undecided::{self, RowName};
 use super::{StoreError, decisions, lineage};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::clock::corrected_hlc;
@@ -17,7 +17,7 @@ use counterfoil_domain::lineage::{Former, writer_of};
 use counterfoil_domain::merge::{Origin, Stamp};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Rule, Scalar, Topic};
 use counterfoil_migrate::{Connection, params};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// One entry of the journal that carries an edit.
 struct Entry {
@@ -27,9 +27,6 @@ struct Entry {
     payload: Option<String>,
     import: Option<Vec<u8>>,
 }
-
-/// Fields touched by a batch, by table and row.
-pub(super) type Touched = BTreeMap<(String, String), BTreeSet<String>>;
 
 /// Merges the edits of a batch; gives their number.
 pub(super) fn merge_batch(
@@ -69,7 +66,7 @@ pub(super) fn merge_batch(
     } else {
         lineage::formers(tx, &node)?
     };
-    let mut touched = Touched::new();
+    let mut touched = BTreeSet::new();
     for entry in &entries {
         match accept(tx, shape, batch, entry)? {
             Ok((mut edit, id)) => {
@@ -79,10 +76,13 @@ pub(super) fn merge_batch(
                     shop: Some(node.shop),
                 };
                 if let Some(decision) = &edit.decision {
+                    // It is about a conflict, which may stand in what has just come.
+                    let row = (edit.table.clone(), edit.row.clone());
+                    undecided::settle(tx, shape, &[row], now_ms)?;
                     decisions::note_of_till(tx, shape, &node, (&edit, id), decision, now_ms)?;
                 }
                 if batch.source == ONE_ENTRY {
-                    fields::give_up(tx, &node, entry.seq, &mut touched)?;
+                    touched.append(&mut fields::give_up(tx, &node, entry.seq)?);
                 }
                 let stamp = stamp(tx, &node, &formers, entry, (&mut edit, id))?;
                 let stamps = (stamp, corrected(batch, &edit, entry));
@@ -92,13 +92,16 @@ pub(super) fn merge_batch(
                     waived: batch.waived.has(Rule::RowOfAnotherShop),
                 };
                 insert_versions(tx, &edit, stamps, &origin, &entered)?;
-                let columns = touched.entry((edit.table, edit.row)).or_default();
-                columns.extend(edit.columns.into_keys());
+                touched.insert((edit.table, edit.row));
             }
             Err(fault) => put_aside(tx, &node, entry, &fault, now_ms)?,
         }
     }
-    settle(tx, shape, &touched, now_ms)?;
+    if batch.source == ONE_ENTRY {
+        // A person waits to hear what becomes of it.
+        let rows: Vec<RowName> = touched.into_iter().collect();
+        undecided::settle(tx, shape, &rows, now_ms)?;
+    }
     note_progress(tx, batch)?;
     Ok(i64::try_from(entries.len()).unwrap_or(i64::MAX))
 }
@@ -357,6 +360,7 @@ pub(super) struct Entered<'a> {
     pub(super) waived: bool,
 }
 
+/// Adds the versions of an edit; their fields are undecided then.
 pub(super) fn insert_versions(
     tx: &Connection,
     edit: &CatalogEdit,
@@ -398,49 +402,7 @@ pub(super) fn insert_versions(
             });
         }
     }
-    Ok(())
-}
-
-/// Decides the touched fields once each, records who lost, and queues the rows for publication.
-pub(super) fn settle(
-    tx: &Connection,
-    shape: &CatalogShape,
-    touched: &Touched,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    let mut change = Change::default();
-    for ((table, row), columns) in touched {
-        let fields = load_fields(tx, table, row)?;
-        let is_owned = fields.contains_key(OWNER);
-        let mut touched: BTreeSet<&String> = columns.iter().collect();
-        if is_owned {
-            // Whose the row is may have changed, and with it what counts in every column.
-            tend_owned(tx, (table, row), now_ms)?;
-            touched.extend(fields.keys());
-        }
-        touched.extend(shape.owned_columns(table, &fields));
-        for column in touched {
-            let name = FieldName { table, row, column };
-            let Some(field) = fields.get(column) else {
-                continue;
-            };
-            // A field that has one version has never had a conflict, unless others do not count any more.
-            if !is_owned && field.versions().nth(1).is_none() {
-                continue;
-            }
-            match shape.decide(table, column, &fields) {
-                Some(decision) => {
-                    losers::note(tx, name, (field, &decision), &mut change, now_ms)?;
-                }
-                None => losers::settle_uncounted(tx, name, &mut change, now_ms)?,
-            }
-        }
-        tx.execute(
-            "INSERT OR IGNORE INTO publish_queue (table_name, row_id) VALUES (?1, ?2)",
-            params![table.as_str(), row.as_str()],
-        )?;
-    }
-    Ok(())
+    undecided::leave(tx, (&edit.table, &edit.row), edit.columns.keys())
 }
 
 pub(super) fn to_json<T: serde::Serialize + ?Sized>(

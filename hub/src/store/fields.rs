@@ -1,8 +1,8 @@
 //! Which versions does a row have, and which of them count?
 
 use super::consolidation::NodeKey;
-use super::edits::Touched;
 use super::policies::OWNER;
+use super::undecided::{self, RowName};
 use super::{StoreError, node_id, shop_id_optional};
 use counterfoil_domain::merge::{Field, Origin, Stamp, Version, of_others};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Rule, Topic};
@@ -183,13 +183,13 @@ fn put_aside(
 }
 
 /// Lets go what an entry had written before it came back from quarantine: a person may have made another edit of it, in
-/// another row or of another time, and it counts once. What it writes there again counts again.
+/// another row or of another time, and it counts once. What it writes there again counts again. Gives the rows.
 pub(super) fn give_up(
     tx: &Connection,
     node: &NodeKey,
     seq: i64,
-    touched: &mut Touched,
-) -> Result<(), StoreError> {
+) -> Result<BTreeSet<RowName>, StoreError> {
+    let mut touched = BTreeSet::new();
     for (table, row) in rows_of(tx, node, seq)? {
         let sql = "UPDATE field_version SET gone = 1
                    WHERE table_name = ?1 AND row_id = ?2 AND node = ?3 AND seq = ?4 AND gone = 0
@@ -197,18 +197,15 @@ pub(super) fn give_up(
         let key = params![table.as_str(), row.as_str(), node.id.to_bytes(), seq];
         let columns = tx.query_map(sql, key, |found| found.get::<String>(0))?;
         if !columns.is_empty() {
-            touched.entry((table, row)).or_default().extend(columns);
+            undecided::leave(tx, (&table, &row), &columns)?;
+            touched.insert((table, row));
         }
     }
-    Ok(())
+    Ok(touched)
 }
 
 /// The rows to which an entry may have written: the one that its till named, and those that people made of it.
-fn rows_of(
-    tx: &Connection,
-    node: &NodeKey,
-    seq: i64,
-) -> Result<BTreeSet<(String, String)>, StoreError> {
+fn rows_of(tx: &Connection, node: &NodeKey, seq: i64) -> Result<BTreeSet<RowName>, StoreError> {
     let sql = format!(
         "SELECT payload FROM {}journal WHERE seq = ?1 AND payload IS NOT NULL",
         node.tables

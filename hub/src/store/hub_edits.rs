@@ -3,9 +3,9 @@
 use super::audit::{Decided, write_down};
 use super::catalog::TableShape;
 use super::conflicts::plain;
-use super::edits::{Entered, Touched, check_edit, insert_versions, settle};
+use super::edits::{Entered, check_edit, insert_versions};
 use super::fields::{Fields, load_fields};
-use super::{Store, StoreError};
+use super::{Store, StoreError, undecided};
 use counterfoil_domain::edit::{DELETED, is_price_below_zero, row_id};
 use counterfoil_domain::merge::{Field, Origin, Stamp};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, HlcClock, NodeId, Scalar};
@@ -163,9 +163,8 @@ impl Store {
             shop: None,
         };
         insert_versions(tx, &edit, (stamp, stamp.hlc), &origin, &Entered::default())?;
-        let columns = edit.columns.into_keys().collect();
-        let touched = Touched::from([((edit.table, edit.row), columns)]);
-        settle(tx, &self.shape, &touched, by.now_ms)
+        undecided::settle(tx, &self.shape, &[(edit.table, edit.row)], by.now_ms)?;
+        Ok(())
     }
 }
 

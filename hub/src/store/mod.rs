@@ -42,6 +42,7 @@ mod shops;
 mod stamps;
 mod status;
 mod tokens;
+mod undecided;
 mod undo;
 mod users;
 mod watch;

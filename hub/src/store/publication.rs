@@ -4,8 +4,9 @@
 //! only when its content differs.
 
 use super::catalog::{TableShape, scalars};
-use super::fields::{Fields, load_fields};
+use super::fields::Fields;
 use super::policies;
+use super::undecided::{self, RowName};
 use super::{Store, StoreError};
 use crate::limits::PUBLISH_ROWS_MAX;
 use counterfoil_domain::edit::DELETED;
@@ -21,14 +22,14 @@ struct Content {
 }
 
 impl Store {
-    /// Publishes the next rows; whether more wait.
-    pub(crate) fn publish(&mut self) -> Result<bool, StoreError> {
+    /// Decides the next rows and publishes them; whether more wait.
+    pub(crate) fn publish(&mut self, now_ms: i64) -> Result<bool, StoreError> {
         let sql =
             "SELECT table_name, row_id FROM publish_queue ORDER BY table_name, row_id LIMIT ?1";
         let limit = i64::try_from(PUBLISH_ROWS_MAX).unwrap_or(i64::MAX);
-        let queue = self.hub.query_map(sql, params![limit], |row| {
-            Ok((row.get::<String>(0)?, row.get::<String>(1)?))
-        })?;
+        let queue: Vec<RowName> = self
+            .hub
+            .query_map(sql, params![limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let more = queue.len() == PUBLISH_ROWS_MAX;
         // Edits count as merged only when every row they touched is written.
         let merged = if more {
@@ -40,13 +41,14 @@ impl Store {
         if queue.is_empty() && merged.is_empty() && !policies {
             return Ok(false);
         }
+        let fields = self
+            .hub
+            .transaction(|tx| undecided::settle(tx, &self.shape, &queue, now_ms))?;
         let mut rows = Vec::with_capacity(queue.len());
-        for (table, row) in &queue {
-            let Some(shape) = self.shape.table(table) else {
-                continue;
-            };
-            let fields = load_fields(&self.hub, table, row)?;
-            rows.push((shape, self.content(shape, row, &fields)?));
+        for ((table, row), fields) in queue.iter().zip(fields) {
+            if let Some(shape) = self.shape.table(table) {
+                rows.push((shape, self.content(shape, row, &fields)?));
+            }
         }
         let floor = self.published_revision()?;
         // A till's clock follows policies too: what it writes after it has seen one comes after it.
