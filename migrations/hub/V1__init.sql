@@ -172,21 +172,14 @@ CREATE TABLE field_version (
     corrected_hlc INTEGER NOT NULL,        -- by the hub's clock; what decides who was later (X1)
     seq         INTEGER,                   -- of the entry in the node's journal; empty: the hub's own edit
     waived      INTEGER NOT NULL DEFAULT 0, -- 1: counts though the row was another shop's
-    gone        INTEGER NOT NULL DEFAULT 0, -- 1: counts no more: its edit came back from quarantine as another one
+    gone        INTEGER NOT NULL DEFAULT 0, -- 1: counts no more: its edit came back from quarantine as another one, or
+                                           -- it was undone while the row was another shop's
+    undone      INTEGER NOT NULL DEFAULT 0, -- 1: an undoing took it back, or wrote it: a later one looks through it, and
+                                           -- it says nothing of whose the row is
     PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX field_version_by_import ON field_version (import_id) WHERE import_id IS NOT NULL;
 CREATE INDEX field_version_by_node ON field_version (node, corrected_hlc);
-
--- Versions that an undoing was asked to take back: a later one looks through them, as if nobody had written them.
-CREATE TABLE taken_back (
-    table_name  TEXT    NOT NULL,
-    row_id      TEXT    NOT NULL,
-    column_name TEXT    NOT NULL,
-    hlc         INTEGER NOT NULL,
-    node_tag    INTEGER NOT NULL,
-    PRIMARY KEY (table_name, row_id, column_name, hlc, node_tag)
-) STRICT, WITHOUT ROWID;
 
 -- Concurrent edits with both values. The first finding stays as it was found.
 CREATE TABLE conflict (
@@ -272,7 +265,7 @@ CREATE TABLE quarantine (
     cause      BLOB,                       -- what it waits for: id of a receipt, or row of a catalog table
     found_ms   INTEGER NOT NULL,
     settled_ms INTEGER,                    -- empty: it stands in quarantine
-    settled_as TEXT,                       -- waived, fixed, retried, followed or inherited
+    settled_as TEXT,                       -- waived, fixed, retried, followed, inherited or undone
     told       INTEGER NOT NULL DEFAULT 0, -- 1: an alert named it
     at_ms      INTEGER,                    -- of a receipt, as its till dated it; empty: not known
     PRIMARY KEY (node, seq)

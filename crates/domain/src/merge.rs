@@ -120,6 +120,9 @@ pub struct Version {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Field {
     versions: BTreeMap<Stamp, Version>,
+    /// Those that say nothing of whose the row is: they were taken back, or took others back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    undone: BTreeSet<Stamp>,
 }
 
 type Places = BTreeMap<Stamp, Place>;
@@ -173,7 +176,19 @@ impl Field {
         for (stamp, version) in other.versions {
             self.insert(stamp, version);
         }
+        self.undone.extend(other.undone);
         self
+    }
+
+    /// Says of a version that an undoing took it back or wrote it: whose the row is, is decided as if nobody had
+    /// written it.
+    pub fn undo(&mut self, stamp: Stamp) {
+        self.undone.insert(stamp);
+    }
+
+    /// Whether an undoing took a version back, or wrote it.
+    pub fn is_undone(&self, stamp: &Stamp) -> bool {
+        self.undone.contains(stamp)
     }
 
     /// The field without some of its versions.
@@ -184,6 +199,7 @@ impl Field {
             versions: versions
                 .map(|(stamp, held)| (*stamp, held.clone()))
                 .collect(),
+            undone: self.undone.clone(),
         }
     }
 
@@ -361,10 +377,14 @@ impl Field {
     }
 }
 
-/// The shop that created a row, from all its fields: the writer of the oldest version; `None` is the hub.
+/// The shop that created a row, from all its fields: the writer of the oldest version that was not undone; `None` is
+/// the hub.
 pub fn creator<'a>(fields: impl IntoIterator<Item = &'a Field>) -> Option<ShopId> {
     let oldest = fields.into_iter().filter_map(|field| {
-        let oldest = field.places().into_values().min()?;
+        let places = field.places().into_values();
+        let oldest = places
+            .filter(|place| !field.is_undone(&place.stamp))
+            .min()?;
         Some((oldest, field.versions.get(&oldest.stamp)?.origin.shop))
     });
     oldest.min_by_key(|(place, _)| *place)?.1

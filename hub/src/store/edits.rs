@@ -90,6 +90,7 @@ pub(super) fn merge_batch(
                     seq: Some(entry.seq),
                     import: entry.import.as_deref(),
                     waived: batch.waived.has(Rule::RowOfAnotherShop),
+                    undoes: false,
                 };
                 insert_versions(tx, &edit, stamps, &origin, &entered)?;
                 touched.insert((edit.table, edit.row));
@@ -358,6 +359,8 @@ pub(super) struct Entered<'a> {
     pub(super) import: Option<&'a [u8]>,
     /// It counts though the row was another shop's.
     pub(super) waived: bool,
+    /// It takes back what others wrote.
+    pub(super) undoes: bool,
 }
 
 /// Adds the versions of an edit; their fields are undecided then.
@@ -373,8 +376,8 @@ pub(super) fn insert_versions(
         let added = tx.execute(
             "INSERT INTO field_version
                  (table_name, row_id, column_name, hlc, node_tag, value, base, edit, node, shop,
-                  base_revision, import_id, corrected_hlc, seq, waived)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                  base_revision, import_id, corrected_hlc, seq, waived, undone)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
              ON CONFLICT DO UPDATE SET waived = max(waived, excluded.waived), gone = 0
                  WHERE edit = excluded.edit AND value = excluded.value
                    AND (excluded.waived > waived OR gone <> 0)",
@@ -394,6 +397,7 @@ pub(super) fn insert_versions(
                 corrected.raw(),
                 entered.seq,
                 i64::from(entered.waived),
+                i64::from(entered.undoes),
             ],
         )?;
         if added == 0 && is_taken(tx, edit, origin.edit, stamp)? {

@@ -17,24 +17,29 @@ pub(super) const ANOTHERS: &str = "the row belongs to another shop";
 
 /// Every version of every column of a row that counts: not what shops wrote to a row that held for another one.
 pub(super) fn load_fields(hub: &Connection, table: &str, row: &str) -> Result<Fields, StoreError> {
-    let (mut fields, admitted) = load_all(hub, table, row)?;
-    for (column, others) in of_others(&fields, OWNER, &admitted) {
+    let (fields, admitted) = load_all(hub, table, row)?;
+    Ok(counted(fields, &admitted))
+}
+
+/// Those versions of a row that count.
+pub(super) fn counted(mut fields: Fields, admitted: &BTreeSet<Stamp>) -> Fields {
+    for (column, others) in of_others(&fields, OWNER, admitted) {
         if let Some(field) = fields.get_mut(&column) {
             *field = field.without(|stamp| others.contains(stamp));
         }
     }
-    Ok(fields)
+    fields
 }
 
 /// Every version that may count, and those that a person has let in.
-fn load_all(
+pub(super) fn load_all(
     hub: &Connection,
     table: &str,
     row: &str,
 ) -> Result<(Fields, BTreeSet<Stamp>), StoreError> {
     let (mut fields, mut admitted) = (Fields::new(), BTreeSet::new());
     let sql = "SELECT column_name, hlc, node_tag, value, base, edit, node, shop,
-                   corrected_hlc, waived
+                   corrected_hlc, waived, undone
                FROM field_version WHERE table_name = ?1 AND row_id = ?2 AND gone = 0";
     hub.query_each(
         sql,
@@ -57,10 +62,11 @@ fn load_all(
             if found.get(9)? {
                 admitted.insert(stamp);
             }
-            fields
-                .entry(found.get(0)?)
-                .or_default()
-                .insert(stamp, version);
+            let field = fields.entry(found.get(0)?).or_default();
+            field.insert(stamp, version);
+            if found.get(10)? {
+                field.undo(stamp);
+            }
             Ok(())
         },
     )?;

@@ -28,6 +28,8 @@ pub(crate) struct HubEdit {
 pub(super) struct Prepared {
     pub(super) edit: CatalogEdit,
     pub(super) stamp: Stamp,
+    /// It takes back what others wrote, and says nothing of its own.
+    pub(super) undoes: bool,
 }
 
 /// The versions of a column that an edit replaces.
@@ -147,14 +149,22 @@ impl Store {
         // What was merged may not be published yet.
         let newest = self.newest_hlc()?.max(seen.unwrap_or(Hlc::ZERO));
         let stamp = Stamp::new(next_hlc(tx, newest, by.now_ms)?, by.hub);
-        Ok(Ok(Prepared { edit, stamp }))
+        Ok(Ok(Prepared {
+            edit,
+            stamp,
+            undoes: false,
+        }))
     }
 
     /// Merges an edit of the hub.
     pub(super) fn carry_out(
         &self,
         tx: &Connection,
-        Prepared { edit, stamp }: Prepared,
+        Prepared {
+            edit,
+            stamp,
+            undoes,
+        }: Prepared,
         by: &HubEdit,
     ) -> Result<(), StoreError> {
         let origin = Origin {
@@ -162,7 +172,11 @@ impl Store {
             node: by.hub,
             shop: None,
         };
-        insert_versions(tx, &edit, (stamp, stamp.hlc), &origin, &Entered::default())?;
+        let entered = Entered {
+            undoes,
+            ..Entered::default()
+        };
+        insert_versions(tx, &edit, (stamp, stamp.hlc), &origin, &entered)?;
         undecided::settle(tx, &self.shape, &[(edit.table, edit.row)], by.now_ms)?;
         Ok(())
     }

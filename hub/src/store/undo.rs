@@ -4,20 +4,20 @@
 //! since stays. Nothing is removed, so an undoing can be undone like any edit. Each undoing looks through the
 //! others: what they took back, and what they put in its place, counts as written by nobody.
 
+mod plan;
+
+use self::plan::{RowPlan, UndoneRow, Versions};
 use super::audit::{Decided, write_down};
-use super::conflicts::plain;
-use super::fields::{Fields, load_fields};
-use super::hub_edits::{HubEdit, HubEditError};
-use super::{Store, StoreError};
+use super::fields::{counted, load_all};
+use super::hub_edits::{HubEdit, HubEditError, Prepared};
+use super::{Store, StoreError, undecided};
 use crate::limits::{UNDO_FIELDS_MAX, UNDO_ROWS_MAX};
-use counterfoil_domain::edit::DELETED;
 use counterfoil_domain::env::{Random, document_id};
-use counterfoil_domain::merge::{Field, Stamp};
-use counterfoil_domain::{Hlc, ImportId, NodeId, Scalar};
+use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::{Hlc, ImportId, NodeId, Rule};
 use counterfoil_migrate::{Connection, IntoParams, Value as SqlValue, params};
 use counterfoil_protocol::wire::decisions::{UndoRow, Undone};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Whose edits go back.
 #[derive(Clone, Copy, Debug)]
@@ -76,73 +76,6 @@ impl<E: Into<StoreError>> From<E> for Stop {
     }
 }
 
-/// Versions of a row by column.
-type Versions = BTreeMap<String, BTreeSet<Stamp>>;
-
-fn holds(versions: &Versions, column: &str, stamp: &Stamp) -> bool {
-    versions.get(column).is_some_and(|of| of.contains(stamp))
-}
-
-/// A row of which something goes back.
-struct UndoneRow<'a> {
-    table: &'a str,
-    row: &'a str,
-    fields: Fields,
-    /// What is to be taken back.
-    own: Versions,
-    /// The same, and what other undoings took back or wrote.
-    nobodys: Versions,
-}
-
-/// What becomes of one row.
-#[derive(Default)]
-struct RowPlan {
-    columns: BTreeMap<String, Scalar>,
-    shown: Vec<UndoRow>,
-    kept: i64,
-}
-
-impl RowPlan {
-    fn goes_back(&mut self, of: &UndoneRow<'_>, column: &str, now: &Scalar, then: Scalar) {
-        if *now == then {
-            return;
-        }
-        self.shown.push(UndoRow {
-            table: of.table.to_owned(),
-            row: of.row.to_owned(),
-            column: column.to_owned(),
-            now: plain(now),
-            then: plain(&then),
-        });
-        self.columns.insert(column.to_owned(), then);
-    }
-}
-
-impl UndoneRow<'_> {
-    /// The row as if nobody had written what goes back.
-    fn without(&self) -> Fields {
-        let rest =
-            |column: &str, field: &Field| field.without(|stamp| self.is_nobodys(column, stamp));
-        let fields = self.fields.iter();
-        fields
-            .map(|(column, field)| (column.clone(), rest(column, field)))
-            .collect()
-    }
-
-    fn is_nobodys(&self, column: &str, stamp: &Stamp) -> bool {
-        holds(&self.nobodys, column, stamp)
-    }
-
-    /// What the edit that takes back replaces: heads that are nobody's. What others wrote stays beside it.
-    fn replaced(&self, column: &str) -> Vec<Stamp> {
-        let heads = self.fields.get(column).map(Field::heads);
-        let heads = heads.unwrap_or_default().into_iter();
-        heads
-            .filter(|stamp| self.is_nobodys(column, stamp))
-            .collect()
-    }
-}
-
 impl UndoOf {
     fn check(self, tx: &Connection) -> Result<(), Stop> {
         let (sql, id, missing) = match self {
@@ -195,7 +128,7 @@ impl UndoOf {
         let (condition, _) = self.condition();
         format!(
             "SELECT DISTINCT table_name, row_id FROM field_version
-             WHERE {condition} AND (table_name, row_id) > (?4, ?5)
+             WHERE {condition} AND gone = 0 AND (table_name, row_id) > (?4, ?5)
              ORDER BY table_name, row_id LIMIT ?6"
         )
     }
@@ -217,7 +150,7 @@ impl UndoOf {
         };
         format!(
             "SELECT column_name, hlc, node_tag FROM field_version
-             WHERE {plus}{condition} AND table_name = ?4 AND row_id = ?5"
+             WHERE {plus}{condition} AND gone = 0 AND table_name = ?4 AND row_id = ?5"
         )
     }
 
@@ -233,22 +166,15 @@ impl UndoOf {
             &self.row_sql(),
             params![first, second, third, table, row],
         )?;
-        let mut nobodys = own.clone();
-        let other = "SELECT column_name, hlc, node_tag FROM taken_back
-                     WHERE table_name = ?1 AND row_id = ?2
-                     UNION ALL
-                     SELECT v.column_name, v.hlc, v.node_tag FROM field_version AS v
-                     JOIN audit ON audit.edit = v.edit AND audit.action = 'undone'
-                     WHERE v.table_name = ?1 AND v.row_id = ?2";
-        for (column, stamps) in versions(tx, other, params![table, row])? {
-            nobodys.entry(column).or_default().extend(stamps);
-        }
+        let (all, admitted) = load_all(tx, table, row)?;
+        let fields = counted(all.clone(), &admitted);
         Ok(UndoneRow {
             table,
             row,
-            fields: load_fields(tx, table, row)?,
+            all,
+            admitted,
+            fields,
             own,
-            nobodys,
         })
     }
 
@@ -310,7 +236,7 @@ impl Store {
             };
             for (table, row) in &rows {
                 let row = of.row(tx, (table, row))?;
-                let plan = self.plan(&row);
+                let plan = row.plan(&self.shape, by);
                 if !order.dry_run {
                     let made = HubEdit {
                         edit: document_id(by.now_ms, random),
@@ -332,47 +258,6 @@ impl Store {
         }
     }
 
-    fn plan(&self, of: &UndoneRow<'_>) -> RowPlan {
-        let rest = of.without();
-        let mut plan = RowPlan::default();
-        let held = |fields: &Fields, column: &str| -> Option<(Stamp, Scalar)> {
-            let decision = self.shape.decide(of.table, column, fields)?;
-            let version = fields.get(column)?.version(&decision.current)?;
-            Some((decision.current, version.value.clone()))
-        };
-        // A row in which nobody else ever put anything goes away whole, with its values.
-        let is_whole = rest
-            .iter()
-            .all(|(column, field)| column == DELETED || field.versions().next().is_none());
-        if is_whole {
-            match held(&of.fields, DELETED) {
-                // Somebody has decided whether it is there.
-                Some((stamp, _)) if !of.is_nobodys(DELETED, &stamp) => plan.kept += 1,
-                now => {
-                    let now = now.map_or(Scalar::Integer(0), |(_, value)| value);
-                    plan.goes_back(of, DELETED, &now, Scalar::Integer(1));
-                }
-            }
-            return plan;
-        }
-        for column in of.own.keys() {
-            let Some((stamp, now)) = held(&of.fields, column) else {
-                continue;
-            };
-            if !of.is_nobodys(column, &stamp) {
-                plan.kept += 1;
-                continue;
-            }
-            let nothing = match column.as_str() {
-                DELETED => Scalar::Integer(0),
-                _ => Scalar::Null,
-            };
-            let then = held(&rest, column).map_or(nothing, |(_, value)| value);
-            plan.goes_back(of, column, &now, then);
-        }
-        plan
-    }
-
     fn take_back(
         &self,
         tx: &Connection,
@@ -381,16 +266,16 @@ impl Store {
         plan: &RowPlan,
         by: &HubEdit,
     ) -> Result<Result<(), HubEditError>, StoreError> {
-        note_taken_back(tx, row)?;
-        if plan.columns.is_empty() {
-            return Ok(Ok(()));
-        }
-        let columns = plan.columns.clone();
-        let target = (row.table, row.row);
-        let replaced = |column: &str| row.replaced(column);
-        let prepared = match self.prepare(tx, target, &row.fields, (columns, &replaced), by)? {
-            Ok(prepared) => prepared,
-            Err(refused) => return Ok(Err(refused)),
+        let is_news = note_taken_back(tx, row, by.now_ms)?;
+        let prepared = if plan.columns.is_empty() {
+            None
+        } else {
+            let (columns, target) = (plan.columns.clone(), (row.table, row.row));
+            let replaced = |column: &str| plan.replaced.get(column).cloned().unwrap_or_default();
+            match self.prepare(tx, target, &row.all, (columns, &replaced), by)? {
+                Ok(prepared) => Some(prepared),
+                Err(refused) => return Ok(Err(refused)),
+            }
         };
         let values = |side: fn(&UndoRow) -> &Value| -> Map<String, Value> {
             let shown = plan.shown.iter();
@@ -406,11 +291,28 @@ impl Store {
             detail: &of.detail(),
             before: values(|field| &field.now).into(),
             after: values(|field| &field.then).into(),
-            edit: Some(by.edit),
+            edit: prepared.as_ref().map(|_| by.edit),
             conflict: None,
         };
-        write_down(tx, decided)?;
-        self.carry_out(tx, prepared, by)?;
+        if !plan.shown.is_empty() {
+            write_down(tx, decided)?;
+        }
+        match prepared {
+            Some(prepared) => {
+                let prepared = Prepared {
+                    undoes: true,
+                    ..prepared
+                };
+                self.carry_out(tx, prepared, by)?;
+            }
+            // Whose the row is may be decided otherwise all the same.
+            None if is_news => {
+                undecided::leave(tx, (row.table, row.row), row.own.keys())?;
+                let name = (row.table.to_owned(), row.row.to_owned());
+                undecided::settle(tx, &self.shape, &[name], by.now_ms)?;
+            }
+            None => {}
+        }
         Ok(Ok(()))
     }
 }
@@ -423,14 +325,27 @@ fn tell(undone: &mut Undone, plan: RowPlan) {
     undone.fields.extend(plan.shown.into_iter().take(room));
 }
 
-/// Also where others made something else of it since: when that goes back too, this does not come up again.
-fn note_taken_back(tx: &Connection, of: &UndoneRow<'_>) -> Result<(), StoreError> {
-    let sql = "INSERT OR IGNORE INTO taken_back VALUES (?1, ?2, ?3, ?4, ?5)";
+/// Marks what was taken back, also where others made something else of it since: when that goes back too, this does not
+/// come up again. Whether there was something to mark.
+fn note_taken_back(tx: &Connection, of: &UndoneRow<'_>, now_ms: i64) -> Result<bool, StoreError> {
+    let sql = "UPDATE field_version SET undone = 1, gone = max(gone, ?6)
+               WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3 AND hlc = ?4
+                 AND node_tag = ?5 AND (undone = 0 OR gone < ?6)";
+    let mut marked = 0;
     for (column, stamps) in &of.own {
         for stamp in stamps {
             let (hlc, tag) = (stamp.hlc.raw(), i64::from(stamp.node_tag));
-            tx.execute(sql, params![of.table, of.row, column.as_str(), hlc, tag])?;
+            let gone = i64::from(of.is_uncounted(column, stamp));
+            let version = params![of.table, of.row, column.as_str(), hlc, tag, gone];
+            marked += tx.execute(sql, version)?;
         }
     }
-    Ok(())
+    // What stood in quarantine, because the row was another shop's, has nothing to come back for.
+    let sql = "UPDATE quarantine SET settled_ms = ?3, settled_as = 'undone'
+               WHERE settled_ms IS NULL AND code = ?4 AND (node, seq) IN (
+                   SELECT node.number, v.seq FROM field_version AS v JOIN node ON node.id = v.node
+                   WHERE v.table_name = ?1 AND v.row_id = ?2 AND v.undone <> 0 AND v.gone <> 0)";
+    let code = Rule::RowOfAnotherShop.name();
+    tx.execute(sql, params![of.table, of.row, now_ms, code])?;
+    Ok(marked > 0)
 }

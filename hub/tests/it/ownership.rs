@@ -5,7 +5,7 @@ use crate::till::{TIME_MS, Till};
 use counterfoil_domain::Scalar;
 use counterfoil_domain::env::Random as _;
 use counterfoil_migrate::Connection;
-use counterfoil_protocol::wire::decisions::ConflictPage;
+use counterfoil_protocol::wire::decisions::{ConflictPage, Undone};
 use counterfoil_protocol::wire::hub::ShopRow;
 use counterfoil_protocol::wire::quarantine::{QuarantineAnswer, QuarantineRow};
 use counterfoil_testkit::SeededRandom;
@@ -41,9 +41,10 @@ fn script(seed: u64) -> Vec<Vec<(u64, Act, i64)>> {
     for number in 0..EDITS * 3 {
         let till = &mut script[usize::try_from(dice.below(3)).unwrap()];
         let at_ms = TIME_MS + i64::try_from(number).unwrap() * 1_000;
-        let act = match dice.below(5) {
+        // Rows are given up as often as they are claimed, so that they pass from shop to shop.
+        let act = match dice.below(6) {
             0 | 1 => Act::Claims,
-            2 => Act::GivesUp,
+            2 | 3 => Act::GivesUp,
             _ => Act::Prices(at_ms - TIME_MS),
         };
         till.push((dice.below(ROWS), act, at_ms));
@@ -238,4 +239,54 @@ async fn what_a_person_made_of_anothers_edit_counts_once_whosever_the_row_turns_
     let found = prices(&hub, &client, &[&second]).await;
     assert_eq!(found.0, ["p0 - -", "p1 - -", "p2 - 7"]);
     assert_eq!(found.1, Vec::<String>::new());
+}
+
+/// What is left at a hub that hears of everything and undoes a till, and at one that never heard of that till's edits.
+async fn without_first(script: &[Vec<(u64, Act, i64)>], undoes: bool) -> (Vec<String>, usize) {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut tills = Vec::new();
+    for (seed, shop) in (50..).zip(SHOPS) {
+        tills.push(Till::of(&client, shop, seed).await);
+    }
+    let ids = shops(&client).await;
+    for (at, till) in tills.iter_mut().enumerate() {
+        let steps = script[at].iter().filter(|_| undoes || at > 0);
+        steps.for_each(|step| does(till, &ids[SHOPS[at]], *step));
+        till.push(&client).await.unwrap();
+    }
+    client.settle().await;
+    if undoes {
+        let undo = |dry_run: bool| json!({"node_id": tills[0].id, "from_ms": 0, "to_ms": TIME_MS * 2, "dry_run": dry_run});
+        let dry: Undone = client.admin_post("undo", &undo(true)).await;
+        let done: Undone = client.admin_post("undo", &undo(false)).await;
+        assert_eq!((dry.fields, dry.kept), (done.fields, done.kept));
+        client.settle().await;
+        let again: Undone = client.admin_post("undo", &undo(false)).await;
+        assert_eq!((again.count, again.revision), (0, done.revision));
+    }
+    let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
+    let sql = "SELECT id || ' ' || coalesce(shop, '-') || ' ' || coalesce(price_mills, '-')
+               FROM prices WHERE deleted = 0 ORDER BY id";
+    let mut rows: Vec<String> = db.query_map(sql, (), |row| row.get(0)).unwrap();
+    for (name, id) in &ids {
+        for row in &mut rows {
+            *row = row.replace(id, name);
+        }
+    }
+    let aside: Vec<QuarantineRow> = client.admin_get("quarantine?open=true").await;
+    (rows, aside.len())
+}
+
+#[tokio::test]
+async fn undoing_a_till_leaves_rows_to_whom_they_would_be_without_it() {
+    let mut differs = 0;
+    for seed in 0..6 {
+        let script = script(seed);
+        let never = without_first(&script, false).await;
+        let undone = without_first(&script, true).await;
+        assert_eq!(undone, never, "seed {seed}: {script:?}");
+        differs += usize::from(never.1 > 0);
+    }
+    assert!(differs > 0, "somebody wrote to another shop's row");
 }

@@ -1,13 +1,14 @@
 use crate::hub::{Client, HubProcess, TestHub, command, command_json, problem};
 use crate::till::{TIME_MS, Till};
-use counterfoil_domain::env::import_id;
+use counterfoil_domain::env::{Clock as _, import_id};
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{ImportId, Scalar};
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::decisions::{ImportRow, Undone};
-use counterfoil_testkit::{SeededRandom, TempDir};
+use counterfoil_testkit::{ManualClock, SeededRandom, TempDir};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn text(text: &str) -> Scalar {
     Scalar::Text(text.to_owned())
@@ -191,7 +192,7 @@ fn written(hub: &TestHub) -> Vec<i64> {
     [
         "field_version",
         "audit",
-        "taken_back",
+        "field_version WHERE undone <> 0",
         "receipt",
         "document",
     ]
@@ -322,4 +323,38 @@ async fn undoing_one_time_after_another_ends_where_nothing_was_written() {
         }
         assert_eq!(written(&hub), before);
     }
+}
+
+/// Under `shop_wins` the shop that created a row wins. When what it created goes back, the next one did.
+#[tokio::test]
+async fn a_row_whose_creation_goes_back_was_created_by_the_next_one() {
+    let clock = Arc::new(ManualClock::at(TIME_MS));
+    let hub = TestHub::start_at(clock.clone()).await;
+    let client = hub.client();
+    let body = json!({"policy": "shop_wins", "by": "Jo"});
+    client
+        .admin_post::<Value>("policies/products/name", &body)
+        .await;
+    let mut tills = Vec::new();
+    for (seed, shop) in (1..).zip(["A", "B", "C"]) {
+        tills.push(Till::of(&client, shop, seed).await);
+    }
+    for (till, set) in tills.iter_mut().zip([
+        ("price_mills", Scalar::Integer(5)),
+        ("name", text("second")),
+        ("name", text("third")),
+    ]) {
+        clock.advance(10_000);
+        till.at_ms = Some(clock.now_ms());
+        till.import = (set.0 == "price_mills").then(|| import(1));
+        till.edit("P0", set, &[]);
+        till.push(&client).await.unwrap();
+    }
+    client.settle().await;
+    assert_eq!(published(&hub), [row("P0", "third", 0)]);
+    let undo = json!({"import_id": import(1)});
+    let done: Undone = client.admin_post("undo", &undo).await;
+    let columns = done.fields.iter().map(|field| field.column.as_str());
+    assert_eq!(columns.collect::<Vec<_>>(), ["name", "price_mills"]);
+    assert_eq!(published(&hub), [row("P0", "second", 0)]);
 }

@@ -20,6 +20,9 @@ impl Ownership {
             let Some(claim) = claims.version(&place.stamp) else {
                 continue;
             };
+            if claims.is_undone(&place.stamp) {
+                continue;
+            }
             if admitted.contains(&place.stamp) || held.admits(&place, claim.origin.shop) {
                 let owner = match &claim.value {
                     Scalar::Text(shop) => shop.parse().ok(),
@@ -54,7 +57,7 @@ pub fn of_others(
     for (column, field) in fields {
         for (stamp, place) in field.places() {
             let writer = field.version(&stamp).and_then(|held| held.origin.shop);
-            let counts = match column == owner {
+            let counts = match column == owner && !field.is_undone(&stamp) {
                 true => held.0.contains_key(&place),
                 false => admitted.contains(&stamp) || held.admits(&place, writer),
             };
@@ -163,6 +166,17 @@ mod tests {
         let others = of_others(&row(&written), OWNER, &BTreeSet::new());
         assert_eq!(others["price_mills"], BTreeSet::from([written[4].1.0]));
         assert_eq!(others.len(), 1);
+        // A claim that was taken back was never made, and who came after it has the row.
+        let mut written = row(&[claim(1, 10), price(1, 11), claim(2, 20), price(2, 21)]);
+        let (first, _) = claim(1, 10).1;
+        written.get_mut(OWNER).expect("claims").undo(first);
+        assert!(of_others(&written, OWNER, &BTreeSet::new()).is_empty());
+        written.insert(
+            "note".to_owned(),
+            row(&[price(1, 22)])["price_mills"].clone(),
+        );
+        let others = of_others(&written, OWNER, &BTreeSet::new());
+        assert_eq!(others.keys().collect::<Vec<_>>(), ["note"]);
         // A row that holds for all is everybody's.
         assert!(of_others(&row(&[price(1, 1), price(2, 2)]), OWNER, &BTreeSet::new()).is_empty());
     }

@@ -33,8 +33,8 @@ pub struct QuarantineRow {
     /// stands in quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_ms: Option<i64>,
-    /// How that came: `waived`, `fixed`, `retried`, `followed` (what it waited for arrived) or
-    /// `inherited` (it is counted with another till of the lineage).
+    /// How that came: `waived`, `fixed`, `retried`, `followed` (what it waited for arrived),
+    /// `inherited` (it is counted with another till of the lineage) or `undone` (with what it would have written).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_as: Option<String>,
 }
