@@ -193,14 +193,17 @@ fn joins(pending: &PendingActivation) -> bool {
     matches!(pending.admission, Admission::JoinSecret(_))
 }
 
-/// A node that belongs to a shop asks again: with the token it has and, when that is refused, with a
-/// new one that is kept beside it until the hub says yes.
+/// A node that belongs to a shop asks again: with the tokens it has and, when they are refused, with a
+/// new one that is kept beside them until the hub says yes.
 async fn renew(node: &Node, pending: &PendingActivation) -> Result<ActivateAnswer, Problem> {
     let credentials = node.credentials().await;
     let internal = |error: CredentialError| crate::problem::internal(&error);
-    if let Some(token) = credentials.token().map_err(internal)? {
+    for token in credentials.tokens().map_err(internal)? {
         match request(node, pending, &token).await {
-            Ok(answer) => return finish(node, pending, answer).await,
+            Ok(answer) => {
+                credentials.settle(&token).map_err(internal)?;
+                return finish(node, pending, answer).await;
+            }
             Err(SyncError::Refused(problem)) if problem.status < 500 => {
                 tracing::info!(%problem, "the token at hand is refused, trying a new one");
             }

@@ -1,7 +1,7 @@
 //! One lane: its databases behind one writer, their replicas, and what is known about the hub.
 
 use crate::config::Config;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Keyring};
 use crate::monitor::Monitor;
 use crate::repair;
 use crate::sync::{News, SyncState};
@@ -73,8 +73,8 @@ pub(crate) struct Inner {
 pub struct NodeOptions {
     /// The schemas that the program knows: it migrates up to them and states them to the hub.
     pub schemas: Schemas,
-    /// Keep credentials in files, whatever keyring there is.
-    pub credentials_in_files: bool,
+    /// The keyring that comes before files.
+    pub keyring: Keyring,
 }
 
 impl Default for NodeOptions {
@@ -85,7 +85,7 @@ impl Default for NodeOptions {
         };
         Self {
             schemas,
-            credentials_in_files: false,
+            keyring: Keyring::System,
         }
     }
 }
@@ -116,11 +116,7 @@ impl Node {
         };
         let former = store.formers().first().map(|former| former.node);
         let first = former.unwrap_or_else(|| store.node());
-        let credentials = if options.credentials_in_files {
-            Credentials::in_files(data, first)
-        } else {
-            Credentials::open(data, first, env.random.as_ref())
-        };
+        let credentials = Credentials::open(data, first, &options.keyring, env.random.as_ref());
         let state = store.sync_state().ok().flatten();
         // A state that cannot be read is known again after one run.
         let state = state

@@ -17,6 +17,7 @@ use counterfoil_protocol::wire::node::{
 use counterfoil_replica::env::{Env, Execution, Files, HttpRequest};
 use counterfoil_replica::vfs::{Disk, mount};
 use counterfoil_shop_node::config::Config;
+use counterfoil_shop_node::credentials::Keyring;
 use counterfoil_shop_node::node::{Node, NodeOptions};
 use counterfoil_shop_node::{activation, api, sync};
 use counterfoil_testkit::{ManualClock, SeededRandom};
@@ -193,7 +194,7 @@ impl World {
         };
         let env = self.env(&self.node_disk, dial);
         let options = NodeOptions {
-            credentials_in_files: true,
+            keyring: Keyring::Away,
             ..NodeOptions::default()
         };
         let config = Config {

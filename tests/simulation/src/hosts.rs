@@ -3,6 +3,7 @@
 use crate::environment::{Machine, SimulatedListener};
 use crate::plan::Plan;
 use counterfoil_hub::{HubConfig, Registration};
+use counterfoil_shop_node::credentials::Keyring;
 use counterfoil_shop_node::node::{Node, NodeOptions};
 use counterfoil_shop_node::service;
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ pub(crate) async fn hub(data: PathBuf, plan: Plan, machine: Machine) -> turmoil:
 /// Runs a node until it is crashed.
 pub(crate) async fn node(data: PathBuf, plan: Plan, machine: Machine) -> turmoil::Result {
     let options = NodeOptions {
-        credentials_in_files: true,
+        keyring: Keyring::Away,
         ..NodeOptions::default()
     };
     let node = Node::open(&data, plan.node_config(), machine.env(), &options)?;

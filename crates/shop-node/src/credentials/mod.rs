@@ -1,5 +1,5 @@
 //! Where the hub's token is kept (L9): handed in by the environment, else the operating system's keyring
-//! if it passes a test, else a file that only this user can read.
+//! if it passes a test, else a file that only this user can read. It changes where it is kept.
 
 mod file;
 
@@ -27,24 +27,44 @@ pub enum CredentialError {
     Store(#[from] KeyringError),
 }
 
+/// The keyring that comes before the files.
+#[derive(Clone, Debug, Default)]
+pub enum Keyring {
+    /// The operating system's, if it answers.
+    #[default]
+    System,
+    /// None: files only.
+    Away,
+    /// One that is handed in.
+    Given(Arc<CredentialStore>),
+}
+
 /// The credential stores of one node, the preferred one first.
 #[derive(Clone)]
 pub struct Credentials {
     stores: Vec<Arc<CredentialStore>>,
     /// The identity that the data folder began with.
     first: NodeId,
-    user: String,
+    node: NodeId,
+    /// What is meant beside the token itself.
+    beside: Option<&'static str>,
     /// Whether a token of the environment comes first.
     from_environment: bool,
 }
 
 impl Credentials {
     /// The stores of the node whose first identity this is: the keyring when it answers, then files
-    /// below the data directory. A token that was kept while the keyring was away is found again when
-    /// it is back.
-    pub fn open(data: &Path, first: NodeId, random: &dyn Random) -> Self {
+    /// below the data directory. A new token is kept in the first of them. One that is there changes in the
+    /// store where it is: a till that runs with a desktop's keyring today may run as a service without one tomorrow,
+    /// and finds what is in the file both times.
+    pub fn open(data: &Path, first: NodeId, keyring: &Keyring, random: &dyn Random) -> Self {
         let mut credentials = Self::in_files(data, first);
-        match os_keyring(first, random) {
+        let found = match keyring {
+            Keyring::System => os_keyring(first, random),
+            Keyring::Away => return credentials,
+            Keyring::Given(store) => Ok(Arc::clone(store)),
+        };
+        match found {
             Ok(store) => credentials.stores.insert(0, store),
             Err(reason) => {
                 tracing::debug!(%reason, "no usable keyring, credentials are kept in files");
@@ -59,7 +79,8 @@ impl Credentials {
         Self {
             stores,
             first,
-            user: format!("node-{first}"),
+            node: first,
+            beside: None,
             from_environment: true,
         }
     }
@@ -71,15 +92,42 @@ impl Credentials {
         Self {
             stores: self.stores.clone(),
             first: self.first,
-            user: format!("node-{node}"),
+            node,
+            beside: None,
             from_environment: node == self.first,
         }
     }
 
-    fn entries(&self) -> impl Iterator<Item = Result<Entry, KeyringError>> {
+    /// One for each store.
+    fn entries_of(
+        &self,
+        node: NodeId,
+        beside: Option<&str>,
+    ) -> impl Iterator<Item = Result<Entry, KeyringError>> {
+        let user = match beside {
+            Some(place) => format!("node-{node}-{place}"),
+            None => format!("node-{node}"),
+        };
         self.stores
             .iter()
-            .map(|store| store.build(SERVICE, &self.user, None))
+            .map(move |store| store.build(SERVICE, &user, None))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Result<Entry, KeyringError>> {
+        self.entries_of(self.node, self.beside)
+    }
+
+    /// Which store the token is in; for an identity without one, which store the first identity's is in. The first
+    /// one when nothing is kept anywhere.
+    fn home(&self) -> Result<usize, CredentialError> {
+        for node in [self.node, self.first] {
+            for (index, entry) in self.entries_of(node, None).enumerate() {
+                if kept(&entry?)?.is_some() {
+                    return Ok(index);
+                }
+            }
+        }
+        Ok(0)
     }
 
     /// The token, if there is one.
@@ -93,13 +141,48 @@ impl Credentials {
             return Ok(Some(token?));
         }
         for entry in self.entries() {
-            match entry?.get_password() {
-                Ok(token) => return Ok(Some(token)),
-                Err(KeyringError::NoEntry) => {}
-                Err(error) => return Err(error.into()),
+            if let Some(token) = kept(&entry?)? {
+                return Ok(Some(token));
             }
         }
         Ok(None)
+    }
+
+    /// The token, and behind it others that are kept in its place: a store that was away when the token changed
+    /// holds an older one.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn tokens(&self) -> Result<Vec<String>, CredentialError> {
+        if self.is_handed_in() {
+            return Ok(self.token()?.into_iter().collect());
+        }
+        let mut tokens = Vec::new();
+        for entry in self.entries() {
+            if let Some(token) = kept(&entry?)?
+                && !tokens.contains(&token)
+            {
+                tokens.push(token);
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// Forgets what is kept in the token's place besides this token, which stays where it is.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn settle(&self, token: &str) -> Result<(), CredentialError> {
+        if self.is_handed_in() {
+            return Ok(());
+        }
+        for entry in self.entries() {
+            let entry = entry?;
+            if kept(&entry)?.is_some_and(|kept| kept != token) {
+                forget(&entry)?;
+            }
+        }
+        Ok(())
     }
 
     /// The place beside the token, for one that the hub has not accepted yet.
@@ -115,11 +198,12 @@ impl Credentials {
         self.beside("previous")
     }
 
-    fn beside(&self, place: &str) -> Self {
+    fn beside(&self, place: &'static str) -> Self {
         Self {
             stores: self.stores.clone(),
             first: self.first,
-            user: format!("{}-{place}", self.user),
+            node: self.node,
+            beside: Some(place),
             from_environment: false,
         }
     }
@@ -145,19 +229,20 @@ impl Credentials {
         self.next().forget()
     }
 
-    /// Puts another token in the place of the one that is kept.
+    /// Puts another token in the place of the one that is kept, in the same store. May be cut off anywhere: the one
+    /// or the other is found.
     ///
     /// # Errors
-    /// [`CredentialError::Store`].
+    /// [`CredentialError`].
     pub fn replace(&self, token: &str) -> Result<(), CredentialError> {
-        for entry in self.entries().take(1) {
+        let home = self.home()?;
+        for entry in self.entries().skip(home).take(1) {
             entry?.set_password(token)?;
         }
-        // A token in a later store would be found when the first one is away: it is refused.
-        for entry in self.entries().skip(1) {
-            match entry?.delete_credential() {
-                Ok(()) | Err(KeyringError::NoEntry) => {}
-                Err(error) => return Err(error.into()),
+        // What another store holds in this place is refused, and would be found when this one is away.
+        for (index, entry) in self.entries().enumerate() {
+            if index != home {
+                forget(&entry?)?;
             }
         }
         Ok(())
@@ -169,10 +254,7 @@ impl Credentials {
     /// [`CredentialError::Store`].
     pub fn forget(&self) -> Result<(), CredentialError> {
         for entry in self.entries() {
-            match entry?.delete_credential() {
-                Ok(()) | Err(KeyringError::NoEntry) => {}
-                Err(error) => return Err(error.into()),
-            }
+            forget(&entry?)?;
         }
         Ok(())
     }
@@ -188,10 +270,25 @@ impl Credentials {
         let mut secret = [0_u8; 32];
         random.fill(&mut secret);
         let token = format!("cf_{}", hex(&secret));
-        for entry in self.entries().take(1) {
+        for entry in self.entries().skip(self.home()?).take(1) {
             entry?.set_password(&token)?;
         }
         Ok(token)
+    }
+}
+
+fn kept(entry: &Entry) -> Result<Option<String>, CredentialError> {
+    match entry.get_password() {
+        Ok(token) => Ok(Some(token)),
+        Err(KeyringError::NoEntry) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn forget(entry: &Entry) -> Result<(), CredentialError> {
+    match entry.delete_credential() {
+        Ok(()) | Err(KeyringError::NoEntry) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

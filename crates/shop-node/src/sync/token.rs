@@ -89,9 +89,9 @@ async fn tell(node: &Node, answer: &TokenAnswer) -> Result<bool, SyncError> {
     Ok(true)
 }
 
-/// The hub does not take the token. It may know the next one, when its answer was lost; or only the previous
-/// one, when it was restored from a backup: then the present one is named to it again. Whether the
-/// hub takes the present token now.
+/// The hub does not take the token. It may know one that another store kept while this one was away; or the next
+/// one, when its answer was lost; or only the previous one, when it was restored from a backup: then the present one
+/// is named to it again. Whether the hub takes the present token now.
 pub(super) async fn other(node: &Node, refused: &HubLink<'_>) -> Result<bool, SyncError> {
     let credentials = node.inner.credentials.of(refused.node_id);
     if credentials.is_handed_in() {
@@ -105,10 +105,19 @@ pub(super) async fn other(node: &Node, refused: &HubLink<'_>) -> Result<bool, Sy
         return Ok(true);
     }
     let catalog_revision = node.store(|store| store.catalog_revision()).await?;
-    let kept = |place: Credentials| -> Result<_, CredentialError> {
-        Ok(place.token()?.filter(|token| *token != present))
+    let kept = |place: &Credentials| -> Result<_, CredentialError> {
+        let tokens = place.tokens()?.into_iter();
+        Ok(tokens.filter(|token| *token != present))
     };
-    if let Some(next) = kept(credentials.next())? {
+    for token in kept(&credentials)? {
+        let link = refused.with_token(token.clone());
+        if is_taken(link.hello(catalog_revision).await)? {
+            credentials.settle(&token)?;
+            node.inner.news.bound();
+            return Ok(true);
+        }
+    }
+    for next in kept(&credentials.next())? {
         let link = refused.with_token(next.clone());
         if is_taken(link.hello(catalog_revision).await)? {
             credentials.advance(&next)?;
@@ -116,7 +125,7 @@ pub(super) async fn other(node: &Node, refused: &HubLink<'_>) -> Result<bool, Sy
             return Ok(true);
         }
     }
-    if let Some(previous) = kept(credentials.previous())? {
+    for previous in kept(&credentials.previous())? {
         let link = refused.with_token(previous);
         if is_taken(link.hello(catalog_revision).await)? {
             tracing::warn!(

@@ -6,6 +6,7 @@ use counterfoil_protocol::gate::Schemas;
 use counterfoil_protocol::wire::node::ActivateCommand;
 use counterfoil_replica::env::Env;
 use counterfoil_shop_node::config::Config;
+use counterfoil_shop_node::credentials::Keyring;
 use counterfoil_shop_node::node::{Node, NodeOptions};
 use counterfoil_shop_node::{activation, service};
 use counterfoil_testkit::TempDir;
@@ -25,7 +26,7 @@ fn an_older_till_is_told_to_update_and_still_delivers_its_sales() {
             book: 1,
             catalog: 1,
         },
-        credentials_in_files: true,
+        keyring: Keyring::Away,
     };
     let data = dir.join("till");
     let node = Node::open(&data, Config::default(), Env::system(), &options).expect("opens");

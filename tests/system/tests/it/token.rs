@@ -5,10 +5,18 @@ use crate::process::{NODE, command, hub, join_code, node, request};
 use crate::relay::kill_until_through;
 use crate::store::open;
 use crate::world::{World, copy, replace, settle};
+use counterfoil_protocol::wire::node::SyncReport;
+use counterfoil_replica::env::Env;
+use counterfoil_shop_node::config::Config;
+use counterfoil_shop_node::credentials::Keyring;
+use counterfoil_shop_node::node::{Node, NodeOptions};
+use counterfoil_shop_node::sync::sync_once;
 use counterfoil_testkit::SeededRandom;
+use keyring_core::{CredentialStore, mock};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 const REFUSED: i32 = 5;
 
@@ -190,5 +198,54 @@ fn a_till_that_is_restored_from_before_the_change_needs_a_join_code_and_loses_no
     settle(&world.till);
     world.account.sell(&world.till, 2);
     settle(&world.till);
+    world.finish();
+}
+
+/// Syncs in this process, with that keyring in front of the files.
+fn sync_with(keyring: &Arc<CredentialStore>, data: &Path) -> SyncReport {
+    let options = NodeOptions {
+        keyring: Keyring::Given(Arc::clone(keyring)),
+        ..NodeOptions::default()
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let opened = Node::open(data, Config::default(), Env::system(), &options);
+    let node = opened.expect("opens");
+    runtime
+        .block_on(sync_once(&node))
+        .expect("the hub takes it")
+}
+
+#[test]
+fn a_token_that_changes_under_a_desktops_keyring_is_found_by_a_service_that_has_none() {
+    let mut world = World::new("token-service");
+    let before = token(&world.till);
+    let keyring: Arc<CredentialStore> = mock::Store::new().expect("a keyring in memory");
+    ask(&world);
+    world.account.sell(&world.till, 1);
+    sync_with(&keyring, &world.till);
+    // The commands of these tests have no keyring, as a service has none.
+    settle(&world.till);
+    assert_changed(&world, &before);
+    world.finish();
+}
+
+#[test]
+fn a_token_that_another_store_kept_is_found_when_the_one_at_hand_is_refused() {
+    let mut world = World::new("token-stores");
+    let good = token(&world.till);
+    let keyring: Arc<CredentialStore> = mock::Store::new().expect("a keyring in memory");
+    // The keyring was away while the token changed.
+    let id = status(&world.till)["node_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let entry = keyring.build("counterfoil", &format!("node-{id}"), None);
+    let entry = entry.expect("an entry");
+    entry.set_password("cf_ended").expect("kept");
+    world.account.sell(&world.till, 1);
+    sync_with(&keyring, &world.till);
+    assert!(entry.get_password().is_err(), "it is asked with no more");
+    assert_eq!(token(&world.till), good);
+    assert_eq!(answer(&world, &good), 200);
     world.finish();
 }
