@@ -99,7 +99,11 @@ pub async fn resume(node: &Node) -> Option<Result<ActivateAnswer, Problem>> {
     }
     match node.store(|store| store.pending_activation()).await {
         Ok(Some(pending)) => {
-            let outcome = complete(node, &pending).await;
+            // The settings may be stricter than when it was begun; then it waits for a person.
+            let outcome = match check_way(node, &pending.hub_url) {
+                Ok(()) => complete(node, &pending).await,
+                Err(problem) => Err(problem),
+            };
             if let Err(problem) = &outcome {
                 tracing::warn!(%problem, hub = %pending.hub_url, "the activation is not complete");
             }
@@ -113,16 +117,16 @@ pub async fn resume(node: &Node) -> Option<Result<ActivateAnswer, Problem>> {
     }
 }
 
-/// Sends again what this node was activated with, under the identity it had then: a hub that was
-/// restored from a backup has forgotten the till, but may know the join code. Whether the till is
-/// known again.
+/// Sends again what this node was activated with, under the identity it had then, to where its hub is now: a
+/// hub that was restored from a backup has forgotten the till, but may know the join code. Whether the till
+/// is known again.
 pub(crate) async fn repeat(node: &Node, identity: NodeId) -> bool {
     let _one_at_a_time = node.inner.activating.lock().await;
     let outcome = match ask_again(node, identity).await {
-        Ok(Some((used, answer))) => {
+        Ok(Some(answer)) => {
             let own = node.store(|store| store.node()).await;
             if identity == own {
-                finish(node, &used, answer).await.map(|_| true)
+                readmitted(node, answer).await.map(|()| true)
             } else {
                 Ok(true)
             }
@@ -136,13 +140,11 @@ pub(crate) async fn repeat(node: &Node, identity: NodeId) -> bool {
     })
 }
 
-async fn ask_again(
-    node: &Node,
-    identity: NodeId,
-) -> Result<Option<(PendingActivation, ActivateAnswer)>, SyncError> {
+async fn ask_again(node: &Node, identity: NodeId) -> Result<Option<ActivateAnswer>, SyncError> {
     let used = node.store(|store| store.used_activation()).await?;
+    let binding = node.store(|store| store.binding().cloned()).await;
     let token = node.inner.credentials.of(identity).token()?;
-    let (Some(used), Some(token)) = (used, token) else {
+    let (Some(used), Some(binding), Some(token)) = (used, binding, token) else {
         return Ok(None);
     };
     if !joins(&used) {
@@ -151,13 +153,13 @@ async fn ask_again(
     let request = ActivateRequest {
         node: identity,
         token_hash: token_hash(&token),
-        admission: used.admission.clone(),
+        admission: used.admission,
         schemas: node.inner.schemas,
         first: false,
         formerly: None,
     };
-    let answer = post(node, &used.hub_url, ACTIVATE_PATH, None, &request).await?;
-    Ok(Some((used, answer)))
+    let answer = post(node, &binding.hub_url, ACTIVATE_PATH, None, &request).await?;
+    Ok(Some(answer))
 }
 
 /// The first activation: the node is in trial until the hub says yes.
@@ -271,6 +273,23 @@ async fn finish(
         .store(move |store| store.finish_activation(&bound, &used, now_ms))
         .await;
     finished.map_err(|error| crate::problem::store_problem(&error))?;
+    welcome(node, &answer, now_ms).await;
+    Ok(answer)
+}
+
+/// The hub knows this node again.
+async fn readmitted(node: &Node, answer: ActivateAnswer) -> Result<(), Problem> {
+    let (bound, now_ms) = (answer.clone(), node.now_ms());
+    let renewed = node
+        .store(move |store| store.renew_activation(&bound, now_ms))
+        .await;
+    renewed.map_err(|error| crate::problem::store_problem(&error))?;
+    welcome(node, &answer, now_ms).await;
+    Ok(())
+}
+
+/// The hub has taken this node in: what it refused before does not count any more.
+async fn welcome(node: &Node, answer: &ActivateAnswer, now_ms: i64) {
     node.state().forgive();
     tracing::info!(shop = %answer.shop, lane = answer.lane, "activated");
     let detail = json!({"shop_id": answer.shop, "shop": answer.shop_name, "lane": answer.lane});
@@ -284,7 +303,6 @@ async fn finish(
     .await;
     node.inner.news.bound();
     node.nudge();
-    Ok(answer)
 }
 
 /// The hub said no: the node is in trial as before.

@@ -112,6 +112,25 @@ impl ShopStore {
         self.remove_local_state(PENDING_KEY)
     }
 
+    /// Notes that the hub knows this node again. Its address stays: a person may have moved the node since it was
+    /// activated.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyActivated`] when the hub has it in another shop; [`StoreError::Sql`].
+    pub fn renew_activation(
+        &mut self,
+        answer: &ActivateAnswer,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        match &self.binding {
+            Some(binding) => {
+                let hub_url = binding.hub_url.clone();
+                self.bind(answer, &hub_url, now_ms)
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn bind(
         &mut self,
         answer: &ActivateAnswer,

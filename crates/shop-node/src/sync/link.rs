@@ -126,7 +126,7 @@ impl HubLink<'_> {
     }
 }
 
-/// Posts a small document to the hub.
+/// Posts a small document to the hub, on a way that the settings allow.
 ///
 /// # Errors
 /// [`SyncError::Offline`], [`SyncError::Refused`].
@@ -137,6 +137,7 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
     token: Option<&str>,
     body: &B,
 ) -> Result<A, SyncError> {
+    crate::activation::check_way(node, hub_url).map_err(SyncError::Refused)?;
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,

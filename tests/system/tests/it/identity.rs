@@ -5,6 +5,7 @@ use crate::process::{Daemon, HUB, NODE, command, eventually, hub, join_code, nod
 use crate::relay::{Relay, kill_until_through};
 use crate::store::{assert_whole, receipt_ids};
 use crate::world::{Account, World, at_hub, copy, replace, settle};
+use counterfoil_protocol::wire::hub::ACTIVATE_PATH;
 use counterfoil_testkit::{SeededRandom, TempDir};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -209,6 +210,35 @@ fn a_till_that_is_younger_than_the_hubs_backup_is_taken_in_again() {
     let _daemon = Daemon::start(HUB, &hub_data, address);
     account.sell(&data, 1);
     settle(&data);
+    account.assert_settled(&hub_data);
+}
+
+#[test]
+fn a_till_that_was_moved_is_taken_in_again_where_its_hub_is_now() {
+    let dir = TempDir::new("moved");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let daemon = Daemon::hub(&hub_data);
+    let code = join_code(&hub_data, "Spain");
+    let url = daemon.kill();
+    let backup = dir.join("backup");
+    copy(&hub_data, &backup);
+    let address = url.strip_prefix("http://").expect("an address");
+    let daemon = Daemon::start(HUB, &hub_data, address);
+    let former = Relay::to(&url);
+    let mut account = Account::default();
+    till(&data);
+    node(&data, &["activate", "--join", &code, "--hub", &former.url]).succeeds();
+    account.sell(&data, 2);
+    settle(&data);
+    node(&data, &["hub", &url]).succeeds();
+    former.lose_answer_of(ACTIVATE_PATH);
+    daemon.kill();
+    replace(&hub_data, &backup);
+    let _daemon = Daemon::start(HUB, &hub_data, address);
+    account.sell(&data, 1);
+    let status = settle(&data);
+    assert_eq!(status["hub_url"], url.as_str());
+    assert!(!former.has_lost_it(), "nobody asks there any more");
     account.assert_settled(&hub_data);
 }
 

@@ -3,6 +3,14 @@
 use crate::process::{Daemon, HUB, eventually, join_code, node, till};
 use crate::store::assert_whole;
 use crate::world::{Account, settle};
+use counterfoil_protocol::problem::Code;
+use counterfoil_protocol::wire::hub::Admission;
+use counterfoil_replica::env::Env;
+use counterfoil_shop_node::activation;
+use counterfoil_shop_node::config::Config;
+use counterfoil_shop_node::credentials::Keyring;
+use counterfoil_shop_node::node::{Node, NodeOptions};
+use counterfoil_shop_store::{Paths, PendingActivation, ShopStore};
 use counterfoil_testkit::TempDir;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::path::{Path, PathBuf};
@@ -85,6 +93,42 @@ fn a_till_tells_nothing_to_a_hub_with_another_certificate_and_goes_on_selling() 
     drop(hub);
     account.assert_settled(&hub_data);
     assert_whole(&data.join("book.db"));
+}
+
+#[test]
+fn an_activation_that_was_cut_off_goes_on_over_no_way_that_others_can_read() {
+    let dir = TempDir::new("plain");
+    let data = dir.join("till");
+    let attempt = |insecure_http| {
+        let config = Config {
+            insecure_http,
+            ..Config::default()
+        };
+        let options = NodeOptions {
+            keyring: Keyring::Away,
+            ..NodeOptions::default()
+        };
+        let node = Node::open(&data, config, Env::system(), &options).expect("opens");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let outcome = runtime.block_on(activation::resume(&node));
+        outcome.map(|answer| answer.expect_err("nobody is there"))
+    };
+    assert!(attempt(false).is_none(), "nothing is begun");
+    let env = Env::system();
+    let store = ShopStore::open(&Paths::of(&data), env.clock.now_ms(), env.random);
+    let pending = PendingActivation {
+        hub_url: "http://hub.invalid:8700".to_owned(),
+        admission: Admission::JoinSecret("00".to_owned()),
+    };
+    let begun = store.expect("opens").begin_activation(&pending);
+    begun.expect("kept");
+    for _ in 0..2 {
+        let refused = attempt(false).expect("it is begun still");
+        assert_eq!(refused.code, Code::Invalid, "{refused:?}");
+        assert!(refused.detail.contains("plain HTTP"), "{refused:?}");
+    }
+    let tried = attempt(true).expect("it is begun still");
+    assert_eq!(tried.code, Code::HubUnreachable, "{tried:?}");
 }
 
 #[test]
