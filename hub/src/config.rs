@@ -5,6 +5,7 @@ use crate::limits::{HEARTBEAT, TLS_CHECK_SECONDS};
 use crate::tls::TlsMode;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
+use counterfoil_protocol::hub_url::HubUrl;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub struct HubConfig {
     /// The data folder; made when it is missing.
     pub data: PathBuf,
     /// URL under which tills reach the hub; what it listens on when absent.
-    pub public_url: Option<String>,
+    pub public_url: Option<HubUrl>,
     /// How the hub is reached.
     pub tls: TlsMode,
     /// Time between two looks whether the certificate is due, or its files have changed.

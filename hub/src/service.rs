@@ -8,7 +8,7 @@ use crate::limits::SHUTDOWN_TIMEOUT;
 use crate::store::StoreError;
 use crate::tls::{Certificate, TlsError, TlsListener};
 use axum::serve::Listener;
-use counterfoil_protocol::hub_url;
+use counterfoil_protocol::hub_url::HubUrl;
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
@@ -83,7 +83,7 @@ where
 
 /// Names that a certificate of the hub's own is for, besides those of this machine.
 fn names(hub: &Hub, address: SocketAddr) -> Vec<String> {
-    let public = hub.config.public_url.as_deref().and_then(hub_url::host);
+    let public = hub.config.public_url.as_ref().map(HubUrl::host);
     let listened = (!address.ip().is_unspecified()).then(|| address.ip().to_string());
     public
         .map(str::to_owned)
@@ -104,7 +104,7 @@ where
     let address = listener.local_addr().map_err(RunError::Address)?;
     let url = url_of(address, certificate.is_some());
     announce(&hub, &url, certificate.as_deref()).await?;
-    tracing::info!(url, "listening");
+    tracing::info!(%url, "listening");
     let (stop, stopping) = watch::channel(false);
     let stopped = {
         let mut stopping = stopping.clone();
@@ -148,28 +148,33 @@ where
 }
 
 /// Says where the hub listens: to commands on this machine, and for join codes.
-async fn announce(hub: &Hub, url: &str, certificate: Option<&Certificate>) -> Result<(), RunError> {
-    let public = hub.config.public_url.as_deref().unwrap_or(url);
+async fn announce(
+    hub: &Hub,
+    url: &HubUrl,
+    certificate: Option<&Certificate>,
+) -> Result<(), RunError> {
+    let public = hub.config.public_url.as_ref().unwrap_or(url).clone();
     let remembered = match certificate.and_then(Certificate::pin) {
-        Some(pin) => hub_url::with_pin(public, pin),
-        None => public.to_owned(),
+        Some(pin) => public.with_pin(pin),
+        None => public,
     };
     // Set once: a hub serves one listener.
-    hub.url.set(url.to_owned()).ok();
+    hub.url.set(url.to_string()).ok();
     hub.writer
-        .call(move |store| store.remember_url(&remembered))
+        .call(move |store| store.remember_url(&remembered.to_string()))
         .await?;
     hub.open_channels().await?;
-    let url = match certificate.and_then(Certificate::own_pin) {
-        Some(pin) => hub_url::with_pin(url, pin),
-        None => url.to_owned(),
+    let near = match certificate.and_then(Certificate::own_pin) {
+        Some(pin) => url.clone().with_pin(pin),
+        None => url.clone(),
     };
+    let url = near.to_string();
     hub.dir.announce(&hub.env, &Running { url })?;
     Ok(())
 }
 
 /// Renews the certificate in time. What fails is told once and tried again; the certificate that there is goes on.
-async fn renew_forever(hub: &Hub, url: &str, certificate: Option<&Certificate>) {
+async fn renew_forever(hub: &Hub, url: &HubUrl, certificate: Option<&Certificate>) {
     let Some(certificate) = certificate else {
         return std::future::pending().await;
     };
@@ -194,12 +199,11 @@ async fn renew_forever(hub: &Hub, url: &str, certificate: Option<&Certificate>) 
 }
 
 /// URL of a listener; one that listens everywhere is reached on this machine by loopback.
-pub(crate) fn url_of(mut address: SocketAddr, secured: bool) -> String {
+pub(crate) fn url_of(mut address: SocketAddr, is_secured: bool) -> HubUrl {
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    let scheme = if secured { "https" } else { "http" };
-    format!("{scheme}://{address}")
+    HubUrl::of(address, is_secured)
 }
 
 /// A TCP listener as the daemon uses it: small answers go out at once.

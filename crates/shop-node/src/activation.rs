@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::problem::chain;
 use crate::sync::{SyncError, post};
 use counterfoil_domain::NodeId;
-use counterfoil_protocol::hub_url::{self, Pin};
+use counterfoil_protocol::hub_url::{HubUrl, ParseHubUrlError, Pin};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::{ACTIVATE_PATH, ActivateAnswer, ActivateRequest, Admission};
@@ -23,19 +23,22 @@ pub fn plan(command: &ActivateCommand) -> Result<PendingActivation, Problem> {
     let bad = |text: &str| Problem::new(Code::BadRequest, text);
     if let Some(join) = &command.join {
         let code: JoinCode = join.parse().map_err(|error| bad(&format!("{error}")))?;
-        let mut hub_url = command.hub.clone().unwrap_or(code.hub_url);
+        let mut hub_url = parse_url(command.hub.as_deref().unwrap_or(&code.hub_url))?;
         if let Some(named) = &code.certificate {
-            let malformed = || bad("the certificate in the join code is malformed");
-            hub_url = hub_url::with_pin(&hub_url, Pin::parse(named).ok_or_else(malformed)?);
+            let malformed = || {
+                bad("the certificate in the join code is malformed")
+                    .hint("copy the whole code again, or ask the hub's operator for a new one")
+            };
+            hub_url = hub_url.with_pin(Pin::parse(named).ok_or_else(malformed)?);
         }
         return Ok(PendingActivation {
-            hub_url: clean_url(&hub_url)?,
+            hub_url: hub_url.to_string(),
             admission: Admission::JoinSecret(code.secret),
         });
     }
     match (&command.hub, &command.name, &command.phone) {
         (Some(hub), Some(name), Some(phone)) => Ok(PendingActivation {
-            hub_url: clean_url(hub)?,
+            hub_url: parse_url(hub)?.to_string(),
             admission: Admission::Registration {
                 name: name.clone(),
                 phone: phone.clone(),
@@ -49,20 +52,22 @@ pub fn plan(command: &ActivateCommand) -> Result<PendingActivation, Problem> {
     }
 }
 
-pub(crate) fn clean_url(url: &str) -> Result<String, Problem> {
-    let url = url.trim().trim_end_matches('/');
-    if url.starts_with("http://") || url.starts_with("https://") {
-        return Ok(url.to_owned());
-    }
-    Err(
-        Problem::new(Code::BadRequest, format!("`{url}` is not a hub's URL"))
-            .hint("it looks like https://hub.example:8700"),
-    )
+/// Reads the address of a hub that a person or a join code gives.
+pub(crate) fn parse_url(url: &str) -> Result<HubUrl, Problem> {
+    url.parse()
+        .map_err(|error: ParseHubUrlError| Problem::new(Code::BadRequest, error.to_string()))
 }
 
-/// Refuses to speak in the clear to another machine, unless the settings say so.
+/// Refuses to speak in the clear to another machine, unless the settings say so, and to an address that is kept
+/// here and damaged.
 pub(crate) fn check_way(node: &Node, url: &str) -> Result<(), Problem> {
-    if node.inner.config.insecure_http || !hub_url::is_open_to_others(url) {
+    let parsed: Result<HubUrl, _> = url.parse();
+    let parsed = parsed.map_err(|error| {
+        Problem::new(Code::Invalid, error.to_string()).hint(
+            "`counterfoil-node hub URL` gives the till its hub's address again; selling goes on",
+        )
+    })?;
+    if node.inner.config.insecure_http || !parsed.is_open_to_others() {
         return Ok(());
     }
     let text = format!("{url} is plain HTTP to another machine, which can be read on the way");

@@ -9,6 +9,7 @@ use crate::hub::Hub;
 use crate::limits::{ANSWER_BYTES_MAX, COMMAND_RETRY, COMMAND_TIMEOUT, COMMAND_WAIT};
 use axum::body::Body;
 use bytes::Bytes;
+use counterfoil_protocol::hub_url::HubUrl;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_replica::env::{Env, HttpError, HttpRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -45,7 +46,7 @@ pub(super) enum Whereabouts {
     /// Through its folder on this machine.
     Folder(PathBuf),
     /// Over the network.
-    Url(String),
+    Url(HubUrl),
 }
 
 impl Target {
@@ -127,7 +128,7 @@ pub(super) async fn call<T: DeserializeOwned>(
         Whereabouts::Folder(data) => by_folder(data, target, env, call).await?,
         Whereabouts::Url(url) => {
             let token = target.token()?;
-            let answer = over_tcp(env, call, url, token.as_deref()).await?;
+            let answer = over_tcp(env, call, &url.to_string(), token.as_deref()).await?;
             let failure = || Failure::unreachable(format!("the hub at {url} does not answer"));
             answer.ok_or_else(failure)?
         }

@@ -30,7 +30,7 @@ use crate::store::Grouping;
 use clap::{Args, Parser, Subcommand};
 use client::{Target, Whereabouts};
 use counterfoil_domain::closure::Day;
-use counterfoil_protocol::hub_url::is_open_to_others;
+use counterfoil_protocol::hub_url::HubUrl;
 use counterfoil_replica::env::Env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub struct Cli {
         env = "COUNTERFOIL_HUB",
         conflicts_with = "data"
     )]
-    hub: Option<String>,
+    hub: Option<HubUrl>,
     /// Speak plain HTTP to a hub on another machine.
     #[arg(long, global = true, requires = "hub")]
     insecure: bool,
@@ -173,7 +173,7 @@ struct RunArgs {
     listen: SocketAddr,
     /// URL under which tills reach the hub; goes into join codes.
     #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
+    public_url: Option<HubUrl>,
     #[command(flatten)]
     way: secure::WayArgs,
     /// How long a till's token holds, in days; a till that syncs changes it at half of that. 0 is for ever.
@@ -440,14 +440,14 @@ pub async fn execute(cli: Cli, env: Env) -> Result<(), Failure> {
         return run::run(cli.data.ok_or_else(missing)?, args, env).await;
     }
     let hub = match (cli.hub, cli.data) {
-        (Some(url), _) if is_open_to_others(&url) && !cli.insecure => {
+        (Some(url), _) if url.is_open_to_others() && !cli.insecure => {
             let text =
                 format!("{url} is plain HTTP to another machine, which can be read on the way");
             return Err(Failure::usage(text).hint(
                 "give the https:// address, or --insecure when the way is secured otherwise",
             ));
         }
-        (Some(url), _) => Whereabouts::Url(url.trim_end_matches('/').to_owned()),
+        (Some(url), _) => Whereabouts::Url(url),
         (None, Some(data)) => Whereabouts::Folder(data),
         (None, None) => return Err(missing()),
     };

@@ -26,9 +26,7 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
     let tls = args.way.mode(args.listen)?;
     let ownership = own(&DataDir::new(&data), &env).await?;
     let config = HubConfig {
-        public_url: args
-            .public_url
-            .map(|url| url.trim_end_matches('/').to_owned()),
+        public_url: args.public_url,
         tls,
         tls_check: Duration::from_secs(u64::from(args.way.tls_check_seconds)),
         token_life: token_life(args.token_days),

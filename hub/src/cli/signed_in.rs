@@ -30,7 +30,7 @@ type Kept = BTreeMap<String, SignedIn>;
 /// Where the session with a hub is kept.
 pub(super) fn place(file: Option<PathBuf>, hub: &Whereabouts) -> Place {
     let hub = match hub {
-        Whereabouts::Url(url) => url.clone(),
+        Whereabouts::Url(url) => url.to_string(),
         Whereabouts::Folder(folder) => {
             let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
             absolute.display().to_string()

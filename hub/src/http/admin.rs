@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::extract::State;
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_domain::{NodeId, ShopId};
-use counterfoil_protocol::hub_url::{self, Pin};
+use counterfoil_protocol::hub_url::{HubUrl, ParseHubUrlError, Pin};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
@@ -144,21 +144,23 @@ pub(super) fn no_table(table: &str) -> ApiError {
 }
 
 /// The URL under which others reach the hub: the one that was given, or the hub's own idea.
-pub(super) async fn checked_url(hub: &Hub, given: Option<String>) -> Result<String, ApiError> {
+pub(super) async fn checked_url(hub: &Hub, given: Option<String>) -> Result<HubUrl, ApiError> {
     let own = hub.join_url().await?;
-    let url = match (given, hub_url::pin_of(&own)) {
-        (None, _) => own,
-        (Some(url), Some(pin)) if hub_url::pin_of(&url).is_none() => hub_url::with_pin(&url, pin),
-        (Some(url), _) => url,
+    let read = |url: &str| {
+        url.parse()
+            .map_err(|error: ParseHubUrlError| ApiError::new(Code::Invalid, error.to_string()))
     };
-    let url = url.trim_end_matches('/').to_owned();
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err(ApiError::new(
-            Code::Invalid,
-            "the hub's URL begins with https:// or http://",
-        ));
+    let Some(given) = given else {
+        return read(&own);
+    };
+    let given: HubUrl = read(&given)?;
+    if given.pin().is_some() {
+        return Ok(given);
     }
-    Ok(url)
+    Ok(match read(&own)?.pin() {
+        Some(pin) => given.with_pin(pin),
+        None => given,
+    })
 }
 
 struct NewJoinCode {
@@ -202,9 +204,9 @@ async fn make_join_code(hub: &Hub, wanted: NewJoinCode) -> Answer<ShopAdded> {
         ShopAddOutcome::Added(shop_id) => {
             tracing::info!(%shop_id, name, "join code made");
             let join_code = JoinCode {
-                hub_url: hub_url::without_pin(&hub_url),
+                certificate: hub_url.pin().map(Pin::to_hex),
+                hub_url: hub_url.without_pin().to_string(),
                 secret,
-                certificate: hub_url::pin_of(&hub_url).map(Pin::to_hex),
             }
             .to_string();
             Ok(Json(ShopAdded {

@@ -116,7 +116,7 @@ async fn sync_url(
 ) -> Result<String, ApiError> {
     let hub_url = checked_url(hub, hub_url).await?;
     // Stock clients know no pin: they ask the operating system whom to trust.
-    let hub_url = counterfoil_protocol::hub_url::without_pin(&hub_url);
+    let hub_url = hub_url.without_pin();
     Ok(format!("{hub_url}{}", database_path(name)))
 }
 

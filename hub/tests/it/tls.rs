@@ -3,7 +3,7 @@
 use crate::hub::{TestHub, program};
 use crate::till::Till;
 use counterfoil_hub::TlsMode;
-use counterfoil_protocol::hub_url::{pin_of, with_pin, without_pin};
+use counterfoil_protocol::hub_url::{HubUrl, Pin};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
 use counterfoil_replica::env::{Env, HttpError, HttpRequest, HttpResponse, fingerprint};
@@ -33,8 +33,8 @@ fn ask(url: &str) -> HttpRequest {
     }
 }
 
-async fn health(url: &str, env: &Env) -> Result<HttpResponse, HttpError> {
-    env.http().send(ask(url)).await
+async fn health(url: impl std::fmt::Display, env: &Env) -> Result<HttpResponse, HttpError> {
+    env.http().send(ask(&url.to_string())).await
 }
 
 /// Everything that an error says.
@@ -47,45 +47,43 @@ fn words(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The address in a join code, with what it pins.
-async fn joined(hub: &TestHub) -> String {
+async fn joined(hub: &TestHub) -> HubUrl {
     let added: ShopAdded = hub.client().code("Corner").await;
     let code: JoinCode = added.join_code.parse().unwrap();
     let pin = code
         .certificate
         .expect("the hub's own certificate is pinned");
-    with_pin(
-        &code.hub_url,
-        counterfoil_protocol::hub_url::Pin::parse(&pin).unwrap(),
-    )
+    let url: HubUrl = code.hub_url.parse().unwrap();
+    url.with_pin(Pin::parse(&pin).unwrap())
 }
 
 #[tokio::test]
 async fn a_hubs_own_certificate_is_believed_through_the_join_code_alone() {
     let hub = TestHub::start_with(own).await;
     let url = joined(&hub).await;
-    assert!(url.starts_with("https://sha256-"), "{url}");
+    assert!(url.to_string().starts_with("https://sha256-"), "{url}");
     let env = Env::system();
-    assert_eq!(health(&url, &env).await.unwrap().status, 200);
+    assert_eq!(health(url.clone(), &env).await.unwrap().status, 200);
     // Nobody else signed for it.
-    let error = words(&health(&without_pin(&url), &env).await.unwrap_err());
+    let error = words(&health(url.clone().without_pin(), &env).await.unwrap_err());
     assert!(error.contains("UnknownIssuer"), "{error}");
     // Another hub, or somebody in between.
     let other = TestHub::start_with(own).await;
-    let elsewhere = with_pin(&without_pin(&joined(&other).await), pin_of(&url).unwrap());
+    let elsewhere = joined(&other).await.with_pin(url.pin().unwrap());
     let error = words(&health(&elsewhere, &env).await.unwrap_err());
     assert!(
         error.contains("another certificate than the one that was pinned"),
         "{error}"
     );
     // Plain HTTP gets no answer there.
-    let plain = without_pin(&url).replace("https://", "http://");
+    let plain = url.without_pin().to_string().replace("https://", "http://");
     assert!(health(&plain, &env).await.is_err());
 }
 
 #[tokio::test]
 async fn the_authority_stays_when_the_hub_starts_again_and_its_key_is_for_its_owner_alone() {
     let mut hub = TestHub::start_with(own).await;
-    let pin = pin_of(&joined(&hub).await);
+    let pin = joined(&hub).await.pin();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -94,7 +92,7 @@ async fn the_authority_stays_when_the_hub_starts_again_and_its_key_is_for_its_ow
     }
     hub.stop().await;
     let hub = hub.restart_with(own).await;
-    assert_eq!(pin_of(&joined(&hub).await), pin);
+    assert_eq!(joined(&hub).await.pin(), pin);
 }
 
 /// A till's environment, whose clock says that.
@@ -110,7 +108,7 @@ async fn a_till_believes_its_hub_whatever_its_own_clock_says() {
     let hub = TestHub::start_in(TempDir::new("hub"), at(NOW_MS), own).await;
     let url = joined(&hub).await;
     for till_ms in [0, NOW_MS - 3_650 * DAY_MS, NOW_MS + 3_650 * DAY_MS] {
-        let answer = health(&url, &at(till_ms)).await;
+        let answer = health(url.clone(), &at(till_ms)).await;
         assert_eq!(answer.unwrap().status, 200, "its clock says {till_ms}");
     }
 }
@@ -125,13 +123,13 @@ async fn the_certificate_is_renewed_while_tills_are_connected_and_nothing_is_los
     let hub = TestHub::start_in(TempDir::new("hub"), env.clone(), own).await;
     let url = joined(&hub).await;
     let mut client = hub.client();
-    client.url.clone_from(&url);
+    client.url = url.to_string();
     let mut till = Till::of(&client, "Corner", 1).await;
     till.sell(1);
     till.push(&client).await.unwrap();
     // A connection that stays open.
     let open = env.http();
-    assert_eq!(open.send(ask(&url)).await.unwrap().status, 200);
+    assert_eq!(open.send(ask(&url.to_string())).await.unwrap().status, 200);
     let before = hub.client().url;
     clock.advance(31 * DAY_MS);
     let mut attempts = 0..1_000;
@@ -142,7 +140,7 @@ async fn the_certificate_is_renewed_while_tills_are_connected_and_nothing_is_los
     // Who pinned the very certificate sees another one; who pinned the authority sees the same hub.
     let error = words(&health(&before, &env).await.unwrap_err());
     assert!(error.contains("another certificate"), "{error}");
-    assert_eq!(open.send(ask(&url)).await.unwrap().status, 200);
+    assert_eq!(open.send(ask(&url.to_string())).await.unwrap().status, 200);
     till.sell(2);
     till.push(&client).await.unwrap();
     let mut attempts = 0..1_000;
@@ -150,7 +148,7 @@ async fn the_certificate_is_renewed_while_tills_are_connected_and_nothing_is_los
         assert!(attempts.next().is_some(), "not everything is consolidated");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(pin_of(&joined(&hub).await), pin_of(&url));
+    assert_eq!(joined(&hub).await.pin(), url.pin());
 }
 
 #[tokio::test]
@@ -178,13 +176,13 @@ async fn an_ended_certificate_of_an_operators_authority_is_refused() {
     })
     .await;
     let url = joined(&hub).await;
-    assert_eq!(pin_of(&url), Some(fingerprint(authority.der())));
-    assert_eq!(health(&url, &at(NOW_MS)).await.unwrap().status, 200);
+    assert_eq!(url.pin(), Some(fingerprint(authority.der())));
+    assert_eq!(health(url.clone(), &at(NOW_MS)).await.unwrap().status, 200);
     let later = at(NOW_MS + 365 * DAY_MS);
-    let error = words(&health(&url, &later).await.unwrap_err());
+    let error = words(&health(url.clone(), &later).await.unwrap_err());
     assert!(error.contains("certificate"), "{error}");
     // The authority signs for others too: the name counts.
-    let elsewhere = url.replace("127.0.0.1", "localhost");
+    let elsewhere = url.to_string().replace("127.0.0.1", "localhost");
     assert!(health(&elsewhere, &at(NOW_MS)).await.is_err());
 }
 
@@ -204,7 +202,7 @@ async fn a_hub_whose_authority_lost_its_key_says_so_and_makes_no_other_one() {
 }
 
 /// A certificate that signs for itself, in the operator's files; its fingerprint.
-fn files(folder: &Path) -> (PathBuf, PathBuf, counterfoil_protocol::hub_url::Pin) {
+fn files(folder: &Path) -> (PathBuf, PathBuf, Pin) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     let made = params.self_signed(&key).unwrap();
@@ -228,9 +226,9 @@ async fn the_operators_files_are_read_again_when_they_change_and_broken_ones_are
     })
     .await;
     let env = Env::system();
-    let address = without_pin(&joined(&hub).await);
+    let address = joined(&hub).await;
     assert_eq!(
-        health(&with_pin(&address, first), &env)
+        health(address.clone().with_pin(first), &env)
             .await
             .unwrap()
             .status,
@@ -253,21 +251,51 @@ async fn the_operators_files_are_read_again_when_they_change_and_broken_ones_are
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(
-        health(&with_pin(&address, first), &env)
+        health(address.clone().with_pin(first), &env)
             .await
             .unwrap()
             .status,
         200
     );
     let (_, _, second) = files(folder.path());
-    while health(&with_pin(&address, second), &env).await.is_err() {
+    while health(address.clone().with_pin(second), &env)
+        .await
+        .is_err()
+    {
         assert!(
             attempts.next().is_some(),
             "the new certificate is not shown"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(pin_of(&joined(&hub).await), Some(second));
+    assert_eq!(joined(&hub).await.pin(), Some(second));
+}
+
+#[tokio::test]
+async fn a_damaged_pin_is_refused_wherever_it_is_given_and_no_other_authority_is_asked_instead() {
+    let mut hub = TestHub::start_with(own).await;
+    let whole = joined(&hub).await.to_string();
+    let damaged = whole.replacen("sha256-", "sha256-0", 1);
+    let error = words(&health(&damaged, &Env::system()).await.unwrap_err());
+    assert!(error.contains("64 hexadecimal digits"), "{error}");
+    hub.stop().await;
+    for arguments in [
+        vec!["status", "--hub", &damaged],
+        vec!["run", "--public-url", &damaged, "--data", "nowhere"],
+    ] {
+        let output = program().args(&arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("64 hexadecimal digits"), "{text}");
+    }
+    let output = program()
+        .args(["shop", "add", "Corner", "--hub-url", &damaged, "--data"])
+        .arg(hub.dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("64 hexadecimal digits"), "{text}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl World {
             .build();
         let runtime = runtime.expect("a runtime");
         let mut config = HubConfig::new(dir.path());
-        config.public_url = Some("http://hub".to_owned());
+        config.public_url = "http://hub".parse().ok();
         let opened = runtime.block_on(Hub::open(config, Env::system()));
         let router = router(opened.expect("a hub"));
         let admin = std::fs::read_to_string(dir.join("admin.token")).expect("it is there");

@@ -169,7 +169,7 @@ impl World {
         let env = self.env(&self.hub_disk, dial.clone());
         self.dial = Some(dial);
         let config = HubConfig {
-            public_url: Some(HUB_URL.to_owned()),
+            public_url: HUB_URL.parse().ok(),
             registration: Registration::Open,
             wal_limit_bytes: self.settings.hub_wal_limit_bytes,
             ..HubConfig::new(self.place.of(Side::Hub))

@@ -19,7 +19,7 @@ pub(crate) const HUB_URL: &str = "http://hub:8700";
 /// Runs the hub until it is crashed.
 pub(crate) async fn hub(data: PathBuf, plan: Plan, machine: Machine) -> turmoil::Result {
     let config = HubConfig {
-        public_url: Some(HUB_URL.to_owned()),
+        public_url: HUB_URL.parse().ok(),
         registration: Registration::Open,
         wal_limit_bytes: plan.hub_wal_limit_bytes,
         sweep: Duration::from_secs(3),

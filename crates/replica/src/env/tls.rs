@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use counterfoil_domain::env::Clock;
-use counterfoil_protocol::hub_url::Pin;
+use counterfoil_protocol::hub_url::{self, Pin};
 use http::Uri;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -85,7 +85,7 @@ fn prepare(
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
-    let config = match counterfoil_protocol::hub_url::pin_of(url) {
+    let config = match hub_url::pin_of(url).map_err(io::Error::other)? {
         Some(pin) => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Pinned(pin)))

@@ -7,7 +7,7 @@ use crate::problem::Refusal;
 use crate::sync::{self, Phase, notice};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use counterfoil_protocol::hub_url;
+use counterfoil_protocol::hub_url::{self, ParseHubUrlError};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
@@ -237,27 +237,35 @@ pub(super) async fn hub(
     State(node): State<Node>,
     Json(moved): Json<HubMoved>,
 ) -> Result<axum::Json<HubMoved>, Refusal> {
-    let mut url = activation::clean_url(&moved.url)?;
-    activation::check_way(&node, &url)?;
-    // A hub that moved is the same hub: what is pinned goes along.
-    let held = node
-        .store(|store| store.binding().map(|binding| binding.hub_url.clone()))
-        .await;
-    if let Some(pin) = held.as_deref().and_then(hub_url::pin_of)
-        && hub_url::pin_of(&url).is_none()
-    {
-        url = hub_url::with_pin(&url, pin);
-    }
-    let stored = url.clone();
-    node.store(move |store| match store.binding() {
-        Some(_) => store.set_hub_url(&stored).map_err(Refusal::from),
-        None => {
-            Err(Problem::new(Code::NotActivated, "this till is in trial: it has no hub").into())
-        }
-    })
-    .await?;
+    let given = activation::parse_url(&moved.url)?;
+    activation::check_way(&node, &moved.url)?;
+    let stored = node.store(move |store| -> Result<String, Refusal> {
+        let no_hub = || Problem::new(Code::NotActivated, "this till is in trial: it has no hub");
+        let held = &store.binding().ok_or_else(no_hub)?.hub_url;
+        let url = match given.pin() {
+            Some(_) => given,
+            // A hub that moved is the same hub: what is pinned goes along.
+            None => match hub_url::pin_of(held).map_err(|error| damaged(&error))? {
+                Some(pin) => given.with_pin(pin),
+                None => given,
+            },
+        };
+        let url = url.to_string();
+        store.set_hub_url(&url)?;
+        Ok(url)
+    });
+    let url = stored.await?;
     tracing::info!(%url, "the hub has moved");
     node.inner.news.bound();
     node.nudge();
     Ok(axum::Json(HubMoved { url }))
+}
+
+/// Nobody can tell which certificate this till pinned: it asks whom the operating system trusts only if a person says
+/// so, by a join code that pins nothing.
+fn damaged(error: &ParseHubUrlError) -> Problem {
+    Problem::new(Code::Invalid, error.to_string()).hint(
+        "give the new address with its certificate, https://sha256-...@host:port, or activate the till with a new \
+         join code; selling goes on",
+    )
 }

@@ -39,7 +39,7 @@ impl<'n> HubLink<'n> {
     pub(super) async fn open_as(node: &'n Node, node_id: NodeId) -> Result<Self, SyncError> {
         let binding: Option<Binding> = node.store(|store| store.binding().cloned()).await;
         let binding = binding.ok_or(SyncError::NotActivated)?;
-        crate::activation::check_way(node, &binding.hub_url).map_err(SyncError::Refused)?;
+        crate::activation::check_way(node, &binding.hub_url).map_err(SyncError::Way)?;
         let credentials = node.inner.credentials.of(node_id);
         let token = credentials.token()?.ok_or(SyncError::NoToken)?;
         Ok(Self {
@@ -137,7 +137,7 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
     token: Option<&str>,
     body: &B,
 ) -> Result<A, SyncError> {
-    crate::activation::check_way(node, hub_url).map_err(SyncError::Refused)?;
+    crate::activation::check_way(node, hub_url).map_err(SyncError::Way)?;
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
@@ -184,7 +184,7 @@ fn bearer(token: &str) -> Result<HeaderValue, SyncError> {
 
 pub(super) fn offline(hub_url: &str, reason: String) -> SyncError {
     SyncError::Offline {
-        url: counterfoil_protocol::hub_url::without_pin(hub_url),
+        url: counterfoil_protocol::hub_url::shown(hub_url),
         reason,
     }
 }

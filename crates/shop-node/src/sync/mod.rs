@@ -57,6 +57,9 @@ pub enum SyncError {
         /// What the network said.
         reason: String,
     },
+    /// The hub's address is not one that may be used.
+    #[error("{}; {}", .0.detail, .0.hint.as_deref().unwrap_or("selling goes on"))]
+    Way(Problem),
     /// The hub answered with a problem.
     #[error("the hub refused: {0}")]
     Refused(Problem),
@@ -110,7 +113,8 @@ impl SyncError {
             Self::Push(PushError::Remote(remote)) | Self::Pull(PullError::Remote(remote)) => {
                 remote_phase(remote)
             }
-            Self::Credential(_)
+            Self::Way(_)
+            | Self::Credential(_)
             | Self::Push(_)
             | Self::Pull(_)
             | Self::Unsettled
@@ -131,6 +135,7 @@ impl SyncError {
     pub fn problem(&self) -> Problem {
         let detail = chain(self);
         match (self, self.phase()) {
+            (Self::Way(problem), _) => problem.clone(),
             (Self::NotActivated, _) => Problem::new(Code::NotActivated, detail)
                 .hint("counterfoil-node activate --data DIR --join CODE"),
             (_, Phase::Offline) => Problem::new(Code::HubUnreachable, detail)

@@ -132,6 +132,39 @@ fn an_activation_that_was_cut_off_goes_on_over_no_way_that_others_can_read() {
 }
 
 #[test]
+fn a_till_takes_no_address_whose_pin_is_damaged_and_tells_nothing_to_one_that_it_has() {
+    const DAMAGED: &str = "https://sha256-00@127.0.0.1:1";
+    const WORDS: &str = "64 hexadecimal digits";
+    let dir = TempDir::new("damaged");
+    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
+    let hub = secured(&hub_data, "127.0.0.1:0");
+    let code = join_code(&hub_data, "France");
+    till(&data);
+    node(&data, &["activate", "--join", &code, "--hub", DAMAGED]).fails(1, WORDS);
+    node(&data, &["activate", "--join", &code]).succeeds();
+    node(&data, &["hub", DAMAGED]).fails(1, WORDS);
+    settle(&data);
+    // As an earlier version took it.
+    let env = Env::system();
+    let store = ShopStore::open(&Paths::of(&data), env.clock.now_ms(), env.random);
+    let kept = store.expect("opens").set_hub_url(DAMAGED);
+    kept.expect("kept");
+    let refused = node(&data, &["sync", "now"]);
+    refused.fails(1, WORDS);
+    assert!(
+        refused.stderr.contains("counterfoil-node hub URL"),
+        "{refused:?}"
+    );
+    assert!(last_error(&data).contains(WORDS), "{}", last_error(&data));
+    // What was pinned is lost with it: the address alone is not enough.
+    let bare = format!("https://{}", address(&hub.url));
+    node(&data, &["hub", &bare]).fails(1, "join code");
+    let code = join_code(&hub_data, "France");
+    node(&data, &["activate", "--join", &code]).succeeds();
+    settle(&data);
+}
+
+#[test]
 fn an_operators_certificate_is_replaced_while_a_till_is_connected() {
     let dir = TempDir::new("operator");
     let (hub_data, data) = (dir.join("hub"), dir.join("till"));
