@@ -346,6 +346,7 @@ CREATE TABLE alert_outbox (
     error    TEXT                          -- what the last attempt came to
 ) STRICT;
 CREATE INDEX alert_outbox_due ON alert_outbox (channel, due_ms);
+CREATE INDEX alert_outbox_by_alert ON alert_outbox (alert, channel);
 
 -- The chain of the journal at a consolidated receipt or closure, so that its rows can be checked at any time: the
 -- value before the entry and its own.

@@ -100,7 +100,12 @@ impl Reader {
                        shop.name || '/' || node.lane, alert.subject, alert.detail, alert.at_ms
                    FROM alert_outbox AS o JOIN alert ON alert.id = o.alert
                    LEFT JOIN node ON node.id = alert.node LEFT JOIN shop ON shop.id = node.shop
-                   WHERE o.channel = ?1 AND o.due_ms <= ?2 ORDER BY o.id LIMIT 1";
+                   WHERE o.channel = ?1 AND o.due_ms <= ?2
+                     -- What became of an alert is told in its order, whatever was put off.
+                     AND NOT EXISTS (SELECT 1 FROM alert_outbox AS before
+                         WHERE before.alert = o.alert AND before.channel = o.channel
+                           AND before.id < o.id)
+                   ORDER BY o.id LIMIT 1";
         let found = self
             .hub
             .query_optional(sql, params![channel.name(), now_ms], |row| {

@@ -174,6 +174,27 @@ async fn a_state_is_told_when_it_begins_and_when_it_ends() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_state_is_not_told_before_its_beginning() {
+    let receiver = Receiver::start(Mood::Fails).await;
+    let address = to(&receiver);
+    let mut hub = TestHub::start_with(|config| {
+        address(config);
+        config.disk_bytes_min = u64::MAX;
+    })
+    .await;
+    hub.client().settle().await;
+    // It is put off for longer and longer.
+    until(|| receiver.came().len() >= 3).await;
+    hub.stop().await;
+    let hub = hub.restart_with(to(&receiver)).await;
+    hub.client().settle().await;
+    receiver.becomes(Mood::Takes);
+    until(|| receiver.taken().len() == 2).await;
+    let events: Vec<_> = receiver.taken().iter().map(|it| it.event).collect();
+    assert_eq!(events, [AlertEvent::Raised, AlertEvent::Cleared]);
+}
+
+#[tokio::test]
 async fn a_webhook_that_never_answers_holds_up_nothing() {
     let receiver = Receiver::start(Mood::Silent).await;
     let hub = TestHub::start_with(to(&receiver)).await;
