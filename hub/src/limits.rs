@@ -101,6 +101,10 @@ pub const PROOF_AGAIN: Duration = Duration::from_secs(24 * 3_600);
 /// Time after which a day whose proof failed is proved again though nothing seems to have changed.
 pub const PROOF_FAILED_AGAIN: Duration = Duration::from_secs(60);
 
+/// Bytes of room on the disk beyond the limit at which `disk_low` ends, so that what comes and goes does not raise it
+/// again and again.
+pub const DISK_LOW_MARGIN: u64 = 64 * 1024 * 1024;
+
 /// Time for a look at the databases to answer when somebody asks whether the hub is ready; then it is not.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(3);
 

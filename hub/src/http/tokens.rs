@@ -63,8 +63,10 @@ pub(super) async fn credential(hub: &Hub, token: &str) -> Result<Credential, Sto
     let Credential::Next(node) = found else {
         return Ok(found);
     };
-    let next = hash.clone();
-    let begun = hub.writer.call(move |store| store.begin_token(&next));
+    let (next, now_ms) = (hash.clone(), hub.now_ms());
+    let begun = hub
+        .writer
+        .call(move |store| store.begin_token(&next, now_ms));
     if begun.await? {
         crash::pass(CrashPoint::TokenBegun);
         tracing::info!(node = %node.id, "a till uses its next token, the one before has ended");

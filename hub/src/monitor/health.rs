@@ -2,7 +2,7 @@
 
 use super::lock;
 use crate::hub::Hub;
-use crate::limits::{LOOP_SILENCE_MAX, READY_TIMEOUT};
+use crate::limits::{DISK_LOW_MARGIN, LOOP_SILENCE_MAX, READY_TIMEOUT};
 use crate::store::{Reader, Store};
 use std::error::Error;
 use std::io;
@@ -87,7 +87,7 @@ impl Hub {
             Ok(Err(error)) => problems.push(format!("schema: {}", words(&error))),
             Err(_elapsed) => problems.push("schema: the databases do not answer".to_owned()),
         }
-        match self.disk_low().await {
+        match self.disk_low(false).await {
             Ok(low) => problems.extend(low.map(|it| format!("disk: {it}"))),
             Err(error) => problems.push(format!("disk: its room cannot be read: {error}")),
         }
@@ -115,13 +115,14 @@ impl Hub {
         }
     }
 
-    /// Says so when the disk has less room than the operator wants.
-    pub(crate) async fn disk_low(&self) -> io::Result<Option<String>> {
+    /// Says so when the disk has less room than the operator wants; when that is said already, until there is
+    /// [`DISK_LOW_MARGIN`] more.
+    pub(super) async fn disk_low(&self, is_said: bool) -> io::Result<Option<String>> {
         let Some(free) = self.disk_free().await? else {
             return Ok(None);
         };
         let limit = self.config.disk_bytes_min;
-        Ok((free < limit).then(|| {
+        Ok(is_low(free, limit, is_said).then(|| {
             let (free, limit) = (free >> 20, limit >> 20);
             format!("the hub's disk has {free} MiB left, less than {limit} MiB")
         }))
@@ -132,5 +133,44 @@ impl Hub {
         let (files, path) = (self.env.files.clone(), self.config.data.clone());
         let free = move || files.free_bytes(&path);
         self.env.execution.blocking(free).await
+    }
+}
+
+const fn is_low(free: u64, limit: u64, is_said: bool) -> bool {
+    let margin = if is_said && limit > 0 {
+        DISK_LOW_MARGIN
+    } else {
+        0
+    };
+    free < limit.saturating_add(margin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_at_its_limit_is_low_once_until_there_is_clearly_more() {
+        let limit = 512 << 20;
+        let enough = limit + DISK_LOW_MARGIN;
+        let mut said = false;
+        let seen = [
+            limit + 1,
+            limit - 1,
+            limit + 1,
+            limit - 1,
+            enough - 1,
+            enough,
+            limit,
+        ];
+        let told = seen.map(|free| {
+            said = is_low(free, limit, said);
+            said
+        });
+        assert_eq!(told, [false, true, true, true, true, false, false]);
+        assert!(
+            is_low(1, u64::MAX, true) && !is_low(1, 0, true),
+            "whatever the limit"
+        );
     }
 }

@@ -10,6 +10,7 @@ pub(crate) use health::{Health, words};
 
 use self::metrics::Metrics;
 use self::watch::Judged;
+use crate::consolidator::ConsolidateError;
 use crate::hub::Hub;
 use crate::limits::{RUN_WRITE_PAUSE, RUNS_WAITING_MAX};
 use crate::store::{Moved, NewRun, Store, StoreError};
@@ -180,8 +181,25 @@ impl Hub {
         }
     }
 
+    /// What waited when the process before this one ended waits still, until the first sweep has got through it.
+    async fn expect_books(&self) -> Result<(), ConsolidateError> {
+        for node in self.lookups.call(|reader| reader.node_ids()).await? {
+            if self
+                .copies
+                .has_book(node)
+                .map_err(ConsolidateError::Files)?
+            {
+                self.monitor.arrived(node);
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that runs beside the answers to requests. Ends never.
     pub(crate) async fn work_forever(&self) {
+        if let Err(error) = self.expect_books().await {
+            tracing::error!(error = words(&error), "cannot see which books may wait");
+        }
         // Set once: a process runs one hub.
         self.monitor.listening_since_ms.set(self.now_ms()).ok();
         tokio::join!(

@@ -192,7 +192,7 @@ impl Reader {
     }
 
     /// States that last, of these kinds.
-    pub(super) fn lasting(&self, kinds: &[&str]) -> Result<Vec<AlertRow>, StoreError> {
+    pub(crate) fn lasting(&self, kinds: &[&str]) -> Result<Vec<AlertRow>, StoreError> {
         let sql = format!("{ROWS} WHERE lasting = 1 AND cleared_ms IS NULL ORDER BY id");
         let mut rows = self.hub.query_map(&sql, (), read)?;
         rows.retain(|row| kinds.contains(&row.kind.as_str()));

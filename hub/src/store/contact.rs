@@ -205,7 +205,7 @@ impl Store {
     }
 }
 
-const CLOCK_WRONG: &str = "clock_wrong";
+pub(super) const CLOCK_WRONG: &str = "clock_wrong";
 
 /// Raises an alert when a till's clock becomes wrong, and clears it when it is right again (X1).
 fn watch_clock(

@@ -16,7 +16,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// The alert of a till that is shut out.
-const SHUT_OUT: &str = "shut_out";
+pub(super) const SHUT_OUT: &str = "shut_out";
 
 fn policy(hub: &Connection) -> Result<GatePolicy, SqlError> {
     let sql = "SELECT value FROM meta WHERE key = 'gate_policy'";

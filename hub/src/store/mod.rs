@@ -68,7 +68,7 @@ pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 pub(crate) use tokens::{NextToken, TokenState};
 pub(crate) use undo::{RowName, UndoError, UndoOf, UndoOrder, UndoPage};
 pub(crate) use users::{NewSession, NewUser, PasswordChange};
-pub(crate) use watch::{Look, ProofMark};
+pub(crate) use watch::{Changes, ProofMark, Silence, state};
 
 use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::ids::ParseIdError;

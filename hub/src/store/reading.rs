@@ -20,7 +20,7 @@ const THROUGH: &str = "temp.as_newest_";
 pub(super) const ONE_ENTRY: &str = "temp.";
 
 /// The alert of a book that waits.
-const BOOK_WAITS: &str = "book_waits";
+pub(super) const BOOK_WAITS: &str = "book_waits";
 
 /// Why a book is not consolidated for now.
 pub(super) struct Waits {

@@ -5,6 +5,7 @@
 
 use super::alerts::{self, NewAlert};
 use super::users::note;
+use super::watch::TRADES;
 use super::{AuthedNode, Reader, Store, StoreError, closures, node_id};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::closure::SealKey;
@@ -12,7 +13,7 @@ use counterfoil_migrate::{Connection, params};
 use serde_json::Value;
 
 /// The alert about an expired token.
-const EXPIRED: &str = "token_expired";
+pub(super) const EXPIRED: &str = "token_expired";
 
 /// What is on record of a node's token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,11 +57,17 @@ impl Store {
     }
 
     /// Ends the token before, because the next one is used; false when it is nobody's next one any more.
-    pub(crate) fn begin_token(&self, hash: &[u8]) -> Result<bool, StoreError> {
-        let sql = "UPDATE node SET token_hash = next_token_hash, next_token_hash = NULL,
-                       token_expires_ms = next_token_expires_ms, next_token_expires_ms = NULL
-                   WHERE next_token_hash = ?1";
-        Ok(self.hub.execute(sql, params![hash])? > 0)
+    pub(crate) fn begin_token(&self, hash: &[u8], now_ms: i64) -> Result<bool, StoreError> {
+        self.hub.transaction(|tx| {
+            let sql = "UPDATE node SET token_hash = next_token_hash, next_token_hash = NULL,
+                           token_expires_ms = next_token_expires_ms, next_token_expires_ms = NULL
+                       WHERE next_token_hash = ?1 RETURNING id";
+            let begun = tx.query_optional(sql, params![hash], |row| node_id(row, 0))?;
+            if let Some(node) = begun {
+                renewed(tx, node, now_ms)?;
+            }
+            Ok(begun.is_some())
+        })
     }
 
     /// Puts on record that a node asks with a token that has expired; that lasts until it has another one.
@@ -77,7 +84,17 @@ impl Store {
             subject: String::new(),
             detail: detail.to_owned(),
         };
-        self.hub.transaction(|tx| alerts::raise(tx, &alert))
+        self.hub.transaction(|tx| {
+            // Whoever asks for a till that another one goes on for: nobody there gets a new token.
+            let sql = format!(
+                "SELECT EXISTS (SELECT 1 FROM node JOIN shop ON shop.id = node.shop
+                 WHERE node.id = ?1 AND {TRADES})"
+            );
+            match tx.query_value(&sql, params![node.to_bytes()])? {
+                true => alerts::raise(tx, &alert),
+                false => Ok(()),
+            }
+        })
     }
 
     /// Has a node asked for another token at its next hello; false when there is no such node.

@@ -4,35 +4,36 @@
 //! such as a till that keeps silent, is found here, by looking.
 
 use super::alerts::{self, NewAlert};
+use super::contact::CLOCK_WRONG;
+use super::gate::SHUT_OUT;
+use super::reading::BOOK_WAITS;
+use super::tokens::EXPIRED;
 use super::{Reader, Store, StoreError, node_id};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::closure::Day;
-use counterfoil_migrate::params;
+use counterfoil_migrate::{SqlError, params};
 use counterfoil_protocol::wire::monitor::AlertRow;
-use std::collections::BTreeMap;
 
 /// A till that may trade: neither revoked nor of a closed shop, and nobody goes on in its place.
 pub(super) const TRADES: &str = "node.revoked_ms IS NULL AND shop.active <> 0 AND NOT EXISTS
     (SELECT 1 FROM node AS heir WHERE heir.forked_from = node.number
      AND heir.created_ms >= coalesce(node.seen_ms, 0))";
 
-/// States that are found by looking.
-const KINDS: [&str; 4] = ["silent", "failed_items", "not_consolidated", "disk_low"];
+/// States of a till that end when it does not trade any more: nobody can do anything about them there.
+const OF_A_TILL: [&str; 4] = [CLOCK_WRONG, BOOK_WAITS, SHUT_OUT, EXPIRED];
+const SILENT: &str = "silent";
+const FAILED_ITEMS: &str = "failed_items";
 const PROOF_FAILED: &str = "proof_failed";
 const QUARANTINE: &str = "quarantine_not_empty";
 
-/// What is looked at.
-#[derive(Clone, Debug)]
-pub(crate) struct Look {
+/// How long a till may be silent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Silence {
     pub(crate) now_ms: i64,
-    /// Silence before this does not count: the hub was not there to hear.
+    /// Silence before this does not begin: the hub was not there to hear.
     pub(crate) since_ms: i64,
-    /// How long a till may be silent; always when absent.
-    pub(crate) silent_ms: Option<i64>,
-    /// States that others have found: kind, node and words.
-    pub(crate) found: Vec<(&'static str, Option<NodeId>, String)>,
-    /// Days that were judged, with the tills whose closure is not what was consolidated, and why.
-    pub(crate) judged: BTreeMap<Day, Vec<(NodeId, String)>>,
+    /// Always when absent.
+    pub(crate) limit_ms: Option<i64>,
 }
 
 /// What is new.
@@ -42,95 +43,175 @@ pub(crate) struct Changes {
     pub(crate) ended: Vec<AlertRow>,
 }
 
-/// What the proof of a day depends on.
-pub(crate) type ProofMark = (i64, i64, i64, i64);
-
-impl Reader {
-    /// Compares what is with what alerts say.
-    pub(crate) fn look(&self, look: &Look) -> Result<Changes, StoreError> {
-        let mut states = self.silent(look)?;
-        states.extend(self.failed_items(look.now_ms)?);
-        for (kind, node, detail) in &look.found {
-            states.push(state(look.now_ms, kind, *node, detail.clone()));
-        }
-        for (day, failed) in &look.judged {
-            for (node, detail) in failed {
-                let failed = state(look.now_ms, PROOF_FAILED, Some(*node), detail.clone());
-                let subject = day.to_string();
-                states.push(NewAlert { subject, ..failed });
-            }
-        }
-        let mut ended = self.lasting(&KINDS)?;
-        let judged: Vec<_> = look.judged.keys().map(Day::to_string).collect();
-        let mut proofs = self.lasting(&[PROOF_FAILED])?;
-        proofs.retain(|alert| judged.contains(&alert.subject));
-        ended.append(&mut proofs);
+impl Changes {
+    /// Compares the states that are with those that last.
+    fn between(mut lasting: Vec<AlertRow>, mut states: Vec<NewAlert>) -> Self {
         let same = |alert: &AlertRow, state: &NewAlert| {
             (alert.kind.as_str(), alert.node_id, &alert.subject)
                 == (state.kind, state.node, &state.subject)
         };
         let begun = states
-            .iter()
-            .filter(|state| !ended.iter().any(|alert| same(alert, state)));
-        let begun = begun.cloned().collect();
-        ended.retain(|alert| !states.iter().any(|state| same(alert, state)));
-        ended.extend(self.emptied()?);
-        Ok(Changes { begun, ended })
+            .extract_if(.., |state| !lasting.iter().any(|alert| same(alert, state)))
+            .collect();
+        lasting.retain(|alert| !states.iter().any(|state| same(alert, state)));
+        let ended = lasting;
+        Self { begun, ended }
     }
 
-    /// Tills that have not been heard of for too long.
-    fn silent(&self, look: &Look) -> Result<Vec<NewAlert>, StoreError> {
-        let Some(silent_ms) = look.silent_ms else {
-            return Ok(Vec::new());
+    /// Whether there is nothing new.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.ended.is_empty()
+    }
+
+    /// Adds what another look has found.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.begun.extend(more.begun);
+        self.ended.extend(more.ended);
+    }
+}
+
+/// What the proof of a day depends on.
+pub(crate) type ProofMark = (i64, i64, i64, i64);
+
+impl Reader {
+    /// Compares states that others have found, all of one kind, with what alerts say.
+    pub(crate) fn compared(
+        &self,
+        kind: &'static str,
+        states: Vec<NewAlert>,
+    ) -> Result<Changes, StoreError> {
+        Ok(Changes::between(self.lasting(&[kind])?, states))
+    }
+
+    /// Whether a state of the hub lasts.
+    pub(crate) fn lasts(&self, kind: &str) -> Result<bool, StoreError> {
+        Ok(!self.lasting(&[kind])?.is_empty())
+    }
+
+    /// Compares one day's proof with what alerts say: the tills whose closure is not what was consolidated, and why.
+    pub(crate) fn judged(
+        &self,
+        now_ms: i64,
+        day: Day,
+        failed: &[(NodeId, String)],
+    ) -> Result<Changes, StoreError> {
+        let subject = day.to_string();
+        let failed = failed.iter().map(|(node, detail)| {
+            let failed = state(now_ms, PROOF_FAILED, Some(*node), detail.clone());
+            let subject = subject.clone();
+            NewAlert { subject, ..failed }
+        });
+        let mut lasting = self.lasting(&[PROOF_FAILED])?;
+        lasting.retain(|alert| alert.subject == subject);
+        Ok(Changes::between(lasting, failed.collect()))
+    }
+
+    /// Tills that have not been heard of for too long. What was told before the hub was started anew lasts until the
+    /// till is heard.
+    pub(crate) fn silent(&self, silence: Silence) -> Result<Changes, StoreError> {
+        let lasting = self.lasting(&[SILENT])?;
+        let Some(limit_ms) = silence.limit_ms else {
+            return Ok(Changes::between(lasting, Vec::new()));
         };
         let sql = format!(
-            "SELECT node.id, max(coalesce(node.seen_ms, node.created_ms), ?1) AS heard
-             FROM node JOIN shop ON shop.id = node.shop WHERE {TRADES} AND heard < ?2"
+            "SELECT node.id, coalesce(node.seen_ms, node.created_ms) AS heard
+             FROM node JOIN shop ON shop.id = node.shop WHERE {TRADES} AND heard < ?1"
         );
-        let latest = look.now_ms.saturating_sub(silent_ms);
-        Ok(self
-            .hub
-            .query_map(&sql, params![look.since_ms, latest], |row| {
-                let minutes = look.now_ms.saturating_sub(row.get(1)?).div_euclid(60_000);
-                let detail = format!("nothing was heard of this till for {minutes} minutes");
-                Ok(state(look.now_ms, "silent", Some(node_id(row, 0)?), detail))
-            })?)
+        let latest = silence.now_ms.saturating_sub(limit_ms);
+        let mut states = Vec::new();
+        self.hub
+            .query_each(&sql, params![latest], |row| -> Result<(), SqlError> {
+                let (node, heard_ms) = (node_id(row, 0)?, row.get::<i64>(1)?);
+                let is_told = lasting.iter().any(|alert| alert.node_id == Some(node));
+                let from_ms = heard_ms.max(silence.since_ms);
+                if is_told || from_ms < latest {
+                    let minutes = silence.now_ms.saturating_sub(from_ms).div_euclid(60_000);
+                    let detail = format!("nothing was heard of this till for {minutes} minutes");
+                    states.push(state(silence.now_ms, SILENT, Some(node), detail));
+                }
+                Ok(())
+            })?;
+        Ok(Changes::between(lasting, states))
     }
 
     /// Tills that have given up sending something (T5).
-    fn failed_items(&self, now_ms: i64) -> Result<Vec<NewAlert>, StoreError> {
+    pub(crate) fn failed_items(&self, now_ms: i64) -> Result<Changes, StoreError> {
         let sql = format!(
             "SELECT node.id, node.failed FROM node JOIN shop ON shop.id = node.shop
              WHERE node.failed > 0 AND {TRADES}"
         );
-        Ok(self.hub.query_map(&sql, (), |row| {
+        let states = self.hub.query_map(&sql, (), |row| {
             let failed: i64 = row.get(1)?;
             let detail = format!(
                 "this till has given up sending {failed} entries; `counterfoil-node sync now` there tries again"
             );
-            Ok(state(now_ms, "failed_items", Some(node_id(row, 0)?), detail))
-        })?)
+            Ok(state(now_ms, FAILED_ITEMS, Some(node_id(row, 0)?), detail))
+        })?;
+        self.compared(FAILED_ITEMS, states)
     }
 
-    /// Alerts of tills that have nothing in quarantine any more.
-    fn emptied(&self) -> Result<Vec<AlertRow>, StoreError> {
+    /// States of tills that do not trade any more, and of a token that is not the till's any more or holds again. A book
+    /// that waits is told again when its till trades again.
+    pub(crate) fn rested(&self, now_ms: i64) -> Result<Changes, StoreError> {
+        let sql = format!(
+            "SELECT node.id, node.token_expires_ms <= ?1, node.waits
+             FROM node JOIN shop ON shop.id = node.shop WHERE {TRADES}"
+        );
+        let (mut trading, mut expired) = (Vec::new(), Vec::new());
+        let mut waiting: Vec<NewAlert> = Vec::new();
+        self.hub
+            .query_each(&sql, params![now_ms], |row| -> Result<(), SqlError> {
+                let node = node_id(row, 0)?;
+                trading.push(node);
+                if row.get::<Option<bool>>(1)?.unwrap_or(false) {
+                    expired.push(node);
+                }
+                if let Some(why) = row.get::<Option<String>>(2)? {
+                    waiting.push(state(now_ms, BOOK_WAITS, Some(node), why));
+                }
+                Ok(())
+            })?;
+        let lasts = |alert: &AlertRow| {
+            let node = alert.node_id.as_ref();
+            node.is_some_and(|node| match alert.kind.as_str() {
+                EXPIRED => expired.contains(node),
+                BOOK_WAITS => waiting.iter().any(|state| state.node == Some(*node)),
+                _ => trading.contains(node),
+            })
+        };
+        let lasting = self.lasting(&OF_A_TILL)?;
+        let (keeps, ended): (Vec<_>, Vec<_>) = lasting.into_iter().partition(lasts);
+        let begun = Changes::between(keeps, waiting).begun;
+        Ok(Changes { begun, ended })
+    }
+
+    /// Tills that have nothing in quarantine any more.
+    pub(crate) fn emptied(&self) -> Result<Changes, StoreError> {
         let sql = "SELECT node.id FROM node WHERE EXISTS
                        (SELECT 1 FROM quarantine WHERE node = node.number AND settled_ms IS NULL)";
         let filled = self.hub.query_map(sql, (), |row| node_id(row, 0))?;
-        let mut alerts = self.lasting(&[QUARANTINE])?;
-        alerts.retain(|alert| alert.node_id.is_none_or(|node| !filled.contains(&node)));
-        Ok(alerts)
+        let mut ended = self.lasting(&[QUARANTINE])?;
+        ended.retain(|alert| alert.node_id.is_none_or(|node| !filled.contains(&node)));
+        let begun = Vec::new();
+        Ok(Changes { begun, ended })
     }
 
-    /// The newest closed days with what their proofs depend on: closures, and what was put aside or settled.
+    /// The newest closed days, and older ones that an alert is about, with what their proofs depend on: closures, and
+    /// what was put aside or settled.
     pub(crate) fn closed_days(&self, limit: i64) -> Result<Vec<(Day, ProofMark)>, StoreError> {
         let sql = "SELECT day, count(*), sum(seq), (SELECT count(*) FROM quarantine),
                        (SELECT count(settled_ms) FROM quarantine)
-                   FROM closure GROUP BY day ORDER BY day DESC LIMIT ?1";
-        Ok(self.hub.query_map(sql, params![limit], |row| {
-            let day = row.get_with(0, |text: String| text.parse::<Day>())?;
-            Ok((day, (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
-        })?)
+                   FROM closure
+                   WHERE day IN (SELECT DISTINCT day FROM closure ORDER BY day DESC LIMIT ?1)
+                      OR day IN (SELECT subject FROM alert WHERE lasting = 1 AND cleared_ms IS NULL
+                                 AND kind = ?2)
+                   GROUP BY day ORDER BY day DESC";
+        Ok(self
+            .hub
+            .query_map(sql, params![limit, PROOF_FAILED], |row| {
+                let day = row.get_with(0, |text: String| text.parse::<Day>())?;
+                Ok((day, (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+            })?)
     }
 }
 
@@ -143,13 +224,25 @@ impl Store {
             }
             for alert in &changes.ended {
                 alerts::clear_one(tx, alert.id, now_ms)?;
+                if alert.kind == SHUT_OUT {
+                    // When it trades again and asks, that is told again.
+                    let sql =
+                        "DELETE FROM shut_out WHERE node = (SELECT number FROM node WHERE id = ?1)";
+                    tx.execute(sql, params![alert.node_id.map(NodeId::to_bytes)])?;
+                }
             }
             Ok(())
         })
     }
 }
 
-fn state(at_ms: i64, kind: &'static str, node: Option<NodeId>, detail: String) -> NewAlert {
+/// A state of the hub, or of a till.
+pub(crate) fn state(
+    at_ms: i64,
+    kind: &'static str,
+    node: Option<NodeId>,
+    detail: String,
+) -> NewAlert {
     NewAlert {
         at_ms,
         kind,

@@ -73,6 +73,19 @@ impl TestHub {
         Self::start_in(self.dir, Env::system(), adjust).await
     }
 
+    /// The same at the time of a clock that is set by hand.
+    pub(crate) async fn restart_at(
+        self,
+        clock: Arc<ManualClock>,
+        adjust: impl FnOnce(&mut HubConfig),
+    ) -> Self {
+        let env = Env {
+            clock,
+            ..Env::system()
+        };
+        Self::start_in(self.dir, env, adjust).await
+    }
+
     pub(crate) async fn start_in(
         dir: TempDir,
         env: Env,

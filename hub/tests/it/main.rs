@@ -43,6 +43,7 @@ mod reentry;
 mod roles;
 mod schemas;
 mod shop_conflicts;
+mod states;
 mod till;
 mod tls;
 mod tokens;
