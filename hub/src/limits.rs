@@ -105,6 +105,10 @@ pub const PROOF_FAILED_AGAIN: Duration = Duration::from_secs(60);
 /// again and again.
 pub const DISK_LOW_MARGIN: u64 = 64 * 1024 * 1024;
 
+/// Milliseconds for which an answer about being ready stands, because each takes a durable write; who asks more often
+/// gets the same one.
+pub const READY_ANSWER_MS: i64 = 1_000;
+
 /// Time for a look at the databases to answer when somebody asks whether the hub is ready; then it is not.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(3);
 

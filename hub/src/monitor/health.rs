@@ -2,7 +2,7 @@
 
 use super::lock;
 use crate::hub::Hub;
-use crate::limits::{DISK_LOW_MARGIN, LOOP_SILENCE_MAX, READY_TIMEOUT};
+use crate::limits::{DISK_LOW_MARGIN, LOOP_SILENCE_MAX, READY_ANSWER_MS, READY_TIMEOUT};
 use crate::store::{Reader, Store};
 use std::error::Error;
 use std::io;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 pub(crate) struct Health {
     consolidator: Mutex<Option<Instant>>,
     watcher: Mutex<Option<Instant>>,
+    /// What was said last about being ready, and when, by the hub's clock. Who asks meanwhile waits for the same.
+    answer: tokio::sync::Mutex<Option<(i64, Vec<String>)>>,
 }
 
 impl Health {
@@ -77,8 +79,22 @@ impl Hub {
         dead
     }
 
-    /// What keeps the hub from taking in the sales of its tills; nothing when it is ready.
+    /// What keeps the hub from taking in the sales of its tills; nothing when it is ready. As it was found within the
+    /// last [`READY_ANSWER_MS`].
     pub(crate) async fn unready(&self) -> Vec<String> {
+        let mut answer = self.health().answer.lock().await;
+        let now_ms = self.now_ms();
+        if let Some((at_ms, problems)) = answer.as_ref()
+            && now_ms.abs_diff(*at_ms) < READY_ANSWER_MS.unsigned_abs()
+        {
+            return problems.clone();
+        }
+        let problems = self.look_whether_ready().await;
+        *answer = Some((now_ms, problems.clone()));
+        problems
+    }
+
+    async fn look_whether_ready(&self) -> Vec<String> {
         let mut problems = Vec::new();
         problems.extend(self.unwritable().await);
         let schema = self.lookups.call(|reader: &mut Reader| reader.outdated());

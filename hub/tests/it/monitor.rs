@@ -3,13 +3,17 @@
 use crate::hub::{Client, TestHub, command_json, parse, problem};
 use crate::till::Till;
 use counterfoil_domain::Scalar;
+use counterfoil_domain::env::Clock as _;
 use counterfoil_migrate::{Connection, Durability, SqlError};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::monitor::{RunKind, RunPage, RunResult, RunRow};
+use counterfoil_replica::env::Env;
+use counterfoil_testkit::ManualClock;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The lines of an exposition by name and labels, and the types by name.
@@ -199,6 +203,14 @@ impl Intruder {
     }
 }
 
+/// For how long an answer about being ready stands.
+const READY_ANSWER_MS: i64 = counterfoil_hub::limits::READY_ANSWER_MS;
+
+/// The time as it is, which goes on when the test says so.
+fn now() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Env::system().clock.now_ms()))
+}
+
 async fn not_ready(client: &Client) -> String {
     let answer = client.get("/readyz", None).await;
     let problem = problem(&answer);
@@ -222,7 +234,9 @@ async fn is_ready(client: &Client) {
 
 #[tokio::test]
 async fn a_hub_that_cannot_write_or_does_not_consolidate_is_not_ready_and_says_so() {
-    let hub = TestHub::start_with(|config| config.stuck = Duration::ZERO).await;
+    let clock = now();
+    let hub = TestHub::start_at_with(Arc::clone(&clock), |config| config.stuck = Duration::ZERO);
+    let hub = hub.await;
     let client = hub.client();
     let mut till = Till::of(&client, "Leith", 1).await;
     till.hello(&client).await;
@@ -231,6 +245,7 @@ async fn a_hub_that_cannot_write_or_does_not_consolidate_is_not_ready_and_says_s
     let other = Intruder::into(&hub);
     till.sell(1);
     till.push(&client).await.unwrap();
+    clock.advance(READY_ANSWER_MS);
     let why = not_ready(&client).await;
     assert!(why.contains("database: it cannot be written"), "{why}");
     assert!(
@@ -243,7 +258,31 @@ async fn a_hub_that_cannot_write_or_does_not_consolidate_is_not_ready_and_says_s
     check_documented(&Exposed::read(&client).await);
     other.leaves();
     client.settle().await;
+    clock.advance(READY_ANSWER_MS);
     is_ready(&client).await;
+}
+
+#[tokio::test]
+async fn who_asks_often_whether_the_hub_is_ready_costs_one_write_a_second() {
+    let clock = now();
+    let hub = TestHub::start_at(Arc::clone(&clock)).await;
+    let client = hub.client();
+    is_ready(&client).await;
+    let db = Connection::open_existing(hub.dir.join("hub.db"), Durability::Full).unwrap();
+    let written = || -> String {
+        let sql = "SELECT value FROM meta WHERE key = 'written_ms'";
+        db.query_value(sql, ()).unwrap()
+    };
+    let erase = "UPDATE meta SET value = 'nothing' WHERE key = 'written_ms'";
+    assert_eq!(db.execute(erase, ()).unwrap(), 1);
+    for _ in 0..3 {
+        is_ready(&client).await;
+        assert_eq!(written(), "nothing");
+    }
+    clock.advance(READY_ANSWER_MS);
+    is_ready(&client).await;
+    assert_eq!(written(), clock.now_ms().to_string());
+    db.close();
 }
 
 /// The table of the documentation has what is exposed, and nothing else.
@@ -276,7 +315,8 @@ async fn a_hub_without_room_or_of_another_schema_is_not_ready() {
     let hub = TestHub::start_with(|config| config.disk_bytes_min = u64::MAX).await;
     let why = not_ready(&hub.client()).await;
     assert!(why.starts_with("disk: the hub's disk has"), "{why}");
-    let hub = TestHub::start().await;
+    let clock = now();
+    let hub = TestHub::start_at(Arc::clone(&clock)).await;
     let client = hub.client();
     is_ready(&client).await;
     let other = Connection::open_existing(hub.dir.join("hub.db"), Durability::Full).unwrap();
@@ -285,6 +325,7 @@ async fn a_hub_without_room_or_of_another_schema_is_not_ready() {
                  FROM refinery_schema_history ORDER BY version DESC LIMIT 1";
     assert_eq!(other.execute(newer, ()).unwrap(), 1);
     other.close();
+    clock.advance(READY_ANSWER_MS);
     let why = not_ready(&client).await;
     assert!(why.starts_with("schema: hub.db has"), "{why}");
 }
@@ -307,7 +348,11 @@ async fn a_hub_on_a_disk_that_may_only_be_read_is_not_ready() {
         return;
     }
     let path = dir.path().to_owned();
-    let env = counterfoil_replica::env::Env::system();
+    let clock = now();
+    let env = Env {
+        clock: clock.clone(),
+        ..Env::system()
+    };
     let mut hub = TestHub::start_in(dir, env, |config| config.disk_bytes_min = 0).await;
     let client = hub.client();
     is_ready(&client).await;
@@ -317,6 +362,7 @@ async fn a_hub_on_a_disk_that_may_only_be_read_is_not_ready() {
     let mut refused = String::new();
     for _ in 0..2_000 {
         // Pages that the log has already are written in place until it grows.
+        clock.advance(READY_ANSWER_MS);
         let answer = client.get("/readyz", None).await;
         if !answer.status.is_success() {
             refused = problem(&answer).detail;
@@ -328,6 +374,7 @@ async fn a_hub_on_a_disk_that_may_only_be_read_is_not_ready() {
         "{refused}"
     );
     std::fs::remove_file(path.join("filler")).unwrap();
+    clock.advance(READY_ANSWER_MS);
     is_ready(&client).await;
     hub.stop().await;
     let _left = Command::new("umount").arg("-l").arg(&path).status();
