@@ -30,6 +30,8 @@ pub struct HubConfig {
     pub public_url: Option<HubUrl>,
     /// How the hub is reached.
     pub tls: TlsMode,
+    /// Start although tills have pinned another authority.
+    pub accept_new_authority: bool,
     /// Time between two looks whether the certificate is due, or its files have changed.
     pub tls_check: Duration,
     /// How long a till's token holds; it is changed at half of it. `None`: for ever.
@@ -73,6 +75,7 @@ impl HubConfig {
             data: data.into(),
             public_url: None,
             tls: TlsMode::Off,
+            accept_new_authority: false,
             tls_check: Duration::from_secs(u64::from(TLS_CHECK_SECONDS)),
             token_life: token_life(TOKEN_DAYS_DEFAULT),
             registration: Registration::default(),

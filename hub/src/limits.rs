@@ -27,6 +27,9 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 /// repeated by its node.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Tills that an alert names; of more it says how many there are.
+pub(crate) const TILLS_NAMED_MAX: usize = 50;
+
 /// Copies that are held open at once; the one used longest ago is closed for another. Each holds
 /// four file descriptors and a checksum index.
 pub const COPIES_OPEN_MAX: usize = 64;

@@ -4,11 +4,11 @@ use crate::config::HubConfig;
 use crate::datadir::{DataDirError, Running};
 use crate::http::{Listening, Peer, router};
 use crate::hub::{Hub, OpenHubError};
-use crate::limits::SHUTDOWN_TIMEOUT;
+use crate::limits::{SHUTDOWN_TIMEOUT, TILLS_NAMED_MAX};
 use crate::store::StoreError;
-use crate::tls::{Certificate, TlsError, TlsListener};
+use crate::tls::{Certificate, Pinned, TlsError, TlsListener};
 use axum::serve::Listener;
-use counterfoil_protocol::hub_url::HubUrl;
+use counterfoil_protocol::hub_url::{self, HubUrl};
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
@@ -71,7 +71,14 @@ where
 {
     let address = listener.local_addr().map_err(RunError::Address)?;
     let names = names(&hub, address);
-    let certificate = Certificate::load(&hub.config.tls, &hub.dir, &hub.env, names)?;
+    let pinned = pinned(&hub).await?;
+    let certificate = Certificate::load(&hub.config.tls, &hub.dir, &hub.env, names, pinned)?;
+    let url = join_url(
+        &hub,
+        &url_of(address, certificate.is_some()),
+        certificate.as_deref(),
+    );
+    check_authority(&hub, pinned, &url).await?;
     match &certificate {
         None => serve_on(hub, listener, certificate, shutdown).await,
         Some(secured) => {
@@ -147,17 +154,68 @@ where
     Ok(())
 }
 
+/// What tills have pinned: what join codes had when the hub ran last.
+async fn pinned(hub: &Hub) -> Result<Pinned, RunError> {
+    let remembered = hub.writer.call(|store| store.remembered_url()).await?;
+    let pin = match hub_url::pin_of(&remembered.unwrap_or_default()) {
+        Ok(pin) => pin,
+        Err(error) => {
+            // What cannot be read now could not be pinned either.
+            tracing::warn!(%error, "the address of the last run is damaged");
+            None
+        }
+    };
+    let may_change = hub.config.accept_new_authority;
+    Ok(Pinned { pin, may_change })
+}
+
+/// The address that join codes carry.
+fn join_url(hub: &Hub, url: &HubUrl, certificate: Option<&Certificate>) -> HubUrl {
+    let public = hub.config.public_url.as_ref().unwrap_or(url).clone();
+    match certificate.and_then(Certificate::pin) {
+        Some(pin) => public.with_pin(pin),
+        None => public,
+    }
+}
+
+/// Tills have pinned another authority: the hub starts only if the operator says so, and tells what each till needs.
+async fn check_authority(hub: &Hub, pinned: Pinned, url: &HubUrl) -> Result<(), RunError> {
+    let (found, may_change) = (url.pin(), pinned.may_change);
+    let Some(pinned) = pinned.pin.filter(|pinned| found != Some(*pinned)) else {
+        return Ok(());
+    };
+    if !may_change {
+        return Err(TlsError::OtherAuthority { pinned, found }.into());
+    }
+    let tills = hub
+        .reports
+        .call(|reader| reader.trading_tills(TILLS_NAMED_MAX));
+    let (tills, count) = tills.await?;
+    let remedy = match found {
+        Some(_) => format!("each needs `counterfoil-node hub {url}`, or a new join code"),
+        None => "each needs a new join code".to_owned(),
+    };
+    let mut names = tills.join(", ");
+    if count > tills.len() {
+        names.push_str(", and more, see `node list`");
+    }
+    let detail = format!(
+        "the authority is another one by the operator's will; {count} tills may have pinned the former, \
+         sha256-{}, and are shut out: {remedy}; they sell on meanwhile. They are: {names}",
+        pinned.to_hex()
+    );
+    // Before the address is remembered: whoever is killed in between says it again.
+    hub.alert("authority_changed", None, &detail).await;
+    Ok(())
+}
+
 /// Says where the hub listens: to commands on this machine, and for join codes.
 async fn announce(
     hub: &Hub,
     url: &HubUrl,
     certificate: Option<&Certificate>,
 ) -> Result<(), RunError> {
-    let public = hub.config.public_url.as_ref().unwrap_or(url).clone();
-    let remembered = match certificate.and_then(Certificate::pin) {
-        Some(pin) => public.with_pin(pin),
-        None => public,
-    };
+    let remembered = join_url(hub, url, certificate);
     // Set once: a hub serves one listener.
     hub.url.set(url.to_string()).ok();
     hub.writer
@@ -178,16 +236,21 @@ async fn renew_forever(hub: &Hub, url: &HubUrl, certificate: Option<&Certificate
     let Some(certificate) = certificate else {
         return std::future::pending().await;
     };
+    let mut is_announced = true;
     loop {
         tokio::time::sleep(hub.config.tls_check).await;
-        let renewed = match certificate.refresh(&hub.env) {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                tracing::info!("the certificate was renewed");
-                announce(hub, url, Some(certificate)).await
-            }
-            Err(error) => Err(error.into()),
-        };
+        let refreshed = certificate.refresh(&hub.env);
+        if matches!(refreshed, Ok(true)) {
+            tracing::info!("the certificate was renewed");
+            is_announced = false;
+        }
+        let mut renewed = refreshed.map(|_| ()).map_err(RunError::from);
+        // Commands on this machine expect the one that is shown: they are told until it succeeds.
+        if !is_announced {
+            let announced = announce(hub, url, Some(certificate)).await;
+            is_announced = announced.is_ok();
+            renewed = renewed.and(announced);
+        }
         let failure = renewed.err().map(|error| crate::cli::chain(&error));
         if certificate.is_news(failure.clone())
             && let Some(failure) = failure

@@ -9,7 +9,7 @@ pub(crate) use listener::TlsListener;
 use crate::datadir::DataDir;
 use counterfoil_domain::env::Clock;
 use counterfoil_protocol::hub_url::Pin;
-use counterfoil_replica::env::{Env, fingerprint, provider};
+use counterfoil_replica::env::{Env, authority_of, fingerprint, provider};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,7 +33,7 @@ pub enum TlsMode {
         certificate: PathBuf,
         /// Its private key.
         key: PathBuf,
-        /// Nobody but tills of this hub knows the authority: its certificate, the last of the file, is pinned.
+        /// Nobody but tills of this hub knows the authority: its certificate, which the file must hold, is pinned.
         private: bool,
     },
 }
@@ -65,9 +65,36 @@ pub enum TlsError {
     },
     /// The hub's own authority is there without its key.
     #[error("{} is gone: without it the hub cannot show the certificate that its join codes pin; bring it \
-        back from a backup, or remove the folder and give every till a new join code", path.display())]
+        back from a backup, or remove the folder and start with --accept-new-authority", path.display())]
     KeyLost {
         /// Where the key belongs.
+        path: PathBuf,
+    },
+    /// The hub's own authority, which tills have pinned, is gone.
+    #[error("{} is not there, and tills have pinned sha256-{}: another authority would shut them all out; bring \
+        the folder back from the backup, or start with --accept-new-authority, which says what every till has to \
+        be told", path.display(), pinned.to_hex())]
+    AuthorityLost {
+        /// What the join codes have had.
+        pinned: Pin,
+        /// Where its certificate belongs.
+        path: PathBuf,
+    },
+    /// What tills would pin is another certificate than the one that they have pinned.
+    #[error("tills have pinned sha256-{}, and this hub would show {}: they would all be shut out; bring the former \
+        authority back (--tls or --tls-private, with the files of the backup), or start with \
+        --accept-new-authority, which says what every till has to be told", pinned.to_hex(), shown(*found))]
+    OtherAuthority {
+        /// What the join codes have had.
+        pinned: Pin,
+        /// What they would have now.
+        found: Option<Pin>,
+    },
+    /// The operator's private authority does not stand in the file.
+    #[error("no certificate behind the first one in {} signed it: put the one of the authority behind it, or leave \
+        the first one alone there, and tills pin that", path.display())]
+    NoAuthority {
+        /// The file.
         path: PathBuf,
     },
     /// Key and certificate do not fit, or are of a kind that nobody reads.
@@ -76,6 +103,13 @@ pub enum TlsError {
     /// A certificate cannot be made.
     #[error("a certificate cannot be made")]
     Make(#[from] rcgen::Error),
+}
+
+fn shown(pin: Option<Pin>) -> String {
+    match pin {
+        Some(pin) => format!("sha256-{}", pin.to_hex()),
+        None => "nothing that they can pin".to_owned(),
+    }
 }
 
 fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {
@@ -87,9 +121,20 @@ fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Tl
     }
 }
 
+/// The authority that tills have pinned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pinned {
+    /// What join codes have had, if anything.
+    pub(crate) pin: Option<Pin>,
+    /// Whether the operator accepts another one.
+    pub(crate) may_change: bool,
+}
+
 /// What the hub shows to who connects.
 struct Shown {
     key: Arc<CertifiedKey>,
+    /// What tills pin: the authority that is known to nobody else.
+    pin: Option<Pin>,
     /// When it is made anew, milliseconds since the Unix epoch; `None`: when its files change.
     renew_ms: Option<i64>,
     /// What the files held.
@@ -116,19 +161,24 @@ impl std::fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    /// Reads or makes the certificate; `None` for plain HTTP.
+    /// Reads or makes the certificate; `None` for plain HTTP. An authority that is gone is made anew only if the
+    /// hub may.
     pub(crate) fn load(
         mode: &TlsMode,
         dir: &DataDir,
         env: &Env,
         names: Vec<String>,
+        pinned: Pinned,
     ) -> Result<Option<Arc<Self>>, TlsError> {
+        let now_ms = env.clock.now_ms();
         let shown = match mode {
             TlsMode::Off => return Ok(None),
-            TlsMode::Own => own::issue(dir, &*env.files, &names, env.clock.now_ms())?,
+            TlsMode::Own => own::issue(dir, &*env.files, &names, now_ms, pinned)?,
             TlsMode::Files {
-                certificate, key, ..
-            } => from_files(certificate, key)?,
+                certificate,
+                key,
+                private,
+            } => from_files(certificate, key, private.then_some((pinned.pin, now_ms)))?,
         };
         Ok(Some(Arc::new(Self {
             mode: mode.clone(),
@@ -146,13 +196,7 @@ impl Certificate {
 
     /// What tills pin: the authority that is known to nobody else.
     pub(crate) fn pin(&self) -> Option<Pin> {
-        let is_private = match self.mode {
-            TlsMode::Off => false,
-            TlsMode::Own => true,
-            TlsMode::Files { private, .. } => private,
-        };
-        let authority = self.shown(|shown| shown.key.cert.last().map(|it| fingerprint(it)));
-        authority.filter(|_| is_private)
+        self.shown(|shown| shown.pin)
     }
 
     /// The very certificate, for commands on this machine, which do not ask for its name.
@@ -161,23 +205,35 @@ impl Certificate {
     }
 
     /// Makes the certificate anew when it is time, or takes what its files hold now. Whether it is another one;
-    /// what cannot be read leaves the one that there is.
+    /// what cannot be read, or what tills have not pinned, leaves the one that there is.
     pub(crate) fn refresh(&self, env: &Env) -> Result<bool, TlsError> {
-        let (due, held) = self.shown(|shown| {
-            let due = shown
-                .renew_ms
-                .is_some_and(|at_ms| self.clock.now_ms() >= at_ms);
-            (due, shown.files.clone())
+        let now_ms = self.clock.now_ms();
+        let (due, held, pinned) = self.shown(|shown| {
+            let due = shown.renew_ms.is_some_and(|at_ms| now_ms >= at_ms);
+            (due, shown.files.clone(), shown.pin)
         });
         let fresh = match &self.mode {
             TlsMode::Files {
-                certificate, key, ..
-            } if held != Some(read_both(certificate, key)?) => from_files(certificate, key)?,
+                certificate,
+                key,
+                private,
+            } if held != Some(read_both(certificate, key)?) => {
+                from_files(certificate, key, private.then_some((pinned, now_ms)))?
+            }
             TlsMode::Own if due => {
-                own::issue(&self.dir, &*env.files, &self.names, self.clock.now_ms())?
+                let (files, names) = (&*env.files, &self.names);
+                let held = Pinned {
+                    pin: pinned,
+                    may_change: false,
+                };
+                own::issue(&self.dir, files, names, now_ms, held)?
             }
             TlsMode::Off | TlsMode::Own | TlsMode::Files { .. } => return Ok(false),
         };
+        if let Some(pinned) = pinned.filter(|pinned| fresh.pin != Some(*pinned)) {
+            let found = fresh.pin;
+            return Err(TlsError::OtherAuthority { pinned, found });
+        }
         *self.shown.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(true)
     }
@@ -215,7 +271,13 @@ fn read_both(certificate: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), TlsEr
     Ok((read(certificate)?, read(key)?))
 }
 
-fn from_files(certificate: &Path, key: &Path) -> Result<Shown, TlsError> {
+/// What the operator's files hold. Of a private authority, with what tills have pinned and the time, also what
+/// they pin now.
+fn from_files(
+    certificate: &Path,
+    key: &Path,
+    private: Option<(Option<Pin>, i64)>,
+) -> Result<Shown, TlsError> {
     let (chain_pem, key_pem) = read_both(certificate, key)?;
     let pem = |what: &'static str, path: &Path| {
         let path = path.to_owned();
@@ -228,9 +290,19 @@ fn from_files(certificate: &Path, key: &Path) -> Result<Shown, TlsError> {
         let source = rustls::pki_types::pem::Error::NoItemsFound;
         return Err(pem("certificate", certificate)(source));
     }
-    let private = PrivateKeyDer::from_pem_slice(&key_pem).map_err(pem("private key", key))?;
+    let no_authority = || TlsError::NoAuthority {
+        path: certificate.to_owned(),
+    };
+    let pin = match private {
+        Some((pinned, now_ms)) => {
+            Some(authority_of(&chain, pinned, now_ms).ok_or_else(no_authority)?)
+        }
+        None => None,
+    };
+    let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(pem("private key", key))?;
     Ok(Shown {
-        key: Arc::new(CertifiedKey::from_der(chain, private, &provider())?),
+        pin,
+        key: Arc::new(CertifiedKey::from_der(chain, key, &provider())?),
         renew_ms: None,
         files: Some((chain_pem, key_pem)),
     })

@@ -28,6 +28,7 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
     let config = HubConfig {
         public_url: args.public_url,
         tls,
+        accept_new_authority: args.way.accept_new_authority,
         tls_check: Duration::from_secs(u64::from(args.way.tls_check_seconds)),
         token_life: token_life(args.token_days),
         registration: args.registration,

@@ -19,9 +19,14 @@ pub(super) struct WayArgs {
     /// Its private key.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// The certificate's authority is known to nobody else: join codes pin it, the last certificate of the file.
+    /// The certificate's authority is known to nobody else: join codes pin it. Its certificate stands in the file
+    /// too; a certificate that stands there alone is pinned itself.
     #[arg(long, requires = "tls_cert")]
     tls_private: bool,
+    /// Start although tills have pinned another authority, and shut them out until each is told the new one: an alert
+    /// says which, and how.
+    #[arg(long)]
+    pub(super) accept_new_authority: bool,
     /// Time between two looks whether the certificate is due, or its files have changed, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = TLS_CHECK_SECONDS,
           value_parser = clap::value_parser!(u32).range(1..))]

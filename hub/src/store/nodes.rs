@@ -1,6 +1,7 @@
 //! Which nodes are there, and how are they?
 
 use super::users::note;
+use super::watch::TRADES;
 use super::{Reader, Store, StoreError, node_id, node_id_optional, shop_id};
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::params;
@@ -34,6 +35,21 @@ impl Reader {
         let sql = "SELECT shop = ?2 FROM node WHERE id = ?1";
         let asked = params![node.to_bytes(), shop.to_bytes()];
         Ok(self.hub.query_optional(sql, asked, |row| row.get(0))?)
+    }
+
+    /// Tills that may trade, by shop and lane: the names of so many of them, and how many there are.
+    pub(crate) fn trading_tills(
+        &self,
+        named_max: usize,
+    ) -> Result<(Vec<String>, usize), StoreError> {
+        let sql = format!(
+            "SELECT shop.name || '/' || lane FROM node JOIN shop ON shop.id = node.shop
+             WHERE {TRADES} ORDER BY shop.name, lane"
+        );
+        let mut names: Vec<String> = self.hub.query_map(&sql, (), |row| row.get(0))?;
+        let count = names.len();
+        names.truncate(named_max);
+        Ok((names, count))
     }
 
     /// All nodes by shop and lane.

@@ -3,11 +3,11 @@
 //! The authority's key lies in the hub's folder, for its owner alone. The certificate is made at each start and again
 //! before it ends, and kept in memory only: nothing on disk can be out of date.
 
-use super::{Shown, TlsError, file_error};
+use super::{Pinned, Shown, TlsError, file_error};
 use crate::datadir::DataDir;
 use crate::limits::{CA_DAYS, LEAF_DAYS};
 use crate::secrets;
-use counterfoil_replica::env::{Files, HUB_NAME, create_folder, provider};
+use counterfoil_replica::env::{Files, HUB_NAME, create_folder, fingerprint, provider};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -26,14 +26,15 @@ fn moment(ms: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(ms.div_euclid(1_000)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// A certificate for the hub, signed by its authority, which is made when there is none.
+/// A certificate for the hub, signed by its authority.
 pub(super) fn issue(
     dir: &DataDir,
     files: &dyn Files,
     names: &[String],
     now_ms: i64,
+    pinned: Pinned,
 ) -> Result<Shown, TlsError> {
-    let (authority_pem, key_pem) = authority(dir, files, now_ms)?;
+    let (authority_pem, key_pem) = authority(dir, files, now_ms, pinned)?;
     let authority_path = dir.tls().join("ca.pem");
     let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes());
     let authority = authority.map_err(|source| TlsError::Pem {
@@ -57,10 +58,12 @@ pub(super) fn issue(
     params.not_after = moment(now_ms.saturating_add(LEAF_DAYS * DAY_MS));
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &signer)?;
+    let pin = Some(fingerprint(&authority));
     let chain = vec![certificate.der().clone(), authority];
     let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     Ok(Shown {
         key: Arc::new(CertifiedKey::from_der(chain, private, &provider())?),
+        pin,
         renew_ms: Some(now_ms.saturating_add(LEAF_DAYS.div_euclid(3) * DAY_MS)),
         files: None,
     })
@@ -78,8 +81,14 @@ fn authority_params() -> CertificateParams {
     params
 }
 
-/// Certificate and key of the authority, in PEM form.
-fn authority(dir: &DataDir, files: &dyn Files, now_ms: i64) -> Result<(String, String), TlsError> {
+/// Certificate and key of the authority, in PEM form. It is made when there is none, unless tills have pinned one; a
+/// key that is there is never written over.
+fn authority(
+    dir: &DataDir,
+    files: &dyn Files,
+    now_ms: i64,
+    pinned: Pinned,
+) -> Result<(String, String), TlsError> {
     let folder = dir.tls();
     let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
     let read = |path: &Path| match std::fs::read_to_string(path) {
@@ -87,21 +96,34 @@ fn authority(dir: &DataDir, files: &dyn Files, now_ms: i64) -> Result<(String, S
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(file_error("read", path)(error)),
     };
-    match (read(&certificate)?, read(&key)?) {
+    let held_key = match (read(&certificate)?, read(&key)?) {
         (Some(certificate), Some(key)) => return Ok((certificate, key)),
         // Join codes may pin it: a new authority would shut every till out.
         (Some(_), None) => return Err(TlsError::KeyLost { path: key }),
-        (None, _) => {}
+        (None, held) => held,
+    };
+    if let Some(pin) = pinned.pin.filter(|_| !pinned.may_change) {
+        return Err(TlsError::AuthorityLost {
+            pinned: pin,
+            path: certificate,
+        });
     }
     create_folder(&folder).map_err(file_error("make", &folder))?;
-    let new = KeyPair::generate()?;
+    // A key alone is left when the hub is killed between the two files.
+    let new = match &held_key {
+        Some(pem) => KeyPair::from_pem(pem)?,
+        None => KeyPair::generate()?,
+    };
     let mut params = authority_params();
     params.not_before = moment(now_ms.saturating_sub(DAY_MS));
     params.not_after = moment(now_ms.saturating_add(CA_DAYS * DAY_MS));
     let made = params.self_signed(&new)?;
-    let (certificate_pem, key_pem) = (made.pem(), new.serialize_pem());
+    let certificate_pem = made.pem();
+    let key_pem = held_key.clone().unwrap_or_else(|| new.serialize_pem());
     // The key first: a certificate without its key would be pinned and never shown again.
-    secrets::write_file(&key, key_pem.as_bytes()).map_err(file_error("write", &key))?;
+    if held_key.is_none() {
+        secrets::write_file(&key, key_pem.as_bytes()).map_err(file_error("write", &key))?;
+    }
     files
         .write_atomic(&certificate, certificate_pem.as_bytes())
         .map_err(file_error("write", &certificate))?;

@@ -8,6 +8,7 @@ mod access;
 mod account_races;
 mod admission;
 mod alerts;
+mod authority;
 mod blocked;
 mod catalog;
 mod clock;

@@ -5,24 +5,23 @@ use crate::till::Till;
 use counterfoil_hub::TlsMode;
 use counterfoil_protocol::hub_url::{HubUrl, Pin};
 use counterfoil_protocol::join::JoinCode;
-use counterfoil_protocol::wire::hub::{HubStatus, ShopAdded};
+use counterfoil_protocol::wire::hub::ShopAdded;
 use counterfoil_replica::env::{Env, HttpError, HttpRequest, HttpResponse, fingerprint};
 use counterfoil_testkit::{ManualClock, TempDir};
 use http::{HeaderMap, Method};
 use rcgen::{CertificateParams, KeyPair};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const DAY_MS: i64 = 86_400_000;
 
-fn own(config: &mut counterfoil_hub::HubConfig) {
+pub(crate) fn own(config: &mut counterfoil_hub::HubConfig) {
     config.tls = TlsMode::Own;
     config.tls_check = Duration::from_millis(20);
 }
 
-fn ask(url: &str) -> HttpRequest {
+pub(crate) fn ask(url: &str) -> HttpRequest {
     HttpRequest {
         method: Method::GET,
         url: format!("{url}/healthz"),
@@ -33,12 +32,15 @@ fn ask(url: &str) -> HttpRequest {
     }
 }
 
-async fn health(url: impl std::fmt::Display, env: &Env) -> Result<HttpResponse, HttpError> {
+pub(crate) async fn health(
+    url: impl std::fmt::Display,
+    env: &Env,
+) -> Result<HttpResponse, HttpError> {
     env.http().send(ask(&url.to_string())).await
 }
 
 /// Everything that an error says.
-fn words(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes
         .map(ToString::to_string)
@@ -47,7 +49,7 @@ fn words(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The address in a join code, with what it pins.
-async fn joined(hub: &TestHub) -> HubUrl {
+pub(crate) async fn joined(hub: &TestHub) -> HubUrl {
     let added: ShopAdded = hub.client().code("Corner").await;
     let code: JoinCode = added.join_code.parse().unwrap();
     let pin = code
@@ -199,76 +201,6 @@ async fn a_hub_whose_authority_lost_its_key_says_so_and_makes_no_other_one() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{text}");
     assert!(text.contains("ca.key is gone"), "{text}");
-}
-
-/// A certificate that signs for itself, in the operator's files; its fingerprint.
-fn files(folder: &Path) -> (PathBuf, PathBuf, Pin) {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let made = params.self_signed(&key).unwrap();
-    let (certificate_file, key_file) = (folder.join("hub.pem"), folder.join("hub.key"));
-    std::fs::write(&key_file, key.serialize_pem()).unwrap();
-    std::fs::write(&certificate_file, made.pem()).unwrap();
-    (certificate_file, key_file, fingerprint(made.der()))
-}
-
-#[tokio::test]
-async fn the_operators_files_are_read_again_when_they_change_and_broken_ones_are_not_taken() {
-    let folder = TempDir::new("certificate");
-    let (certificate, key, first) = files(folder.path());
-    let hub = TestHub::start_with(|config| {
-        config.tls = TlsMode::Files {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            private: true,
-        };
-        config.tls_check = Duration::from_millis(20);
-    })
-    .await;
-    let env = Env::system();
-    let address = joined(&hub).await;
-    assert_eq!(
-        health(address.clone().with_pin(first), &env)
-            .await
-            .unwrap()
-            .status,
-        200
-    );
-    // Half of a pair: the hub goes on with what it has, and says so.
-    std::fs::write(&certificate, "no certificate").unwrap();
-    let mut attempts = 0..1_000;
-    loop {
-        let client = hub.client();
-        let status: HubStatus = client.admin_get("status").await;
-        if status
-            .alerts
-            .iter()
-            .any(|alert| alert.kind == "certificate")
-        {
-            break;
-        }
-        assert!(attempts.next().is_some(), "no alert");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(
-        health(address.clone().with_pin(first), &env)
-            .await
-            .unwrap()
-            .status,
-        200
-    );
-    let (_, _, second) = files(folder.path());
-    while health(address.clone().with_pin(second), &env)
-        .await
-        .is_err()
-    {
-        assert!(
-            attempts.next().is_some(),
-            "the new certificate is not shown"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(joined(&hub).await.pin(), Some(second));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub use self::{
     execution::{Execution, Worker},
     files::{DiskSteps, Files, OsFiles, create_folder},
     http::{HttpClient, HttpError, HttpRequest, HttpResponse, HttpStream},
-    tls::{HUB_NAME, TlsClock, fingerprint, provider},
+    tls::{HUB_NAME, TlsClock, authority_of, fingerprint, provider},
 };
 
 /// A future on the heap, for traits that are used as objects.

@@ -114,6 +114,76 @@ fn system_roots() -> io::Result<Arc<RootCertStore>> {
     Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
 }
 
+/// Believes what one authority signed.
+fn under(authority: &CertificateDer<'_>) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone().into_owned())?;
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| Error::General(error.to_string()))
+}
+
+/// The certificate that tills pin of those that a hub shows, its own first: the topmost one from which signatures come
+/// down to the first, or the only one; but the one that they have pinned before, if it still does. `None` when there are
+/// others and none leads to the first. Whether they hold at this time counts for nothing here.
+#[must_use]
+pub fn authority_of(chain: &[CertificateDer<'_>], pinned: Option<Pin>, now_ms: i64) -> Option<Pin> {
+    let (own, others) = chain.split_first()?;
+    let others: Vec<_> = others.iter().filter(|it| *it != own).collect();
+    if others.is_empty() || pinned == Some(fingerprint(own)) {
+        return Some(fingerprint(own));
+    }
+    let now_ms = u64::try_from(now_ms).unwrap_or(0);
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now_ms));
+    let leads = |from: &CertificateDer<'_>, without: Option<&CertificateDer<'_>>| {
+        let between = others.iter().filter(|it| ***it != *from);
+        let between = between.filter(|it| Some(**it) != without);
+        let between: Vec<_> = between.map(|it| (*it).clone()).collect();
+        leads(from, &between, own, now)
+    };
+    let leading: Vec<_> = others.iter().filter(|it| leads(it, None)).collect();
+    if let Some(pinned) = pinned
+        && leading.iter().any(|it| fingerprint(it) == pinned)
+    {
+        return Some(pinned);
+    }
+    // Nobody needs the topmost one to come down to the first; it needs those between.
+    let is_top = |top: &CertificateDer<'_>| {
+        let mut below = leading.iter().filter(|it| ***it != top);
+        below.all(|it| leads(it, Some(top)))
+    };
+    let top = leading.iter().rev().find(|it| is_top(it));
+    top.or(leading.last()).map(|it| fingerprint(it))
+}
+
+/// Whether signatures come down from one certificate to another, at whatever time.
+fn leads(
+    from: &CertificateDer<'_>,
+    between: &[CertificateDer<'_>],
+    to: &CertificateDer<'_>,
+    now: UnixTime,
+) -> bool {
+    let (Ok(verifier), Ok(name)) = (under(from), ServerName::try_from(HUB_NAME)) else {
+        return false;
+    };
+    let mut at = now;
+    // A second look when the first one finds that a certificate does not hold now.
+    for _ in 0..2 {
+        match verifier.verify_server_cert(to, between, &name, &[], at) {
+            Ok(_) => return true,
+            Err(Error::InvalidCertificate(refusal)) => match refusal {
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => return true,
+                CertificateError::ExpiredContext { not_after, .. } => at = not_after,
+                CertificateError::NotValidYetContext { not_before, .. } => at = not_before,
+                _ => return false,
+            },
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
 /// Trusts one certificate: the hub's own, or the authority that signed it.
 #[derive(Debug)]
 struct Pinned(Pin);
@@ -142,12 +212,8 @@ impl ServerCertVerifier for Pinned {
                     .to_owned(),
             ));
         };
-        let anchor = intermediates.remove(index).into_owned();
-        let mut roots = RootCertStore::empty();
-        roots.add(anchor)?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-            .build()
-            .map_err(|error| Error::General(error.to_string()))?;
+        let anchor = intermediates.remove(index);
+        let verifier = under(&anchor)?;
         let verify = |name: &ServerName<'_>, at| {
             verifier.verify_server_cert(end_entity, &intermediates, name, ocsp_response, at)
         };

@@ -83,12 +83,28 @@ fn a_till_tells_nothing_to_a_hub_with_another_certificate_and_goes_on_selling() 
     assert!(last_error(&data).contains(OTHER), "{}", last_error(&data));
     account.sell(&data, 1);
     drop(other);
-    // The hub's folder is at hand, its authority is not: a new code leads every till over.
+    // The hub's folder is at hand, its authority is not: a new code leads every till over, or what the alert says.
     std::fs::remove_dir_all(hub_data.join("tls")).expect("it had an authority");
-    let hub = secured(&hub_data, &address(&url));
+    let arguments = [
+        "--listen",
+        &address(&url),
+        "--tls",
+        "--accept-new-authority",
+    ];
+    let hub = Daemon::start_with(HUB, &hub_data, &arguments);
     node(&data, &["sync", "now"]).fails(4, OTHER);
+    let alerts = crate::process::hub(&hub_data, &["alerts", "list", "--json"]).json();
+    let told = alerts.to_string();
+    let remedy = told
+        .split("`counterfoil-node hub ")
+        .nth(1)
+        .expect("a remedy");
+    let new = remedy.split('`').next().expect("an address").to_owned();
+    let newcomer = dir.join("newcomer");
+    till(&newcomer);
     let code = join_code(&hub_data, "France");
-    node(&data, &["activate", "--join", &code]).succeeds();
+    node(&newcomer, &["activate", "--join", &code]).succeeds();
+    node(&data, &["hub", &new]).succeeds();
     settle(&data);
     drop(hub);
     account.assert_settled(&hub_data);
