@@ -224,7 +224,7 @@ fn by_code(
             return Ok(Err(Refusal::TokenEnded));
         }
     }
-    if tokens::has_ended(tx, request.node, &request.token_hash)? {
+    if tokens::has_ended(tx, &request.token_hash)? {
         return Ok(Err(Refusal::TokenEnded));
     }
     tx.execute(
@@ -270,6 +270,9 @@ fn by_registration(
     }
     if token_is_anothers(tx, request)? {
         return Ok(Err(Refusal::TokenTaken));
+    }
+    if tokens::has_ended(tx, &request.token_hash)? {
+        return Ok(Err(Refusal::TokenEnded));
     }
     insert_shop(tx, wish.new_id, wish.name, &wish.details, request.now_ms)?;
     Ok(Ok(wish.new_id))

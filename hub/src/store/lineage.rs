@@ -7,7 +7,7 @@
 use super::alerts::{NewAlert, insert_alert};
 use super::consolidation::{NodeBook, NodeKey, condition};
 use super::movement::Batch;
-use super::{AuthedNode, Reader, Store, StoreError, closures, node_id};
+use super::{AuthedNode, Reader, Store, StoreError, closures, node_id, tokens};
 use crate::limits::{IDENTITIES_MAX, LINEAGE_POINTS_MAX};
 use counterfoil_domain::lineage::{Former, Point, spaced};
 use counterfoil_domain::{Chain, NodeId, Priority, Topic};
@@ -189,6 +189,7 @@ fn known(hub: &Connection, claim: &Claim) -> Result<Option<Claimed>, StoreError>
     }
     let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE token_hash = ?1 OR next_token_hash = ?1)";
     let taken: bool = hub.query_value(sql, params![claim.token_hash.clone()])?;
+    let taken = taken || tokens::has_ended(hub, &claim.token_hash)?;
     Ok(taken.then_some(Claimed::Taken))
 }
 

@@ -42,7 +42,7 @@ impl Store {
             let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE token_hash = ?1
                            OR (next_token_hash = ?1 AND number <> ?2))";
             let taken: bool = tx.query_value(sql, params![next.hash.clone(), next.node.number])?;
-            if taken || has_ended(tx, next.node.id, &next.hash)? {
+            if taken || has_ended(tx, &next.hash)? {
                 return Ok(false);
             }
             let sql =
@@ -157,13 +157,12 @@ fn seal_key(token_hash: &[u8]) -> Option<Vec<u8>> {
     Some(SealKey::of_token_hash(&hash).as_bytes().to_vec())
 }
 
-/// Whether a node had this token and has another one since. Such a one never comes back: it may be in a backup, or
-/// in somebody's hands.
-pub(super) fn has_ended(tx: &Connection, node: NodeId, hash: &[u8]) -> Result<bool, StoreError> {
+/// Whether some node had this token and has another one since. Such a one never comes back, for that node or for another
+/// one: it may be in a backup, or in somebody's hands.
+pub(super) fn has_ended(tx: &Connection, hash: &[u8]) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (
                    SELECT 1 FROM node_key JOIN node ON node.number = node_key.node
-                   WHERE node.id = ?1 AND node_key.seal_key = ?2 AND node.token_hash <> ?3
-                     AND node.next_token_hash IS NOT ?3)";
-    let row = params![node.to_bytes(), seal_key(hash), hash];
-    Ok(tx.query_value(sql, row)?)
+                   WHERE node_key.seal_key = ?1 AND node.token_hash <> ?2
+                     AND node.next_token_hash IS NOT ?2)";
+    Ok(tx.query_value(sql, params![seal_key(hash), hash])?)
 }

@@ -6,6 +6,7 @@ use crate::hub::{Client, TestHub, parse, problem};
 use crate::till::{Till, schemas};
 use counterfoil_domain::document::Tender;
 use counterfoil_domain::env::Clock as _;
+use counterfoil_domain::lineage::Point;
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::{ActivateAnswer, HelloAnswer, HubStatus, NodeRow, ShopAdded};
@@ -105,6 +106,43 @@ async fn a_token_that_was_used_never_comes_back_and_nobody_takes_anothers() {
     parse::<ActivateAnswer>(&till.activate(&client, &code).await);
     assert_eq!(hello(&client, "second").await.status, 401);
     assert_eq!(hello(&client, "third").await.status, 200);
+}
+
+/// Whoever has the old backup of one till, and with it a token that has ended, must not be another one with it.
+#[tokio::test]
+async fn nobody_takes_a_token_that_was_anothers_before() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let till = Till::of(&client, "Leith", 1).await;
+    let other = Till::of(&client, "Leith", 2).await;
+    parse::<TokenAnswer>(&name(&client, &till, "second").await);
+    assert_eq!(hello(&client, "second").await.status, 200);
+    let refused = name(&client, &other, &till.token).await;
+    assert_eq!(problem(&refused).code, Code::Conflict);
+
+    let mut stranger = Till::new(3);
+    stranger.token.clone_from(&till.token);
+    let code = client.code("Leith").await.join_code;
+    let refused = stranger.activate(&client, &code).await;
+    assert_eq!(problem(&refused).code, Code::Unauthorized);
+    let body = json!({
+        "node": stranger.id, "token_hash": stranger.token_hash(), "schemas": schemas(),
+        "admission": {"registration": {"name": "Crail", "phone": "1", "email": null}},
+    });
+    let refused = client.post("/v1/activate", None, &body).await;
+    assert_eq!(problem(&refused).code, Code::Unauthorized, "{refused:?}");
+    let claim = json!({
+        "node": stranger.id, "token_hash": stranger.token_hash(), "schemas": schemas(),
+        "common": Point::START,
+    });
+    let refused = client
+        .post("/v1/identity", Some(&other.token), &claim)
+        .await;
+    assert!(!refused.status.is_success(), "{refused:?}");
+
+    // The code is good for a token of its own.
+    "own".clone_into(&mut stranger.token);
+    parse::<ActivateAnswer>(&stranger.activate(&client, &code).await);
 }
 
 #[tokio::test]
