@@ -9,7 +9,7 @@ CREATE TABLE state (
 
 -- How far others have got in the journal of this node's book.
 CREATE TABLE watermark (
-    reader TEXT PRIMARY KEY,               -- hub_received or hub_consolidated
+    reader TEXT PRIMARY KEY,               -- hub_received, hub_consolidated, or peer: and a node's id
     seq    INTEGER NOT NULL,
     at_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -38,3 +38,24 @@ CREATE TABLE unchanged_operation (
     entry INTEGER PRIMARY KEY,
     id    BLOB NOT NULL UNIQUE
 ) STRICT;
+
+-- What other lanes of the shop wrote, as far as it came here: each journal without a gap, entries as their lane chained
+-- them. It can be had again from other lanes, as long as one of them is there.
+CREATE TABLE peer_journal (
+    origin      INTEGER PRIMARY KEY,
+    node        BLOB    NOT NULL UNIQUE,   -- whose journal it is
+    begin_seq   INTEGER NOT NULL,          -- the entry before the first that is held
+    begin_chain BLOB    NOT NULL,
+    end_seq     INTEGER NOT NULL,          -- the last entry that is held
+    end_chain   BLOB    NOT NULL
+) STRICT;
+CREATE TABLE peer_entry (
+    origin   INTEGER NOT NULL REFERENCES peer_journal (origin),
+    seq      INTEGER NOT NULL,
+    id       BLOB    NOT NULL,
+    hlc      INTEGER NOT NULL,
+    kind     INTEGER NOT NULL,             -- domain::Topic; a newer lane's may be unknown here
+    chain    BLOB    NOT NULL,
+    document TEXT    NOT NULL,             -- canonical form, byte for byte
+    PRIMARY KEY (origin, seq)
+) STRICT, WITHOUT ROWID;

@@ -70,12 +70,23 @@ impl Chain {
     /// chain depends on it.
     #[must_use]
     pub fn next(&self, entry: &EntryHead, content: &[u8]) -> Self {
+        let head = (entry.seq, entry.id, entry.hlc, entry.topic.code());
+        self.link(head, content)
+    }
+
+    /// The same for an entry whose topic only a newer program knows, by its code.
+    #[must_use]
+    pub(crate) fn link(
+        &self,
+        (seq, id, hlc, topic): (i64, DocumentId, Hlc, i64),
+        content: &[u8],
+    ) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.0);
-        hasher.update(&entry.seq.to_be_bytes());
-        hasher.update(entry.id.uuid().as_bytes());
-        hasher.update(&entry.hlc.raw().to_be_bytes());
-        hasher.update(&entry.topic.code().to_be_bytes());
+        hasher.update(&seq.to_be_bytes());
+        hasher.update(id.uuid().as_bytes());
+        hasher.update(&hlc.raw().to_be_bytes());
+        hasher.update(&topic.to_be_bytes());
         hasher.update(&(content.len() as u64).to_be_bytes());
         hasher.update(content);
         Self(*hasher.finalize().as_bytes())

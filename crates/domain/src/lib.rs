@@ -17,6 +17,7 @@ pub mod item;
 pub mod journal;
 pub mod lineage;
 pub mod merge;
+pub mod mesh;
 pub mod money;
 pub mod proof;
 pub mod rule;

@@ -44,6 +44,11 @@ pub struct Config {
     pub listen: String,
     #[serde(deserialize_with = "origins")]
     pub allowed_origins: Vec<String>,
+    pub peer_listen: String,
+    pub peers: Vec<String>,
+    pub peer_secret_file: String,
+    pub peer_heartbeat_ms: u64,
+    pub second_copy_wait_ms: u64,
     pub sync_interval_ms: u64,
     pub batch_delay_ms: u64,
     pub settle_delay_ms: u64,

@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod import;
 mod limits;
 pub mod local_client;
+pub mod mesh;
 mod monitor;
 pub mod node;
 pub mod problem;

@@ -25,3 +25,41 @@ pub(crate) const CHANGES_MAX: usize = 1_000;
 /// How long before the end of its token the status says what to do, in milliseconds: two weeks, in which an
 /// operator is found. A token that the node changes by itself never comes so close.
 pub(crate) const TOKEN_NOTICE_MS: i64 = 14 * 24 * 60 * 60 * 1000;
+
+/// Fewest characters of the secret that lanes share, so that nobody guesses it who hears a proof. A shorter one is
+/// refused at the start.
+pub(crate) const PEER_SECRET_CHARS_MIN: usize = 32;
+
+/// Connected lanes at once: twice as many as any shop is expected to have. One more is refused, and comes again.
+pub(crate) const PEER_CONNECTIONS_MAX: usize = 64;
+
+/// Connections of which nobody knows yet whose they are. One more is closed, and comes again.
+pub(crate) const PEER_GREETINGS_MAX: usize = 16;
+
+/// How long a greeting may take altogether. Then the connection is closed.
+pub(crate) const PEER_GREETING_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a peer may take to accept more bytes. Then the connection counts as lost.
+pub(crate) const PEER_SEND_WITHIN: Duration = Duration::from_secs(20);
+
+/// Messages that may be on their way to a peer without its acknowledgement. At the limit the next ones wait.
+pub(crate) const PEER_WINDOW_MESSAGES: usize = 512;
+
+/// Their bytes. At the limit the next ones wait; one always fits.
+pub(crate) const PEER_WINDOW_BYTES: usize = 2 * 1024 * 1024;
+
+/// Messages that are read, sent or stored at once: sales of this lane wait for one batch. The rest follows.
+pub(crate) const PEER_BATCH_MESSAGES: usize = 128;
+
+/// Their bytes, give or take one message.
+pub(crate) const PEER_BATCH_BYTES: usize = 512 * 1024;
+
+/// Frames of one peer in a second: more than a lane can store. Above it nothing more is read until the second is over.
+pub(crate) const PEER_FRAMES_PER_SECOND_MAX: u32 = 20_000;
+
+/// Longest pause before a peer is dialed again, in milliseconds: it is in the same room, and a sale that waits for a
+/// second copy is there soon.
+pub(crate) const PEER_BACKOFF_LAST_MS: u64 = 5_000;
+
+/// How often it is kept how far peers have this lane's journal; what is lost of it is told again by the next hello.
+pub(crate) const PEER_MARKS_PAUSE: Duration = Duration::from_secs(1);

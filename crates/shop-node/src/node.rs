@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::credentials::{Credentials, Keyring};
+use crate::mesh::Mesh;
 use crate::monitor::Monitor;
 use crate::repair;
 use crate::sync::{News, SyncState};
@@ -61,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) news: News,
     pub(crate) state: Mutex<SyncState>,
     pub(crate) monitor: Monitor,
+    /// The other lanes of the shop.
+    pub(crate) mesh: Mesh,
     pub(crate) paths: Paths,
     /// Held while an activation runs: one at a time.
     pub(crate) activating: tokio::sync::Mutex<()>,
@@ -138,6 +141,7 @@ impl Node {
             news: News::default(),
             state: Mutex::new(state),
             monitor: Monitor::default(),
+            mesh: Mesh::default(),
             paths,
             activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),

@@ -106,6 +106,10 @@ pub fn store_problem(error: &StoreError) -> Problem {
         StoreError::IdTaken { .. } | StoreError::AlreadyActivated(_) => {
             Problem::new(Code::Conflict, detail)
         }
-        StoreError::Sql(_) | StoreError::Schema(_) | StoreError::Corrupt { .. } => internal(error),
+        StoreError::Sql(_)
+        | StoreError::Schema(_)
+        | StoreError::Corrupt { .. }
+        | StoreError::Forked { .. }
+        | StoreError::Gap { .. } => internal(error),
     }
 }

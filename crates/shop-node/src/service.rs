@@ -1,11 +1,20 @@
 //! The daemon: the API on a socket, the sync loop beside it, until it is told to stop.
 
 use crate::api;
+use crate::mesh::{self, Settings};
 use crate::node::Node;
 use crate::sync;
 use axum::serve::Listener;
 use std::future::Future;
 use std::io;
+
+/// How a daemon meets the other lanes of its shop.
+pub struct Lanes<L> {
+    /// What it must know for that.
+    pub settings: Settings,
+    /// Where it is reached, when it is.
+    pub listener: Option<L>,
+}
 
 /// Serves the node's API on a listener and syncs in the background until `shutdown` is done.
 ///
@@ -20,8 +29,35 @@ where
     L: Listener,
     L::Addr: std::fmt::Debug,
 {
+    run_among(node, listener, None::<Lanes<L>>, shutdown).await
+}
+
+/// The same, and meets the other lanes of its shop.
+///
+/// # Errors
+/// From the listener of the API.
+pub async fn run_among<L, P>(
+    node: Node,
+    listener: L,
+    lanes: Option<Lanes<P>>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+    P: Listener,
+{
+    if lanes.is_some() {
+        // Before the first sale is answered: it says whether there is a second copy.
+        node.inner.mesh.begin();
+    }
     let router = api::router(node.clone());
-    let mut background = tokio::spawn(sync::run(node));
+    let mut background = tokio::spawn(async move {
+        let Some(Lanes { settings, listener }) = lanes else {
+            return sync::run(node).await;
+        };
+        tokio::join!(sync::run(node.clone()), mesh::run(node, settings, listener));
+    });
     let ended = background.abort_handle();
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
     let served = async move { server.await };

@@ -5,7 +5,8 @@ use crate::error::StoreError;
 use crate::open::ShopStore;
 use counterfoil_domain::{DocumentId, Hlc, Priority, Topic};
 use counterfoil_migrate::{params, schema_version};
-use counterfoil_protocol::wire::node::{LogRow, QueueRow, ReceiptRow};
+use counterfoil_protocol::wire::node::{LogRow, ReceiptRow};
+use counterfoil_protocol::wire::queue::QueueRow;
 use std::collections::BTreeMap;
 
 /// Log entries kept; older ones are pruned.
@@ -38,6 +39,17 @@ pub struct BookTotals {
     pub receipts: i64,
     /// Their sum in minor units.
     pub total_minor: i64,
+}
+
+/// How far an entry is (P1): the hub has it, another lane has it, or nobody else.
+const fn stage(seq: i64, received: i64, copied: i64) -> &'static str {
+    if seq <= received {
+        "cloud_ack"
+    } else if seq <= copied {
+        "peer_ack"
+    } else {
+        "pending"
+    }
 }
 
 impl ShopStore {
@@ -79,6 +91,7 @@ impl ShopStore {
     pub fn queue(&self, limit: i64) -> Result<Vec<QueueRow>, StoreError> {
         let received = self.watermark(Reader::HubReceived)?;
         let consolidated = self.watermark(Reader::HubConsolidated)?;
+        let copied = self.peer_marks()?.values().copied().max().unwrap_or(0);
         let waiting = if self.binding.is_some() {
             "pending"
         } else {
@@ -101,6 +114,7 @@ impl ShopStore {
                         .map_or("unknown", Topic::name)
                         .to_owned(),
                     priority: priority.map_or("low", Priority::name).to_owned(),
+                    stage: stage(seq, received, copied).to_owned(),
                     state: if seq <= received { "received" } else { waiting }.to_owned(),
                     created_ms: Hlc::from_raw(row.get(4)?).millis(),
                     retry_count: 0,

@@ -36,6 +36,24 @@ pub enum StoreError {
     /// The engine refused.
     #[error("the database refused")]
     Sql(#[source] SqlError),
+    /// Another lane's entry does not follow what is held of its journal: two books went on under one name.
+    #[error(
+        "entry {seq} of lane {origin} does not follow what is held: two books go on under that name"
+    )]
+    Forked {
+        /// Whose journal.
+        origin: counterfoil_domain::NodeId,
+        /// Position of the entry.
+        seq: i64,
+    },
+    /// Another lane's entries came with a gap before them.
+    #[error("entries of lane {origin} before {seq} are missing")]
+    Gap {
+        /// Whose journal.
+        origin: counterfoil_domain::NodeId,
+        /// Position of the entry that came.
+        seq: i64,
+    },
     /// A text that cannot be stored.
     #[error("a text holds a NUL character (U+0000), which cannot be stored")]
     NulCharacter,

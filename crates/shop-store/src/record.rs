@@ -202,6 +202,7 @@ fn recorded(entry: &EntryHead, document: &Document, trial: bool) -> Recorded {
         total_minor: receipt.map(|receipt| receipt.total_minor),
         trial,
         repeated: false,
+        single_copy: false,
     }
 }
 
@@ -247,6 +248,7 @@ impl ShopStore {
                     total_minor: row.get(4)?,
                     trial: row.get(5)?,
                     repeated: true,
+                    single_copy: false,
                 })
             },
         )?;

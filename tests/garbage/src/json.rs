@@ -3,8 +3,8 @@
 use counterfoil_domain::{document, edit, merge};
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::{
-    database, decisions, events, history, hub, lineage, monitor, node, policies, quarantine,
-    replication,
+    database, decisions, events, history, hub, lane, lineage, monitor, node, policies, quarantine,
+    queue, replication,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +16,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// All that stands in a body, and what a book holds as JSON and the hub reads out of it.
-const CHECKS: [fn(&[u8]); 81] = [
+const CHECKS: [fn(&[u8]); 82] = [
     check::<database::DatabaseAddRequest>,
     check::<database::DatabaseTokenRequest>,
     check::<database::DatabaseAccess>,
@@ -79,7 +79,7 @@ const CHECKS: [fn(&[u8]); 81] = [
     check::<node::Address>,
     check::<node::HubMoved>,
     check::<node::NodeStatus>,
-    check::<node::QueueRow>,
+    check::<queue::QueueRow>,
     check::<node::LogRow>,
     check::<node::SyncReport>,
     check::<node::ReceiptRow>,
@@ -97,6 +97,7 @@ const CHECKS: [fn(&[u8]); 81] = [
     check::<replication::GoneAnswer>,
     check::<Problem>,
     check::<edit::CatalogEdit>,
+    check_lane,
     check_document,
 ];
 
@@ -112,6 +113,23 @@ fn check<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
     });
     let twice = serde_json::to_vec(&again).expect("what was read can be written");
     assert_eq!(written, twice, "reading and writing it changes it");
+}
+
+/// A frame of another lane: what is understood is written and understood again.
+fn check_lane(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let written = match lane::read(text) {
+        Ok(lane::Frame::Entry(entry)) => lane::write_entry(&entry),
+        Ok(lane::Frame::Control(control)) => lane::write(&control),
+        Ok(lane::Frame::Unknown) | Err(_) => return,
+    };
+    // What came in the largest frame may need a few bytes more.
+    if let Ok(written) = written {
+        let (once, twice) = (lane::read(text), lane::read(&written));
+        assert_eq!(once.ok(), twice.ok(), "reading and writing it changes it");
+    }
 }
 
 /// Documents are judged, and their amounts computed, before anything is recorded.

@@ -1,5 +1,6 @@
 //! The node's local API: everything the command line does, on localhost only by default.
 
+use super::mesh::MeshStatus;
 use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{DocumentId, ImportId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,9 @@ pub struct Recorded {
     pub trial: bool,
     /// The id was known already; nothing new was recorded.
     pub repeated: bool,
+    /// A receipt of a lane with peers that none of them has yet: print it with a mark (X7).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_copy: bool,
 }
 
 /// `POST /v1/stock`: one movement or count, or a list that is recorded whole or not at all.
@@ -313,6 +317,9 @@ pub struct NodeStatus {
     /// it long before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expires_ms: Option<i64>,
+    /// The other lanes of the shop; absent when this one is by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<MeshStatus>,
     /// Sales and refunds in the book.
     pub receipts: i64,
     /// Their sum in minor units.
@@ -323,27 +330,6 @@ pub struct NodeStatus {
     pub bytes_down: u64,
     /// Version of the program.
     pub version: String,
-}
-
-/// An entry of the queue (E1): what the hub has not consolidated yet, and how far it is.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct QueueRow {
-    /// Position in the journal.
-    pub seq: i64,
-    /// Id of the document.
-    pub id: DocumentId,
-    /// Kind of document.
-    pub topic: String,
-    /// critical, high, normal or low.
-    pub priority: String,
-    /// `local` in trial, `pending`, `syncing`, `failed`, or `received` at the hub.
-    pub state: String,
-    /// When it was recorded, milliseconds since the Unix epoch.
-    pub created_ms: i64,
-    /// Sync runs that failed since it waits.
-    pub retry_count: i64,
-    /// What the last one said.
-    pub last_error: Option<String>,
 }
 
 /// A line of the sync log (T8).

@@ -136,7 +136,7 @@ pub(super) async fn operations(
         .filter(|it| it.outcome == OperationOutcome::Recorded);
     let recorded = recorded.count();
     let mut carried = carried.into_iter();
-    let results: Vec<_> = places
+    let mut results: Vec<_> = places
         .into_iter()
         .filter_map(|place| place.or_else(|| carried.next()))
         .collect();
@@ -152,6 +152,8 @@ pub(super) async fn operations(
             Priority::Normal
         });
     }
+    let receipts = results.iter_mut().filter_map(|it| it.recorded.as_mut());
+    node.mark_single_copies(receipts).await;
     Ok(axum::Json(OperationsAnswer { results }))
 }
 

@@ -11,8 +11,9 @@ use counterfoil_protocol::hub_url::{self, ParseHubUrlError};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
-    ActivateCommand, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
+    ActivateCommand, HubMoved, LogRow, NodeStatus, ReceiptRow, SyncReport,
 };
+use counterfoil_protocol::wire::queue::QueueRow;
 use counterfoil_shop_store::delivery::Reader;
 use counterfoil_shop_store::{ShopStore, StoreError};
 use serde::Deserialize;
@@ -86,6 +87,7 @@ pub(super) async fn status_of(node: &Node) -> Result<NodeStatus, Refusal> {
     status.token_expires_ms = state.token_expires_ms;
     status.bytes_up = state.bytes_up;
     status.bytes_down = state.bytes_down;
+    status.mesh = node.inner.mesh.status();
     Ok(status)
 }
 
@@ -126,6 +128,7 @@ fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
         last_synced_ms: None,
         clock_offset_ms: None,
         token_expires_ms: None,
+        mesh: None,
         receipts: totals.receipts,
         total_minor: totals.total_minor,
         bytes_up: 0,
@@ -147,6 +150,7 @@ pub(super) async fn queue(
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<axum::Json<Vec<QueueRow>>, Refusal> {
     let limit = page(query)?.limit();
+    node.keep_marks().await;
     let mut rows = node.store(move |store| store.queue(limit)).await?;
     let state = node.state().clone();
     for row in rows.iter_mut().filter(|row| row.state == "pending") {

@@ -51,8 +51,10 @@ async fn record(
             now_ms,
         })
     };
-    let recorded = node.store(work).await?;
+    let mut recorded = node.store(work).await?;
     announce(node, topic, &recorded);
+    node.mark_single_copies(std::iter::once(&mut recorded))
+        .await;
     Ok(axum::Json(recorded))
 }
 

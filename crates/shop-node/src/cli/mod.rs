@@ -56,6 +56,8 @@ enum Command {
         /// Where the local API listens; port 0 takes a free port.
         #[arg(long, value_name = "ADDR", env = "COUNTERFOIL_NODE_LISTEN")]
         listen: Option<String>,
+        #[command(flatten)]
+        lanes: run::LaneArgs,
     },
     /// Bind this till to a shop: by a join code, or by registering a new shop.
     Activate(control::ActivateArgs),
@@ -139,7 +141,11 @@ pub fn main() -> ExitCode {
 async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
     match command {
         Command::Init(common) => control::init(&common, env).await,
-        Command::Run { common, listen } => run::run(&common, listen, env).await,
+        Command::Run {
+            common,
+            listen,
+            lanes,
+        } => run::run(&common, listen, lanes, env).await,
         Command::Activate(args) => control::activate(args, env).await,
         Command::Hub { url, common } => control::hub(&common, url, env).await,
         Command::Sell(args) => documents::receipt(args, "/v1/sales", env).await,

@@ -3,27 +3,71 @@
 use crate::cli::{Common, Failure, output};
 use crate::config::Config;
 use crate::local_client::{Announcement, wait_for_lock};
+use crate::mesh::Settings;
 use crate::node::{Node, NodeOptions};
-use crate::service;
+use crate::service::{self, Lanes};
+use axum::serve::{ListenerExt as _, TapIo};
+use clap::Args;
 use counterfoil_protocol::wire::node::Address;
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(crate) async fn run(common: &Common, listen: Option<String>, env: Env) -> Result<(), Failure> {
+/// How the daemon meets the other lanes of its shop.
+#[derive(Args)]
+pub(crate) struct LaneArgs {
+    /// Where other lanes of the shop reach this one; port 8123 when none is named.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1",
+        env = "COUNTERFOIL_NODE_PEER_LISTEN"
+    )]
+    peer_listen: Option<String>,
+    /// Another lane of the shop, as ws://HOST:PORT; may be repeated.
+    #[arg(
+        long = "peer",
+        value_name = "URL",
+        value_delimiter = ',',
+        env = "COUNTERFOIL_NODE_PEERS"
+    )]
+    peers: Vec<String>,
+}
+
+impl LaneArgs {
+    fn overlay(self, config: &mut Config) {
+        if let Some(listen) = self.peer_listen {
+            config.peer_listen = listen;
+        }
+        if !self.peers.is_empty() {
+            config.peers = self.peers;
+        }
+    }
+}
+
+pub(crate) async fn run(
+    common: &Common,
+    listen: Option<String>,
+    lanes: LaneArgs,
+    env: Env,
+) -> Result<(), Failure> {
     let data = &common.data;
-    let config = Config::load(data)?;
+    let mut config = Config::load(data)?;
+    lanes.overlay(&mut config);
+    let settings = Settings::of(&config, data).map_err(|error| Failure::configuration(&error))?;
     let _lock = wait_for_lock(data, &env).await?;
     let listen = listen.unwrap_or_else(|| config.listen.clone());
     let files = Arc::clone(&env.files);
     let node = Node::open(data, config, env, &NodeOptions::default())?;
-    let listener = TcpListener::bind(&listen).await.map_err(|error| {
-        let text = format!("cannot listen on {listen}: {error}");
-        Failure::configuration(&io::Error::new(error.kind(), text))
-    })?;
+    let listener = bind(&listen).await?;
+    let lanes = match settings {
+        Some(settings) => Some(bind_for_lanes(&node, settings).await?),
+        None => None,
+    };
     let address = listener
         .local_addr()
         .map_err(|error| Failure::configuration(&error))?;
@@ -39,10 +83,39 @@ pub(crate) async fn run(common: &Common, listen: Option<String>, env: Env) -> Re
     let shutdown = shutdown().map_err(|error| Failure::configuration(&error))?;
     output::print(&format!("listening on {url}"))?;
     tracing::info!(%url, data = %data.display(), "the node runs");
-    let served = service::run(node, listener, shutdown).await;
+    let served = service::run_among(node, listener, lanes, shutdown).await;
     drop(announcement);
     tracing::info!("the node has stopped");
     served.map_err(|error| Failure::failed(&error))
+}
+
+async fn bind(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let text = format!("cannot listen on {address}: {error}");
+        Failure::configuration(&io::Error::new(error.kind(), text))
+    })
+}
+
+/// Messages are small and waited for: filling a packet first only costs time.
+type LaneListener = TapIo<TcpListener, fn(&mut TcpStream)>;
+
+async fn bind_for_lanes(node: &Node, settings: Settings) -> Result<Lanes<LaneListener>, Failure> {
+    let listener = match &settings.listen {
+        Some(listen) => Some(bind(&listen.to_string()).await?),
+        None => None,
+    };
+    if let Some(listener) = &listener {
+        let address = listener.local_addr();
+        let address = address.map_err(|error| Failure::configuration(&error))?;
+        node.inner.mesh.set_address(format!("ws://{address}"));
+    }
+    let at_once: fn(&mut TcpStream) = |stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection of a lane may be slower than it could");
+        }
+    };
+    let listener = listener.map(|listener| listener.tap_io(at_once));
+    Ok(Lanes { settings, listener })
 }
 
 /// Done when the process is asked to end.

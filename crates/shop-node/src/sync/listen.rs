@@ -43,6 +43,8 @@ pub(crate) struct News {
     reached: Notify,
     /// The shop, the hub's address or the token is another one.
     bound: Notify,
+    /// The same, for the other lanes.
+    rebound: Notify,
 }
 
 #[derive(Default)]
@@ -81,6 +83,12 @@ impl News {
     /// Where the hub is, or who we are there, has changed.
     pub(crate) fn bound(&self) {
         self.bound.notify_one();
+        self.rebound.notify_one();
+    }
+
+    /// Waits until one of them is another one.
+    pub(crate) async fn rebound(&self) {
+        self.rebound.notified().await;
     }
 
     fn tell(&self, place: Place) {

@@ -17,6 +17,7 @@ pub(crate) use link::post;
 pub(crate) use listen::News;
 pub(crate) use state::notice;
 pub use state::{Phase, SyncState};
+pub(crate) use wait::Pace;
 
 use self::identity::Pushed;
 use self::link::HubLink;
@@ -34,7 +35,6 @@ use counterfoil_shop_store::delivery::Reader;
 use fold::fold;
 use listen::Place;
 use tokio::time::Instant;
-use wait::Pace;
 
 /// Changes of identity in one run; then the run fails and the next one goes on. One is what a restored
 /// or cloned folder needs, a second when the copy was made in the middle of the first.
@@ -411,6 +411,7 @@ async fn pull(
 impl Node {
     /// Something was recorded: a sale asks for a sync at once, the rest after a moment (T4).
     pub(crate) fn recorded(&self, priority: Priority) {
+        self.inner.mesh.grown();
         match priority {
             Priority::Critical | Priority::High => self.inner.urgent.notify_one(),
             Priority::Normal | Priority::Low => self.inner.written.notify_one(),

@@ -7,6 +7,7 @@ mod closure;
 mod identity;
 mod journal;
 mod layout;
+mod mesh;
 mod migrated;
 mod operations;
 

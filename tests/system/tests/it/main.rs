@@ -13,6 +13,7 @@ mod garbage;
 mod gate;
 mod identity;
 mod imports;
+mod lanes;
 mod lineage;
 mod monitor;
 mod notices;

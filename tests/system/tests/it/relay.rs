@@ -121,6 +121,12 @@ impl Relay {
         self.state.down_bytes_max.store(no_limit, Ordering::SeqCst);
     }
 
+    /// What waits to come down on the newest connection is lost, and the connection with it.
+    pub(crate) fn drop_held(&self) {
+        self.state.cut.store(self.opened(), Ordering::SeqCst);
+        self.go_on();
+    }
+
     pub(crate) fn has_stopped(&self) -> bool {
         self.state.is_at_limit()
     }

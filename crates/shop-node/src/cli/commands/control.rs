@@ -9,9 +9,11 @@ use crate::node::{Node, NodeOptions};
 use clap::Args;
 use counterfoil_domain::lineage::Former;
 use counterfoil_protocol::wire::hub::ActivateAnswer;
+use counterfoil_protocol::wire::mesh::MeshStatus;
 use counterfoil_protocol::wire::node::{
-    ActivateCommand, HubMoved, LogRow, NodeStatus, QueueRow, ReceiptRow, SyncReport,
+    ActivateCommand, HubMoved, LogRow, NodeStatus, ReceiptRow, SyncReport,
 };
+use counterfoil_protocol::wire::queue::QueueRow;
 use counterfoil_replica::env::Env;
 use http::Method;
 
@@ -180,6 +182,9 @@ fn status_text(status: &NodeStatus) -> String {
     for former in &status.formers {
         rows.push(("was before", was_before(former)));
     }
+    if let Some(mesh) = &status.mesh {
+        rows.push(("lanes", lanes_text(mesh)));
+    }
     if let Some(at_ms) = status.last_synced_ms {
         rows.push(("last synced", time(at_ms)));
     }
@@ -214,6 +219,7 @@ pub(crate) async fn queue(args: &ListArgs, env: Env) -> Result<(), Failure> {
             "topic",
             "priority",
             "state",
+            "stage",
             "created",
             "retries",
             "last error",
@@ -224,6 +230,7 @@ pub(crate) async fn queue(args: &ListArgs, env: Env) -> Result<(), Failure> {
                 row.topic.clone(),
                 row.priority.clone(),
                 row.state.clone(),
+                row.stage.clone(),
                 time(row.created_ms),
                 row.retry_count.to_string(),
                 row.last_error.clone().unwrap_or_default(),
@@ -270,6 +277,20 @@ pub(crate) async fn receipts(args: &ListArgs, env: Env) -> Result<(), Failure> {
             rows.iter().map(cells),
         )
     })
+}
+
+fn lanes_text(mesh: &MeshStatus) -> String {
+    let copied = mesh.peers.iter().map(|peer| peer.acknowledged_seq).max();
+    let copied = copied.unwrap_or(0);
+    let refusal = match &mesh.last_refusal {
+        Some(text) => format!("; the last that was not let in: {text}"),
+        None => String::new(),
+    };
+    format!(
+        "{} connected; one of them has the journal up to {copied}; {} journals held here{refusal}",
+        mesh.connections,
+        mesh.journals.len()
+    )
 }
 
 fn was_before(former: &Former) -> String {

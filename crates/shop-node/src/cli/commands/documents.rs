@@ -167,8 +167,13 @@ fn recorded(recorded: &Recorded) -> String {
     } else {
         ""
     };
+    let copy = if recorded.single_copy {
+        ", single copy"
+    } else {
+        ""
+    };
     format!(
-        "{}{number}{total}{trial}{repeated} ({})",
+        "{}{number}{total}{trial}{copy}{repeated} ({})",
         recorded.topic, recorded.id
     )
 }

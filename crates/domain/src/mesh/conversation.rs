@@ -1,0 +1,296 @@
+//! What is said on one connection between two lanes: a state without I/O, so that any interleaving can be tried.
+//!
+//! Each side asks for what it lacks; the other sends it, and whatever follows, as long as not too much is on its way
+//! unacknowledged. An acknowledgement means: durable, this entry and all before it.
+
+use super::{Holding, LaneEntry};
+use crate::ids::{DocumentId, NodeId};
+use crate::lineage::Point;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How much may be on its way unacknowledged. At the limit nothing more is sent until an acknowledgement comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Messages, at least 1.
+    pub messages: usize,
+    /// Bytes; one message always fits.
+    pub bytes: usize,
+}
+
+/// What a connection says next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// The message and all before it of the same journal are durable here.
+    Ack(DocumentId),
+    /// Send everything of a journal behind a position.
+    Want {
+        /// Whose journal.
+        origin: NodeId,
+        /// Held up to here.
+        after: i64,
+    },
+    /// Send no more of it.
+    Stop(NodeId),
+    /// It cannot be had here any further.
+    Gone(NodeId),
+    /// So much of it is held here now.
+    Have(NodeId, Holding),
+    /// Nothing before entries were read: the caller reads them and calls [`Conversation::sent`].
+    Read {
+        /// Whose journal.
+        origin: NodeId,
+        /// Behind this position.
+        after: i64,
+        /// At most so many entries and bytes, but one at least.
+        room: Window,
+    },
+}
+
+/// The state of one connection.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    peer: NodeId,
+    window: Window,
+    /// What the peer holds, as far as it has told.
+    holds: BTreeMap<NodeId, Holding>,
+    /// What the peer is asked for.
+    asked: BTreeSet<NodeId>,
+    /// What the peer asked for.
+    served: BTreeMap<NodeId, Served>,
+    sent: VecDeque<Sent>,
+    sent_bytes: usize,
+    /// The journal that was served last; the next one has its turn.
+    turn: Option<NodeId>,
+    // To be said; only the newest of each counts.
+    acks: BTreeMap<NodeId, DocumentId>,
+    requests: BTreeMap<NodeId, Option<i64>>,
+    gone: BTreeSet<NodeId>,
+    news: BTreeMap<NodeId, Holding>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Served {
+    after: i64,
+    /// Whether there may be more to read.
+    more: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    id: DocumentId,
+    origin: NodeId,
+    point: Point,
+    size: usize,
+}
+
+impl Conversation {
+    /// With a peer that has told what it holds.
+    pub fn new(peer: NodeId, holds: BTreeMap<NodeId, Holding>, window: Window) -> Self {
+        Self {
+            peer,
+            window,
+            holds,
+            asked: BTreeSet::new(),
+            served: BTreeMap::new(),
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            turn: None,
+            acks: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            news: BTreeMap::new(),
+        }
+    }
+
+    /// What the peer holds, as far as it has told.
+    pub fn holds(&self) -> &BTreeMap<NodeId, Holding> {
+        &self.holds
+    }
+
+    /// The journals that the peer is asked for.
+    pub fn asked(&self) -> &BTreeSet<NodeId> {
+        &self.asked
+    }
+
+    /// Whether the peer has asked for a journal.
+    pub fn serves(&self, origin: NodeId) -> bool {
+        self.served.contains_key(&origin)
+    }
+
+    /// Messages on their way that are not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// The peer wants a journal behind a position, now and from now on.
+    pub fn wanted(&mut self, origin: NodeId, after: i64) {
+        self.forget_sent(origin);
+        self.served.insert(origin, Served { after, more: true });
+    }
+
+    /// The peer wants no more of a journal.
+    pub fn unwanted(&mut self, origin: NodeId) {
+        self.forget_sent(origin);
+        self.served.remove(&origin);
+    }
+
+    /// The peer holds so much of a journal.
+    pub fn told(&mut self, origin: NodeId, holding: Holding) {
+        self.holds.insert(origin, holding);
+    }
+
+    /// The peer cannot give a journal any further, or gives one that does not fit.
+    pub fn refused(&mut self, origin: NodeId) {
+        self.holds.remove(&origin);
+        self.stop(origin);
+    }
+
+    /// Asks the peer for a journal.
+    pub fn ask(&mut self, origin: NodeId, after: i64) {
+        self.asked.insert(origin);
+        self.requests.insert(origin, Some(after));
+    }
+
+    /// Asks the peer for no more of a journal.
+    pub fn stop(&mut self, origin: NodeId) {
+        if self.asked.remove(&origin) {
+            self.requests.insert(origin, None);
+        }
+    }
+
+    /// There is more of a journal than there was, or may be.
+    pub fn grown(&mut self, origin: NodeId) {
+        if let Some(served) = self.served.get_mut(&origin) {
+            served.more = true;
+        }
+    }
+
+    /// A journal is held here up to there, durably. Said to the peer, unless it has as much.
+    pub fn news(&mut self, origin: NodeId, holding: Holding) {
+        let theirs = self.holds.get(&origin).map_or(-1, |held| held.end.seq);
+        if origin != self.peer && theirs < holding.end.seq {
+            self.news.insert(origin, holding);
+        }
+        self.grown(origin);
+    }
+
+    /// An entry came from the peer, which so has it.
+    pub fn came(&mut self, entry: &LaneEntry) {
+        let end = entry.point();
+        if let Some(held) = self.holds.get_mut(&entry.origin)
+            && held.end.seq < end.seq
+        {
+            held.end = end;
+        }
+    }
+
+    /// An entry from the peer is durable here, with all before it.
+    pub fn stored(&mut self, origin: NodeId, id: DocumentId) {
+        self.acks.insert(origin, id);
+    }
+
+    /// The peer has acknowledged a message: what of whose journal is durable there. `None` when no such
+    /// message is on its way: it was acknowledged before, or the peer has stopped asking.
+    pub fn acked(&mut self, id: DocumentId) -> Option<(NodeId, Point)> {
+        let &Sent { origin, point, .. } = self.sent.iter().find(|sent| sent.id == id)?;
+        self.keep_sent(|sent| sent.origin != origin || sent.point.seq > point.seq);
+        let begin = self.holds.get(&origin).map_or(Point::START, |it| it.begin);
+        let held = self.holds.entry(origin).or_insert(Holding::empty(begin));
+        if held.end.seq < point.seq {
+            held.end = point;
+        }
+        Some((origin, point))
+    }
+
+    /// Entries were read for the peer. Those that it still wants are on their way from now on, and given back.
+    pub fn sent(
+        &mut self,
+        (origin, after): (NodeId, i64),
+        entries: Vec<LaneEntry>,
+    ) -> Vec<LaneEntry> {
+        let Some(served) = self.served.get_mut(&origin) else {
+            return Vec::new();
+        };
+        // It asked again, from elsewhere, while they were read.
+        if served.after != after {
+            return Vec::new();
+        }
+        let Some(last) = entries.last() else {
+            return entries;
+        };
+        *served = Served {
+            after: last.seq,
+            more: true,
+        };
+        for entry in &entries {
+            let size = entry.size();
+            self.sent_bytes += size;
+            self.sent.push_back(Sent {
+                id: entry.id,
+                origin,
+                point: entry.point(),
+                size,
+            });
+        }
+        entries
+    }
+
+    /// A journal cannot be read any further here.
+    pub fn cannot_serve(&mut self, origin: NodeId) {
+        if self.served.remove(&origin).is_some() {
+            self.gone.insert(origin);
+        }
+    }
+
+    /// What is to be said now; `None` when there is nothing. Small things first: they are waited for.
+    pub fn say(&mut self) -> Option<Next> {
+        if let Some((_, id)) = self.acks.pop_first() {
+            return Some(Next::Ack(id));
+        }
+        if let Some((origin, request)) = self.requests.pop_first() {
+            return Some(match request {
+                Some(after) => Next::Want { origin, after },
+                None => Next::Stop(origin),
+            });
+        }
+        if let Some(origin) = self.gone.pop_first() {
+            return Some(Next::Gone(origin));
+        }
+        if let Some((origin, holding)) = self.news.pop_first() {
+            return Some(Next::Have(origin, holding));
+        }
+        self.next_read()
+    }
+
+    /// Journals have turns, so that a long one holds up no other.
+    fn next_read(&mut self) -> Option<Next> {
+        let room = Window {
+            messages: self.window.messages.saturating_sub(self.sent.len()),
+            bytes: self.window.bytes.saturating_sub(self.sent_bytes),
+        };
+        if room.messages == 0 || room.bytes == 0 {
+            return None;
+        }
+        let behind = |origin: &NodeId| self.turn.is_some_and(|turn| *origin <= turn);
+        let waiting = self.served.iter_mut().filter(|(_, served)| served.more);
+        let (&origin, served) = waiting.min_by_key(|(origin, _)| (behind(origin), **origin))?;
+        // What is recorded from now on, while they are read, makes it true again.
+        served.more = false;
+        let after = served.after;
+        self.turn = Some(origin);
+        Some(Next::Read {
+            origin,
+            after,
+            room,
+        })
+    }
+
+    fn forget_sent(&mut self, origin: NodeId) {
+        self.keep_sent(|sent| sent.origin != origin);
+    }
+
+    fn keep_sent(&mut self, keeps: impl Fn(&Sent) -> bool) {
+        self.sent.retain(|sent| keeps(sent));
+        self.sent_bytes = self.sent.iter().map(|sent| sent.size).sum();
+    }
+}

@@ -1,0 +1,48 @@
+//! What a node tells of the other lanes of its shop (P8).
+
+use counterfoil_domain::NodeId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The lanes of the shop as one of them sees them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MeshStatus {
+    /// Where this lane is reached; absent when it only dials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// Peers that are connected now.
+    pub connections: usize,
+    /// Everybody who ever had something of this lane's journal.
+    pub peers: Vec<PeerRow>,
+    /// Other lanes' journals, as far as they are held here.
+    pub journals: Vec<JournalRow>,
+    /// Why somebody was not let in, or did not let this lane in, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_refusal: Option<String>,
+}
+
+/// A peer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PeerRow {
+    /// Its node.
+    pub node_id: NodeId,
+    /// Number of the lane, while it is connected.
+    pub lane: Option<i64>,
+    /// Whether it is.
+    pub connected: bool,
+    /// Since when, milliseconds since the Unix epoch.
+    pub since_ms: Option<i64>,
+    /// It has this lane's journal up to here, durably.
+    pub acknowledged_seq: i64,
+    /// Messages on their way to it.
+    pub unacknowledged: usize,
+}
+
+/// Another lane's journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JournalRow {
+    /// Whose.
+    pub node_id: NodeId,
+    /// Held up to here.
+    pub held_seq: i64,
+}

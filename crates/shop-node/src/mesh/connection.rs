@@ -1,0 +1,402 @@
+//! One connection with a peer: frames in, frames out, until it is over.
+
+use super::Me;
+use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse, understood};
+use super::registry::{NoSeat, OwnJournal, Seat, WINDOW};
+use crate::limits::{
+    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_FRAMES_PER_SECOND_MAX, PEER_GREETING_WITHIN,
+    PEER_SEND_WITHIN,
+};
+use crate::node::Node;
+use crate::problem::chain;
+use counterfoil_domain::NodeId;
+use counterfoil_domain::lineage::Point;
+use counterfoil_domain::mesh::LaneEntry;
+use counterfoil_domain::mesh::conversation::{Next, Window};
+use counterfoil_protocol::wire::lane::{self, Control, FRAME_BYTES_MAX, Frame, Held, RefusalCode};
+use counterfoil_replica::env::Io;
+use counterfoil_shop_store::StoreError;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use serde_json::json;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// How a frame is read: nothing larger than any frame is kept in memory.
+pub(super) fn web_socket() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX))
+}
+
+/// Somebody who connected, with the place that it has until it is let in.
+pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: OwnedSemaphorePermit) {
+    let answer = tokio_tungstenite::accept_hdr_async_with_config(io, no_page, Some(web_socket()));
+    let ended = match tokio::time::timeout(PEER_GREETING_WITHIN, answer).await {
+        Ok(Ok(socket)) => carry(node, me, socket, Some(place)).await.1,
+        Ok(Err(error)) => error.into(),
+        Err(_) => ConnectionError::Silent(PEER_GREETING_WITHIN),
+    };
+    note_refusal(node, &ended).await;
+}
+
+/// A page in a browser on this machine is no lane, whoever wrote it.
+#[expect(
+    clippy::result_large_err,
+    reason = "the shape that the library asks for"
+)]
+fn no_page(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
+    if request.headers().contains_key(http::header::ORIGIN) {
+        let mut refused = ErrorResponse::new(Some("lanes are no web pages".to_owned()));
+        *refused.status_mut() = http::StatusCode::FORBIDDEN;
+        return Err(refused);
+    }
+    Ok(response)
+}
+
+/// Says once why somebody was not let in, however often it comes.
+pub(super) async fn note_refusal(node: &Node, ended: &ConnectionError) {
+    let (ConnectionError::Refusing { code, .. } | ConnectionError::Refused { code, .. }) = ended
+    else {
+        tracing::debug!(error = %chain(ended), "a connection with a lane is over");
+        return;
+    };
+    if matches!(code, RefusalCode::Duplicate | RefusalCode::Myself) {
+        tracing::debug!(error = %chain(ended), "a connection with a lane is not needed");
+        return;
+    }
+    let text = chain(ended);
+    if node.inner.mesh.refused(&text) {
+        tracing::warn!(error = %text, "a lane was not let in");
+        let detail = json!({"error": text, "code": code});
+        node.log_mesh("warn", "lane_refused", detail).await;
+    }
+}
+
+/// Greets, and converses to the end; says with whom, and why it ended.
+pub(super) async fn carry(
+    node: &Node,
+    me: &Me,
+    mut socket: Socket,
+    place: Option<OwnedSemaphorePermit>,
+) -> (Option<NodeId>, ConnectionError) {
+    let dialed = place.is_none();
+    let greeted = match greet(node, me, &mut socket, dialed).await {
+        Ok(greeted) => greeted,
+        Err(error) => return (None, error),
+    };
+    drop(place);
+    let Greeted { peer, holds, own } = greeted;
+    let (seat, fits) = match node.inner.mesh.seat(peer, holds, own, node.now_ms()) {
+        Ok(seat) => seat,
+        Err(none) => {
+            let (code, detail) = match none {
+                NoSeat::Duplicate => (RefusalCode::Duplicate, "the two are connected already"),
+                NoSeat::TooMany => (
+                    RefusalCode::TooMany,
+                    "as many lanes are connected as may be",
+                ),
+            };
+            let error = ConnectionError::refusing(code, detail);
+            refuse(&mut socket, &error).await;
+            return (Some(peer.node), error);
+        }
+    };
+    let _unseats = Unseat { node, seat: &seat };
+    let detail = json!({"node": peer.node, "lane": peer.lane});
+    tracing::info!(node = %peer.node, lane = peer.lane, dialed, "a lane is connected");
+    node.log_mesh("info", "lane_connected", detail).await;
+    judge(node, peer.node, fits).await;
+    let ended = converse(node, me, &seat, socket).await;
+    let text = chain(&ended);
+    tracing::info!(node = %peer.node, lane = peer.lane, why = %text, "a lane is not connected any more");
+    let detail = json!({"node": peer.node, "lane": peer.lane, "why": text});
+    node.log_mesh("info", "lane_lost", detail).await;
+    (Some(peer.node), ended)
+}
+
+/// Gives up the seat, also when the task is aborted.
+struct Unseat<'n> {
+    node: &'n Node,
+    seat: &'n Seat,
+}
+
+impl Drop for Unseat<'_> {
+    fn drop(&mut self) {
+        self.node.inner.mesh.unseat(self.seat);
+    }
+}
+
+/// Tells a person when a peer knows more of this till than it does itself.
+async fn judge(node: &Node, peer: NodeId, fits: OwnJournal) {
+    let what = match fits {
+        OwnJournal::Fits => return,
+        OwnJournal::Longer => "it holds more of this till's book than this till",
+        OwnJournal::Other => "it holds other entries under this till's name",
+    };
+    tracing::error!(%peer, what, "this till was restored from a backup, or cloned");
+    let detail = json!({"node": peer, "why": what});
+    node.log_mesh("error", "lane_diverged", detail).await;
+}
+
+async fn converse(node: &Node, me: &Me, seat: &Seat, socket: Socket) -> ConnectionError {
+    let (sink, stream) = socket.split();
+    let ended = tokio::select! {
+        biased;
+        () = seat.replaced.notified() => return ConnectionError::Replaced,
+        ended = Ear { node, me, seat, stream }.hear() => ended,
+        ended = Mouth { node, me, seat, sink }.speak() => ended,
+    };
+    match ended {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// What neither side of a conversation returns: it ends with an error.
+enum Never {}
+
+/// What comes in.
+struct Ear<'c> {
+    node: &'c Node,
+    me: &'c Me,
+    seat: &'c Seat,
+    stream: SplitStream<Socket>,
+}
+
+impl Ear<'_> {
+    async fn hear(mut self) -> Result<Never, ConnectionError> {
+        let patience = self.me.heartbeat * 5 / 2;
+        let mut rate = Rate::new();
+        loop {
+            let heard = tokio::time::timeout(patience, self.stream.next()).await;
+            let heard = heard.map_err(|_| ConnectionError::Silent(patience))?;
+            let mut batch = Vec::new();
+            self.take(heard, &mut batch)?;
+            let (mut frames, mut size) = (1, 0);
+            // What has come meanwhile shares one sync of the disk.
+            while batch.len() < PEER_BATCH_MESSAGES && size < PEER_BATCH_BYTES {
+                let Some(heard) = self.stream.next().now_or_never() else {
+                    break;
+                };
+                self.take(heard, &mut batch)?;
+                frames += 1;
+                size = batch.iter().map(LaneEntry::size).sum();
+            }
+            self.store(batch).await?;
+            rate.keep(frames).await;
+        }
+    }
+
+    fn take(
+        &self,
+        heard: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+        batch: &mut Vec<LaneEntry>,
+    ) -> Result<(), ConnectionError> {
+        let message = heard.ok_or(ConnectionError::Closed)??;
+        match understood(&message)? {
+            Some(Frame::Entry(entry)) => {
+                let wanted = self.node.inner.mesh.with(self.seat, |conversation| {
+                    conversation.came(&entry);
+                    conversation.asked().contains(&entry.origin)
+                });
+                // What was on its way when it was asked to stop is passed over.
+                if wanted == Some(true) {
+                    batch.push(entry);
+                }
+            }
+            Some(Frame::Control(control)) => self.control(control)?,
+            Some(Frame::Unknown) | None => {}
+        }
+        Ok(())
+    }
+
+    fn control(&self, control: Control) -> Result<(), ConnectionError> {
+        let (mesh, seat) = (&self.node.inner.mesh, self.seat);
+        match control {
+            Control::Ack { message_id } => mesh.acked(seat, message_id),
+            Control::Want { origin, after } => mesh.change(seat, |it| it.wanted(origin, after)),
+            Control::Stop { origin } => mesh.change(seat, |it| it.unwanted(origin)),
+            Control::Gone { origin } => mesh.change(seat, |it| it.refused(origin)),
+            Control::Have(held) => {
+                let holding = held.holding()?;
+                mesh.change(seat, |it| it.told(held.origin, holding));
+            }
+            Control::Refused { code, detail } => {
+                return Err(ConnectionError::Refused { code, detail });
+            }
+            Control::Hello(_) | Control::Proof { .. } | Control::Holds { .. } => {
+                let detail = "it greeted a second time";
+                return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what came, journal by journal, and only then lets it be acknowledged.
+    async fn store(&self, batch: Vec<LaneEntry>) -> Result<(), ConnectionError> {
+        let (mesh, seat) = (&self.node.inner.mesh, self.seat);
+        let mut rest = batch.into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let origin = first.origin;
+            let mut entries = vec![first];
+            while let Some(next) = rest.next_if(|next| next.origin == origin) {
+                entries.push(next);
+            }
+            let Some(last) = entries.last().cloned() else {
+                continue;
+            };
+            let begin = mesh.with(seat, |it| it.holds().get(&origin).map(|held| held.begin));
+            let begin = begin.flatten().unwrap_or(Point::START);
+            let keep = move |store: &mut counterfoil_shop_store::ShopStore| {
+                store.keep_entries(origin, begin, &entries)
+            };
+            match self.node.store(keep).await {
+                Ok(holding) => mesh.stored(seat, &last, holding),
+                Err(error @ (StoreError::Forked { .. } | StoreError::Gap { .. })) => {
+                    let text = chain(&error);
+                    tracing::error!(%origin, error = %text, "a lane's journal does not go on as it began");
+                    mesh.change(seat, |it| it.refused(origin));
+                    let detail = json!({"node": origin, "from": seat.peer, "why": text});
+                    self.node.log_mesh("error", "lane_forked", detail).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets a peer say no more in a second than it may.
+struct Rate {
+    since: Instant,
+    frames: u32,
+}
+
+impl Rate {
+    fn new() -> Self {
+        let (since, frames) = (Instant::now(), 0);
+        Self { since, frames }
+    }
+
+    async fn keep(&mut self, frames: u32) {
+        self.frames = self.frames.saturating_add(frames);
+        let second = Duration::from_secs(1);
+        if self.since.elapsed() >= second {
+            *self = Self::new();
+        } else if self.frames > PEER_FRAMES_PER_SECOND_MAX {
+            tokio::time::sleep_until(self.since + second).await;
+            *self = Self::new();
+        }
+    }
+}
+
+/// What goes out.
+struct Mouth<'c> {
+    node: &'c Node,
+    me: &'c Me,
+    seat: &'c Seat,
+    sink: SplitSink<Socket, Message>,
+}
+
+impl Mouth<'_> {
+    async fn speak(mut self) -> Result<Never, ConnectionError> {
+        let mesh = &self.node.inner.mesh;
+        loop {
+            let next = mesh.with(self.seat, |conversation| conversation.say());
+            let control = match next.ok_or(ConnectionError::Replaced)? {
+                Some(Next::Ack(message_id)) => Control::Ack { message_id },
+                Some(Next::Want { origin, after }) => Control::Want { origin, after },
+                Some(Next::Stop(origin)) => Control::Stop { origin },
+                Some(Next::Gone(origin)) => Control::Gone { origin },
+                Some(Next::Have(origin, holding)) => Control::Have(Held::of(origin, holding)),
+                Some(Next::Read {
+                    origin,
+                    after,
+                    room,
+                }) => {
+                    self.serve(origin, after, room).await?;
+                    continue;
+                }
+                None => {
+                    self.flush().await?;
+                    let woken = self.seat.wake.notified();
+                    if tokio::time::timeout(self.me.heartbeat, woken)
+                        .await
+                        .is_err()
+                    {
+                        self.send(Message::Ping(bytes::Bytes::new())).await?;
+                    }
+                    continue;
+                }
+            };
+            self.send(Message::text(lane::write(&control)?)).await?;
+        }
+    }
+
+    /// Sends entries of a journal, as many as there is room for.
+    async fn serve(
+        &mut self,
+        origin: NodeId,
+        after: i64,
+        room: Window,
+    ) -> Result<(), ConnectionError> {
+        let mesh = &self.node.inner.mesh;
+        let room = Window {
+            messages: room.messages.min(PEER_BATCH_MESSAGES),
+            bytes: room.bytes.min(PEER_BATCH_BYTES).min(WINDOW.bytes),
+        };
+        let read = self
+            .node
+            .store(move |store| store.lane_entries(origin, after, room));
+        let mut entries = match read.await {
+            Ok(entries) => entries,
+            Err(error @ (StoreError::Gap { .. } | StoreError::Corrupt { .. })) => {
+                self.cannot_serve(origin, &chain(&error)).await;
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut texts = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            match lane::write_entry(entry) {
+                Ok(text) => texts.push(text),
+                Err(error) if texts.is_empty() => {
+                    self.cannot_serve(origin, &error.to_string()).await;
+                    return Ok(());
+                }
+                // The next round begins with it.
+                Err(_) => break,
+            }
+        }
+        entries.truncate(texts.len());
+        let sent = mesh.with(self.seat, |it| it.sent((origin, after), entries));
+        let sent = sent.ok_or(ConnectionError::Replaced)?.len();
+        for text in texts.into_iter().take(sent) {
+            self.send(Message::text(text)).await?;
+        }
+        Ok(())
+    }
+
+    async fn cannot_serve(&self, origin: NodeId, why: &str) {
+        let mesh = &self.node.inner.mesh;
+        mesh.change(self.seat, |conversation| conversation.cannot_serve(origin));
+        tracing::error!(%origin, why, "a journal cannot be given to another lane any further");
+        let detail = json!({"node": origin, "to": self.seat.peer, "why": why});
+        self.node.log_mesh("error", "lane_unreadable", detail).await;
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), ConnectionError> {
+        let fed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.feed(message)).await;
+        Ok(fed.map_err(|_| ConnectionError::Stuck)??)
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectionError> {
+        let flushed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.flush()).await;
+        Ok(flushed.map_err(|_| ConnectionError::Stuck)??)
+    }
+}

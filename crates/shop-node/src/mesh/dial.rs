@@ -1,0 +1,64 @@
+//! Seeking a peer at a configured address, again and again.
+
+use super::Me;
+use super::connection::{carry, note_refusal, web_socket};
+use super::greeting::ConnectionError;
+use super::settings::Peer;
+use crate::config::Config;
+use crate::limits::{PEER_BACKOFF_LAST_MS, PEER_GREETING_WITHIN, PEER_MARKS_PAUSE};
+use crate::node::Node;
+use crate::sync::Pace;
+use counterfoil_domain::NodeId;
+use counterfoil_protocol::wire::lane::RefusalCode;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A connection that held for this long was a good one: what failed before does not count any more.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+/// Seeks a peer as long as it is worth it. Ends when the address is this lane's own.
+pub(super) async fn seek(node: &Node, me: &Me, peer: &Peer) {
+    let config = &node.inner.config;
+    let mut pace = Pace::new(&Config {
+        backoff_last_ms: config.backoff_last_ms.min(PEER_BACKOFF_LAST_MS),
+        ..config.clone()
+    });
+    loop {
+        let dialed = Instant::now();
+        let (found, ended) = dial(node, me, peer).await;
+        note_refusal(node, &ended).await;
+        match &ended {
+            ConnectionError::Refused { code, .. } | ConnectionError::Refusing { code, .. }
+                if *code == RefusalCode::Myself =>
+            {
+                tracing::info!(%peer, "this lane's own address is passed over");
+                return;
+            }
+            _ => {}
+        }
+        // The two are connected by another way: this one is not needed until then.
+        while found.is_some_and(|found| node.inner.mesh.is_connected(found)) {
+            tokio::time::sleep(PEER_MARKS_PAUSE).await;
+        }
+        if dialed.elapsed() >= GOOD_CONNECTION {
+            pace.rest();
+        }
+        pace.failed(node.inner.env.random.as_ref());
+        tokio::time::sleep(pace.pause()).await;
+    }
+}
+
+async fn dial(node: &Node, me: &Me, peer: &Peer) -> (Option<NodeId>, ConnectionError) {
+    let open = async {
+        let io = node.inner.env.dial.dial(&peer.host, peer.port);
+        let io = io.await.map_err(ConnectionError::Dial)?;
+        let url = format!("ws://{peer}/");
+        let socket = tokio_tungstenite::client_async_with_config(url, io, Some(web_socket()));
+        Ok::<_, ConnectionError>(socket.await?.0)
+    };
+    match tokio::time::timeout(PEER_GREETING_WITHIN, open).await {
+        Ok(Ok(socket)) => carry(node, me, socket, None).await,
+        Ok(Err(error)) => (None, error),
+        Err(_) => (None, ConnectionError::Silent(PEER_GREETING_WITHIN)),
+    }
+}

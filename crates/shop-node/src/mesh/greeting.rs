@@ -1,0 +1,221 @@
+//! Letting a peer in: who it is, that it belongs to the shop, that it knows the secret, and what it holds.
+
+use super::Me;
+use super::registry::Introduced;
+use crate::limits::PEER_GREETING_WITHIN;
+use crate::node::Node;
+use counterfoil_domain::NodeId;
+use counterfoil_domain::env::Random;
+use counterfoil_domain::mesh::Holding;
+use counterfoil_domain::mesh::pairing::{Nonce, Party};
+use counterfoil_protocol::gate::Schemas;
+use counterfoil_protocol::wire::lane::{
+    self, Control, Frame, FrameError, Held, Hello, LANE_PROTOCOL, RefusalCode,
+};
+use counterfoil_replica::env::Io;
+use counterfoil_shop_store::StoreError;
+use futures_util::{SinkExt as _, StreamExt as _};
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+pub(super) type Socket = WebSocketStream<Box<dyn Io>>;
+
+/// Why a connection is over, or never was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error("it cannot be reached")]
+    Dial(#[source] io::Error),
+    #[error("the connection broke")]
+    Network(#[from] tungstenite::Error),
+    #[error("nothing was heard of it for {0:?}")]
+    Silent(Duration),
+    #[error("it takes nothing that is sent to it")]
+    Stuck,
+    #[error("it ended the connection")]
+    Closed,
+    #[error("it refused this lane: {detail}")]
+    Refused { code: RefusalCode, detail: String },
+    #[error("it was refused: {detail}")]
+    Refusing { code: RefusalCode, detail: String },
+    #[error("what it says cannot be understood")]
+    Frame(#[from] FrameError),
+    #[error("another connection has taken its place")]
+    Replaced,
+    #[error("the store refused")]
+    Store(#[from] StoreError),
+}
+
+impl ConnectionError {
+    pub(super) fn refusing(code: RefusalCode, detail: &str) -> Self {
+        let detail = detail.to_owned();
+        Self::Refusing { code, detail }
+    }
+}
+
+/// A peer that was let in, with what it holds and what was told to it.
+pub(super) struct Greeted {
+    pub(super) peer: Introduced,
+    pub(super) holds: BTreeMap<NodeId, Holding>,
+    /// This lane's own journal, as the peer was told.
+    pub(super) own: Holding,
+}
+
+/// Greets whoever is at the other end. Somebody who is refused is told why.
+pub(super) async fn greet(
+    node: &Node,
+    me: &Me,
+    socket: &mut Socket,
+    dialed: bool,
+) -> Result<Greeted, ConnectionError> {
+    let greeting = exchange(node, me, socket, dialed);
+    let greeted = tokio::time::timeout(PEER_GREETING_WITHIN, greeting).await;
+    let greeted = greeted.unwrap_or(Err(ConnectionError::Silent(PEER_GREETING_WITHIN)));
+    if let Err(error) = &greeted {
+        refuse(socket, error).await;
+    }
+    greeted
+}
+
+/// Tells the other end why it is refused, if it is.
+pub(super) async fn refuse(socket: &mut Socket, error: &ConnectionError) {
+    let control = match error {
+        ConnectionError::Refusing { code, detail } => Control::refused(*code, detail),
+        ConnectionError::Frame(error) => {
+            Control::refused(RefusalCode::Malformed, &error.to_string())
+        }
+        _ => return,
+    };
+    let told = tokio::time::timeout(PEER_GREETING_WITHIN, async {
+        say(socket, &control).await?;
+        socket.close(None).await.map_err(ConnectionError::from)
+    });
+    if let Ok(Err(error)) = told.await {
+        tracing::debug!(%error, "a peer is gone before it heard why it was refused");
+    }
+}
+
+async fn exchange(
+    node: &Node,
+    me: &Me,
+    socket: &mut Socket,
+    dialed: bool,
+) -> Result<Greeted, ConnectionError> {
+    let mine = introduce(me, node.inner.schemas, node.inner.env.random.as_ref());
+    let nonce = mine.nonce()?;
+    say(socket, &Control::Hello(mine)).await?;
+    let Control::Hello(theirs) = hear(socket).await? else {
+        return Err(out_of_order("a hello"));
+    };
+    admit(me, &theirs)?;
+    if let Some(key) = &me.key {
+        let (own, other) = (party(me.node, nonce), party(theirs.node, theirs.nonce()?));
+        let proof = key.proof(&own, &other, me.shop);
+        say(socket, &Control::Proof { proof }).await?;
+        let Control::Proof { proof } = hear(socket).await? else {
+            return Err(out_of_order("a proof"));
+        };
+        if !key.verifies(&proof, &other, &own, me.shop) {
+            let detail = "it does not know the secret of the lanes of this shop";
+            return Err(ConnectionError::refusing(RefusalCode::Unpaired, detail));
+        }
+    }
+    let own = node.store(|store| store.own_holding()).await;
+    let held = node.inner.mesh.holdings(own);
+    let holds = held.iter().map(|(origin, held)| Held::of(*origin, *held));
+    let holds = holds.collect();
+    say(socket, &Control::Holds { holds }).await?;
+    let Control::Holds { holds } = hear(socket).await? else {
+        return Err(out_of_order("what it holds"));
+    };
+    Ok(Greeted {
+        peer: Introduced {
+            node: theirs.node,
+            lane: theirs.lane,
+            dialed,
+        },
+        holds: lane::held_by_origin(&holds)?,
+        own,
+    })
+}
+
+fn introduce(me: &Me, schemas: Schemas, random: &dyn Random) -> Hello {
+    let mut nonce = [0; 32];
+    random.fill(&mut nonce);
+    Hello {
+        protocol: LANE_PROTOCOL,
+        node: me.node,
+        shop: me.shop,
+        lane: me.lane,
+        book_schema: schemas.book,
+        nonce: lane::to_hex(&nonce),
+        secret: me.key.is_some(),
+    }
+}
+
+fn admit(me: &Me, theirs: &Hello) -> Result<(), ConnectionError> {
+    let wrong = if theirs.protocol != LANE_PROTOCOL {
+        let detail =
+            "it speaks another version of the exchange between lanes: update the older one";
+        Some((RefusalCode::Version, detail))
+    } else if theirs.node == me.node {
+        Some((
+            RefusalCode::Myself,
+            "it is this lane itself, or a copy of its folder",
+        ))
+    } else if theirs.shop != me.shop {
+        Some((RefusalCode::OtherShop, "it is a lane of another shop"))
+    } else if theirs.secret != me.key.is_some() {
+        let detail = "one of the two has a `peer_secret_file` and the other has none";
+        Some((RefusalCode::Unpaired, detail))
+    } else {
+        None
+    };
+    wrong.map_or(Ok(()), |(code, detail)| {
+        Err(ConnectionError::refusing(code, detail))
+    })
+}
+
+fn party(node: NodeId, nonce: Nonce) -> Party {
+    Party { node, nonce }
+}
+
+fn out_of_order(expected: &str) -> ConnectionError {
+    let detail = format!("it said something else than {expected}");
+    ConnectionError::refusing(RefusalCode::Malformed, &detail)
+}
+
+async fn say(socket: &mut Socket, control: &Control) -> Result<(), ConnectionError> {
+    let text = lane::write(control)?;
+    Ok(socket.send(Message::text(text)).await?)
+}
+
+/// The next thing that it says; what only a newer lane understands is passed over.
+async fn hear(socket: &mut Socket) -> Result<Control, ConnectionError> {
+    loop {
+        let message = socket.next().await.ok_or(ConnectionError::Closed)??;
+        match understood(&message)? {
+            Some(Frame::Control(Control::Refused { code, detail })) => {
+                return Err(ConnectionError::Refused { code, detail });
+            }
+            Some(Frame::Control(control)) => return Ok(control),
+            Some(Frame::Entry(_)) => return Err(out_of_order("a greeting")),
+            Some(Frame::Unknown) | None => {}
+        }
+    }
+}
+
+/// What a message says; `None` when it only shows that the other side is alive.
+pub(super) fn understood(message: &Message) -> Result<Option<Frame>, ConnectionError> {
+    match message {
+        Message::Text(text) => Ok(Some(lane::read(text.as_str())?)),
+        Message::Close(_) => Err(ConnectionError::Closed),
+        Message::Binary(_) => Err(ConnectionError::refusing(
+            RefusalCode::Malformed,
+            "it sent bytes instead of text",
+        )),
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
+    }
+}

@@ -1,0 +1,364 @@
+//! What all connections of a lane share: what is held, who is connected, and how far peers have the own journal.
+
+use counterfoil_domain::NodeId;
+use counterfoil_domain::mesh::conversation::{Conversation, Window};
+use counterfoil_domain::mesh::sources::{Offer, Step, plan};
+use counterfoil_domain::mesh::{Holding, LaneEntry};
+use counterfoil_protocol::wire::mesh::{JournalRow, MeshStatus, PeerRow};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
+
+use crate::limits::{PEER_CONNECTIONS_MAX, PEER_WINDOW_BYTES, PEER_WINDOW_MESSAGES};
+
+/// What may be on its way to one peer without its acknowledgement.
+pub(super) const WINDOW: Window = Window {
+    messages: PEER_WINDOW_MESSAGES,
+    bytes: PEER_WINDOW_BYTES,
+};
+
+/// The lanes of the shop as this one knows them.
+pub(crate) struct Mesh {
+    state: Mutex<State>,
+    /// The highest position of the own journal that a peer has.
+    acknowledged: watch::Sender<i64>,
+}
+
+#[derive(Default)]
+struct State {
+    is_on: bool,
+    address: Option<String>,
+    me: Option<NodeId>,
+    holdings: BTreeMap<NodeId, Holding>,
+    connections: BTreeMap<NodeId, Connected>,
+    /// How far each peer has the own journal, connected or not.
+    marks: BTreeMap<NodeId, i64>,
+    has_new_marks: bool,
+    /// Counts connections, to tell one from the next with the same peer.
+    opened: u64,
+    last_refusal: Option<String>,
+}
+
+struct Connected {
+    number: u64,
+    lane: i64,
+    since_ms: i64,
+    dialed: bool,
+    conversation: Conversation,
+    /// There is something to say.
+    wake: Arc<Notify>,
+    /// Another connection has taken its place.
+    replaced: Arc<Notify>,
+}
+
+/// A peer that was let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Introduced {
+    pub(super) node: NodeId,
+    pub(super) lane: i64,
+    /// Whether this lane dialed.
+    pub(super) dialed: bool,
+}
+
+/// A connection that takes part.
+pub(super) struct Seat {
+    pub(super) peer: NodeId,
+    pub(super) number: u64,
+    pub(super) wake: Arc<Notify>,
+    pub(super) replaced: Arc<Notify>,
+}
+
+/// Why a connection gets no seat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoSeat {
+    /// There is a better one between the two.
+    Duplicate,
+    /// There are as many as may be.
+    TooMany,
+}
+
+/// What a peer holds of this lane's own journal does not fit what this lane holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OwnJournal {
+    Fits,
+    /// It has more: this till was restored from a backup.
+    Longer,
+    /// It has another: this till was restored or cloned, and sold on.
+    Other,
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            acknowledged: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Mesh {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is whole before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was recorded in the own journal.
+    pub(crate) fn grown(&self) {
+        let mut state = self.state();
+        let Some(me) = state.me else { return };
+        for connected in state.connections.values_mut() {
+            connected.conversation.grown(me);
+            connected.wake.notify_one();
+        }
+    }
+
+    /// This lane is not by itself, whoever is there.
+    pub(crate) fn begin(&self) {
+        self.state().is_on = true;
+    }
+
+    /// Where this lane is reached, for the status.
+    pub(crate) fn set_address(&self, address: String) {
+        self.state().address = Some(address);
+    }
+
+    pub(super) fn join(
+        &self,
+        me: NodeId,
+        holdings: BTreeMap<NodeId, Holding>,
+        marks: BTreeMap<NodeId, i64>,
+    ) {
+        let best = marks.values().copied().max().unwrap_or(0);
+        let mut state = self.state();
+        (state.me, state.holdings, state.marks) = (Some(me), holdings, marks);
+        self.acknowledged.send_replace(best);
+    }
+
+    pub(super) fn leave(&self) {
+        let mut state = self.state();
+        state.me = None;
+        state.connections.clear();
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.state().is_on
+    }
+
+    /// Whether a peer is connected that takes the own journal.
+    pub(super) fn is_heard(&self) -> bool {
+        let state = self.state();
+        let hears = |it: &Connected| state.me.is_some_and(|me| it.conversation.serves(me));
+        state.connections.values().any(hears)
+    }
+
+    pub(super) fn acknowledged(&self) -> watch::Receiver<i64> {
+        self.acknowledged.subscribe()
+    }
+
+    pub(super) fn is_connected(&self, peer: NodeId) -> bool {
+        self.state().connections.contains_key(&peer)
+    }
+
+    pub(super) fn marks_to_keep(&self) -> Option<BTreeMap<NodeId, i64>> {
+        let mut state = self.state();
+        std::mem::take(&mut state.has_new_marks).then(|| state.marks.clone())
+    }
+
+    /// What is held here of peers' journals, and of the own one as it is now.
+    pub(super) fn holdings(&self, own: Holding) -> BTreeMap<NodeId, Holding> {
+        let mut state = self.state();
+        if let Some(me) = state.me {
+            state.holdings.insert(me, own);
+        }
+        state.holdings.clone()
+    }
+
+    /// Notes why a peer was not let in; whether that is news.
+    pub(super) fn refused(&self, text: &str) -> bool {
+        let mut state = self.state();
+        let is_news = state.last_refusal.as_deref() != Some(text);
+        state.last_refusal = Some(text.to_owned());
+        is_news
+    }
+
+    /// Gives a connection its seat. Of two with one peer the one stays that the smaller of both ids dialed, on either
+    /// side; of two that one side dialed, the newer.
+    pub(super) fn seat(
+        &self,
+        peer: Introduced,
+        holds: BTreeMap<NodeId, Holding>,
+        own: Holding,
+        now_ms: i64,
+    ) -> Result<(Seat, OwnJournal), NoSeat> {
+        let mut state = self.state();
+        let Some(me) = state.me else {
+            return Err(NoSeat::Duplicate);
+        };
+        let smaller_dials = me < peer.node;
+        match state.connections.get(&peer.node) {
+            Some(held) if held.dialed != peer.dialed && peer.dialed != smaller_dials => {
+                return Err(NoSeat::Duplicate);
+            }
+            Some(held) => held.replaced.notify_one(),
+            None if state.connections.len() >= PEER_CONNECTIONS_MAX => return Err(NoSeat::TooMany),
+            None => {}
+        }
+        let theirs = holds.get(&me).copied();
+        let fits = judge(theirs, own);
+        let mark = match fits {
+            OwnJournal::Fits => theirs.map_or(0, |held| held.end.seq),
+            OwnJournal::Longer | OwnJournal::Other => 0,
+        };
+        state.opened += 1;
+        let seat = Seat {
+            peer: peer.node,
+            number: state.opened,
+            wake: Arc::new(Notify::new()),
+            replaced: Arc::new(Notify::new()),
+        };
+        let connected = Connected {
+            number: seat.number,
+            lane: peer.lane,
+            since_ms: now_ms,
+            dialed: peer.dialed,
+            conversation: Conversation::new(peer.node, holds, WINDOW),
+            wake: Arc::clone(&seat.wake),
+            replaced: Arc::clone(&seat.replaced),
+        };
+        state.connections.insert(peer.node, connected);
+        state.mark(peer.node, mark, &self.acknowledged);
+        state.replan();
+        Ok((seat, fits))
+    }
+
+    /// The connection is over.
+    pub(super) fn unseat(&self, seat: &Seat) {
+        let mut state = self.state();
+        let held = state.connections.get(&seat.peer);
+        if held.is_some_and(|held| held.number == seat.number) {
+            state.connections.remove(&seat.peer);
+            state.replan();
+        }
+    }
+
+    /// Does something with the conversation of a connection, as long as that has its seat.
+    pub(super) fn with<T>(
+        &self,
+        seat: &Seat,
+        work: impl FnOnce(&mut Conversation) -> T,
+    ) -> Option<T> {
+        let mut state = self.state();
+        let held = state.connections.get_mut(&seat.peer);
+        let held = held.filter(|held| held.number == seat.number)?;
+        Some(work(&mut held.conversation))
+    }
+
+    /// The same, when it may change whom to ask.
+    pub(super) fn change(&self, seat: &Seat, work: impl FnOnce(&mut Conversation)) {
+        if self.with(seat, work).is_some() {
+            self.state().replan();
+        }
+        seat.wake.notify_one();
+    }
+
+    /// A peer has acknowledged a message.
+    pub(super) fn acked(&self, seat: &Seat, id: counterfoil_domain::DocumentId) {
+        let acked = self.with(seat, |conversation| conversation.acked(id));
+        let mut state = self.state();
+        if let Some(Some((origin, point))) = acked
+            && state.me == Some(origin)
+        {
+            state.mark(seat.peer, point.seq, &self.acknowledged);
+        }
+        drop(state);
+        // There is room for more.
+        seat.wake.notify_one();
+    }
+
+    /// Entries of a journal are durable here, up to there.
+    pub(super) fn stored(&self, seat: &Seat, last: &LaneEntry, holding: Holding) {
+        let (origin, id) = (last.origin, last.id);
+        self.with(seat, |conversation| conversation.stored(origin, id));
+        let mut state = self.state();
+        state.holdings.insert(origin, holding);
+        for connected in state.connections.values_mut() {
+            connected.conversation.news(origin, holding);
+            connected.wake.notify_one();
+        }
+        state.replan();
+    }
+
+    /// As the status shows it; `None` when this lane is by itself.
+    pub(crate) fn status(&self) -> Option<MeshStatus> {
+        let state = self.state();
+        let peers = state.marks.iter().map(|(node, &mark)| {
+            let connected = state.connections.get(node);
+            PeerRow {
+                node_id: *node,
+                lane: connected.map(|it| it.lane),
+                connected: connected.is_some(),
+                since_ms: connected.map(|it| it.since_ms),
+                acknowledged_seq: mark,
+                unacknowledged: connected.map_or(0, |it| it.conversation.unacknowledged()),
+            }
+        });
+        let others = state.holdings.iter();
+        let others = others.filter(|(origin, _)| Some(**origin) != state.me);
+        state.is_on.then(|| MeshStatus {
+            listen: state.address.clone(),
+            connections: state.connections.len(),
+            peers: peers.collect(),
+            journals: others
+                .map(|(origin, held)| JournalRow {
+                    node_id: *origin,
+                    held_seq: held.end.seq,
+                })
+                .collect(),
+            last_refusal: state.last_refusal.clone(),
+        })
+    }
+}
+
+impl State {
+    fn mark(&mut self, peer: NodeId, seq: i64, acknowledged: &watch::Sender<i64>) {
+        if self.marks.insert(peer, seq) != Some(seq) {
+            self.has_new_marks = true;
+            acknowledged.send_if_modified(|best| {
+                let found = self.marks.values().copied().max().unwrap_or(0);
+                std::mem::replace(best, found) != found
+            });
+        }
+    }
+
+    fn replan(&mut self) {
+        let Some(me) = self.me else { return };
+        let offer = |connected: &Connected| Offer {
+            holds: connected.conversation.holds().clone(),
+            asked: connected.conversation.asked().clone(),
+        };
+        let offers: BTreeMap<NodeId, Offer> = self
+            .connections
+            .iter()
+            .map(|(peer, connected)| (*peer, offer(connected)))
+            .collect();
+        for step in plan(me, &self.holdings, &offers) {
+            let (Step::Ask { peer, .. } | Step::Stop { peer, .. }) = step;
+            let Some(connected) = self.connections.get_mut(&peer) else {
+                continue;
+            };
+            match step {
+                Step::Ask { origin, after, .. } => connected.conversation.ask(origin, after),
+                Step::Stop { origin, .. } => connected.conversation.stop(origin),
+            }
+            connected.wake.notify_one();
+        }
+    }
+}
+
+fn judge(theirs: Option<Holding>, own: Holding) -> OwnJournal {
+    match theirs {
+        Some(theirs) if theirs.contradicts(&own) => OwnJournal::Other,
+        Some(theirs) if theirs.end.seq > own.end.seq => OwnJournal::Longer,
+        _ => OwnJournal::Fits,
+    }
+}

@@ -1,0 +1,271 @@
+//! What the lanes of a shop hold of each other's journals (ADR 0015): own entries are read from the book, those of
+//! others stand in `local.db` as they came.
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use counterfoil_domain::lineage::Point;
+use counterfoil_domain::mesh::conversation::Window;
+use counterfoil_domain::mesh::{Holding, LaneEntry, Place};
+use counterfoil_domain::{Chain, DocumentId, Hlc, NodeId};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
+use std::collections::BTreeMap;
+
+const CORRUPT: StoreError = StoreError::Corrupt {
+    what: "what is held of another lane's journal",
+};
+
+/// Before the id of a peer in the table of watermarks.
+const READER_PREFIX: &str = "peer:";
+
+/// A peer's journal as it stands in `local.db`.
+struct Journal {
+    origin: i64,
+    holding: Holding,
+}
+
+impl ShopStore {
+    /// What is held of every journal: the own one as far as it belongs to the present identity, and those of peers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
+        let sql = "SELECT node, origin, begin_seq, begin_chain, end_seq, end_chain FROM local.peer_journal";
+        let rows = self.conn.query_map(sql, (), |row| {
+            let node = row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?;
+            Ok((node, journal(row)?))
+        })?;
+        let mut holdings = BTreeMap::new();
+        for (node, journal) in rows {
+            holdings.insert(node, journal.ok_or(CORRUPT)?.holding);
+        }
+        // A book that was restored is known to its peers, who may hold more of it.
+        holdings.insert(self.node, self.own_holding());
+        Ok(holdings)
+    }
+
+    /// The own journal: what is common with a former identity stays that one's.
+    pub fn own_holding(&self) -> Holding {
+        let begin = self.formers.last().map_or(Point::START, |it| it.common);
+        let (seq, chain) = (self.head.seq, self.head.chain);
+        let end = if seq < begin.seq {
+            begin
+        } else {
+            Point { seq, chain }
+        };
+        Holding { begin, end }
+    }
+
+    /// Entries of a journal behind a position, as many as fit.
+    ///
+    /// # Errors
+    /// [`StoreError::Gap`] when the journal is not held so far back, [`StoreError::Corrupt`] when what follows is
+    /// not what was chained.
+    pub fn lane_entries(
+        &self,
+        origin: NodeId,
+        after: i64,
+        room: Window,
+    ) -> Result<Vec<LaneEntry>, StoreError> {
+        let gap = || StoreError::Gap { origin, seq: after };
+        if origin == self.node {
+            if after < self.own_holding().begin.seq {
+                return Err(gap());
+            }
+            let Some(chain) = self.chain_at(after)? else {
+                return Err(gap());
+            };
+            return self.own_entries((after, chain), room.messages, room.bytes);
+        }
+        let journal = self.peer_journal(origin)?.ok_or_else(gap)?;
+        if !(journal.holding.begin.seq..=journal.holding.end.seq).contains(&after) {
+            return Err(gap());
+        }
+        self.peer_entries(origin, &journal, after, room)
+    }
+
+    fn peer_entries(
+        &self,
+        origin: NodeId,
+        journal: &Journal,
+        after: i64,
+        room: Window,
+    ) -> Result<Vec<LaneEntry>, StoreError> {
+        let begin = journal.holding.begin;
+        let mut before = begin.chain;
+        if after != begin.seq {
+            let sql = "SELECT chain FROM local.peer_entry WHERE origin = ?1 AND seq = ?2";
+            let key = params![journal.origin, after];
+            let found = self.conn.query_optional(sql, key, |row| row.get(0))?;
+            let bytes: Vec<u8> = found.ok_or(CORRUPT)?;
+            before = Chain::from_slice(&bytes).ok_or(CORRUPT)?;
+        }
+        let sql = "SELECT seq, id, hlc, kind, chain, document FROM local.peer_entry
+                   WHERE origin = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+        let limit = i64::try_from(room.messages).unwrap_or(i64::MAX);
+        let rows = self
+            .conn
+            .query_map(sql, params![journal.origin, after, limit], |row| {
+                let chain = Chain::from_slice(&row.get::<Vec<u8>>(4)?);
+                let entry = LaneEntry {
+                    origin,
+                    seq: row.get(0)?,
+                    id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+                    hlc: Hlc::from_raw(row.get(2)?),
+                    kind: row.get(3)?,
+                    before: Chain::START,
+                    chain: chain.unwrap_or(Chain::START),
+                    document: row.get(5)?,
+                };
+                Ok(entry)
+            })?;
+        let (mut entries, mut read) = (Vec::new(), 0);
+        for mut entry in rows {
+            entry.before = before;
+            if !entry.is_whole() {
+                return if entries.is_empty() {
+                    Err(CORRUPT)
+                } else {
+                    Ok(entries)
+                };
+            }
+            if read >= room.bytes {
+                break;
+            }
+            before = entry.chain;
+            read += entry.size();
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Keeps entries of another lane's journal: all or none, durable when this returns. Those that are held already
+    /// change nothing. `begin` is where the journal begins, for one of which nothing is held.
+    ///
+    /// # Errors
+    /// [`StoreError::Forked`], [`StoreError::Gap`], [`StoreError::Sql`]; nothing was kept.
+    pub fn keep_entries(
+        &mut self,
+        origin: NodeId,
+        begin: Point,
+        entries: &[LaneEntry],
+    ) -> Result<Holding, StoreError> {
+        let known = self.peer_journal(origin)?;
+        let held = known
+            .as_ref()
+            .map_or(Holding::empty(begin), |it| it.holding);
+        let mut holding = held;
+        let mut fresh = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let seq = entry.seq;
+            match holding.place(entry) {
+                Place::Known => {}
+                Place::Next => {
+                    holding.end = entry.point();
+                    fresh.push(entry);
+                }
+                Place::Ahead => return Err(StoreError::Gap { origin, seq }),
+                Place::Forked => return Err(StoreError::Forked { origin, seq }),
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(held);
+        }
+        self.conn.transaction(|tx| -> Result<(), StoreError> {
+            let row = note_journal(tx, origin, holding)?;
+            for entry in &fresh {
+                insert_entry(tx, row, entry)?;
+            }
+            Ok(())
+        })?;
+        Ok(holding)
+    }
+
+    fn peer_journal(&self, origin: NodeId) -> Result<Option<Journal>, StoreError> {
+        let sql = "SELECT node, origin, begin_seq, begin_chain, end_seq, end_chain FROM local.peer_journal
+                   WHERE node = ?1";
+        let found = self
+            .conn
+            .query_optional(sql, [origin.to_bytes()], journal)?;
+        found.map(|journal| journal.ok_or(CORRUPT)).transpose()
+    }
+
+    /// How far each peer has the own journal, durably, as far as it has told.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn peer_marks(&self) -> Result<BTreeMap<NodeId, i64>, StoreError> {
+        let sql = "SELECT substr(reader, length(?1) + 1), seq FROM local.watermark
+                   WHERE reader >= ?1 AND reader < ?1 || '~'";
+        let rows = self.conn.query_map(sql, [READER_PREFIX], |row| {
+            Ok((row.get_with(0, |text: String| text.parse())?, row.get(1)?))
+        })?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Takes note of how far peers have the own journal; backwards too, for one that lost what it had.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`]; nothing was noted.
+    pub fn note_peers(
+        &mut self,
+        marks: &BTreeMap<NodeId, i64>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO local.watermark (reader, seq, at_ms) VALUES (?1, ?2, ?3)
+                   ON CONFLICT (reader) DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms
+                   WHERE excluded.seq <> seq";
+        self.conn.transaction(|tx| {
+            for (peer, seq) in marks {
+                tx.execute(sql, params![format!("{READER_PREFIX}{peer}"), *seq, now_ms])?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn journal(row: &Row<'_>) -> Result<Option<Journal>, SqlError> {
+    let point = |index: usize| -> Result<Option<Point>, SqlError> {
+        let seq = row.get(index)?;
+        let chain = Chain::from_slice(&row.get::<Vec<u8>>(index + 1)?);
+        Ok(chain.map(|chain| Point { seq, chain }))
+    };
+    let origin = row.get(1)?;
+    let ends = point(2)?.zip(point(4)?);
+    Ok(ends.map(|(begin, end)| Journal {
+        origin,
+        holding: Holding { begin, end },
+    }))
+}
+
+/// The number of the journal.
+fn note_journal(conn: &Connection, origin: NodeId, holding: Holding) -> Result<i64, SqlError> {
+    let Holding { begin, end } = holding;
+    let sql = "INSERT INTO local.peer_journal (node, begin_seq, begin_chain, end_seq, end_chain)
+               VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT (node) DO UPDATE SET end_seq = excluded.end_seq, end_chain = excluded.end_chain
+               RETURNING origin";
+    let row = params![
+        origin.to_bytes(),
+        begin.seq,
+        begin.chain.as_bytes().to_vec(),
+        end.seq,
+        end.chain.as_bytes().to_vec()
+    ];
+    conn.query_value(sql, row)
+}
+
+fn insert_entry(conn: &Connection, journal: i64, entry: &LaneEntry) -> Result<(), SqlError> {
+    let sql = "INSERT INTO local.peer_entry (origin, seq, id, hlc, kind, chain, document)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let row = params![
+        journal,
+        entry.seq,
+        entry.id.to_bytes(),
+        entry.hlc.raw(),
+        entry.kind,
+        entry.chain.as_bytes().to_vec(),
+        entry.document.as_str()
+    ];
+    conn.execute(sql, row)?;
+    Ok(())
+}

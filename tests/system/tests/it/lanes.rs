@@ -1,0 +1,366 @@
+//! Lanes of one shop as processes: what one sells is on another's disk, whatever dies, and strangers stay out.
+
+use crate::process::{Daemon, NODE, eventually, hub, join_code, node, till};
+use crate::relay::Relay;
+use crate::store::{assert_whole, column};
+use counterfoil_testkit::TempDir;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// A shop with lanes; the hub is there for their activation only.
+struct Shop {
+    dir: TempDir,
+    hub_data: PathBuf,
+    hub: Option<Daemon>,
+}
+
+impl Shop {
+    fn new(name: &str) -> Self {
+        let dir = TempDir::new(name);
+        let hub_data = dir.join("hub");
+        let hub = Some(Daemon::hub(&hub_data));
+        Self { dir, hub_data, hub }
+    }
+
+    /// The folders of so many lanes of a shop, activated.
+    fn lanes<const COUNT: usize>(&self, shop: &str) -> [PathBuf; COUNT] {
+        let mut code = Some(join_code(&self.hub_data, shop));
+        std::array::from_fn(|number| {
+            let data = self.dir.join(&format!("{shop}-{number}"));
+            till(&data);
+            let again = || another_code(&self.hub_data, shop);
+            let code = code.take().unwrap_or_else(again);
+            node(&data, &["activate", "--join", &code]).succeeds();
+            data
+        })
+    }
+
+    /// The internet is gone for good.
+    fn internet_is_gone(&mut self) {
+        self.hub = None;
+    }
+}
+
+fn another_code(hub_data: &Path, shop: &str) -> String {
+    let joined = hub(hub_data, &["shop", "join", shop, "--json"]).json();
+    joined["join_code"].as_str().expect("a code").to_owned()
+}
+
+/// A lane that runs.
+struct Lane {
+    data: PathBuf,
+    daemon: Daemon,
+    /// Where it is reached.
+    url: String,
+}
+
+impl Lane {
+    /// Dials the peers; reached at a free port.
+    fn start(data: &Path, peers: &[&str]) -> Self {
+        Self::start_at(data, "127.0.0.1:0", peers)
+    }
+
+    fn start_at(data: &Path, listen: &str, peers: &[&str]) -> Self {
+        let mut arguments = vec!["--listen", "127.0.0.1:0", "--peer-listen", listen];
+        arguments.extend(peers.iter().flat_map(|&peer| ["--peer", peer]));
+        let daemon = Daemon::start_with(NODE, data, &arguments);
+        let url = daemon.get("/v1/status")["mesh"]["listen"].clone();
+        Self {
+            data: data.to_owned(),
+            daemon,
+            url: url.as_str().expect("an address").to_owned(),
+        }
+    }
+
+    fn id(&self) -> String {
+        let status = self.daemon.get("/v1/status");
+        status["node_id"].as_str().expect("an id").to_owned()
+    }
+
+    fn connections(&self) -> u64 {
+        let status = self.daemon.get("/v1/status");
+        status["mesh"]["connections"].as_u64().expect("a number")
+    }
+
+    fn is_connected(&self, count: u64) {
+        eventually("the lanes are connected", || self.connections() == count);
+    }
+
+    /// Waits until a peer takes this lane's journal, so that its sales wait for it.
+    fn is_heard_by(&self, peer: &Self) {
+        let peer = peer.id();
+        eventually("the peer has the journal", || {
+            let status = self.daemon.get("/v1/status");
+            let rows = status["mesh"]["peers"].as_array().expect("a list");
+            let seq = &status["journal_seq"];
+            let has = |row: &Value| row["node_id"] == *peer && row["acknowledged_seq"] == *seq;
+            rows.iter().any(has)
+        });
+    }
+
+    fn sell(&self) -> Value {
+        let line = json!({"sku": "TEA", "quantity": "2", "unit_price": "2.55"});
+        let request = json!({"lines": [line], "tender": "cash"});
+        let (status, answer) = self.daemon.post("/v1/sales", &request).expect("an answer");
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    /// The stage of an entry in the queue.
+    fn stage(&self, sale: &Value) -> String {
+        let rows = self.daemon.get("/v1/queue");
+        let rows = rows.as_array().expect("a list");
+        let row = rows.iter().find(|row| row["id"] == sale["id"]);
+        row.expect("it waits")["stage"]
+            .as_str()
+            .expect("a stage")
+            .to_owned()
+    }
+
+    fn has_logged(&self, event: &str, text: &str) -> bool {
+        let rows = self.daemon.get("/v1/logs?limit=10000");
+        let rows = rows.as_array().expect("a list").clone();
+        rows.iter()
+            .any(|row| row["event"] == event && row["detail"].to_string().contains(text))
+    }
+}
+
+fn settings(data: &Path, text: &str) {
+    std::fs::write(data.join("node.toml"), text).expect("written");
+}
+
+/// A sale waits for its second copy until it is there: no machine is too slow.
+const PATIENT: &str = "second_copy_wait_ms = 50_000\n";
+
+/// Own entries of a book: position, id and chain value.
+fn own(data: &Path) -> Vec<String> {
+    column(
+        &data.join("book.db"),
+        "SELECT seq || ' ' || hex(id) || ' ' || hex(chain) FROM journal ORDER BY seq",
+    )
+}
+
+/// The same of another lane's journal, as a lane holds it; none twice.
+fn held(data: &Path, origin: &str) -> Vec<String> {
+    let origin = origin.replace('-', "").to_uppercase();
+    let sql = format!(
+        "SELECT e.seq || ' ' || hex(e.id) || ' ' || hex(e.chain) FROM peer_entry AS e \
+         JOIN peer_journal AS j ON j.origin = e.origin WHERE hex(j.node) = '{origin}' ORDER BY e.seq"
+    );
+    let rows: Vec<String> = column(&data.join("local.db"), &sql);
+    let once: BTreeSet<&String> = rows.iter().collect();
+    assert_eq!(once.len(), rows.len(), "an entry is held twice");
+    rows
+}
+
+#[test]
+fn a_sale_is_on_another_lanes_disk_before_the_receipt_while_the_internet_is_gone() {
+    let mut shop = Shop::new("lanes-two-copies");
+    let [one, other] = shop.lanes("France");
+    shop.internet_is_gone();
+    settings(&one, PATIENT);
+    let one = Lane::start(&one, &[]);
+    let alone = one.sell();
+    assert_eq!(alone["single_copy"], true, "nobody else is there");
+    assert_eq!(one.stage(&alone), "pending");
+    let other = Lane::start(&other, &[&one.url]);
+    one.is_connected(1);
+    one.is_heard_by(&other);
+    assert_eq!(one.stage(&alone), "peer_ack");
+    for _ in 0..3 {
+        let sale = one.sell();
+        assert_eq!(sale.get("single_copy"), None, "{sale}");
+        // The receipt is printed now: with a connection of our own, what the other lane has on its disk.
+        assert_eq!(held(&other.data, &one.id()), own(&one.data));
+        assert_eq!(one.stage(&sale), "peer_ack");
+    }
+    // And the other way round, over the same connection.
+    let sale = other.sell();
+    eventually("the sale is copied", || other.stage(&sale) == "peer_ack");
+    assert_eq!(held(&one.data, &other.id()), own(&other.data));
+    let status = other.daemon.get("/v1/status");
+    assert_eq!(status["mesh"]["journals"][0]["node_id"], one.id());
+}
+
+#[test]
+fn a_lane_killed_between_keeping_and_acknowledging_loses_and_doubles_nothing() {
+    let mut shop = Shop::new("lanes-killed");
+    let [one, other] = shop.lanes("France");
+    shop.internet_is_gone();
+    let other = Lane::start(&other, &[]);
+    let line = Relay::to(&other.url.replace("ws://", "http://"));
+    let one = Lane::start(&one, &[&line.url.replace("http://", "ws://")]);
+    one.is_connected(1);
+    one.is_heard_by(&other);
+    let id = one.id();
+
+    // What the other lane says from now on is not heard.
+    line.stop_after(0);
+    let sale = one.sell();
+    assert_eq!(sale["single_copy"], true);
+    eventually("the sale is kept", || {
+        held(&other.data, &id) == own(&one.data)
+    });
+    assert_eq!(one.stage(&sale), "pending");
+    let (data, listen) = (other.data.clone(), other.url.replace("ws://", ""));
+    other.daemon.kill();
+    line.drop_held();
+    assert_eq!(held(&data, &id), own(&one.data), "what was kept is kept");
+    let second = one.sell();
+    assert_eq!(one.stage(&second), "pending");
+
+    let other = Lane::start_at(&data, &listen, &[]);
+    one.is_heard_by(&other);
+    assert_eq!(one.stage(&sale), "peer_ack");
+    assert_eq!(one.stage(&second), "peer_ack");
+    assert_eq!(held(&other.data, &id), own(&one.data));
+    assert_whole(&one.data.join("book.db"));
+}
+
+#[test]
+fn a_lane_that_joins_late_gets_a_dead_lanes_journal_from_another() {
+    let mut shop = Shop::new("lanes-late");
+    let [dead, between, late] = shop.lanes("France");
+    shop.internet_is_gone();
+    let between = Lane::start(&between, &[]);
+    let dead = Lane::start(&dead, &[&between.url]);
+    for _ in 0..20 {
+        dead.sell();
+    }
+    dead.is_heard_by(&between);
+    let (id, data) = (dead.id(), dead.data.clone());
+    dead.daemon.kill();
+    let late = Lane::start(&late, &[&between.url]);
+    eventually("the late lane has it all", || {
+        held(&late.data, &id) == own(&data)
+    });
+    assert!(own(&data).len() > 20, "the activation, and the sales");
+    // What comes now takes the same way.
+    between.sell();
+    eventually("and what comes after", || {
+        held(&late.data, &between.id()) == own(&between.data)
+    });
+}
+
+#[test]
+fn a_connection_that_is_half_open_is_found_and_made_anew() {
+    let mut shop = Shop::new("lanes-half-open");
+    let [one, other] = shop.lanes("France");
+    shop.internet_is_gone();
+    for data in [&one, &other] {
+        settings(data, "peer_heartbeat_ms = 400\nbackoff_first_ms = 50\n");
+    }
+    let other = Lane::start(&other, &[]);
+    let line = Relay::to(&other.url.replace("ws://", "http://"));
+    let one = Lane::start(&one, &[&line.url.replace("http://", "ws://")]);
+    one.is_connected(1);
+    one.is_heard_by(&other);
+    line.swallow();
+    let sale = one.sell();
+    eventually("the silence is noticed", || {
+        one.has_logged("lane_lost", "nothing was heard")
+    });
+    eventually("the sale is copied after all", || {
+        one.stage(&sale) == "peer_ack"
+    });
+    assert!(line.opened() > 1, "over another connection");
+    assert_eq!(held(&other.data, &one.id()), own(&one.data));
+}
+
+#[test]
+fn lanes_of_another_shop_and_lanes_without_the_secret_stay_out() {
+    let mut shop = Shop::new("lanes-strangers");
+    let [one, friend, unpaired, guessing] = shop.lanes("France");
+    let [stranger] = shop.lanes("Spain");
+    shop.internet_is_gone();
+    for (data, secret) in [
+        (&one, "s"),
+        (&friend, "s"),
+        (&stranger, "s"),
+        (&guessing, "g"),
+    ] {
+        let file = data.join("lanes.secret");
+        std::fs::write(&file, secret.repeat(40)).expect("written");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&file, private).expect("set");
+        settings(data, "peer_secret_file = \"lanes.secret\"\n");
+    }
+    let one = Lane::start(&one, &[]);
+    one.sell();
+    for (data, says) in [
+        (&stranger, "it is a lane of another shop"),
+        (&unpaired, "the other has none"),
+        (&guessing, "it does not know the secret"),
+    ] {
+        let refused = Lane::start(data, &[&one.url]);
+        refused.sell();
+        eventually("it is refused", || one.has_logged("lane_refused", says));
+        eventually("and told so", || refused.has_logged("lane_refused", says));
+        assert_eq!(refused.connections(), 0);
+        assert_eq!(one.connections(), 0);
+        let shown = one.daemon.get("/v1/status")["mesh"]["last_refusal"].to_string();
+        assert!(shown.contains(says), "{shown}");
+        for data in [data, &one.data] {
+            let kept: Vec<i64> = column(&data.join("local.db"), "SELECT count(*) FROM peer_entry");
+            assert_eq!(kept, [0], "nothing was applied");
+        }
+    }
+    let friend = Lane::start(&friend, &[&one.url]);
+    one.is_heard_by(&friend);
+}
+
+#[test]
+fn a_lane_without_a_secret_is_not_opened_to_the_network() {
+    let dir = TempDir::new("lanes-open");
+    let data = dir.join("till");
+    till(&data);
+    for arguments in [["--peer-listen", "0.0.0.0"], ["--peer", "ws://till2"]] {
+        let refused = node(&data, &[&["run"], &arguments[..]].concat());
+        refused.fails(7, "peer_secret_file");
+    }
+}
+
+#[test]
+fn a_till_meets_the_others_as_soon_as_it_is_activated() {
+    let shop = Shop::new("lanes-trial");
+    let [one] = shop.lanes("France");
+    let one = Lane::start(&one, &[]);
+    let trial = shop.dir.join("trial");
+    till(&trial);
+    let trial = Lane::start(&trial, &[&one.url]);
+    trial.sell();
+    assert_eq!(trial.connections(), 0, "in trial nobody is asked");
+    let code = another_code(&shop.hub_data, "France");
+    node(&trial.data, &["activate", "--join", &code]).succeeds();
+    trial.is_heard_by(&one);
+    assert_eq!(
+        held(&one.data, &trial.id()),
+        own(&trial.data),
+        "what trial left behind too"
+    );
+}
+
+#[test]
+fn lanes_that_dial_each_other_keep_one_connection() {
+    let mut shop = Shop::new("lanes-crossed");
+    let [one, other] = shop.lanes("France");
+    shop.internet_is_gone();
+    let first = Lane::start(&one, &[]);
+    let listen = first.url.replace("ws://", "");
+    first.daemon.kill();
+    let url = format!("ws://{listen}");
+    let other = Lane::start(&other, &[&url]);
+    // One that dials itself too: one list may serve all lanes.
+    let one = Lane::start_at(&one, &listen, &[&other.url, &url]);
+    for _ in 0..5 {
+        one.sell();
+        other.sell();
+    }
+    one.is_heard_by(&other);
+    other.is_heard_by(&one);
+    assert_eq!((one.connections(), other.connections()), (1, 1));
+    assert_eq!(held(&one.data, &other.id()), own(&other.data));
+    assert_eq!(held(&other.data, &one.id()), own(&one.data));
+}
