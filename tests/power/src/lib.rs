@@ -14,6 +14,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod tape;
+mod vault;
 pub mod wal;
 mod wire;
 pub mod world;

@@ -27,11 +27,13 @@ pub enum Scenario {
     Migration,
     /// A till in trial is bound to a shop.
     Activation,
+    /// A till changes its token.
+    Rotation,
 }
 
 impl Scenario {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Sale,
         Self::Push,
         Self::Checkpoint,
@@ -42,6 +44,7 @@ impl Scenario {
         Self::Replacement,
         Self::Migration,
         Self::Activation,
+        Self::Rotation,
     ];
 
     /// Its name in tables.
@@ -58,6 +61,7 @@ impl Scenario {
             Self::Replacement => "another catalog in its place",
             Self::Migration => "migration",
             Self::Activation => "activation",
+            Self::Rotation => "change of the till's token",
         }
     }
 
@@ -72,7 +76,8 @@ impl Scenario {
             | Self::Generation
             | Self::LostNumbers
             | Self::Migration
-            | Self::Activation => &[Side::Node, Side::Hub],
+            | Self::Activation
+            | Self::Rotation => &[Side::Node, Side::Hub],
         }
     }
 
@@ -83,7 +88,7 @@ impl Scenario {
             (Self::Sale, _) => Lie::NormalCommits,
             (Self::Checkpoint, Side::Node) => Lie::Databases,
             (Self::Migration, Side::Hub) => Lie::Everything,
-            (Self::Bootstrap, _) => Lie::Beside,
+            (Self::Bootstrap, _) | (Self::Rotation, Side::Node) => Lie::Beside,
             (Self::Replacement, _) => Lie::Names,
             _ => Lie::Logs,
         }
@@ -189,6 +194,12 @@ impl Scenario {
             Self::Migration => {
                 steps.sell(world, 2).await;
                 steps.count(world.add_shop("France").await.map(drop));
+            }
+            Self::Rotation => {
+                for _ in 0..3 {
+                    steps.count(world.rotate_token().await);
+                    steps.sell_and_sync(world, 1, 1).await;
+                }
             }
             Self::Activation => {
                 if let Some(join) = join {

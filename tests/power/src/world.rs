@@ -2,6 +2,7 @@
 
 use crate::disk::{Image, MemoryDisk, Mounted};
 use crate::tape::{Fact, Side, Tape};
+use crate::vault::vault;
 use crate::wire::{MemoryDial, wire};
 use anyhow::{Context as _, bail};
 use axum::Router;
@@ -65,8 +66,8 @@ impl Default for Settings {
     }
 }
 
-/// Where disks are mounted. The folder is real: locks of migrations, tokens and credentials stand
-/// there, which a power cut in this test does not touch.
+/// Where disks are mounted. The folder is real: locks of migrations and the hub's own token stand there, which a
+/// power cut in this test does not touch.
 #[derive(Clone, Debug)]
 pub struct Place(PathBuf);
 
@@ -193,8 +194,9 @@ impl World {
             None => wire().0,
         };
         let env = self.env(&self.node_disk, dial);
+        let data = self.place.of(Side::Node);
         let options = NodeOptions {
-            keyring: Keyring::Away,
+            keyring: Keyring::Given(vault(&self.node_disk, &data)),
             ..NodeOptions::default()
         };
         let config = Config {
@@ -203,7 +205,6 @@ impl World {
             wal_limit_mib: self.settings.node_wal_limit_mib,
             ..Config::default()
         };
-        let data = self.place.of(Side::Node);
         self.node = Some(Node::open(&data, config, env, &options).context("the node opens")?);
         Ok(())
     }
@@ -384,6 +385,18 @@ impl World {
         let _answer: CatalogSetAnswer = self.office(&path, Some(&request)).await?;
         let status = self.hub_status().await?;
         self.say(Fact::Published(status.catalog_revision));
+        Ok(())
+    }
+
+    /// Has the till change its token at its next contact.
+    ///
+    /// # Errors
+    /// When the hub does not.
+    pub async fn rotate_token(&self) -> anyhow::Result<()> {
+        let node = self.status().await?.node_id;
+        let path = format!("/v1/admin/nodes/{node}/rotate-token");
+        let nothing = serde_json::json!({});
+        let _answer: serde_json::Value = self.office(&path, Some(&nothing)).await?;
         Ok(())
     }
 

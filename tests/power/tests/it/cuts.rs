@@ -89,6 +89,20 @@ fn an_activation_survives_power_cuts() {
 }
 
 #[test]
+fn a_change_of_token_survives_power_cuts() {
+    survives(Scenario::Rotation, 2 * SAMPLE);
+}
+
+#[test]
+fn tokens_without_their_sync_are_lost() {
+    let ground = Ground::new("tokens");
+    let recording = record(Scenario::Rotation, &ground.place(), 1).unwrap();
+    let beside = Lie::Beside;
+    let found = enumerate(&recording, Side::Node, beside, &ground.place(), effort(400)).unwrap();
+    assert!(found.violations > 0, "{found:?}");
+}
+
+#[test]
 fn commits_without_their_sync_lose_sales() {
     let ground = Ground::new("normal");
     let recording = record(Scenario::Sale, &ground.place(), 1).unwrap();
