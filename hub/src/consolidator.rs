@@ -341,10 +341,20 @@ impl Hub {
         })
     }
 
-    /// Writes changed rows to the catalog until none is left, and folds its WAL when it is large.
+    /// Decides what is undecided, writes changed rows to the catalog, and tells of records that stepped aside, also when
+    /// nothing could be published.
     pub(crate) async fn publish(&self) -> Result<(), ConsolidateError> {
+        let published = self.publish_rows().await;
+        let now_ms = self.now_ms();
+        let tend = move |store: &mut Store| store.tend_quarantine(now_ms);
+        let tended = self.writer.call(tend).await;
+        published.and(tended.map_err(Into::into))
+    }
+
+    /// Publishes until no row is left, and folds the catalog's WAL when it is large.
+    async fn publish_rows(&self) -> Result<(), ConsolidateError> {
         loop {
-            // Pulls wait meanwhile; a transaction is a fraction of a second.
+            // Pulls wait meanwhile: it is a fraction of a second.
             let held = self.copies.catalog().await?;
             let now_ms = self.now_ms();
             let published = self.writer.call(move |store| store.publish(now_ms)).await;

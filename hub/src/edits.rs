@@ -126,6 +126,8 @@ impl Hub {
         who: &str,
     ) -> Result<Result<UndoPage, UndoError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
+        // What was merged is decided first: after a crash, or a failure to publish, some may not be.
+        self.publish().await?;
         let dry_run = order.dry_run;
         let by = self.made_by(self.now_ms(), None, who.to_owned());
         let random = std::sync::Arc::clone(&self.env.random);
@@ -170,6 +172,8 @@ impl Hub {
         who: String,
     ) -> Result<Result<(DecisionMade, i64), DecideError>, ConsolidateError> {
         let _turn = self.inbox.turn.lock().await;
+        // The state of a conflict is that of its field's last decision.
+        self.publish().await?;
         let now_ms = self.now_ms();
         let by = self.made_by(now_ms, deciding.id, who);
         let seen = deciding.seen;

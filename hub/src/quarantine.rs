@@ -86,10 +86,7 @@ impl Hub {
                 self.let_sales_through().await;
             }
         }
-        let now_ms = self.now_ms();
-        let tend = move |store: &mut Store| store.tend_quarantine(now_ms);
-        let tended = self.writer.call(tend).await;
-        (taken_in, result.and(tended.map_err(Into::into)))
+        (taken_in, result)
     }
 
     async fn rule(

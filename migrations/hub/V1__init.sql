@@ -195,7 +195,7 @@ CREATE TABLE conflict (
     winner_shop  BLOB,
     policy       TEXT    NOT NULL,
     found_ms     INTEGER NOT NULL,
-    -- What became of it, decided anew with every edit of the field.
+    -- What became of it, decided anew when versions of the field have come.
     state        TEXT    NOT NULL,
     settled_by   TEXT,                     -- stamp; empty while open
     settled_ms   INTEGER,
@@ -376,6 +376,8 @@ CREATE TABLE node_key (
 ) STRICT, WITHOUT ROWID;
 -- When the newest one was made.
 CREATE INDEX node_key_by_time ON node_key (from_ms);
+-- Whose a token was.
+CREATE INDEX node_key_by_key ON node_key (seal_key);
 
 -- Access (L8). People who sign in, with what they may do.
 CREATE TABLE user (

@@ -90,7 +90,8 @@ impl Hub {
             return problems.clone();
         }
         let problems = self.look_whether_ready().await;
-        *answer = Some((now_ms, problems.clone()));
+        // Those who waited meanwhile get the same, however long it took.
+        *answer = Some((self.now_ms(), problems.clone()));
         problems
     }
 

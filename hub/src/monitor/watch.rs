@@ -98,9 +98,17 @@ impl Hub {
             return Ok(());
         };
         let now_ms = self.now_ms();
-        let (mut changes, mut failed) = (Changes::default(), Vec::new());
+        let mut failed = Vec::new();
         for look in Look::ALL {
-            if let Err(error) = self.look(look, (since_ms, now_ms), &mut changes).await {
+            let mut changes = Changes::default();
+            let looked = self.look(look, (since_ms, now_ms), &mut changes).await;
+            // At once: what was seen is old soon.
+            if let Err(error) = self.note(changes, now_ms).await {
+                // A verdict that is not written down is none.
+                lock(&self.monitor.judged).clear();
+                return Err(error);
+            }
+            if let Err(error) = looked {
                 tracing::error!(look = look.name(), error = words(&error), "a look failed");
                 let detail = format!("the hub cannot look at this: {}", words(&error));
                 let subject = look.name().to_owned();
@@ -111,7 +119,12 @@ impl Hub {
             }
         }
         let failed = move |reader: &mut Reader| reader.compared(LOOK_FAILED, failed);
-        changes.extend(self.reports.call(failed).await?);
+        let changes = self.reports.call(failed).await?;
+        self.note(changes, now_ms).await
+    }
+
+    /// Writes down what began and what ended.
+    async fn note(&self, changes: Changes, now_ms: i64) -> Result<(), ConsolidateError> {
         for alert in &changes.begun {
             let node = alert.node.map(tracing::field::display);
             tracing::warn!(kind = alert.kind, node, detail = alert.detail, "alert");
@@ -147,7 +160,7 @@ impl Hub {
             Look::Silence => reports.call(move |it| it.silent(silence)).await?,
             Look::FailedItems => reports.call(move |it| it.failed_items(now_ms)).await?,
             Look::Tills => reports.call(move |it| it.rested(now_ms)).await?,
-            Look::Quarantine => reports.call(|it| it.emptied()).await?,
+            Look::Quarantine => reports.call(move |it| it.emptied(now_ms)).await?,
             Look::Proofs => return self.judge_days(now_ms, changes).await,
         };
         changes.extend(found);

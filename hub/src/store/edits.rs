@@ -76,9 +76,6 @@ pub(super) fn merge_batch(
                     shop: Some(node.shop),
                 };
                 if let Some(decision) = &edit.decision {
-                    // It is about a conflict, which may stand in what has just come.
-                    let row = (edit.table.clone(), edit.row.clone());
-                    undecided::settle(tx, shape, &[row], now_ms)?;
                     decisions::note_of_till(tx, shape, &node, (&edit, id), decision, now_ms)?;
                 }
                 if batch.source == ONE_ENTRY {
@@ -187,6 +184,11 @@ fn accept(
     };
     let accepted = read();
     if let Ok((edit, _)) = &accepted {
+        if edit.decision.is_some() {
+            // It is about a conflict, which may stand in what has just come.
+            let row = (edit.table.clone(), edit.row.clone());
+            undecided::settle(tx, shape, &[row], batch.now_ms)?;
+        }
         let faults = [
             is_anothers(batch, edit),
             is_for_nothing(tx, edit)?,

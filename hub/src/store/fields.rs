@@ -116,7 +116,8 @@ fn wrote(
                FROM field_version AS v
                LEFT JOIN node ON node.id = v.node
                LEFT JOIN quarantine AS q ON q.node = node.number AND q.seq = v.seq
-               WHERE v.table_name = ?1 AND v.row_id = ?2 AND v.seq IS NOT NULL AND v.gone = 0";
+               WHERE v.table_name = ?1 AND v.row_id = ?2 AND v.seq IS NOT NULL
+                 AND v.gone = 0 AND v.undone = 0";
     tx.query_each(
         sql,
         params![table, row],

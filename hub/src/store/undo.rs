@@ -331,11 +331,11 @@ fn note_taken_back(tx: &Connection, of: &UndoneRow<'_>, now_ms: i64) -> Result<b
     let sql = "UPDATE field_version SET undone = 1, gone = max(gone, ?6)
                WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3 AND hlc = ?4
                  AND node_tag = ?5 AND (undone = 0 OR gone < ?6)";
-    let mut marked = 0;
+    let (mut marked, uncounted) = (0, of.uncounted());
     for (column, stamps) in &of.own {
         for stamp in stamps {
             let (hlc, tag) = (stamp.hlc.raw(), i64::from(stamp.node_tag));
-            let gone = i64::from(of.is_uncounted(column, stamp));
+            let gone = i64::from(uncounted.contains(&(column, *stamp)));
             let version = params![of.table, of.row, column.as_str(), hlc, tag, gone];
             marked += tx.execute(sql, version)?;
         }

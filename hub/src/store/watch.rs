@@ -154,7 +154,7 @@ impl Reader {
     /// that waits is told again when its till trades again.
     pub(crate) fn rested(&self, now_ms: i64) -> Result<Changes, StoreError> {
         let sql = format!(
-            "SELECT node.id, node.token_expires_ms <= ?1, node.waits
+            "SELECT node.id, node.token_expires_ms <= ?1 OR node.next_token_expires_ms <= ?1, node.waits
              FROM node JOIN shop ON shop.id = node.shop WHERE {TRADES}"
         );
         let (mut trading, mut expired) = (Vec::new(), Vec::new());
@@ -185,14 +185,29 @@ impl Reader {
         Ok(Changes { begun, ended })
     }
 
-    /// Tills that have nothing in quarantine any more.
-    pub(crate) fn emptied(&self) -> Result<Changes, StoreError> {
-        let sql = "SELECT node.id FROM node WHERE EXISTS
-                       (SELECT 1 FROM quarantine WHERE node = node.number AND settled_ms IS NULL)";
-        let filled = self.hub.query_map(sql, (), |row| node_id(row, 0))?;
+    /// Tills that have nothing in quarantine any more; and those that have, of which nothing is told: a record may have
+    /// stepped aside while the end of the one before it was written down.
+    pub(crate) fn emptied(&self, now_ms: i64) -> Result<Changes, StoreError> {
+        let sql =
+            "SELECT node.id, min(q.told) FROM node JOIN quarantine AS q ON q.node = node.number
+                   WHERE q.settled_ms IS NULL GROUP BY node.number";
+        let filled = self
+            .hub
+            .query_map(sql, (), |row| Ok((node_id(row, 0)?, row.get::<bool>(1)?)))?;
         let mut ended = self.lasting(&[QUARANTINE])?;
-        ended.retain(|alert| alert.node_id.is_none_or(|node| !filled.contains(&node)));
-        let begun = Vec::new();
+        let of = |node: NodeId| move |alert: &AlertRow| alert.node_id == Some(node);
+        let untold = filled
+            .iter()
+            .filter(|(node, told)| *told && !ended.iter().any(of(*node)));
+        let detail = "records of this till stand in quarantine";
+        let begun = untold
+            .map(|(node, _)| state(now_ms, QUARANTINE, Some(*node), detail.to_owned()))
+            .collect();
+        ended.retain(|alert| {
+            alert
+                .node_id
+                .is_none_or(|node| filled.iter().all(|(filled, _)| *filled != node))
+        });
         Ok(Changes { begun, ended })
     }
 

@@ -262,14 +262,25 @@ async fn without_first(script: &[Vec<(u64, Act, i64)>], undoes: bool) -> (Vec<St
         let done: Undone = client.admin_post("undo", &undo(false)).await;
         assert_eq!((dry.fields, dry.kept), (done.fields, done.kept));
         client.settle().await;
+        let left = left(&hub, &client, &ids).await;
         let again: Undone = client.admin_post("undo", &undo(false)).await;
         assert_eq!((again.count, again.revision), (0, done.revision));
+        return left;
     }
+    left(&hub, &client, &ids).await
+}
+
+/// The prices that are published, and how many records stand in quarantine.
+async fn left(
+    hub: &TestHub,
+    client: &Client,
+    ids: &BTreeMap<String, String>,
+) -> (Vec<String>, usize) {
     let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
     let sql = "SELECT id || ' ' || coalesce(shop, '-') || ' ' || coalesce(price_mills, '-')
                FROM prices WHERE deleted = 0 ORDER BY id";
     let mut rows: Vec<String> = db.query_map(sql, (), |row| row.get(0)).unwrap();
-    for (name, id) in &ids {
+    for (name, id) in ids {
         for row in &mut rows {
             *row = row.replace(id, name);
         }

@@ -74,10 +74,16 @@ impl UndoneRow<'_> {
         self.is_own(column, stamp) || field.is_some_and(|field| field.is_undone(stamp))
     }
 
-    /// Whether a version does not count, because the row is another shop's: when it is taken back, it never will.
-    pub(super) fn is_uncounted(&self, column: &str, stamp: &Stamp) -> bool {
-        let field = self.fields.get(column);
-        field.is_none_or(|field| field.version(stamp).is_none())
+    /// Those of its own versions that do not count, or will not as soon as the rest is taken back, because the row is
+    /// another shop's: they never will.
+    pub(super) fn uncounted(&self) -> BTreeSet<(&String, Stamp)> {
+        let left = self.left();
+        let own = self.own.iter();
+        own.flat_map(|(column, stamps)| stamps.iter().map(move |stamp| (column, *stamp)))
+            .filter(|(column, stamp)| {
+                is_missing(&self.fields, column, stamp) || is_missing(&left, column, stamp)
+            })
+            .collect()
     }
 
     fn picked(&self, leaves: impl Fn(&str, &Stamp) -> bool) -> Fields {
@@ -107,7 +113,7 @@ impl UndoneRow<'_> {
     /// The row as soon as what goes back says nothing any more of whose it is.
     fn left(&self) -> Fields {
         let gone = |column: &str, stamp: &Stamp| {
-            self.is_own(column, stamp) && self.is_uncounted(column, stamp)
+            self.is_own(column, stamp) && is_missing(&self.fields, column, stamp)
         };
         let mut left = self.picked(gone);
         for (column, stamps) in &self.own {
@@ -193,6 +199,11 @@ impl UndoneRow<'_> {
             plan.kept += 1;
         }
     }
+}
+
+fn is_missing(fields: &Fields, column: &str, stamp: &Stamp) -> bool {
+    let field = fields.get(column);
+    field.is_none_or(|field| field.version(stamp).is_none())
 }
 
 /// Puts the planned edit of the owner's column where it will be.
