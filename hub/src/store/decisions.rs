@@ -9,11 +9,12 @@ use super::conflicts::{FieldName, conflict_lost_by, conflict_of, plain};
 use super::consolidation::NodeKey;
 use super::fields::{Fields, load_fields};
 use super::hub_edits::{HubEdit, HubEditError, typed};
+use super::nodes::till_name;
 use super::{Store, StoreError};
 use counterfoil_domain::edit::ConflictDecision;
 use counterfoil_domain::merge::{Policy, Stamp, Version};
 use counterfoil_domain::{CatalogEdit, DocumentId, Scalar};
-use counterfoil_migrate::{Connection, params};
+use counterfoil_migrate::Connection;
 use counterfoil_protocol::wire::decisions::{AuditRow, Choice, ConflictRow, ConflictState};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -101,9 +102,7 @@ pub(super) fn note_of_till(
         let held = fields.get(column)?.version(&current.current)?;
         Some(json!({ "value": plain(&held.value), "stamp": current.current }))
     });
-    let sql = "SELECT shop.name || '/' || lane FROM node JOIN shop ON shop.id = node.shop
-               WHERE number = ?1";
-    let till: String = tx.query_value(sql, params![node.number])?;
+    let till = till_name(tx, node.number)?;
     let what = match decision.put_back {
         true => What::PutBack,
         false => What::Resolve(Choice::Winner),

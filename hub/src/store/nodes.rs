@@ -4,10 +4,17 @@ use super::users::note;
 use super::watch::TRADES;
 use super::{Reader, Store, StoreError, node_id, node_id_optional, shop_id};
 use counterfoil_domain::{NodeId, ShopId};
-use counterfoil_migrate::params;
+use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::gate::{Gate, Schemas, gate};
 use counterfoil_protocol::wire::hub::NodeRow;
 use serde_json::Value;
+
+/// What people call a till: its shop and lane.
+pub(super) fn till_name(hub: &Connection, number: i64) -> Result<String, StoreError> {
+    let sql = "SELECT shop.name || '/' || lane FROM node JOIN shop ON shop.id = node.shop
+               WHERE number = ?1";
+    Ok(hub.query_value(sql, params![number])?)
+}
 
 impl Store {
     /// Takes a node's access back; false when there is no such node. A second time changes nothing.

@@ -4,14 +4,17 @@
 //! is consolidated once, whatever is interrupted or repeated. The book stays as it is: what is judged
 //! and moved is a copy of the entry in `temp`.
 
+use super::audit::{Decided, write_down};
 use super::clock::Correction;
 use super::consolidation::{NodeBook, NodeKey, is_about_a_record};
 use super::entry::{self, Changes};
 use super::movement::{self, Batch};
+use super::nodes::till_name;
 use super::reading::ONE_ENTRY;
 use super::{Store, StoreError, edits, lineage, rules};
 use counterfoil_domain::{Priority, Rule, RuleSet, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
+use serde_json::json;
 
 /// What shall become of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +36,16 @@ impl Decision {
             Self::Fix => "fix",
             Self::Retry => "retry",
             Self::Follow => "follow",
+        }
+    }
+
+    /// As the audit trail names it; none for what nobody decided.
+    const fn action(self) -> Option<&'static str> {
+        match self {
+            Self::Waive => Some("quarantine_waived"),
+            Self::Fix => Some("quarantine_fixed"),
+            Self::Retry => Some("quarantine_retried"),
+            Self::Follow => None,
         }
     }
 
@@ -411,5 +424,20 @@ fn note(tx: &Connection, batch: &Batch, code: &str, ruling: &Ruling) -> Result<(
         code
     ];
     tx.execute(sql, row)?;
-    Ok(())
+    let Some(action) = ruling.decision.action() else {
+        return Ok(());
+    };
+    let till = till_name(tx, batch.node.number)?;
+    let decided = Decided {
+        at_ms: batch.now_ms,
+        who: &ruling.who,
+        action,
+        subject: format!("{till} entry {}", batch.until),
+        detail: &ruling.why,
+        before: json!(code),
+        after: json!(ruling.changes),
+        edit: None,
+        conflict: None,
+    };
+    write_down(tx, decided)
 }

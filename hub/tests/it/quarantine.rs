@@ -241,6 +241,38 @@ async fn exactly_what_is_poisoned_steps_aside_and_comes_back_once_and_in_causal_
     check(&hub, &client, &day).await;
     check_order(&hub, &day);
     check_sums(&hub, &day);
+    check_trail(&hub, &client).await;
+}
+
+/// What a person decided stands in the audit trail, once for each decision; what followed by itself does not.
+async fn check_trail(hub: &TestHub, client: &Client) {
+    let sql = "SELECT 'quarantine_' || CASE d.decision WHEN 'waive' THEN 'waived' WHEN 'fix' THEN 'fixed'
+                   WHEN 'retry' THEN 'retried' END, shop.name || '/' || node.lane || ' entry ' || d.seq,
+                   d.who, d.why, d.code, d.changes, d.at_ms
+               FROM quarantine_decision AS d JOIN node ON node.number = d.node
+               JOIN shop ON shop.id = node.shop WHERE d.decision <> 'follow' ORDER BY d.number";
+    let decided = hub_db(hub).query_map(sql, (), |row| {
+        let [action, subject, who, why, code, changes] = [0, 1, 2, 3, 4, 5].map(|at| row.get(at));
+        Ok((
+            [action?, subject?, who?, why?, code?, changes?],
+            row.get::<i64>(6)?,
+        ))
+    });
+    let decided: Vec<([String; 6], i64)> = decided.unwrap();
+    let trail = client.decisions().await;
+    let told: Vec<_> = trail
+        .into_iter()
+        .filter(|row| row.action.starts_with("quarantine_"))
+        .map(|row| {
+            let code = row.before.as_str().unwrap().to_owned();
+            let changes = row.after.to_string();
+            let words = [row.action, row.subject, row.who, row.detail, code, changes];
+            (words, row.at_ms)
+        })
+        .collect();
+    assert_eq!(told, decided);
+    let has = |action: &str| told.iter().any(|(words, _)| words[0] == action);
+    assert!(has("quarantine_waived") && has("quarantine_fixed"));
 }
 
 impl Day {

@@ -344,6 +344,15 @@ async fn a_decision_stands_under_the_name_of_who_signed_in_whatever_the_request_
         .admin_get(&format!("quarantine/{}/{}", own.tills[0].id, own.seq))
         .await;
     assert_eq!(detail["decisions"][0]["who"], "mia");
+    let page: AuditPage = client.admin_get("audit").await;
+    let last = page.decisions.last().unwrap();
+    assert_eq!(
+        (last.who.as_str(), last.action.as_str(), &*last.detail),
+        ("mia", "quarantine_waived", "the clock was wrong")
+    );
+    assert_eq!(last.subject, format!("A/1 entry {}", own.seq));
+    assert_eq!((&last.before, &last.after), (&json!(row.code), &json!({})));
+    assert_eq!((last.edit, last.conflict), (None, None));
     // The admin token is used by whoever is logged in on that machine, who says so.
     let other = shop(&client, "B", 3).await;
     let path = format!("/v1/admin/conflicts/{}/put-back", other.conflict);

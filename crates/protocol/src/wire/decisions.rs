@@ -331,7 +331,7 @@ pub struct AuditRow {
     /// Who decided.
     pub who: String,
     /// Stable name of what was done: `catalog_set`, `conflict_resolved`, `conflict_put_back`,
-    /// `policy_set`, `undone`.
+    /// `policy_set`, `undone`, `quarantine_waived`, `quarantine_fixed`, `quarantine_retried`.
     pub action: String,
     /// What it was done to.
     pub subject: String,
