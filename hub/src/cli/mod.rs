@@ -227,7 +227,7 @@ struct MonitorArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = WATCH_SECONDS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..))]
     watch_seconds: u32,
-    /// Where alerts are posted as JSON, `http://...`; see docs/alerts.md.
+    /// Where alerts are posted as JSON, `https://...` or `http://...`; see docs/alerts.md.
     #[arg(long, value_name = "URL")]
     alert_webhook: Option<String>,
     /// Program that is started for each alert, with the same JSON on its standard input.

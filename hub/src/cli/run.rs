@@ -73,10 +73,12 @@ pub(super) async fn run(data: PathBuf, args: RunArgs, env: Env) -> Result<(), Fa
 fn checked_webhook(url: String) -> Result<String, Failure> {
     let parsed: Result<http::Uri, _> = url.parse();
     match parsed {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(url),
+        Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => {
+            Ok(url)
+        }
         _ => Err(Failure::usage(format!(
-            "`{url}` is no address that a webhook can have: it begins with http://; for anything else there is \
-             --alert-command"
+            "`{url}` is no address that a webhook can have: it begins with http:// or https://; for anything else \
+             there is --alert-command"
         ))),
     }
 }

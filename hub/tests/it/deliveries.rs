@@ -6,9 +6,12 @@ use axum::extract::State;
 use axum::routing::post;
 use bytes::Bytes;
 use counterfoil_hub::HubConfig;
+use counterfoil_migrate::Connection;
+use counterfoil_protocol::hub_url::HubUrl;
 use counterfoil_protocol::wire::monitor::{AlertEvent, AlertMessage, AlertRow};
 use counterfoil_testkit::TempDir;
 use http::{HeaderMap, StatusCode};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -233,6 +236,52 @@ async fn an_alert_of_a_hub_that_is_killed_before_it_is_delivered_arrives_once_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_behind_https_gets_messages_when_the_machine_believes_its_certificate() {
+    // The receiver is another hub, which has an alert of its own when somebody posts to it without a token.
+    let receiver = TestHub::start_with(crate::tls::own).await;
+    let address: HubUrl = receiver.url.parse().unwrap();
+    let webhook = format!("{}/v1/admin/shops", address.without_pin());
+    assert!(webhook.starts_with("https://127.0.0.1:"), "{webhook}");
+    let told = async || {
+        let alerts: Vec<AlertRow> = receiver.client().admin_get("alerts").await;
+        alerts.iter().any(|alert| alert.kind == "unauthorized")
+    };
+    let other = TestHub::start_with(crate::tls::own).await;
+    let options = ["--alert-webhook", webhook.as_str()];
+    for (signed, by) in [(false, &other), (true, &receiver)] {
+        let dir = TempDir::new("https-webhook");
+        let authorities = by.dir.join("tls/ca.pem");
+        let believed = Some(authorities.as_path());
+        let hub = HubProcess::start_believing(believed, dir.path(), "127.0.0.1:0", &options);
+        provoke(&hub.client(dir.path()), "/v1/admin/status").await;
+        let error = tried_once(dir.path()).await;
+        assert_eq!(
+            error.contains("the webhook answered 401"),
+            signed,
+            "{error}"
+        );
+        while signed && !told().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(told().await, signed);
+        hub.terminate();
+    }
+}
+
+/// What the first attempt to deliver came to that failed.
+async fn tried_once(data: &Path) -> String {
+    let db = Connection::open_read_only(data.join("hub.db")).unwrap();
+    let sql = "SELECT error FROM alert_outbox WHERE error IS NOT NULL";
+    loop {
+        let error = db.query_optional(sql, (), |row| row.get(0));
+        if let Some(error) = error.unwrap() {
+            return error;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_alert_command_gets_the_message_and_is_started_again_when_it_fails() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = TempDir::new("command");
@@ -271,7 +320,13 @@ async fn an_alert_command_gets_the_message_and_is_started_again_when_it_fails() 
 #[test]
 fn an_address_that_is_no_webhook_is_refused_at_the_start() {
     let dir = TempDir::new("no-webhook");
-    for address in ["https://example.org/x", "example.org", "http:///x", ""] {
+    for address in [
+        "ftp://example.org/x",
+        "example.org",
+        "http:///x",
+        "https:///x",
+        "",
+    ] {
         let args = ["run", "--listen", "127.0.0.1:0", "--alert-webhook", address];
         let output = crate::hub::command(dir.path(), &args);
         assert_eq!(output.status.code(), Some(2), "{address}");

@@ -296,11 +296,22 @@ impl HubProcess {
     }
 
     pub(crate) fn start_with(data: &Path, listen: &str, options: &[&str]) -> Self {
+        Self::start_believing(None, data, listen, options)
+    }
+
+    /// On a machine that trusts the authorities in this file instead of its own.
+    pub(crate) fn start_believing(
+        authorities: Option<&Path>,
+        data: &Path,
+        listen: &str,
+        options: &[&str],
+    ) -> Self {
         let mut command = program();
         command
             .args(["run", "--listen", listen, "--data"])
             .arg(data)
-            .args(options);
+            .args(options)
+            .envs(authorities.map(|path| ("SSL_CERT_FILE", path)));
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
