@@ -6,10 +6,10 @@ use super::signed_in::Place;
 use super::{CatalogCommand, CodeArgs, Command, Failure, NodeCommand, ReportCommand};
 use super::{RunArgs, ShopCommand, access, database, quarantine};
 use counterfoil_protocol::wire::access::{LOGIN_PATH, LOGOUT_PATH, LoggedIn, LoginRequest};
-use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
+use counterfoil_protocol::wire::aliases::MergeAnswer;
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
-    SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+    CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, MergeRequest,
+    NodeRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow, UnmergeRequest,
 };
 use counterfoil_replica::env::Env;
 use http::Method;
@@ -207,17 +207,22 @@ async fn catalog(command: CatalogCommand, session: Session) -> Result<(), Failur
             let rows: Vec<Map<String, Value>> = rows.into_iter().map(object).collect();
             out.print(&rows, |_| String::new())
         }
-        CatalogCommand::Merge { table, id, into } => {
+        CatalogCommand::Merge {
+            table,
+            id,
+            into,
+            who,
+        } => {
             let path = format!("catalog/{}/{}/merge", segment(&table), segment(&id));
-            let request = MergeRequest { into };
+            let by = Some(who.by);
+            let request = MergeRequest { into, by };
             let (answer, out) = session.post::<MergeAnswer>(&path, &request, false).await?;
             out.print(&answer, ToString::to_string)
         }
-        CatalogCommand::Unmerge { table, id } => {
+        CatalogCommand::Unmerge { table, id, who } => {
             let path = format!("catalog/{}/{}/unmerge", segment(&table), segment(&id));
-            let (answer, out) = session
-                .post::<MergeAnswer>(&path, &Value::Null, false)
-                .await?;
+            let request = UnmergeRequest { by: Some(who.by) };
+            let (answer, out) = session.post::<MergeAnswer>(&path, &request, false).await?;
             out.print(&answer, ToString::to_string)
         }
         CatalogCommand::Set {

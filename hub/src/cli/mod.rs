@@ -141,7 +141,7 @@ enum Command {
     #[command(subcommand)]
     Report(ReportCommand),
     /// Whether a business day is proved: what each till says it took against what is here. Ends with 0
-    /// only when all of it is.
+    /// only when all of it is, with 3 when it is not.
     Proof {
         /// The day, `YYYY-MM-DD`.
         #[arg(long, value_name = "DAY")]
@@ -395,6 +395,8 @@ enum CatalogCommand {
         id: String,
         /// Id of the row that stays.
         into: String,
+        #[command(flatten)]
+        who: WhoArgs,
     },
     /// Takes a merge back.
     Unmerge {
@@ -402,6 +404,8 @@ enum CatalogCommand {
         table: String,
         /// Id of the row that was merged.
         id: String,
+        #[command(flatten)]
+        who: WhoArgs,
     },
     /// Changes a row at the hub; settles open conflicts of the columns.
     Set {

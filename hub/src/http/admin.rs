@@ -3,7 +3,7 @@
 use super::ApiError;
 use super::access::{OWNER, READ_CHAIN, READ_SHARED, READ_SHOP};
 use super::admission::checked_name;
-use super::bodies::read_json;
+use super::bodies::{read_json, read_json_if_any};
 use super::caller::Caller;
 use super::calls::Calls;
 use super::conflicts::{Asked, asked};
@@ -20,10 +20,10 @@ use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::hub_url::{HubUrl, ParseHubUrlError, Pin};
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
-use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
+use counterfoil_protocol::wire::aliases::MergeAnswer;
 use counterfoil_protocol::wire::hub::{
-    CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, NodeRow,
-    SalesGroup, ShopAddRequest, ShopAdded, ShopRow,
+    CatalogExport, CatalogSetAnswer, CatalogSetRequest, HubStatus, JoinCodeRequest, MergeRequest,
+    NodeRow, SalesGroup, ShopAddRequest, ShopAdded, ShopRow, UnmergeRequest,
 };
 use http::HeaderMap;
 use serde::Deserialize;
@@ -389,7 +389,8 @@ async fn merge(
     body: Body,
 ) -> Answer<MergeAnswer> {
     let request: MergeRequest = read_json(&headers, body).await?;
-    merged(&hub, &segments, Some(request.into), caller.name()).await
+    let by = caller.decides(request.by)?;
+    merged(&hub, &segments, Some(request.into), by).await
 }
 
 /// Takes a merge back.
@@ -397,10 +398,19 @@ async fn merge(
     post,
     path = "/v1/admin/catalog/{table}/{row}/unmerge",
     tag = "catalog",
+    request_body = Option<UnmergeRequest>,
     responses((status = 200, body = MergeAnswer)),
 )]
-async fn unmerge(State(hub): Hubs, caller: Caller, segments: Segments) -> Answer<MergeAnswer> {
-    merged(&hub, &segments, None, caller.name()).await
+async fn unmerge(
+    State(hub): Hubs,
+    caller: Caller,
+    segments: Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<MergeAnswer> {
+    let request: UnmergeRequest = read_json_if_any(&headers, body).await?;
+    let by = caller.decides(request.by)?;
+    merged(&hub, &segments, None, by).await
 }
 
 async fn merged(

@@ -64,7 +64,23 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     body: Body,
 ) -> Result<T, ApiError> {
     let bytes = read(headers, body, JSON_BYTES_MAX, BODY_TIMEOUT).await?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+    understood(&bytes)
+}
+
+/// The JSON of a request that may come without: an empty body, or null, says nothing.
+pub(crate) async fn read_json_if_any<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, ApiError> {
+    let bytes = read(headers, body, JSON_BYTES_MAX, BODY_TIMEOUT).await?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    Ok(understood::<Option<T>>(&bytes)?.unwrap_or_default())
+}
+
+fn understood<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
         ApiError::new(
             Code::BadRequest,
             format!("the request's JSON is not understood: {error}"),

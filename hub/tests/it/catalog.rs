@@ -317,7 +317,7 @@ async fn an_edit_at_the_hub_keeps_the_rules_that_tills_keep() {
     client
         .admin_post::<Value>("catalog/products/tee", &tee)
         .await;
-    let into = json!({"into": "TEA"});
+    let into = json!({"into": "TEA", "by": "Ann"});
     client
         .admin_post::<Value>("catalog/products/TEE/merge", &into)
         .await;
@@ -328,7 +328,22 @@ async fn an_edit_at_the_hub_keeps_the_rules_that_tills_keep() {
         (&json!("TEA"), &json!("Leaf"))
     );
     assert_eq!(product(&client, "TEE").await["name"], "Tee");
+    // Who merges, and who takes that back, is named like whoever else decides.
+    let back = json!({"by": "Bo"});
+    client
+        .admin_post::<Value>("catalog/products/TEE/unmerge", &back)
+        .await;
+    // As clients from before it could be said.
+    let path = "catalog/products/TEE/merge";
+    client
+        .admin_post::<Value>(path, &json!({"into": "TEA"}))
+        .await;
+    let path = "catalog/products/TEE/unmerge";
+    client.admin_post::<Value>(path, &Value::Null).await;
     let trail = client.admin_get::<AuditPage>("audit").await.decisions;
+    let merges = trail.iter().filter(|row| row.subject.contains("aliases"));
+    let merges: Vec<_> = merges.map(|row| row.who.as_str()).collect();
+    assert_eq!(merges, ["Ann", "Bo", "operator", "operator"], "{trail:?}");
     let first = trail.first().unwrap();
     assert_eq!(
         (first.who.as_str(), first.subject.as_str()),

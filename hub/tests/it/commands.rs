@@ -2,6 +2,7 @@ use crate::hub::{HubProcess, command, command_json, program};
 use crate::till::Till;
 use counterfoil_domain::Scalar;
 use counterfoil_protocol::join::JoinCode;
+use counterfoil_protocol::wire::decisions::AuditRow;
 use counterfoil_protocol::wire::hub::{HubStatus, NodeRow, SalesGroup, ShopAdded, ShopRow};
 use counterfoil_testkit::TempDir;
 use serde_json::Value;
@@ -89,6 +90,17 @@ fn every_command_works_before_the_first_start() {
         "{}",
         errors(&wrong)
     );
+    // Who merges, and who takes that back, may be named.
+    command_json::<Value>(&data, &["catalog", "set", "products", "TEE", "name=Tee"]);
+    let merge = [
+        "catalog", "merge", "products", "TEE", "a b/c", "--by", "Ann",
+    ];
+    command_json::<Value>(&data, &merge);
+    let unmerge = ["catalog", "unmerge", "products", "TEE", "--by", "Bo"];
+    command_json::<Value>(&data, &unmerge);
+    let trail: Vec<AuditRow> = command_json(&data, &["audit"]);
+    let last: Vec<_> = trail.iter().rev().take(2).map(|row| &*row.who).collect();
+    assert_eq!(last, ["Bo", "Ann"]);
     let report: Vec<SalesGroup> = command_json(&data, &["report", "sales", "--by", "day"]);
     assert_eq!(report, []);
     for text in [

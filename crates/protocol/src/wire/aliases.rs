@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;
 
-/// `POST .../catalog/{table}/{row}/merge`: the row is the same customer or product as another one, which
+/// `POST /v1/catalog/{table}/{id}/merge` at a till: the row is the same customer or product as another one, which
 /// stands for it from now on. `POST .../unmerge`, without a body, takes that back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct MergeRequest {

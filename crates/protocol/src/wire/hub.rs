@@ -320,6 +320,25 @@ pub struct CatalogSetRequest {
     pub by: Option<String>,
 }
 
+/// `POST /v1/admin/catalog/{table}/{row}/merge`: the row is the same customer or product as another one, which
+/// stands for it from now on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MergeRequest {
+    /// Id of the row that stays.
+    pub into: String,
+    /// Who decides, for the audit trail; `operator` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// `POST /v1/admin/catalog/{table}/{row}/unmerge`, which may come without a body: a merge is taken back.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct UnmergeRequest {
+    /// Who decides, for the audit trail; `operator` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
 /// A catalog row after an edit at the hub.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogSetAnswer {
