@@ -1,14 +1,18 @@
 //! The catalog as this till sees it, and edits proposed to the hub.
 
-use crate::api::Json;
+use crate::api::{Json, named};
 use crate::node::Node;
 use crate::problem::Refusal;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use counterfoil_domain::Priority;
 use counterfoil_domain::edit::{DELETED, row_id};
 use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, CatalogSetRequest};
 use counterfoil_shop_store::{ShopStore, StoreError};
+
+/// Table and id of a row, as the address names them.
+type NamedRow = Result<Path<(String, String)>, PathRejection>;
 
 /// Shows a row of the catalog as this till sees it.
 #[utoipa::path(
@@ -19,8 +23,9 @@ use counterfoil_shop_store::{ShopStore, StoreError};
 )]
 pub(super) async fn get(
     State(node): State<Node>,
-    Path((table, id)): Path<(String, String)>,
+    row: NamedRow,
 ) -> Result<axum::Json<CatalogRow>, Refusal> {
+    let (table, id) = named(row)?;
     Ok(axum::Json(
         node.store(move |store| store.catalog_get(&table, &id))
             .await?,
@@ -37,9 +42,10 @@ pub(super) async fn get(
 )]
 pub(super) async fn set(
     State(node): State<Node>,
-    Path((table, id)): Path<(String, String)>,
+    row: NamedRow,
     Json(request): Json<CatalogSetRequest>,
 ) -> Result<axum::Json<CatalogRow>, Refusal> {
+    let (table, id) = named(row)?;
     let now_ms = node.now_ms();
     let work = move |store: &mut ShopStore| -> Result<_, StoreError> {
         let recorded = store.catalog_set(&table, &id, &request.columns, now_ms)?;
@@ -72,9 +78,10 @@ pub(super) async fn set(
 )]
 pub(super) async fn merge(
     State(node): State<Node>,
-    Path((table, id)): Path<(String, String)>,
+    row: NamedRow,
     Json(request): Json<MergeRequest>,
 ) -> Result<axum::Json<MergeAnswer>, Refusal> {
+    let (table, id) = named(row)?;
     merged(&node, table, id, Some(request.into)).await
 }
 
@@ -87,8 +94,9 @@ pub(super) async fn merge(
 )]
 pub(super) async fn unmerge(
     State(node): State<Node>,
-    Path((table, id)): Path<(String, String)>,
+    row: NamedRow,
 ) -> Result<axum::Json<MergeAnswer>, Refusal> {
+    let (table, id) = named(row)?;
     merged(&node, table, id, None).await
 }
 

@@ -17,8 +17,8 @@ pub use openapi::description;
 use crate::node::Node;
 use crate::problem::Refusal;
 use axum::Router;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, FromRequest, Query, Request};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request};
 use axum::middleware;
 use counterfoil_protocol::problem::{Code, Problem};
 use http::StatusCode;
@@ -38,6 +38,12 @@ fn bad_request(detail: impl Into<String>) -> Refusal {
 fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
     let Query(asked) = query.map_err(|error| bad_request(error.body_text()))?;
     Ok(asked)
+}
+
+/// What the address of a request names.
+fn named<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Refusal> {
+    let Path(named) = path.map_err(|error| bad_request(error.body_text()))?;
+    Ok(named)
 }
 
 /// How many a page holds: what is asked for, or all that it may.
@@ -92,10 +98,17 @@ fn calls() -> OpenApiRouter<Node> {
 pub fn router(node: Node) -> Router {
     let (router, _) = calls().split_for_parts();
     router
-        .fallback(|| async { Refusal(Problem::new(Code::NotFound, "there is no such path")) })
+        .fallback(no_such_call)
+        .method_not_allowed_fallback(no_such_call)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(node.clone(), pages::guard))
         .with_state(node)
+}
+
+async fn no_such_call(request: Request) -> Refusal {
+    let (method, path) = (request.method(), request.uri().path());
+    let detail = format!("a till has no call {method} {path}");
+    Problem::new(Code::NotFound, detail).into()
 }
 
 /// A JSON body; what cannot be read is answered as a problem.

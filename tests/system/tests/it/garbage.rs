@@ -63,7 +63,42 @@ fn garbage_and_oversized_bodies_are_answered_with_a_problem() {
     let (status, _) =
         request(&daemon.url, "PUT", "/v1/catalog/products/x", &[], b"{}").expect("an answer");
     assert_eq!(status, 400);
+    check_problems(&daemon.url);
     node(dir.path(), &["sell", "--line", "TEA:1@1", "--json"]).json();
+}
+
+/// Calls that no handler gets: each answer is a problem document in full.
+fn check_problems(url: &str) {
+    for (asked, status, code) in [
+        ("GET /v1/nothing", 404, "not_found"),
+        ("PATCH /v1/sales", 404, "not_found"),
+        ("DELETE /v1/status", 404, "not_found"),
+        ("DELETE /v1/catalog/products/TEA", 404, "not_found"),
+        ("GET /v1/catalog/products/%FF", 400, "bad_request"),
+        ("GET /v1/catalog/%FF/TEA", 400, "bad_request"),
+        ("PUT /v1/catalog/products/%FF", 400, "bad_request"),
+        ("POST /v1/catalog/products/%FF/merge", 400, "bad_request"),
+        ("POST /v1/catalog/products/%FF/unmerge", 400, "bad_request"),
+        ("GET /v1/conflicts/%FF", 400, "bad_request"),
+    ] {
+        let head = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 2";
+        let answer = raw(url, &format!("{asked} HTTP/1.1\r\n{head}\r\n\r\n{{}}"));
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(
+            head.starts_with(&format!("http/1.1 {status} ")),
+            "{asked}: {answer}"
+        );
+        assert!(
+            head.contains("content-type: application/problem+json"),
+            "{asked}: {answer}"
+        );
+        let problem: serde_json::Value = serde_json::from_str(body).expect("a document");
+        assert_eq!(
+            (&problem["code"], &problem["status"]),
+            (&code.into(), &status.into()),
+            "{asked}: {answer}"
+        );
+    }
 }
 
 #[test]
@@ -159,7 +194,8 @@ fn pages_of_the_origins_that_the_shop_names_record_and_follow_and_steer_nothing(
 fn raw(url: &str, asked: &str) -> String {
     let address = url.strip_prefix("http://").expect("a plain address");
     let mut stream = TcpStream::connect(address).expect("connects");
-    let request = format!("{asked}\r\nConnection: close\r\n\r\n");
+    let (head, body) = asked.split_once("\r\n\r\n").unwrap_or((asked, ""));
+    let request = format!("{head}\r\nConnection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("read");
