@@ -101,7 +101,7 @@ impl Collected {
         );
         to.register(
             "failed_entries",
-            "Those of them that only a person sends again",
+            "Those of them that failed as often as the limit says; sync goes on trying",
             it.failed.clone(),
         );
         self.register_rest(to);

@@ -51,7 +51,7 @@ pub(crate) struct Contact {
     pub(crate) measured: Option<Measurement>,
     /// Offset beyond which there is an alert, either way.
     pub(crate) clock_limit_ms: i64,
-    /// Entries that the node had not sent, and those of them that it has given up on.
+    /// Entries that the node had not sent, and those of them that it keeps failing to send.
     pub(crate) waiting: i64,
     pub(crate) failed: i64,
 }

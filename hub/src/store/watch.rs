@@ -134,7 +134,7 @@ impl Reader {
         Ok(Changes::between(lasting, states))
     }
 
-    /// Tills that have given up sending something (T5).
+    /// Tills that reach the hub and keep failing to send (T5).
     pub(crate) fn failed_items(&self, now_ms: i64) -> Result<Changes, StoreError> {
         let sql = format!(
             "SELECT node.id, node.failed FROM node JOIN shop ON shop.id = node.shop
@@ -143,7 +143,7 @@ impl Reader {
         let states = self.hub.query_map(&sql, (), |row| {
             let failed: i64 = row.get(1)?;
             let detail = format!(
-                "this till has given up sending {failed} entries; `counterfoil-node sync now` there tries again"
+                "this till keeps failing to send {failed} entries and goes on trying; `counterfoil-node status` there says why"
             );
             Ok(state(now_ms, FAILED_ITEMS, Some(node_id(row, 0)?), detail))
         })?;

@@ -96,7 +96,7 @@ pub struct HelloRequest {
     /// Entries of its journal that the hub had not received when it asked.
     #[serde(default)]
     pub waiting: i64,
-    /// Those of them that it has given up on until a person asks again (T5).
+    /// Those of them that it failed to send as often as its limit says; it goes on trying (T5).
     #[serde(default)]
     pub failed: i64,
 }

@@ -74,7 +74,7 @@ pub(super) async fn status_of(node: &Node) -> Result<NodeStatus, Refusal> {
         status.sync = if given_up { "retrying" } else { phase.name() }.to_owned();
         status.notice = notice(phase, &state).or_else(|| state.token_notice(node.now_ms()));
     }
-    if state.has_given_up(node.inner.config.attempts_max) {
+    if state.keeps_failing(node.inner.config.attempts_max) {
         status.failed = status.pending;
     }
     status.listening = state.listening;

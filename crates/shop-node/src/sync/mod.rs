@@ -437,13 +437,13 @@ impl Node {
         .unwrap_or(false)
     }
 
-    /// Entries that the hub has not received, and those of them that only a person will send again.
+    /// Entries that the hub has not received, and those of them that failed as often as the limit says.
     pub(super) async fn undelivered(&self) -> Result<(i64, i64), StoreError> {
         let waiting = self.store(|store| -> Result<i64, StoreError> {
             Ok(store.journal_seq() - store.watermark(Reader::HubReceived)?)
         });
         let waiting = waiting.await?.max(0);
-        let given_up = self.state().has_given_up(self.inner.config.attempts_max);
+        let given_up = self.state().keeps_failing(self.inner.config.attempts_max);
         Ok((waiting, if given_up { waiting } else { 0 }))
     }
 

@@ -105,8 +105,8 @@ impl SyncState {
         self.phase = Phase::Syncing;
     }
 
-    /// Whether the hub answers and something has been wrong so often that only a person tries again (T5).
-    pub(crate) fn has_given_up(&self, attempts_max: i64) -> bool {
+    /// Whether the hub answers and something has been wrong as often as the limit says; sync goes on trying (T5).
+    pub(crate) fn keeps_failing(&self, attempts_max: i64) -> bool {
         self.settled_phase == Phase::Failed && self.retry_count >= attempts_max
     }
 
