@@ -268,6 +268,7 @@ CREATE TABLE quarantine (
     settled_as TEXT,                       -- waived, fixed, retried, followed, inherited or undone
     told       INTEGER NOT NULL DEFAULT 0, -- 1: an alert named it
     at_ms      INTEGER,                    -- of a receipt, as its till dated it; empty: not known
+    again      INTEGER NOT NULL DEFAULT 0, -- 1: the hub's catalog has changed, it is to be judged again
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX quarantine_open ON quarantine (id) WHERE settled_ms IS NULL;

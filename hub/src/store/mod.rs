@@ -153,6 +153,7 @@ impl Store {
         schema.apply(&catalog, now_ms)?;
         policies::take_over(&hub, &catalog)?;
         closures::list_again(&hub)?;
+        quarantine::judge_again(&hub, schemas.catalog)?;
         let shape = catalog::CatalogShape::load(&catalog, &hub)?;
         let mut store = Self {
             hub,

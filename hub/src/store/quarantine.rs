@@ -75,14 +75,15 @@ impl Reader {
             .query_value(sql, params![shop.map(ShopId::to_bytes)])?)
     }
 
-    /// Records whose reason to stand in quarantine has gone: what they waited for is here, this program
-    /// knows their kind, or they were consolidated from another book, which another till of a lineage may
+    /// Records whose reason to stand in quarantine has gone, or may have: what they waited for is here, this program
+    /// knows their kind, the catalog has got other tables and columns, or they were consolidated from another book, which another till of a lineage may
     /// have too.
     pub(crate) fn due_again(&self) -> Result<Vec<(NodeId, i64)>, StoreError> {
         let known = Topic::ALL.map(|topic| topic.code().to_string()).join(", ");
         let sql = format!(
             "SELECT node.id, q.seq FROM quarantine AS q JOIN node ON node.number = q.node
              WHERE q.settled_ms IS NULL AND CASE
+                 WHEN q.again = 1 THEN TRUE
                  WHEN q.code <> '{}' AND (EXISTS (SELECT 1 FROM receipt AS h WHERE h.id = q.id)
                      OR EXISTS (SELECT 1 FROM document AS h WHERE h.id = q.id)) THEN TRUE
                  WHEN q.code IN ('{}', '{}') THEN
@@ -100,6 +101,22 @@ impl Reader {
         let place = |row: &Row<'_>| Ok((node_id(row, 0)?, row.get(1)?));
         Ok(self.hub.query_map(&sql, (), place)?)
     }
+}
+
+/// Has what an older catalog had no table or column for judged again: once for each schema, because what is unknown
+/// still would be looked at for ever.
+pub(super) fn judge_again(hub: &Connection, catalog: i32) -> Result<(), StoreError> {
+    hub.transaction(|tx| {
+        let sql = "INSERT INTO meta VALUES ('judged_catalog', ?1) ON CONFLICT (key)
+                   DO UPDATE SET value = excluded.value WHERE value <> excluded.value";
+        if tx.execute(sql, params![catalog.to_string()])? > 0 {
+            let sql =
+                "UPDATE quarantine SET again = 1 WHERE settled_ms IS NULL AND code IN (?1, ?2)";
+            let codes = [Rule::TableUnknown, Rule::ColumnUnknown].map(Rule::name);
+            tx.execute(sql, params![codes[0], codes[1]])?;
+        }
+        Ok(())
+    })
 }
 
 fn detail(

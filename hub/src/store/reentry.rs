@@ -270,7 +270,7 @@ impl Store {
             let reason = format!("{REASON}: give it with `quarantine fix`");
             return Ok(Ruled::Refused(reason));
         }
-        let sql = "UPDATE quarantine SET code = ?3, reason = ?4, cause = NULL
+        let sql = "UPDATE quarantine SET code = ?3, reason = ?4, cause = NULL, again = 0
                    WHERE node = ?1 AND seq = ?2 AND settled_ms IS NULL";
         let code = Rule::ValueDamaged.name();
         self.hub
@@ -342,7 +342,8 @@ fn to_json(changes: &Changes) -> Result<String, StoreError> {
 }
 
 fn settle(tx: &Connection, batch: &Batch, how: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE quarantine SET settled_ms = ?3, settled_as = ?4 WHERE node = ?1 AND seq = ?2";
+    let sql = "UPDATE quarantine SET settled_ms = ?3, settled_as = ?4, again = 0
+               WHERE node = ?1 AND seq = ?2";
     let row = params![batch.node.number, batch.until, batch.now_ms, how];
     tx.execute(sql, row)?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Books of other schema versions than the hub's (X5).
 
-use crate::hub::TestHub;
+use crate::hub::{Client, TestHub};
 use crate::till::{TIME_MS, Till};
 use counterfoil_domain::{Chain, Scalar, Topic};
 use counterfoil_hub::HubConfig;
@@ -228,4 +228,46 @@ async fn a_book_without_a_table_that_must_be_there_stops_and_a_person_is_told() 
             "{alerts:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn edits_of_what_the_catalog_did_not_have_count_by_themselves_after_the_upgrade() {
+    let hub = TestHub::start_with(|config| config.schemas.catalog = 1).await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    let text = |text: &str| Scalar::Text(text.to_owned());
+    till.edit_in("customers", "c1", ("address", text("1 Quay")), &[]);
+    till.edit_in("suppliers", "s1", ("name", text("Mill")), &[]);
+    till.edit("TEA", ("colour", text("green")), &[]);
+    till.push(&client).await.unwrap();
+    client.settle().await;
+    let codes = async |client: &Client| {
+        let rows: Vec<QuarantineRow> = client.admin_get("quarantine").await;
+        let settled = |row: QuarantineRow| (row.code, row.settled_as);
+        rows.into_iter().map(settled).collect::<Vec<_>>()
+    };
+    let [column, table] = ["column_unknown", "table_unknown"].map(str::to_owned);
+    let before = [&column, &table, &column].map(|code| (code.clone(), None));
+    assert_eq!(codes(&client).await, before);
+
+    let mut hub = hub;
+    hub.stop().await;
+    let hub = hub.restart_with(|_| {}).await;
+    let client = hub.client();
+    assert_eq!(client.settle().await.quarantined, 1);
+    let followed = Some("followed".to_owned());
+    let after = [
+        (column.clone(), followed.clone()),
+        (table, followed),
+        (column, None),
+    ];
+    assert_eq!(codes(&client).await, after);
+    let catalog = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
+    let sql = "SELECT (SELECT address FROM customers) || ' ' || (SELECT name FROM suppliers)";
+    let held: String = catalog.query_value(sql, ()).unwrap();
+    assert_eq!(held, "1 Quay Mill");
+    // What is unknown still was looked at, and is not again.
+    let db = Connection::open_read_only(hub.dir.join("hub.db")).unwrap();
+    let sql = "SELECT count(*) FROM quarantine WHERE again = 1";
+    assert_eq!(db.query_value::<i64>(sql, ()).unwrap(), 0);
 }
