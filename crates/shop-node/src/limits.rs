@@ -39,6 +39,15 @@ pub(crate) const PEER_GREETINGS_MAX: usize = 16;
 /// How long a greeting may take altogether. Then the connection is closed.
 pub(crate) const PEER_GREETING_WITHIN: Duration = Duration::from_secs(5);
 
+/// Bytes of what is said before a peer is known: a hello and a proof fit many times. More is malformed.
+pub(crate) const PEER_GREETING_BYTES_MAX: usize = 16 * 1024;
+
+/// How often the same refusal is noted. In between it is passed over.
+pub(crate) const PEER_REFUSAL_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a till sells without its lane port before it tries again to open it.
+pub(crate) const PEER_LISTEN_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long a peer may take to accept more bytes. Then the connection counts as lost.
 pub(crate) const PEER_SEND_WITHIN: Duration = Duration::from_secs(20);
 

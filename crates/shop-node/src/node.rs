@@ -63,7 +63,7 @@ pub(crate) struct Inner {
     pub(crate) state: Mutex<SyncState>,
     pub(crate) monitor: Monitor,
     /// The other lanes of the shop.
-    pub(crate) mesh: Mesh,
+    pub(crate) mesh: Arc<Mesh>,
     pub(crate) paths: Paths,
     /// Held while an activation runs: one at a time.
     pub(crate) activating: tokio::sync::Mutex<()>,
@@ -141,7 +141,7 @@ impl Node {
             news: News::default(),
             state: Mutex::new(state),
             monitor: Monitor::default(),
-            mesh: Mesh::default(),
+            mesh: Arc::default(),
             paths,
             activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),

@@ -142,6 +142,8 @@ impl ShopStore {
         });
         let text = serde_json::to_string(&formers)?;
         let epoch = self.epoch.max(answer.epoch);
+        // Peers have nothing under the new name yet; whoever dies in between has said too little.
+        self.forget_peer_marks()?;
         self.change_identity(|conn| {
             set_meta(conn, FORMERS_KEY, &text)?;
             set_meta(conn, "node_id", &claim.node.to_string())?;

@@ -69,6 +69,7 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn make_up_for_losses(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.lower_peer_marks()?;
         let received = self.watermark(Reader::HubReceived)?;
         let kept = self.kept_identity()?.filter(|_| self.binding.is_none());
         if kept.is_none() && received <= self.head.seq {

@@ -202,15 +202,20 @@ impl ShopStore {
         Ok(rows.into_iter().collect())
     }
 
-    /// Takes note of how far peers have the own journal; backwards too, for one that lost what it had.
+    /// Takes note of how far peers have the journal of `origin`; backwards too, for one that lost what it had. Nothing
+    /// is noted when that is not the own journal any more.
     ///
     /// # Errors
     /// [`StoreError::Sql`]; nothing was noted.
     pub fn note_peers(
         &mut self,
+        origin: NodeId,
         marks: &BTreeMap<NodeId, i64>,
         now_ms: i64,
     ) -> Result<(), StoreError> {
+        if origin != self.node {
+            return Ok(());
+        }
         let sql = "INSERT INTO local.watermark (reader, seq, at_ms) VALUES (?1, ?2, ?3)
                    ON CONFLICT (reader) DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms
                    WHERE excluded.seq <> seq";
@@ -220,6 +225,22 @@ impl ShopStore {
             }
             Ok(())
         })
+    }
+
+    /// Peers have no more of the book than there is: what they had of a lost end is not what comes in its place.
+    pub(crate) fn lower_peer_marks(&self) -> Result<(), StoreError> {
+        let sql = "UPDATE local.watermark SET seq = ?2
+                   WHERE reader >= ?1 AND reader < ?1 || '~' AND seq > ?2";
+        self.conn
+            .execute(sql, params![READER_PREFIX, self.head.seq])?;
+        Ok(())
+    }
+
+    /// What peers have belongs to another journal from here on.
+    pub(crate) fn forget_peer_marks(&self) -> Result<(), StoreError> {
+        let sql = "DELETE FROM local.watermark WHERE reader >= ?1 AND reader < ?1 || '~'";
+        self.conn.execute(sql, [READER_PREFIX])?;
+        Ok(())
     }
 }
 

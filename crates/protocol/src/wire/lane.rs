@@ -181,9 +181,10 @@ pub enum Control {
 }
 
 impl Control {
-    /// A refusal with words.
+    /// A refusal with words, as many as people read.
     pub fn refused(code: RefusalCode, detail: &str) -> Self {
-        let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
+        let detail = detail.chars().filter(|c| !c.is_control());
+        let detail = detail.take(DETAIL_CHARS_MAX).collect();
         Self::Refused { code, detail }
     }
 }
@@ -300,6 +301,9 @@ pub fn read(text: &str) -> Result<Frame, FrameError> {
 fn read_control(text: &str) -> Result<Frame, FrameError> {
     let control: Control = serde_json::from_str(text)?;
     match &control {
+        Control::Refused { code, detail } => {
+            return Ok(Frame::Control(Control::refused(*code, detail)));
+        }
         Control::Holds { holds } => {
             if holds.len() > ORIGINS_MAX {
                 return Err(FrameError::Field { field: "holds" });

@@ -4,6 +4,7 @@
 mod commands;
 mod failure;
 mod import;
+mod lane_port;
 mod output;
 mod run;
 

@@ -1,19 +1,19 @@
 //! `counterfoil-node run`.
 
+use crate::cli::lane_port::LanePort;
 use crate::cli::{Common, Failure, output};
 use crate::config::Config;
 use crate::local_client::{Announcement, wait_for_lock};
 use crate::mesh::Settings;
 use crate::node::{Node, NodeOptions};
 use crate::service::{self, Lanes};
-use axum::serve::{ListenerExt as _, TapIo};
 use clap::Args;
 use counterfoil_protocol::wire::node::Address;
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How the daemon meets the other lanes of its shop.
@@ -43,8 +43,11 @@ impl LaneArgs {
         if let Some(listen) = self.peer_listen {
             config.peer_listen = listen;
         }
-        if !self.peers.is_empty() {
-            config.peers = self.peers;
+        // A variable may be set to nothing, or end in a comma.
+        let mut peers = self.peers;
+        peers.retain(|peer| !peer.trim().is_empty());
+        if !peers.is_empty() {
+            config.peers = peers;
         }
     }
 }
@@ -65,7 +68,7 @@ pub(crate) async fn run(
     let node = Node::open(data, config, env, &NodeOptions::default())?;
     let listener = bind(&listen).await?;
     let lanes = match settings {
-        Some(settings) => Some(bind_for_lanes(&node, settings).await?),
+        Some(settings) => Some(bind_for_lanes(&node, settings).await),
         None => None,
     };
     let address = listener
@@ -96,26 +99,12 @@ async fn bind(address: &str) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Messages are small and waited for: filling a packet first only costs time.
-type LaneListener = TapIo<TcpListener, fn(&mut TcpStream)>;
-
-async fn bind_for_lanes(node: &Node, settings: Settings) -> Result<Lanes<LaneListener>, Failure> {
+async fn bind_for_lanes(node: &Node, settings: Settings) -> Lanes<LanePort> {
     let listener = match &settings.listen {
-        Some(listen) => Some(bind(&listen.to_string()).await?),
+        Some(listen) => Some(LanePort::open(node, listen.to_string()).await),
         None => None,
     };
-    if let Some(listener) = &listener {
-        let address = listener.local_addr();
-        let address = address.map_err(|error| Failure::configuration(&error))?;
-        node.inner.mesh.set_address(format!("ws://{address}"));
-    }
-    let at_once: fn(&mut TcpStream) = |stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection of a lane may be slower than it could");
-        }
-    };
-    let listener = listener.map(|listener| listener.tap_io(at_once));
-    Ok(Lanes { settings, listener })
+    Lanes { settings, listener }
 }
 
 /// Done when the process is asked to end.

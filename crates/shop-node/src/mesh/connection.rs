@@ -15,10 +15,11 @@ use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::mesh::conversation::{Next, Window};
 use counterfoil_protocol::wire::lane::{self, Control, FRAME_BYTES_MAX, Frame, Held, RefusalCode};
 use counterfoil_replica::env::Io;
-use counterfoil_shop_store::StoreError;
+use counterfoil_shop_store::{ShopStore, StoreError};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -37,7 +38,14 @@ pub(super) fn web_socket() -> WebSocketConfig {
 pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: OwnedSemaphorePermit) {
     let answer = tokio_tungstenite::accept_hdr_async_with_config(io, no_page, Some(web_socket()));
     let ended = match tokio::time::timeout(PEER_GREETING_WITHIN, answer).await {
-        Ok(Ok(socket)) => carry(node, me, socket, Some(place)).await.1,
+        Ok(Ok(socket)) => match carry(node, me, socket, Some(place)).await {
+            // Anybody can come and say that.
+            (None, ended @ ConnectionError::Refused { .. }) => {
+                tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
+                return;
+            }
+            (_, ended) => ended,
+        },
         Ok(Err(error)) => error.into(),
         Err(_) => ConnectionError::Silent(PEER_GREETING_WITHIN),
     };
@@ -58,7 +66,7 @@ fn no_page(request: &Request, response: Response) -> Result<Response, ErrorRespo
     Ok(response)
 }
 
-/// Says once why somebody was not let in, however often it comes.
+/// Says now and then why somebody was not let in, however often it comes.
 pub(super) async fn note_refusal(node: &Node, ended: &ConnectionError) {
     let (ConnectionError::Refusing { code, .. } | ConnectionError::Refused { code, .. }) = ended
     else {
@@ -70,7 +78,8 @@ pub(super) async fn note_refusal(node: &Node, ended: &ConnectionError) {
         return;
     }
     let text = chain(ended);
-    if node.inner.mesh.refused(&text) {
+    let is_told = matches!(ended, ConnectionError::Refused { .. });
+    if node.inner.mesh.refused(&text, is_told) {
         tracing::warn!(error = %text, "a lane was not let in");
         let detail = json!({"error": text, "code": code});
         node.log_mesh("warn", "lane_refused", detail).await;
@@ -90,8 +99,8 @@ pub(super) async fn carry(
         Err(error) => return (None, error),
     };
     drop(place);
-    let Greeted { peer, holds, own } = greeted;
-    let (seat, fits) = match node.inner.mesh.seat(peer, holds, own, node.now_ms()) {
+    let Greeted { peer, holds, fits } = greeted;
+    let seat = match node.inner.mesh.seat(peer, holds, fits, node.now_ms()) {
         Ok(seat) => seat,
         Err(none) => {
             let (code, detail) = match none {
@@ -149,7 +158,7 @@ async fn converse(node: &Node, me: &Me, seat: &Seat, socket: Socket) -> Connecti
         biased;
         () = seat.replaced.notified() => return ConnectionError::Replaced,
         ended = Ear { node, me, seat, stream }.hear() => ended,
-        ended = Mouth { node, me, seat, sink }.speak() => ended,
+        ended = Mouth::new(node, me, seat, sink).speak() => ended,
     };
     match ended {
         Ok(never) => match never {},
@@ -176,18 +185,22 @@ impl Ear<'_> {
             let heard = tokio::time::timeout(patience, self.stream.next()).await;
             let heard = heard.map_err(|_| ConnectionError::Silent(patience))?;
             let mut batch = Vec::new();
-            self.take(heard, &mut batch)?;
+            // What came before the connection broke is kept.
+            let mut broke = self.take(heard, &mut batch).err();
             let (mut frames, mut size) = (1, 0);
             // What has come meanwhile shares one sync of the disk.
-            while batch.len() < PEER_BATCH_MESSAGES && size < PEER_BATCH_BYTES {
+            while broke.is_none() && batch.len() < PEER_BATCH_MESSAGES && size < PEER_BATCH_BYTES {
                 let Some(heard) = self.stream.next().now_or_never() else {
                     break;
                 };
-                self.take(heard, &mut batch)?;
+                broke = self.take(heard, &mut batch).err();
                 frames += 1;
                 size = batch.iter().map(LaneEntry::size).sum();
             }
             self.store(batch).await?;
+            if let Some(error) = broke {
+                return Err(error);
+            }
             rate.keep(frames).await;
         }
     }
@@ -247,17 +260,21 @@ impl Ear<'_> {
             while let Some(next) = rest.next_if(|next| next.origin == origin) {
                 entries.push(next);
             }
-            let Some(last) = entries.last().cloned() else {
-                continue;
-            };
             let begin = mesh.with(seat, |it| it.holds().get(&origin).map(|held| held.begin));
             let begin = begin.flatten().unwrap_or(Point::START);
-            let keep = move |store: &mut counterfoil_shop_store::ShopStore| {
-                store.keep_entries(origin, begin, &entries)
+            let (told, on) = (Arc::clone(mesh), seat.clone());
+            // On the store's thread: the connection may end meanwhile, and what is kept is kept.
+            let keep = move |store: &mut ShopStore| {
+                let kept = store.keep_entries(origin, begin, &entries);
+                if let (Ok(holding), Some(last)) = (&kept, entries.last()) {
+                    told.stored(&on, last, *holding);
+                }
+                kept
             };
             match self.node.store(keep).await {
-                Ok(holding) => mesh.stored(seat, &last, holding),
-                Err(error @ (StoreError::Forked { .. } | StoreError::Gap { .. })) => {
+                Ok(_) => {}
+                Err(StoreError::Gap { .. }) => mesh.ask_again(seat, origin),
+                Err(error @ StoreError::Forked { .. }) => {
                     let text = chain(&error);
                     tracing::error!(%origin, error = %text, "a lane's journal does not go on as it began");
                     mesh.change(seat, |it| it.refused(origin));
@@ -301,9 +318,21 @@ struct Mouth<'c> {
     me: &'c Me,
     seat: &'c Seat,
     sink: SplitSink<Socket, Message>,
+    /// When something was said last.
+    said: Instant,
 }
 
-impl Mouth<'_> {
+impl<'c> Mouth<'c> {
+    fn new(node: &'c Node, me: &'c Me, seat: &'c Seat, sink: SplitSink<Socket, Message>) -> Self {
+        Self {
+            node,
+            me,
+            seat,
+            sink,
+            said: Instant::now(),
+        }
+    }
+
     async fn speak(mut self) -> Result<Never, ConnectionError> {
         let mesh = &self.node.inner.mesh;
         loop {
@@ -323,14 +352,16 @@ impl Mouth<'_> {
                     continue;
                 }
                 None => {
-                    self.flush().await?;
-                    let woken = self.seat.wake.notified();
-                    if tokio::time::timeout(self.me.heartbeat, woken)
-                        .await
-                        .is_err()
-                    {
+                    // However often there is nothing to say, the peer hears that this lane is there.
+                    let until = self.said + self.me.heartbeat;
+                    if until <= Instant::now() {
                         self.send(Message::Ping(bytes::Bytes::new())).await?;
                     }
+                    self.flush().await?;
+                    let until = self.said + self.me.heartbeat;
+                    let woken = self.seat.wake.notified();
+                    // Either way there is something to look at.
+                    let _woken = tokio::time::timeout_at(until, woken).await;
                     continue;
                 }
             };
@@ -392,7 +423,9 @@ impl Mouth<'_> {
 
     async fn send(&mut self, message: Message) -> Result<(), ConnectionError> {
         let fed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.feed(message)).await;
-        Ok(fed.map_err(|_| ConnectionError::Stuck)??)
+        fed.map_err(|_| ConnectionError::Stuck)??;
+        self.said = Instant::now();
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), ConnectionError> {

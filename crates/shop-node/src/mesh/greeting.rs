@@ -1,8 +1,8 @@
 //! Letting a peer in: who it is, that it belongs to the shop, that it knows the secret, and what it holds.
 
 use super::Me;
-use super::registry::Introduced;
-use crate::limits::PEER_GREETING_WITHIN;
+use super::registry::{Introduced, OwnJournal, judge};
+use crate::limits::{PEER_GREETING_BYTES_MAX, PEER_GREETING_WITHIN};
 use crate::node::Node;
 use counterfoil_domain::NodeId;
 use counterfoil_domain::env::Random;
@@ -10,7 +10,7 @@ use counterfoil_domain::mesh::Holding;
 use counterfoil_domain::mesh::pairing::{Nonce, Party};
 use counterfoil_protocol::gate::Schemas;
 use counterfoil_protocol::wire::lane::{
-    self, Control, Frame, FrameError, Held, Hello, LANE_PROTOCOL, RefusalCode,
+    self, Control, FRAME_BYTES_MAX, Frame, FrameError, Held, Hello, LANE_PROTOCOL, RefusalCode,
 };
 use counterfoil_replica::env::Io;
 use counterfoil_shop_store::StoreError;
@@ -59,8 +59,8 @@ impl ConnectionError {
 pub(super) struct Greeted {
     pub(super) peer: Introduced,
     pub(super) holds: BTreeMap<NodeId, Holding>,
-    /// This lane's own journal, as the peer was told.
-    pub(super) own: Holding,
+    /// Whether what it holds of this lane's own journal is what stands there.
+    pub(super) fits: OwnJournal,
 }
 
 /// Greets whoever is at the other end. Somebody who is refused is told why.
@@ -106,7 +106,7 @@ async fn exchange(
     let mine = introduce(me, node.inner.schemas, node.inner.env.random.as_ref());
     let nonce = mine.nonce()?;
     say(socket, &Control::Hello(mine)).await?;
-    let Control::Hello(theirs) = hear(socket).await? else {
+    let Control::Hello(theirs) = hear(socket, PEER_GREETING_BYTES_MAX).await? else {
         return Err(out_of_order("a hello"));
     };
     admit(me, &theirs)?;
@@ -114,7 +114,7 @@ async fn exchange(
         let (own, other) = (party(me.node, nonce), party(theirs.node, theirs.nonce()?));
         let proof = key.proof(&own, &other, me.shop);
         say(socket, &Control::Proof { proof }).await?;
-        let Control::Proof { proof } = hear(socket).await? else {
+        let Control::Proof { proof } = hear(socket, PEER_GREETING_BYTES_MAX).await? else {
             return Err(out_of_order("a proof"));
         };
         if !key.verifies(&proof, &other, &own, me.shop) {
@@ -127,18 +127,33 @@ async fn exchange(
     let holds = held.iter().map(|(origin, held)| Held::of(*origin, *held));
     let holds = holds.collect();
     say(socket, &Control::Holds { holds }).await?;
-    let Control::Holds { holds } = hear(socket).await? else {
+    let Control::Holds { holds } = hear(socket, FRAME_BYTES_MAX).await? else {
         return Err(out_of_order("what it holds"));
     };
+    let holds = lane::held_by_origin(&holds)?;
+    let fits = compare(node, holds.get(&me.node).copied()).await?;
     Ok(Greeted {
         peer: Introduced {
             node: theirs.node,
             lane: theirs.lane,
             dialed,
         },
-        holds: lane::held_by_origin(&holds)?,
-        own,
+        holds,
+        fits,
     })
+}
+
+/// Compares what a peer holds of this lane's journal with the journal as it is now: after the peer has spoken, since
+/// something may have been sold, and given to the peer by others, since it was told what there is.
+async fn compare(node: &Node, theirs: Option<Holding>) -> Result<OwnJournal, StoreError> {
+    let Some(theirs) = theirs else {
+        return Ok(OwnJournal::Fits);
+    };
+    let read = node.store(move |store| -> Result<_, StoreError> {
+        Ok((store.own_holding(), store.chain_at(theirs.end.seq)?))
+    });
+    let (own, at_their_end) = read.await?;
+    Ok(judge(theirs, own, at_their_end))
 }
 
 fn introduce(me: &Me, schemas: Schemas, random: &dyn Random) -> Hello {
@@ -193,9 +208,13 @@ async fn say(socket: &mut Socket, control: &Control) -> Result<(), ConnectionErr
 }
 
 /// The next thing that it says; what only a newer lane understands is passed over.
-async fn hear(socket: &mut Socket) -> Result<Control, ConnectionError> {
+async fn hear(socket: &mut Socket, bytes_max: usize) -> Result<Control, ConnectionError> {
     loop {
         let message = socket.next().await.ok_or(ConnectionError::Closed)??;
+        if message.len() > bytes_max {
+            let detail = "it says too much before it is known";
+            return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
+        }
         match understood(&message)? {
             Some(Frame::Control(Control::Refused { code, detail })) => {
                 return Err(ConnectionError::Refused { code, detail });

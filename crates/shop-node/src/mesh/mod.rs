@@ -142,11 +142,11 @@ async fn accept<L: Listener>(listener: &mut Option<L>) -> Box<dyn Io> {
 impl Node {
     /// Keeps how far peers have this lane's journal, when that is news.
     pub(crate) async fn keep_marks(&self) {
-        let Some(marks) = self.inner.mesh.marks_to_keep() else {
+        let Some((origin, marks)) = self.inner.mesh.marks_to_keep() else {
             return;
         };
         let now_ms = self.now_ms();
-        let kept = self.store(move |store| store.note_peers(&marks, now_ms));
+        let kept = self.store(move |store| store.note_peers(origin, &marks, now_ms));
         if let Err(error) = kept.await {
             tracing::warn!(error = %chain(&error), "what peers have cannot be kept");
         }

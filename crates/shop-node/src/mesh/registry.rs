@@ -1,15 +1,18 @@
 //! What all connections of a lane share: what is held, who is connected, and how far peers have the own journal.
 
-use counterfoil_domain::NodeId;
 use counterfoil_domain::mesh::conversation::{Conversation, Window};
 use counterfoil_domain::mesh::sources::{Offer, Step, plan};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
+use counterfoil_domain::{Chain, NodeId};
 use counterfoil_protocol::wire::mesh::{JournalRow, MeshStatus, PeerRow};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
-use crate::limits::{PEER_CONNECTIONS_MAX, PEER_WINDOW_BYTES, PEER_WINDOW_MESSAGES};
+use crate::limits::{
+    PEER_CONNECTIONS_MAX, PEER_REFUSAL_PAUSE, PEER_WINDOW_BYTES, PEER_WINDOW_MESSAGES,
+};
 
 /// What may be on its way to one peer without its acknowledgement.
 pub(super) const WINDOW: Window = Window {
@@ -37,6 +40,8 @@ struct State {
     /// Counts connections, to tell one from the next with the same peer.
     opened: u64,
     last_refusal: Option<String>,
+    /// When which refusal was noted.
+    refusals: BTreeMap<String, Instant>,
 }
 
 struct Connected {
@@ -61,6 +66,7 @@ pub(super) struct Introduced {
 }
 
 /// A connection that takes part.
+#[derive(Clone)]
 pub(super) struct Seat {
     pub(super) peer: NodeId,
     pub(super) number: u64,
@@ -126,8 +132,11 @@ impl Mesh {
         &self,
         me: NodeId,
         holdings: BTreeMap<NodeId, Holding>,
-        marks: BTreeMap<NodeId, i64>,
+        mut marks: BTreeMap<NodeId, i64>,
     ) {
+        // What peers had of a lost end is not what comes in its place.
+        let end = holdings.get(&me).map_or(0, |own| own.end.seq);
+        marks.retain(|_, seq| *seq <= end);
         let best = marks.values().copied().max().unwrap_or(0);
         let mut state = self.state();
         (state.me, state.holdings, state.marks) = (Some(me), holdings, marks);
@@ -159,9 +168,11 @@ impl Mesh {
         self.state().connections.contains_key(&peer)
     }
 
-    pub(super) fn marks_to_keep(&self) -> Option<BTreeMap<NodeId, i64>> {
+    /// Whose journal peers have, and how far, when that is news.
+    pub(super) fn marks_to_keep(&self) -> Option<(NodeId, BTreeMap<NodeId, i64>)> {
         let mut state = self.state();
-        std::mem::take(&mut state.has_new_marks).then(|| state.marks.clone())
+        let me = state.me?;
+        std::mem::take(&mut state.has_new_marks).then(|| (me, state.marks.clone()))
     }
 
     /// What is held here of peers' journals, and of the own one as it is now.
@@ -173,12 +184,21 @@ impl Mesh {
         state.holdings.clone()
     }
 
-    /// Notes why a peer was not let in; whether that is news.
-    pub(super) fn refused(&self, text: &str) -> bool {
+    /// Notes why a peer was not let in; whether that is to be logged. All that peers say counts as one reason: they
+    /// may say something else each time.
+    pub(super) fn refused(&self, text: &str, is_told: bool) -> bool {
         let mut state = self.state();
         let is_news = state.last_refusal.as_deref() != Some(text);
+        state
+            .refusals
+            .retain(|_, since| since.elapsed() < PEER_REFUSAL_PAUSE);
         state.last_refusal = Some(text.to_owned());
-        is_news
+        let reason = if is_told { "" } else { text };
+        if !is_news || state.refusals.contains_key(reason) {
+            return false;
+        }
+        state.refusals.insert(reason.to_owned(), Instant::now());
+        true
     }
 
     /// Gives a connection its seat. Of two with one peer the one stays that the smaller of both ids dialed, on either
@@ -187,9 +207,9 @@ impl Mesh {
         &self,
         peer: Introduced,
         holds: BTreeMap<NodeId, Holding>,
-        own: Holding,
+        fits: OwnJournal,
         now_ms: i64,
-    ) -> Result<(Seat, OwnJournal), NoSeat> {
+    ) -> Result<Seat, NoSeat> {
         let mut state = self.state();
         let Some(me) = state.me else {
             return Err(NoSeat::Duplicate);
@@ -204,7 +224,6 @@ impl Mesh {
             None => {}
         }
         let theirs = holds.get(&me).copied();
-        let fits = judge(theirs, own);
         let mark = match fits {
             OwnJournal::Fits => theirs.map_or(0, |held| held.end.seq),
             OwnJournal::Longer | OwnJournal::Other => 0,
@@ -228,7 +247,7 @@ impl Mesh {
         state.connections.insert(peer.node, connected);
         state.mark(peer.node, mark, &self.acknowledged);
         state.replan();
-        Ok((seat, fits))
+        Ok(seat)
     }
 
     /// The connection is over.
@@ -280,12 +299,31 @@ impl Mesh {
         let (origin, id) = (last.origin, last.id);
         self.with(seat, |conversation| conversation.stored(origin, id));
         let mut state = self.state();
-        state.holdings.insert(origin, holding);
+        let held = state.holdings.entry(origin).or_insert(holding);
+        // Another connection may have brought more meanwhile.
+        if held.end.seq < holding.end.seq {
+            *held = holding;
+        }
+        let holding = *held;
         for connected in state.connections.values_mut() {
             connected.conversation.news(origin, holding);
             connected.wake.notify_one();
         }
         state.replan();
+    }
+
+    /// A peer sent what does not follow on what is held: it is asked again. That may have been on its way from before
+    /// it was asked to stop.
+    pub(super) fn ask_again(&self, seat: &Seat, origin: NodeId) {
+        let held = self.state().holdings.get(&origin).copied();
+        self.change(seat, |conversation| {
+            let theirs = conversation.holds().get(&origin).copied();
+            if let Some(theirs) = theirs
+                && conversation.asked().contains(&origin)
+            {
+                conversation.ask(origin, theirs.after(held.as_ref()));
+            }
+        });
     }
 
     /// As the status shows it; `None` when this lane is by itself.
@@ -355,10 +393,17 @@ impl State {
     }
 }
 
-fn judge(theirs: Option<Holding>, own: Holding) -> OwnJournal {
-    match theirs {
-        Some(theirs) if theirs.contradicts(&own) => OwnJournal::Other,
-        Some(theirs) if theirs.end.seq > own.end.seq => OwnJournal::Longer,
-        _ => OwnJournal::Fits,
+/// Judges what a peer holds of the own journal. `at_their_end` is what the own one has at the position where theirs
+/// ends, if it reaches so far.
+pub(super) fn judge(theirs: Holding, own: Holding, at_their_end: Option<Chain>) -> OwnJournal {
+    if theirs.contradicts(&own) || at_their_end.is_some_and(|chain| chain != theirs.end.chain) {
+        OwnJournal::Other
+    } else if theirs.end.seq > own.end.seq {
+        OwnJournal::Longer
+    } else {
+        OwnJournal::Fits
     }
 }
+
+#[cfg(test)]
+mod tests;

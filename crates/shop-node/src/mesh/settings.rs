@@ -124,15 +124,16 @@ impl Settings {
     /// # Errors
     /// [`MeshError`].
     pub fn of(config: &Config, data: &Path) -> Result<Option<Self>, MeshError> {
-        if config.peer_listen.is_empty() && config.peers.is_empty() {
+        let named = config.peers.iter().map(|text| text.trim());
+        let named: Vec<&str> = named.filter(|text| !text.is_empty()).collect();
+        if config.peer_listen.is_empty() && named.is_empty() {
             return Ok(None);
         }
         let listen = match config.peer_listen.as_str() {
             "" => None,
             text => Some(Peer::parse(text)?),
         };
-        let peers: Result<Vec<Peer>, MeshError> =
-            config.peers.iter().map(|text| Peer::parse(text)).collect();
+        let peers: Result<Vec<Peer>, MeshError> = named.into_iter().map(Peer::parse).collect();
         let peers = peers?;
         let key = match config.peer_secret_file.as_str() {
             "" => None,
@@ -221,9 +222,12 @@ mod tests {
         };
         let of = |config: &Config| Settings::of(config, dir.path());
         assert!(of(&Config::default()).expect("by itself").is_none());
+        let empty = of(&config("", &["", " "], ""));
+        assert!(empty.expect("by itself").is_none());
         for (listen, peers) in [
             ("127.0.0.1", vec!["localhost:1", "[::1]:2"]),
             ("", vec!["127.0.0.1"]),
+            ("", vec![" 127.0.0.1", ""]),
         ] {
             assert!(
                 of(&config(listen, &peers, ""))

@@ -310,7 +310,16 @@ fn a_new_identity_has_a_journal_that_begins_behind_what_is_common() {
         .claim_identity(common, NOW_MS)
         .expect("claimed");
     let answer = IdentityAnswer { lane: 4, epoch: 2 };
+    let former = till.store().node();
+    let marks = BTreeMap::from([(NodeId::from_uuid(uuid::Uuid::from_u128(1)), 3)]);
+    let noted = till.store().note_peers(former, &marks, NOW_MS);
+    noted.expect("noted");
     till.store().take_identity(&claim, &answer).expect("taken");
+    assert!(till.store().peer_marks().expect("read").is_empty());
+    // From a connection that does not know it yet.
+    let noted = till.store().note_peers(former, &marks, NOW_MS);
+    noted.expect("passed over");
+    assert!(till.store().peer_marks().expect("read").is_empty());
     till.sell(None, NOW_MS + 9);
     let node = till.store().node();
     let holding = till.store().own_holding();
@@ -335,12 +344,38 @@ fn a_new_identity_has_a_journal_that_begins_behind_what_is_common() {
 #[test]
 fn what_peers_have_of_the_own_journal_is_kept_and_may_go_back() {
     let mut till = Till::new("marks");
+    (0..7).for_each(|round| drop(till.sell(None, NOW_MS + round)));
+    let node = till.store().node();
     let peers = [1, 2].map(|number| NodeId::from_uuid(uuid::Uuid::from_u128(number)));
     let mut marks = BTreeMap::from([(peers[0], 7), (peers[1], 3)]);
-    till.store().note_peers(&marks, NOW_MS).expect("noted");
+    let noted = till.store().note_peers(node, &marks, NOW_MS);
+    noted.expect("noted");
     assert_eq!(till.store().peer_marks().expect("read"), marks);
     marks.insert(peers[0], 2);
-    till.store().note_peers(&marks, NOW_MS).expect("noted");
+    let noted = till.store().note_peers(node, &marks, NOW_MS);
+    noted.expect("noted");
     till.open();
     assert_eq!(till.store().peer_marks().expect("read"), marks);
+}
+
+#[test]
+fn what_peers_had_of_a_lost_end_is_not_what_comes_in_its_place() {
+    let mut till = Till::new("marks-lost");
+    (0..2).for_each(|round| drop(till.sell(None, NOW_MS + round)));
+    let book = till.dir.path().join("book.db");
+    till.store = None;
+    let earlier = std::fs::read(&book).expect("read");
+    till.open();
+    (2..5).for_each(|round| drop(till.sell(None, NOW_MS + round)));
+    let node = till.store().node();
+    let peers = [1, 2].map(|number| NodeId::from_uuid(uuid::Uuid::from_u128(number)));
+    let marks = BTreeMap::from([(peers[0], 5), (peers[1], 1)]);
+    let noted = till.store().note_peers(node, &marks, NOW_MS);
+    noted.expect("noted");
+    till.store = None;
+    std::fs::write(&book, earlier).expect("the book alone is restored");
+    till.open();
+    assert_eq!(till.store().own_holding().end.seq, 2);
+    let left = BTreeMap::from([(peers[0], 2), (peers[1], 1)]);
+    assert_eq!(till.store().peer_marks().expect("read"), left);
 }

@@ -323,6 +323,30 @@ fn a_lane_without_a_secret_is_not_opened_to_the_network() {
 }
 
 #[test]
+fn a_till_whose_lane_port_is_taken_sells_and_meets_the_others_later() {
+    let mut shop = Shop::new("lanes-taken");
+    let [one, other] = shop.lanes("France");
+    shop.internet_is_gone();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let listen = taken.local_addr().expect("an address").to_string();
+    // A list that ends in a comma names nobody more.
+    let arguments = ["--listen", "127.0.0.1:0", "--peer-listen", &listen];
+    let arguments = [&arguments[..], &["--peer", "ws://127.0.0.1:1,"]].concat();
+    let one = Lane {
+        daemon: Daemon::start_with(NODE, &one, &arguments),
+        data: one,
+        url: format!("ws://{listen}"),
+    };
+    one.sell();
+    let address = |lane: &Lane| lane.daemon.get("/v1/status")["mesh"]["listen"].clone();
+    assert_eq!(address(&one), Value::Null);
+    drop(taken);
+    eventually("the port is open", || address(&one) == *one.url);
+    let other = Lane::start(&other, &[&one.url]);
+    one.is_heard_by(&other);
+}
+
+#[test]
 fn a_till_meets_the_others_as_soon_as_it_is_activated() {
     let shop = Shop::new("lanes-trial");
     let [one] = shop.lanes("France");

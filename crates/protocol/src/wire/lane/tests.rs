@@ -105,6 +105,17 @@ fn nonsense_is_refused_with_words() {
 }
 
 #[test]
+fn what_a_peer_says_to_people_is_short_and_only_words() {
+    let detail = format!("\u{1b}[2Jno\n{}", "x".repeat(5_000));
+    let told = json!({"type": "refused", "code": "malformed", "detail": detail}).to_string();
+    let Ok(Frame::Control(Control::Refused { detail, .. })) = read(&told) else {
+        panic!("a refusal");
+    };
+    assert_eq!(detail.chars().count(), DETAIL_CHARS_MAX);
+    assert!(detail.starts_with("[2Jnox"), "{detail}");
+}
+
+#[test]
 fn an_entry_that_fits_into_no_frame_is_not_sent() {
     let large = entry(1, &"x".repeat(FRAME_BYTES_MAX));
     assert!(matches!(write_entry(&large), Err(FrameError::TooLong(_))));
