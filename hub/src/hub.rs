@@ -179,6 +179,22 @@ impl Hub {
 
     /// Logs something that a person should look at, and puts it on record.
     pub(crate) async fn alert(&self, kind: &'static str, node: Option<NodeId>, detail: &str) {
+        if let Err(error) = self.written_alert(kind, node, detail).await {
+            // The line in the log is the fallback.
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot store the alert"
+            );
+        }
+    }
+
+    /// The same for what may not get lost.
+    pub(crate) async fn written_alert(
+        &self,
+        kind: &'static str,
+        node: Option<NodeId>,
+        detail: &str,
+    ) -> Result<(), StoreError> {
         tracing::warn!(
             kind,
             node = node.map(tracing::field::display),
@@ -193,13 +209,7 @@ impl Hub {
             subject: String::new(),
             detail,
         };
-        if let Err(error) = self.writer.call(move |store| store.alert(&alert)).await {
-            // The log line above is the fallback.
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot store the alert"
-            );
-        }
+        self.writer.call(move |store| store.alert(&alert)).await
     }
 
     /// Puts on record that a caller asked for something that is not for them.

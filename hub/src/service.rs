@@ -8,7 +8,7 @@ use crate::limits::{SHUTDOWN_TIMEOUT, TILLS_NAMED_MAX};
 use crate::store::StoreError;
 use crate::tls::{Certificate, Pinned, TlsError, TlsListener};
 use axum::serve::Listener;
-use counterfoil_protocol::hub_url::{self, HubUrl};
+use counterfoil_protocol::hub_url::{self, HubUrl, ParseHubUrlError};
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
@@ -34,6 +34,12 @@ pub enum RunError {
     /// Its certificate.
     #[error("the hub has no certificate to show")]
     Tls(#[from] TlsError),
+    /// What tills have pinned cannot be read.
+    #[error(
+        "the address that join codes had is damaged in hub.db: restore hub.db from a backup, or start once with \
+         --accept-new-authority"
+    )]
+    Pinned(#[source] ParseHubUrlError),
     /// The network.
     #[error("the hub cannot serve")]
     Serve(#[source] io::Error),
@@ -157,15 +163,16 @@ where
 /// What tills have pinned: what join codes had when the hub ran last.
 async fn pinned(hub: &Hub) -> Result<Pinned, RunError> {
     let remembered = hub.writer.call(|store| store.remembered_url()).await?;
+    let may_change = hub.config.accept_new_authority;
     let pin = match hub_url::pin_of(&remembered.unwrap_or_default()) {
         Ok(pin) => pin,
-        Err(error) => {
-            // What cannot be read now could not be pinned either.
+        Err(error) if may_change => {
             tracing::warn!(%error, "the address of the last run is damaged");
             None
         }
+        // Nobody can tell any more what tills have pinned.
+        Err(error) => return Err(RunError::Pinned(error)),
     };
-    let may_change = hub.config.accept_new_authority;
     Ok(Pinned { pin, may_change })
 }
 
@@ -205,7 +212,8 @@ async fn check_authority(hub: &Hub, pinned: Pinned, url: &HubUrl) -> Result<(), 
         pinned.to_hex()
     );
     // Before the address is remembered: whoever is killed in between says it again.
-    hub.alert("authority_changed", None, &detail).await;
+    hub.written_alert("authority_changed", None, &detail)
+        .await?;
     Ok(())
 }
 

@@ -64,7 +64,7 @@ pub(crate) const PEER_BATCH_MESSAGES: usize = 128;
 pub(crate) const PEER_BATCH_BYTES: usize = 512 * 1024;
 
 /// Frames of one peer in a second: more than a lane can store. Above it nothing more is read until the second is over.
-pub(crate) const PEER_FRAMES_PER_SECOND_MAX: u32 = 20_000;
+pub(crate) const PEER_FRAMES_PER_SECOND_MAX: usize = 20_000;
 
 /// Longest pause before a peer is dialed again, in milliseconds: it is in the same room, and a sale that waits for a
 /// second copy is there soon.

@@ -171,6 +171,11 @@ fn edit_products(book: &Connection, count: i64) {
 fn rename(book: &Connection, hlc: Hlc, on: &[Stamp]) {
     let edit = json!({"table": "products", "row": "TEA", "columns": {"name": hlc.to_string()},
         "base": {"name": on}, "base_revision": 0});
+    edit_at(book, hlc, &edit);
+}
+
+/// The first entry of a book: an edit.
+fn edit_at(book: &Connection, hlc: Hlc, edit: &Value) {
     let sql = "INSERT INTO journal (seq, id, hlc, topic, priority, chain, payload)
                VALUES (1, randomblob(16), ?1, ?2, ?3, randomblob(32), ?4)";
     let (topic, priority) = (Topic::CatalogEdit.code(), Priority::Normal.code());
@@ -341,4 +346,27 @@ async fn names_that_follow_each_other_are_no_conflict_in_whatever_order_they_com
         .query_value("SELECT name FROM products WHERE id = 'TEA'", ())
         .unwrap();
     assert_eq!(name, alone.to_string());
+}
+
+#[tokio::test]
+async fn an_edit_of_another_shops_row_is_told_with_the_pass_that_puts_it_aside() {
+    let shop = Shop::open().await;
+    let owner = post(&shop.hub, "/v1/admin/shops", &json!({"name": "Crail"})).await;
+    let owner = serde_json::from_value::<ShopAdded>(owner).unwrap().shop_id;
+    let claim = json!({"columns": {"shop": owner}});
+    post(&shop.hub, "/v1/admin/catalog/prices/P1", &claim).await;
+    let edit = json!({"table": "prices", "row": "P1", "columns": {"price_mills": 5},
+        "base": {"price_mills": []}, "base_revision": 0});
+    // Whose it is counts from the claim on.
+    let at = Hlc::at_millis(shop.hub.now_ms() + 1);
+    let other = shop.node(1, |book| edit_at(book, at, &edit)).await;
+    shop.hub.consolidate([other].into()).await.unwrap();
+    let told: i64 = shop
+        .looks
+        .query_value(
+            "SELECT count(*) FROM alert WHERE kind = 'quarantine_not_empty'",
+            (),
+        )
+        .unwrap();
+    assert_eq!(told, 1);
 }

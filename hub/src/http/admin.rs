@@ -438,7 +438,8 @@ async fn merged(
 async fn consolidate(State(hub): Hubs) -> Answer<Value> {
     let swept = hub.consolidate_everything().await;
     // Whoever sweeps by hand wants to see what it came to, also when that failed.
-    hub.watch().await?;
+    let watched = hub.watch().await;
     swept?;
+    watched?;
     Ok(Json(json!({})))
 }

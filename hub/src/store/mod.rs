@@ -66,7 +66,8 @@ pub(crate) use reports::Grouping;
 pub(crate) use runs::{NewRun, RunFilter};
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 pub(crate) use tokens::{NextToken, TokenState};
-pub(crate) use undo::{RowName, UndoError, UndoOf, UndoOrder, UndoPage};
+pub(crate) use undecided::RowName;
+pub(crate) use undo::{UndoError, UndoOf, UndoOrder, UndoPage};
 pub(crate) use users::{NewSession, NewUser, PasswordChange};
 pub(crate) use watch::{Changes, ProofMark, Silence, state};
 

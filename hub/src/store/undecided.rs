@@ -13,7 +13,7 @@ use counterfoil_migrate::{Connection, params};
 use std::collections::BTreeSet;
 
 /// A row of the catalog: its table and its id.
-pub(super) type RowName = (String, String);
+pub(crate) type RowName = (String, String);
 
 /// Notes that versions came to fields of a row: they are to be decided, and the row is to be published.
 pub(super) fn leave<'a>(

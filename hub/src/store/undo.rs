@@ -10,7 +10,8 @@ use self::plan::{RowPlan, UndoneRow, Versions};
 use super::audit::{Decided, write_down};
 use super::fields::{counted, load_all};
 use super::hub_edits::{HubEdit, HubEditError, Prepared};
-use super::{Store, StoreError, undecided};
+use super::undecided::{self, RowName};
+use super::{Store, StoreError};
 use crate::limits::{UNDO_FIELDS_MAX, UNDO_ROWS_MAX};
 use counterfoil_domain::env::{Random, document_id};
 use counterfoil_domain::merge::Stamp;
@@ -42,9 +43,6 @@ pub(crate) enum UndoError {
     /// A value of before breaks a rule.
     Refused(String),
 }
-
-/// A row of a catalog table.
-pub(crate) type RowName = (String, String);
 
 /// How an undoing is made.
 #[derive(Clone, Debug)]

@@ -145,16 +145,22 @@ async fn a_webhook_that_fails_first_gets_the_same_message_again_until_it_takes_i
     );
 }
 
-#[tokio::test]
-async fn a_state_is_told_when_it_begins_and_when_it_ends() {
-    let receiver = Receiver::start(Mood::Takes).await;
-    let address = to(&receiver);
-    let mut hub = TestHub::start_with(|config| {
+/// A hub that finds its disk full, and tells.
+async fn without_room(receiver: &Receiver) -> TestHub {
+    let address = to(receiver);
+    let hub = TestHub::start_with(|config| {
         address(config);
         config.disk_bytes_min = u64::MAX;
     })
     .await;
     hub.client().settle().await;
+    hub
+}
+
+#[tokio::test]
+async fn a_state_is_told_when_it_begins_and_when_it_ends() {
+    let receiver = Receiver::start(Mood::Takes).await;
+    let mut hub = without_room(&receiver).await;
     until(|| receiver.taken().len() == 1).await;
     hub.stop().await;
     let hub = hub.restart_with(to(&receiver)).await;
@@ -179,13 +185,7 @@ async fn a_state_is_told_when_it_begins_and_when_it_ends() {
 #[tokio::test]
 async fn the_end_of_a_state_is_not_told_before_its_beginning() {
     let receiver = Receiver::start(Mood::Fails).await;
-    let address = to(&receiver);
-    let mut hub = TestHub::start_with(|config| {
-        address(config);
-        config.disk_bytes_min = u64::MAX;
-    })
-    .await;
-    hub.client().settle().await;
+    let mut hub = without_room(&receiver).await;
     // It is put off for longer and longer.
     until(|| receiver.came().len() >= 3).await;
     hub.stop().await;

@@ -3,10 +3,10 @@
 use crate::counter::{Counter, MONDAY};
 use crate::hub::{Client, TestHub, parse};
 use crate::till::{Till, schemas};
-use counterfoil_domain::NodeId;
 use counterfoil_domain::document::Tender;
 use counterfoil_domain::env::Clock as _;
 use counterfoil_domain::lineage::Point;
+use counterfoil_domain::{NodeId, Scalar};
 use counterfoil_hub::HubConfig;
 use counterfoil_migrate::{Connection, Durability, params};
 use counterfoil_protocol::wire::monitor::AlertRow;
@@ -92,6 +92,24 @@ async fn what_waits_to_be_consolidated_is_told_over_a_restart_until_it_is() {
     let hub = hub.restart().await;
     std::fs::remove_dir_all(&wal).unwrap();
     assert_eq!(over(&hub.client(), "not_consolidated").await, [true]);
+}
+
+#[tokio::test]
+async fn what_stands_in_quarantine_is_told_again_when_its_alert_got_lost() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    till.edit_in("nonsense", "TEA", ("name", Scalar::Null), &[]);
+    till.push(&client).await.unwrap();
+    assert_eq!(over(&client, "quarantine_not_empty").await, [false]);
+    // As if a record had stepped aside while the end of the one before it was written down.
+    alter(
+        &hub,
+        "UPDATE alert SET cleared_ms = 1 WHERE kind = 'quarantine_not_empty'",
+    );
+    for _ in 0..2 {
+        assert_eq!(over(&client, "quarantine_not_empty").await, [true, false]);
+    }
 }
 
 async fn revoke(client: &Client, till: &Till) {

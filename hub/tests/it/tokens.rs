@@ -138,7 +138,7 @@ async fn nobody_takes_a_token_that_was_anothers_before() {
     let refused = client
         .post("/v1/identity", Some(&other.token), &claim)
         .await;
-    assert!(!refused.status.is_success(), "{refused:?}");
+    assert_eq!(problem(&refused).code, Code::Conflict, "{refused:?}");
 
     // The code is good for a token of its own.
     "own".clone_into(&mut stranger.token);

@@ -189,7 +189,7 @@ impl Ear<'_> {
             let mut broke = self.take(heard, &mut batch).err();
             let (mut frames, mut size) = (1, 0);
             // What has come meanwhile shares one sync of the disk.
-            while broke.is_none() && batch.len() < PEER_BATCH_MESSAGES && size < PEER_BATCH_BYTES {
+            while broke.is_none() && frames < PEER_BATCH_MESSAGES && size < PEER_BATCH_BYTES {
                 let Some(heard) = self.stream.next().now_or_never() else {
                     break;
                 };
@@ -291,7 +291,7 @@ impl Ear<'_> {
 /// Lets a peer say no more in a second than it may.
 struct Rate {
     since: Instant,
-    frames: u32,
+    frames: usize,
 }
 
 impl Rate {
@@ -300,7 +300,7 @@ impl Rate {
         Self { since, frames }
     }
 
-    async fn keep(&mut self, frames: u32) {
+    async fn keep(&mut self, frames: usize) {
         self.frames = self.frames.saturating_add(frames);
         let second = Duration::from_secs(1);
         if self.since.elapsed() >= second {

@@ -148,7 +148,8 @@ impl Node {
         let now_ms = self.now_ms();
         let kept = self.store(move |store| store.note_peers(origin, &marks, now_ms));
         if let Err(error) = kept.await {
-            tracing::warn!(error = %chain(&error), "what peers have cannot be kept");
+            tracing::warn!(error = %chain(&error), "what peers have cannot be kept; it is tried again");
+            self.inner.mesh.marks_were_not_kept();
         }
     }
 

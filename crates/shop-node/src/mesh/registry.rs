@@ -175,6 +175,11 @@ impl Mesh {
         std::mem::take(&mut state.has_new_marks).then(|| (me, state.marks.clone()))
     }
 
+    /// They are to be kept still.
+    pub(super) fn marks_were_not_kept(&self) {
+        self.state().has_new_marks = true;
+    }
+
     /// What is held here of peers' journals, and of the own one as it is now.
     pub(super) fn holdings(&self, own: Holding) -> BTreeMap<NodeId, Holding> {
         let mut state = self.state();

@@ -8,7 +8,7 @@ use crate::world::{Account, World, at_hub, copy, replace, settle};
 use counterfoil_protocol::wire::hub::ACTIVATE_PATH;
 use counterfoil_testkit::{SeededRandom, TempDir};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 #[test]
@@ -189,57 +189,86 @@ fn a_hub_restored_from_an_older_backup_gets_everything_again() {
     world.finish();
 }
 
+/// A hub with a shop that waits for its till, and a backup of that moment.
+struct BackedUp {
+    daemon: Daemon,
+    data: PathBuf,
+    backup: PathBuf,
+    url: String,
+    code: String,
+}
+
+impl BackedUp {
+    fn in_folder(dir: &TempDir) -> Self {
+        let (data, backup) = (dir.join("hub"), dir.join("backup"));
+        let daemon = Daemon::hub(&data);
+        let code = join_code(&data, "Spain");
+        let url = daemon.kill();
+        copy(&data, &backup);
+        Self {
+            daemon: Self::start(&data, &url),
+            data,
+            backup,
+            url,
+            code,
+        }
+    }
+
+    fn start(data: &Path, url: &str) -> Daemon {
+        let address = url.strip_prefix("http://").expect("an address");
+        Daemon::start(HUB, data, address)
+    }
+
+    /// The hub dies and comes back as it was at the backup.
+    fn restored(self) -> Self {
+        self.daemon.kill();
+        replace(&self.data, &self.backup);
+        Self {
+            daemon: Self::start(&self.data, &self.url),
+            ..self
+        }
+    }
+}
+
 #[test]
 fn a_till_that_is_younger_than_the_hubs_backup_is_taken_in_again() {
     let dir = TempDir::new("young");
-    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
-    let daemon = Daemon::hub(&hub_data);
-    let code = join_code(&hub_data, "Spain");
-    let url = daemon.kill();
-    let backup = dir.join("backup");
-    copy(&hub_data, &backup);
-    let address = url.strip_prefix("http://").expect("an address");
-    let daemon = Daemon::start(HUB, &hub_data, address);
+    let data = dir.join("till");
+    let hub = BackedUp::in_folder(&dir);
     let mut account = Account::default();
     till(&data);
-    node(&data, &["activate", "--join", &code]).succeeds();
+    node(&data, &["activate", "--join", &hub.code]).succeeds();
     account.sell(&data, 2);
     settle(&data);
-    daemon.kill();
-    replace(&hub_data, &backup);
-    let _daemon = Daemon::start(HUB, &hub_data, address);
+    let hub = hub.restored();
     account.sell(&data, 1);
     settle(&data);
-    account.assert_settled(&hub_data);
+    account.assert_settled(&hub.data);
 }
 
 #[test]
 fn a_till_that_was_moved_is_taken_in_again_where_its_hub_is_now() {
     let dir = TempDir::new("moved");
-    let (hub_data, data) = (dir.join("hub"), dir.join("till"));
-    let daemon = Daemon::hub(&hub_data);
-    let code = join_code(&hub_data, "Spain");
-    let url = daemon.kill();
-    let backup = dir.join("backup");
-    copy(&hub_data, &backup);
-    let address = url.strip_prefix("http://").expect("an address");
-    let daemon = Daemon::start(HUB, &hub_data, address);
-    let former = Relay::to(&url);
+    let data = dir.join("till");
+    let hub = BackedUp::in_folder(&dir);
+    let (url, former) = (hub.url.clone(), Relay::to(&hub.url));
     let mut account = Account::default();
     till(&data);
-    node(&data, &["activate", "--join", &code, "--hub", &former.url]).succeeds();
+    node(
+        &data,
+        &["activate", "--join", &hub.code, "--hub", &former.url],
+    )
+    .succeeds();
     account.sell(&data, 2);
     settle(&data);
     node(&data, &["hub", &url]).succeeds();
     former.lose_answer_of(ACTIVATE_PATH);
-    daemon.kill();
-    replace(&hub_data, &backup);
-    let _daemon = Daemon::start(HUB, &hub_data, address);
+    let hub = hub.restored();
     account.sell(&data, 1);
     let status = settle(&data);
     assert_eq!(status["hub_url"], url.as_str());
     assert!(!former.has_lost_it(), "nobody asks there any more");
-    account.assert_settled(&hub_data);
+    account.assert_settled(&hub.data);
 }
 
 #[test]

@@ -287,7 +287,7 @@ fn lanes_text(mesh: &MeshStatus) -> String {
         None => String::new(),
     };
     format!(
-        "{} connected; one of them has the journal up to {copied}; {} journals held here{refusal}",
+        "{} connected; another lane has the journal up to {copied}; {} journals held here{refusal}",
         mesh.connections,
         mesh.journals.len()
     )
