@@ -2,6 +2,8 @@
 //! what every field of the catalog holds, and which values lost.
 
 use crate::fleet::Fleet;
+use crate::format::plural;
+use crate::hub::Hub;
 use crate::till::Till;
 use anyhow::{Context as _, bail};
 use counterfoil_protocol::wire::decisions::{ConflictRow, ConflictState};
@@ -21,8 +23,11 @@ const PROGRAM: &str = include_str!("../python/fields.py");
 const TABLE: &str = "products";
 const COLUMN: &str = "name";
 
-/// How long a value that was put back may take to every till.
+/// How long values that were put back may take to every till.
 const PUT_BACK_LIMIT: Duration = Duration::from_secs(120);
+
+/// Losing names that are put back: each is a decision of its own at the hub.
+const PUT_BACK_MAX: usize = 2_000;
 
 /// Differences that are told in words; the rest is counted.
 const TOLD_MAX: usize = 10;
@@ -36,15 +41,25 @@ pub struct Names {
     pub versions: u64,
     /// Names that lost, each listed at the hub with the till that wrote it.
     pub losers: u64,
-    /// One of them that was put back, with its product, and that every till shows since.
-    pub put_back: Option<(String, String)>,
+    /// Those that were put back, one after the other, each shown by the hub then.
+    pub put_back: u64,
+    /// The last of them with its product; every till shows it, as it shows the last one of every other product.
+    pub example: Option<(String, String)>,
 }
 
 /// What the hub says, as it was before anything was put back.
 pub(crate) struct AtHub {
     names: BTreeMap<String, Value>,
     conflicts: Vec<ConflictRow>,
-    put_back: Option<(String, String)>,
+    put_back: PutBack,
+}
+
+/// What was put back.
+#[derive(Default)]
+struct PutBack {
+    count: u64,
+    /// The last one of each product.
+    last: BTreeMap<String, String>,
 }
 
 /// A field as the program computed it.
@@ -71,45 +86,73 @@ fn as_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     Ok(Value::deserialize(deserializer)?.to_string())
 }
 
-/// Asks the hub for all names and all conflicts, and puts one back.
+/// Asks the hub for all names and all conflicts, and puts back every name that lost.
 pub(crate) async fn ask(fleet: &Fleet) -> anyhow::Result<AtHub> {
-    let rows: Vec<serde_json::Map<String, Value>> = fleet.hub.catalog(TABLE).await?;
-    let name = |row: &serde_json::Map<String, Value>| {
-        let id = row.get("id")?.as_str()?.to_owned();
-        Some((id, row.get(COLUMN)?.clone()))
-    };
-    let names = rows.iter().filter_map(name).collect();
+    let names = names_at(&fleet.hub).await?;
     let conflicts = fleet.hub.conflicts(TABLE).await?;
-    let lost = |row: &&ConflictRow| row.state == ConflictState::ByPolicy && row.column == COLUMN;
-    let mut put_back = None;
-    if let Some(lost) = conflicts.iter().find(lost) {
-        let value = lost.loser.value.as_str().unwrap_or_default().to_owned();
-        fleet.hub.put_back(lost.id).await?;
-        fleet.settle(PUT_BACK_LIMIT).await?;
-        for till in &fleet.tills {
-            let shown = shown_at(till, &lost.row).await?;
-            if shown != value {
-                bail!(
-                    "{}: {} is `{shown}`, not `{value}` as was put back",
-                    till.name,
-                    lost.row
-                );
-            }
-        }
-        fleet.say(
-            "hub",
-            format!(
-                "`{value}` put back as the name of {}: every till shows it",
-                lost.row
-            ),
-        );
-        put_back = Some((lost.row.clone(), value));
-    }
+    let lost = conflicts.iter().filter(|row| is_lost(row));
+    let put_back = put_back(fleet, lost.take(PUT_BACK_MAX)).await?;
     Ok(AtHub {
         names,
         conflicts,
         put_back,
     })
+}
+
+fn is_lost(row: &ConflictRow) -> bool {
+    row.state == ConflictState::ByPolicy && row.column == COLUMN
+}
+
+async fn names_at(hub: &Hub) -> anyhow::Result<BTreeMap<String, Value>> {
+    let rows: Vec<serde_json::Map<String, Value>> = hub.catalog(TABLE).await?;
+    let name = |row: &serde_json::Map<String, Value>| {
+        let id = row.get("id")?.as_str()?.to_owned();
+        Some((id, row.get(COLUMN)?.clone()))
+    };
+    Ok(rows.iter().filter_map(name).collect())
+}
+
+/// Puts names back one after the other: the one before loses again and is kept as they all are.
+async fn put_back<'a>(
+    fleet: &Fleet,
+    lost: impl Iterator<Item = &'a ConflictRow>,
+) -> anyhow::Result<PutBack> {
+    let mut done = PutBack::default();
+    for lost in lost {
+        let value = lost.loser.value.as_str().unwrap_or_default().to_owned();
+        // The same name may have lost at several tills; what is current cannot be put back.
+        if done.last.get(&lost.row) != Some(&value) {
+            let decided = fleet.hub.put_back(lost.id).await?;
+            let current = decided.conflict.current.value;
+            if current.as_str() != Some(&value) {
+                bail!(
+                    "{}: {current} and not `{value}`, which was put back",
+                    lost.row
+                );
+            }
+        }
+        done.count += 1;
+        done.last.insert(lost.row.clone(), value);
+    }
+    fleet.settle(PUT_BACK_LIMIT).await?;
+    for till in &fleet.tills {
+        for (row, value) in &done.last {
+            let shown = shown_at(till, row).await?;
+            if shown != *value {
+                let name = &till.name;
+                bail!("{name}: {row} is `{shown}`, not `{value}`, which was put back");
+            }
+        }
+    }
+    if done.count > 0 {
+        let (count, rows) = (plural(done.count, "name"), done.last.len() as u64);
+        let text = format!(
+            "{count} that had lost put back, the last one of each of {} shown by every till",
+            plural(rows, "product")
+        );
+        fleet.say("hub", text);
+    }
+    Ok(done)
 }
 
 async fn shown_at(till: &Arc<Till>, row: &str) -> anyhow::Result<String> {
@@ -157,7 +200,7 @@ pub(crate) async fn compare(
     let listed: BTreeSet<(&str, Version)> = at_hub
         .conflicts
         .iter()
-        .filter(|row| row.column == COLUMN && row.state == ConflictState::ByPolicy)
+        .filter(|row| is_lost(row))
         .map(|row| (row.row.as_str(), origin(row)))
         .collect();
     for (row, version) in lost.difference(&listed) {
@@ -174,7 +217,8 @@ pub(crate) async fn compare(
         products: names.len() as u64,
         versions: names.values().map(|field| field.versions).sum(),
         losers: lost.len() as u64,
-        put_back: at_hub.put_back,
+        put_back: at_hub.put_back.count,
+        example: at_hub.put_back.last.into_iter().next_back(),
     };
     let more = differences.len().saturating_sub(TOLD_MAX);
     differences.truncate(TOLD_MAX);

@@ -203,8 +203,12 @@ impl Report {
             plural(names.versions, "name"),
             count(names.losers)
         );
-        if let Some((row, name)) = &names.put_back {
-            let _ = write!(text, "; `{name}` of {row} was put back");
+        if let Some((row, name)) = &names.example {
+            let count = count(names.put_back);
+            let _ = write!(
+                text,
+                "; {count} of these put back, such as `{name}` of {row}"
+            );
         }
         text
     }

@@ -70,7 +70,7 @@ fn names_that_shops_change_against_each_other_end_as_another_program_computes_fr
     assert_eq!(names.products, 12);
     assert!(names.versions > 100, "{names:?}");
     assert!(names.losers > 0, "{names:?}");
-    assert!(names.put_back.is_some(), "{names:?}");
+    assert_eq!(names.put_back, names.losers, "{names:?}");
 }
 
 #[test]
