@@ -111,8 +111,9 @@ impl Hub {
         // From here on the catalog's WAL is pinned, whichever connection closes.
         let schema = config.schemas.catalog;
         let catalog = integrity::open_catalog(&copies, &dir, &*env.files, schema, now_ms).await?;
-        let store = Store::open(&hub_db, &catalog_db, config.schemas, now_ms)?;
+        let mut store = Store::open(&hub_db, &catalog_db, config.schemas, now_ms)?;
         let id = store.hub_id(now_ms, &*env.random)?;
+        store.settle_price_policies(id, now_ms)?;
         let lookups = Reader::open(&hub_db, &catalog_db)?;
         let reports = Reader::open(&hub_db, &catalog_db)?;
         let start = |name, reader| Worker::start(env.execution, name, reader);

@@ -51,9 +51,19 @@ pub fn row_id(table: &str, id: &str) -> String {
     }
 }
 
+fn is_price(column: &str) -> bool {
+    column.starts_with("price")
+}
+
+/// Whether a column says what something costs, or from when on: what two shops say of it at the same time is for a
+/// person to decide (ADR 0016).
+pub fn is_price_term(column: &str) -> bool {
+    is_price(column) || column == "valid_from_ms"
+}
+
 /// Whether a value is a price below zero, which no column takes: nothing could be sold at it.
 pub fn is_price_below_zero(column: &str, value: &Scalar) -> bool {
-    column.starts_with("price") && matches!(value, Scalar::Integer(price) if *price < 0)
+    is_price(column) && matches!(value, Scalar::Integer(price) if *price < 0)
 }
 
 /// A change to some columns of one catalog row. Who made it and when stands in the journal entry

@@ -43,17 +43,19 @@ enum Look {
     FailedItems,
     Tills,
     Quarantine,
+    Prices,
     Proofs,
 }
 
 impl Look {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Disk,
         Self::Backlog,
         Self::Silence,
         Self::FailedItems,
         Self::Tills,
         Self::Quarantine,
+        Self::Prices,
         Self::Proofs,
     ];
 
@@ -65,6 +67,7 @@ impl Look {
             Self::FailedItems => "failed_items",
             Self::Tills => "tills",
             Self::Quarantine => "quarantine",
+            Self::Prices => "prices",
             Self::Proofs => "proofs",
         }
     }
@@ -161,6 +164,7 @@ impl Hub {
             Look::FailedItems => reports.call(move |it| it.failed_items(now_ms)).await?,
             Look::Tills => reports.call(move |it| it.rested(now_ms)).await?,
             Look::Quarantine => reports.call(move |it| it.emptied(now_ms)).await?,
+            Look::Prices => reports.call(move |it| it.open_prices(now_ms)).await?,
             Look::Proofs => return self.judge_days(now_ms, changes).await,
         };
         changes.extend(found);

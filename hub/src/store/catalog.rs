@@ -54,7 +54,7 @@ impl CatalogShape {
     }
 
     /// Reads the schema: a catalog table has the columns `id`, `deleted` and `versions`.
-    fn tables(catalog: &Connection) -> Result<Vec<TableShape>, StoreError> {
+    pub(super) fn tables(catalog: &Connection) -> Result<Vec<TableShape>, StoreError> {
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
         let names = catalog.query_map(sql, (), |row| row.get::<String>(0))?;
         let mut tables = Vec::new();

@@ -1,8 +1,9 @@
 //! Which versions lost, and what has become of the conflicts that they are in?
 
 use super::StoreError;
-use super::conflicts::{FieldName, stamp, state};
+use super::conflicts::{FieldName, GONE, stamp, state};
 use super::edits::to_json;
+use super::policies::policy;
 use counterfoil_domain::merge::{Decision, Field, Policy, Stamp};
 use counterfoil_domain::{DocumentId, ShopId};
 use counterfoil_migrate::{Connection, params};
@@ -40,8 +41,7 @@ pub(super) fn note(
         params![name.table, name.row, name.column],
         |row| {
             let (id, loser) = (row.get::<i64>(0)?, stamp(row, 1)?);
-            let policy: String = row.get(4)?;
-            Ok((id, loser, state(row, 2)?, stamp(row, 3)?, policy))
+            Ok((id, loser, state(row, 2)?, stamp(row, 3)?, policy(row, 4)?))
         },
     )?;
     for loser in &decision.losers {
@@ -51,7 +51,7 @@ pub(super) fn note(
         }
     }
     for (id, loser, held, current, policy) in known {
-        let (state, settled_by) = state_of(tx, (field, decision), loser, (id, &policy))?;
+        let (state, settled_by) = state_of(tx, name, (field, decision), loser, (id, policy))?;
         if state == held && current == decision.current {
             continue;
         }
@@ -116,7 +116,7 @@ fn record(
     let Some(policy) = decision.lost_by(&loser) else {
         return Ok(());
     };
-    let (state, settled_by) = unreplaced(policy, winner);
+    let (state, settled_by) = unreplaced(tx, name, (loser, policy), winner)?;
     tx.execute(
         "INSERT INTO conflict (table_name, row_id, column_name, loser, winner,
              loser_value, winner_value, loser_shop, winner_shop, policy, found_ms,
@@ -143,24 +143,53 @@ fn record(
     Ok(())
 }
 
-fn unreplaced(policy: Policy, current: Stamp) -> (ConflictState, Option<Stamp>) {
-    match policy {
-        Policy::Manual => (ConflictState::Open, None),
-        Policy::LastWriterWins | Policy::HubWins | Policy::ShopWins => {
-            (ConflictState::ByPolicy, Some(current))
-        }
+fn unreplaced(
+    tx: &Connection,
+    name: FieldName<'_>,
+    (loser, policy): (Stamp, Policy),
+    current: Stamp,
+) -> Result<(ConflictState, Option<Stamp>), StoreError> {
+    Ok(if is_asked(tx, name, loser, policy)? {
+        (ConflictState::Open, None)
+    } else {
+        (ConflictState::ByPolicy, Some(current))
+    })
+}
+
+/// Whether a person is asked about a version that lost. Not about what a file brought: shops that take over the same
+/// one would be asked about thousands of values that nobody has typed.
+fn is_asked(
+    tx: &Connection,
+    name: FieldName<'_>,
+    loser: Stamp,
+    policy: Policy,
+) -> Result<bool, StoreError> {
+    if policy != Policy::Manual {
+        return Ok(false);
     }
+    let sql = "SELECT import_id IS NULL FROM field_version
+               WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3 AND hlc = ?4 AND node_tag = ?5";
+    let key = params![
+        name.table,
+        name.row,
+        name.column,
+        loser.hlc.raw(),
+        i64::from(loser.node_tag)
+    ];
+    let typed = tx.query_optional(sql, key, |row| row.get(0))?;
+    typed.ok_or(GONE)
 }
 
 /// What has become of a version that lost, and the version that decided so.
 fn state_of(
     tx: &Connection,
+    name: FieldName<'_>,
     (field, decision): (&Field, &Decision),
     loser: Stamp,
-    (conflict, policy): (i64, &str),
+    (conflict, policy): (i64, Policy),
 ) -> Result<(ConflictState, Option<Stamp>), StoreError> {
     if let Some(policy) = decision.lost_by(&loser) {
-        return Ok(unreplaced(policy, decision.current));
+        return unreplaced(tx, name, (loser, policy), decision.current);
     }
     if field.version(&loser).is_none() {
         // The row turned out to be another shop's: it stands in quarantine.
@@ -189,12 +218,13 @@ fn state_of(
             None => {}
         }
     }
-    Ok(match of_another {
-        None => (ConflictState::ByEdit, Some(first)),
+    let Some(stamp) = of_another else {
+        return Ok((ConflictState::ByEdit, Some(first)));
+    };
+    Ok(if is_asked(tx, name, loser, policy)? {
+        (ConflictState::ByChoice, Some(stamp))
+    } else {
         // Nobody was asked about what a policy had settled: it stays so.
-        Some(_) if policy != Policy::Manual.name() => {
-            (ConflictState::ByPolicy, Some(decision.current))
-        }
-        Some(stamp) => (ConflictState::ByChoice, Some(stamp)),
+        (ConflictState::ByPolicy, Some(decision.current))
     })
 }

@@ -30,6 +30,7 @@ mod outbox;
 #[cfg(test)]
 mod plans;
 mod policies;
+mod prices;
 mod proof;
 mod publication;
 mod quarantine;
@@ -269,6 +270,7 @@ fn migrated_catalog(
             .map_err(file_error)?;
     }
     let catalog = open_and_migrate_to(&new, Kind::Catalog, schema, now_ms)?;
+    prices::state(&catalog)?;
     // Closing would fold the WAL too, and keep silent when it cannot.
     let folded = catalog.checkpoint_truncate()?;
     catalog.close();

@@ -10,9 +10,10 @@ use super::fields::{Fields, load_fields};
 use super::hub_edits::{HubEdit, next_hlc};
 use super::{Reader, Store, StoreError};
 use crate::limits::REHEARSAL_ROWS_MAX;
+use counterfoil_domain::edit::is_price_term;
 use counterfoil_domain::merge::{Decision, Policy, Stamp, Timeline, creator};
-use counterfoil_domain::{Hlc, Scalar, ShopId};
-use counterfoil_migrate::{Connection, SqlError, params};
+use counterfoil_domain::{Hlc, NodeId, Scalar, ShopId};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::policies::{PolicyRow, Rehearsal, RehearsalRow};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -38,6 +39,12 @@ const SCHEMA: Stamp = Stamp {
     node_tag: 0,
 };
 
+pub(super) fn policy(row: &Row<'_>, index: usize) -> Result<Policy, SqlError> {
+    row.get_with(index, |name: String| {
+        Policy::from_name(&name).ok_or("unknown policy")
+    })
+}
+
 /// When a policy was set, for people; `None` for what the schema says.
 fn since_ms(at: Stamp) -> Option<i64> {
     (at != SCHEMA).then(|| at.hlc.millis())
@@ -60,6 +67,16 @@ pub(crate) struct WantedPolicy {
     pub(crate) policy: Policy,
 }
 
+/// Who changes a policy, when and why.
+pub(super) struct Setter<'a> {
+    /// The hub's id, as the node of the change.
+    pub(super) hub: NodeId,
+    pub(super) now_ms: i64,
+    pub(super) who: &'a str,
+    /// In words, for the audit trail; empty for what a person wants.
+    pub(super) why: &'static str,
+}
+
 impl Policies {
     pub(super) fn load(hub: &Connection) -> Result<Self, StoreError> {
         let mut policies = Self::default();
@@ -69,9 +86,7 @@ impl Policies {
                 hlc: Hlc::from_raw(row.get(2)?),
                 node_tag: row.get(3)?,
             };
-            let policy = row.get_with(4, |name: String| {
-                Policy::from_name(&name).ok_or("unknown policy")
-            })?;
+            let policy = policy(row, 4)?;
             let of_table = policies.0.entry(row.get(0)?).or_default();
             of_table
                 .entry(row.get(1)?)
@@ -120,7 +135,9 @@ impl Policies {
     }
 }
 
-/// Takes over what the catalog's schema says of columns whose policy was never changed here.
+/// Takes over what a new catalog says of columns whose policy was never changed here. What it says of prices holds from
+/// the start in tables that this hub did not know before; of others they were decided otherwise until now, and stay so
+/// (`settle_price_policies`).
 pub(super) fn take_over(hub: &Connection, catalog: &Connection) -> Result<(), StoreError> {
     let sql = "SELECT table_name, column_name, policy FROM policy";
     let stated = catalog.query_map(sql, (), |row| {
@@ -128,7 +145,12 @@ pub(super) fn take_over(hub: &Connection, catalog: &Connection) -> Result<(), St
         Ok((table, column, row.get::<String>(2)?))
     })?;
     hub.transaction(|tx| -> Result<(), StoreError> {
+        let sql = "SELECT DISTINCT table_name FROM policy_change";
+        let known: Vec<String> = tx.query_map(sql, (), |row| row.get(0))?;
         for (table, column, policy) in stated {
+            if is_price_term(&column) && known.contains(&table) {
+                continue;
+            }
             tx.execute(
                 "INSERT INTO policy_change (table_name, column_name, hlc, node_tag, policy)
                  SELECT ?1, ?2, 0, 0, ?3 WHERE NOT EXISTS
@@ -237,6 +259,12 @@ impl CatalogShape {
                 known.join(", ")
             )));
         }
+        if *policy != Policy::Manual && is_price_term(column) {
+            return Err(PolicyError::Refused(format!(
+                "`{table}.{column}` is about a price: when two shops change it at the same time, a person decides, so \
+                 its policy stays `manual`"
+            )));
+        }
         if *policy == Policy::LastWriterWins && is_effective_dated(shape) {
             return Err(PolicyError::Refused(format!(
                 "the rows of `{table}` take turns by `{EFFECTIVE}` and are never merged by time: a new \
@@ -261,6 +289,21 @@ impl Store {
         if let Err(refused) = self.shape.check(wanted) {
             return Ok(Err(refused));
         }
+        let setter = Setter {
+            hub: by.hub,
+            now_ms: by.now_ms,
+            who: &by.who,
+            why: "",
+        };
+        Ok(Ok(self.put_in_force(wanted, &setter)?))
+    }
+
+    /// Changes a policy from now on; whether it was another one before, or that of the rest of the table.
+    pub(super) fn put_in_force(
+        &mut self,
+        wanted: &WantedPolicy,
+        by: &Setter<'_>,
+    ) -> Result<bool, StoreError> {
         let WantedPolicy {
             table,
             column,
@@ -269,7 +312,7 @@ impl Store {
         let before = self.shape.policies.of(table, column).now();
         let own = self.shape.policies.has_own(table, column);
         if before == *policy && own {
-            return Ok(Ok(false));
+            return Ok(false);
         }
         let newest = self.newest_hlc()?;
         let changed = self.hub.transaction(|tx| -> Result<Policies, StoreError> {
@@ -287,10 +330,10 @@ impl Store {
             )?;
             let decided = Decided {
                 at_ms: by.now_ms,
-                who: &by.who,
+                who: by.who,
                 action: "policy_set",
                 subject: format!("{table} {column}"),
-                detail: "",
+                detail: by.why,
                 before: json!(before.name()),
                 after: json!(policy.name()),
                 edit: None,
@@ -300,7 +343,7 @@ impl Store {
             Policies::load(tx)
         })?;
         self.shape.policies = changed;
-        Ok(Ok(true))
+        Ok(true)
     }
 }
 

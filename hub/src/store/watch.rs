@@ -11,6 +11,7 @@ use super::tokens::EXPIRED;
 use super::{Reader, Store, StoreError, node_id};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::closure::Day;
+use counterfoil_domain::edit::is_price_term;
 use counterfoil_migrate::{SqlError, params};
 use counterfoil_protocol::wire::monitor::AlertRow;
 
@@ -25,6 +26,11 @@ const SILENT: &str = "silent";
 const FAILED_ITEMS: &str = "failed_items";
 const PROOF_FAILED: &str = "proof_failed";
 const QUARANTINE: &str = "quarantine_not_empty";
+const PRICE_OPEN: &str = "price_open";
+
+/// By the index on what is open.
+pub(super) const OPEN_BY_COLUMN: &str = "SELECT column_name, count(*), min(id) FROM conflict
+     WHERE state = 'open' GROUP BY column_name";
 
 /// How long a till may be silent.
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +215,31 @@ impl Reader {
                 .is_none_or(|node| filled.iter().all(|(filled, _)| *filled != node))
         });
         Ok(Changes { begun, ended })
+    }
+
+    /// Whether prices wait for a person: until then the one that was set first is sold at.
+    pub(crate) fn open_prices(&self, now_ms: i64) -> Result<Changes, StoreError> {
+        let mut waiting = self.hub.query_map(OPEN_BY_COLUMN, (), |row| {
+            Ok((row.get::<String>(0)?, row.get::<i64>(1)?, row.get(2)?))
+        })?;
+        waiting.retain(|(column, ..)| is_price_term(column));
+        let open: i64 = waiting.iter().map(|(_, open, _)| open).sum();
+        let first: Option<i64> = waiting.into_iter().map(|(.., first)| first).min();
+        let sql = "SELECT table_name, row_id FROM conflict WHERE id = ?1";
+        let of = self.hub.query_optional(sql, params![first], |row| {
+            Ok((row.get::<String>(0)?, row.get::<String>(1)?))
+        })?;
+        let states = of.map(|(table, row)| {
+            let wait = match open {
+                1 => "1 price waits".to_owned(),
+                many => format!("{many} prices wait"),
+            };
+            let detail = format!(
+                "{wait} for a person, first that of {table} {row}; `counterfoil-hub conflicts list --open` shows both values"
+            );
+            state(now_ms, PRICE_OPEN, None, detail)
+        });
+        self.compared(PRICE_OPEN, Vec::from_iter(states))
     }
 
     /// The newest closed days, and older ones that an alert is about, with what their proofs depend on: closures, and

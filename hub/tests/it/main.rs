@@ -38,6 +38,7 @@ mod own_shop;
 mod ownership;
 mod poison;
 mod policies;
+mod prices;
 mod proof;
 mod quarantine;
 mod reentry;

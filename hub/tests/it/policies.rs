@@ -136,6 +136,11 @@ async fn prices_are_never_merged_by_time_and_nonsense_is_refused() {
     for (field, policy, code) in [
         ("prices/*", "last_writer_wins", Code::Invalid),
         ("prices/price_mills", "last_writer_wins", Code::Invalid),
+        ("prices/price_mills", "shop_wins", Code::Invalid),
+        ("prices/valid_from_ms", "hub_wins", Code::Invalid),
+        ("products/price_mills", "last_writer_wins", Code::Invalid),
+        ("products/price_mills", "hub_wins", Code::Invalid),
+        ("products/price_mills", "shop_wins", Code::Invalid),
         ("products/revision", "manual", Code::Invalid),
         ("products/colour", "manual", Code::Invalid),
         ("sales/*", "manual", Code::NotFound),
@@ -150,7 +155,12 @@ async fn prices_are_never_merged_by_time_and_nonsense_is_refused() {
         ] {
             let path = format!("/v1/admin/policies/{call}");
             let answer = client.post(&path, Some(&client.admin), &body).await;
-            assert_eq!(problem(&answer).code, code, "{call}");
+            let problem = problem(&answer);
+            assert_eq!(problem.code, code, "{call}");
+            if field.contains("price_mills") {
+                let detail = problem.detail;
+                assert!(detail.contains("a person decides"), "{detail}");
+            }
         }
     }
     let path = "/v1/admin/policies/products/name/rehearse";
@@ -159,12 +169,25 @@ async fn prices_are_never_merged_by_time_and_nonsense_is_refused() {
         let answer = client.post(path, Some(&client.admin), &body).await;
         assert_eq!(problem(&answer).code, Code::Invalid);
     }
-    assert_eq!(client.settle().await.catalog_revision, before);
-    assert!(
-        set(&client, "prices/price_mills", Policy::ShopWins)
-            .await
-            .changed
-    );
+    // What holds for the rest of a table holds for no price.
+    set(&client, "products/*", Policy::ShopWins).await;
+    set(&client, "prices/*", Policy::ShopWins).await;
+    let rows: Vec<PolicyRow> = client.admin_get("policies").await;
+    let prices = rows.iter().filter(|row| row.policy == Policy::Manual);
+    let prices: Vec<_> = prices
+        .map(|row| (row.table.as_str(), row.column.as_str()))
+        .collect();
+    for price in [
+        ("products", "price_mills"),
+        ("prices", "price_mills"),
+        ("prices", "valid_from_ms"),
+    ] {
+        assert!(prices.contains(&price), "{price:?}");
+    }
+    for field in ["prices/price_mills", "products/price_mills"] {
+        let same = set(&client, field, Policy::Manual).await;
+        assert_eq!((same.changed, same.revision), (false, before + 2));
+    }
 }
 
 #[tokio::test]

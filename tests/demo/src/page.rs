@@ -226,7 +226,7 @@ impl Report {
             } = example;
             let _ = write!(
                 text,
-                ", both values kept; such as {table} {row} {column}: {winner_value} won over {loser_value} ({policy})"
+                ", both values kept; such as {table} {row} {column}: {winner_value} counts, not {loser_value} ({policy})"
             );
         }
         text
