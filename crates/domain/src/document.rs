@@ -118,6 +118,9 @@ pub enum Tender {
 }
 
 impl Tender {
+    /// Every tender.
+    pub const ALL: [Self; 4] = [Self::Cash, Self::Card, Self::Voucher, Self::Account];
+
     /// The stored and typed name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -139,7 +142,7 @@ impl FromStr for Tender {
     type Err = InvalidDocument;
 
     fn from_str(text: &str) -> Result<Self, InvalidDocument> {
-        [Self::Cash, Self::Card, Self::Voucher, Self::Account]
+        Self::ALL
             .into_iter()
             .find(|tender| tender.name() == text)
             .ok_or_else(|| InvalidDocument::UnknownTender(text.to_owned()))
@@ -337,6 +340,9 @@ pub enum CashEvent {
 }
 
 impl CashEvent {
+    /// Every event.
+    pub const ALL: [Self; 2] = [Self::Open, Self::Close];
+
     /// The stored name.
     pub const fn name(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use super::alerts::{NewAlert, raise};
 use super::consolidation::NodeBook;
-use super::{Reader, Store, StoreError, entry, node_id};
+use super::{Reader, Store, StoreError, entry, node_id, rules};
 use counterfoil_domain::{NodeId, Rule, ShopId, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::quarantine::{QuarantineDecision, QuarantineDetail, QuarantineRow};
@@ -76,8 +76,8 @@ impl Reader {
     }
 
     /// Records whose reason to stand in quarantine has gone, or may have: what they waited for is here, this program
-    /// knows their kind, the catalog has got other tables and columns, or they were consolidated from another book, which another till of a lineage may
-    /// have too.
+    /// knows their kind or the words in them, the catalog has got other tables and columns, or they were consolidated from another book, which
+    /// another till of a lineage may have too.
     pub(crate) fn due_again(&self) -> Result<Vec<(NodeId, i64)>, StoreError> {
         let known = Topic::ALL.map(|topic| topic.code().to_string()).join(", ");
         let sql = format!(
@@ -103,17 +103,18 @@ impl Reader {
     }
 }
 
-/// Has what an older catalog had no table or column for judged again: once for each schema, because what is unknown
-/// still would be looked at for ever.
+/// Has what an older program had no table, column or word for judged again: once for each catalog schema and
+/// each list of words, because what is unknown still would be looked at for ever.
 pub(super) fn judge_again(hub: &Connection, catalog: i32) -> Result<(), StoreError> {
     hub.transaction(|tx| {
-        let sql = "INSERT INTO meta VALUES ('judged_catalog', ?1) ON CONFLICT (key)
+        let sql = "INSERT INTO meta VALUES ('judged_with', ?1) ON CONFLICT (key)
                    DO UPDATE SET value = excluded.value WHERE value <> excluded.value";
-        if tx.execute(sql, params![catalog.to_string()])? > 0 {
-            let sql =
-                "UPDATE quarantine SET again = 1 WHERE settled_ms IS NULL AND code IN (?1, ?2)";
-            let codes = [Rule::TableUnknown, Rule::ColumnUnknown].map(Rule::name);
-            tx.execute(sql, params![codes[0], codes[1]])?;
+        if tx.execute(sql, params![format!("{catalog} {}", rules::words())])? > 0 {
+            let sql = "UPDATE quarantine SET again = 1
+                       WHERE settled_ms IS NULL AND code IN (?1, ?2, ?3)";
+            let codes = [Rule::TableUnknown, Rule::ColumnUnknown, Rule::ValueUnknown];
+            let [table, column, value] = codes.map(Rule::name);
+            tx.execute(sql, params![table, column, value])?;
         }
         Ok(())
     })

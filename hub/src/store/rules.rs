@@ -133,14 +133,21 @@ fn impossible_time(batch: &Batch, at_ms: &str, corrected: &str) -> String {
     )
 }
 
+/// The words of other programs that this one knows. One that it does not know is [`Rule::ValueUnknown`].
+pub(super) fn words() -> String {
+    let (tenders, events) = (
+        Tender::ALL.map(Tender::name),
+        CashEvent::ALL.map(CashEvent::name),
+    );
+    format!("{} {}", tenders.join(" "), events.join(" "))
+}
+
 /// Receipts that do not add up, or hold what cannot be. The first wrong line or payment is named by
 /// the least number of `fault << 16 | position`; amounts out of range are left out of the sums, which
 /// would overflow.
 fn receipts(batch: &Batch) -> String {
     let (position, amount) = (PAYMENTS_FROM - 1, out_of_range("i.amount_minor"));
-    let tenders = [Tender::Cash, Tender::Card, Tender::Voucher, Tender::Account]
-        .map(|tender| format!("'{}'", tender.name()))
-        .join(", ");
+    let tenders = Tender::ALL.map(Tender::name).join("', '");
     let summed = format!("sum(CASE WHEN {amount} THEN 0 ELSE i.amount_minor END)");
     // Only the first fault is told: one that is waived must not hide another.
     let sign = match batch.waived.has(Rule::QuantitySignWrong) {
@@ -155,7 +162,7 @@ fn receipts(batch: &Batch) -> String {
              END << 16 | (i.key & {position}))"
     );
     let payment_fault = format!(
-        "min(CASE WHEN {amount} THEN 1 WHEN i.tender NOT IN ({tenders}) THEN 2
+        "min(CASE WHEN {amount} THEN 1 WHEN i.tender NOT IN ('{tenders}') THEN 2
              END << 16 | (i.key & {position}))"
     );
     format!(
@@ -364,11 +371,11 @@ fn document_rules(topic: Topic) -> Vec<(String, Rule, &'static str)> {
             ),
         ],
         Topic::CashSession => {
-            let [open, close] = [CashEvent::Open, CashEvent::Close].map(CashEvent::name);
+            let events = CashEvent::ALL.map(CashEvent::name).join("', '");
             vec![
                 too_large("d.counted_minor"),
                 (
-                    format!("d.event NOT IN ('{open}', '{close}')"),
+                    format!("d.event NOT IN ('{events}')"),
                     Rule::ValueUnknown,
                     "what happened to the drawer is not known to this hub; update the hub",
                 ),

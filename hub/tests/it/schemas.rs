@@ -2,9 +2,9 @@
 
 use crate::hub::{Client, TestHub};
 use crate::till::{TIME_MS, Till};
-use counterfoil_domain::{Chain, Scalar, Topic};
+use counterfoil_domain::{Chain, Document, Scalar, Topic};
 use counterfoil_hub::HubConfig;
-use counterfoil_migrate::{Connection, Kind, open_and_migrate_to, params};
+use counterfoil_migrate::{Connection, Durability, Kind, open_and_migrate_to, params};
 use counterfoil_protocol::lens::{BOOK, Tables, views};
 use counterfoil_protocol::wire::hub::NodeRow;
 use counterfoil_protocol::wire::monitor::AlertRow;
@@ -270,4 +270,51 @@ async fn edits_of_what_the_catalog_did_not_have_count_by_themselves_after_the_up
     let db = Connection::open_read_only(hub.dir.join("hub.db")).unwrap();
     let sql = "SELECT count(*) FROM quarantine WHERE again = 1";
     assert_eq!(db.query_value::<i64>(sql, ()).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_word_that_the_hub_did_not_know_counts_by_itself_after_the_upgrade() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    let (seq, sale, _) = till.record(&Document::Sale(till.receipt(1)));
+    till.take_back(Some(sale));
+    till.sell(1);
+    let pay_with = |till: &Till, tender: &str| {
+        let sql = "UPDATE receipt_item SET tender = ?2 WHERE key >> 16 = ?1 AND tender IS NOT NULL";
+        till.book.execute(sql, params![seq, tender]).unwrap();
+    };
+    pay_with(&till, "shells");
+    till.push(&client).await.unwrap();
+    assert_eq!(consolidated(&hub).await, (1, 0, 2));
+    // The word becomes one that this program knows. Nobody looks before the next program starts.
+    pay_with(&till, "voucher");
+    till.push(&client).await.unwrap();
+    assert_eq!(consolidated(&hub).await, (1, 0, 2));
+
+    let mut hub = hub;
+    let judged = async |hub: TestHub, left: &str| {
+        let mut hub = hub;
+        hub.stop().await;
+        let db = Connection::open_existing(hub.dir.join("hub.db"), Durability::Full).unwrap();
+        db.execute_batch(left).unwrap();
+        db.close();
+        hub.restart().await
+    };
+    hub = judged(hub, "").await;
+    assert_eq!(
+        consolidated(&hub).await,
+        (1, 0, 2),
+        "it knows no more words"
+    );
+    // As a program left it that had no vouchers.
+    let less = "UPDATE meta SET value = replace(value, ' voucher', '') WHERE key = 'judged_with'";
+    hub = judged(hub, less).await;
+    assert_eq!(consolidated(&hub).await, (3, 0, 0));
+    let rows: Vec<QuarantineRow> = hub.client().admin_get("quarantine").await;
+    let followed = |row: &QuarantineRow| row.settled_as.as_deref() == Some("followed");
+    assert!(rows.len() == 2 && rows.iter().all(followed), "{rows:?}");
+    let sales = "SELECT count(*) FROM receipt WHERE seq = 1";
+    let db = Connection::open_read_only(hub.dir.join("hub.db")).unwrap();
+    assert_eq!(db.query_value::<i64>(sales, ()).unwrap(), 1);
 }
