@@ -43,7 +43,10 @@ pub struct Case<'a> {
     pub receipts: &'a [Counted],
     /// Positions of those whose rows do not give their chain value any more.
     pub broken: &'a BTreeSet<i64>,
-    /// Those of them that a person at the hub changed, to get them out of quarantine.
+    /// Receipts between the closure before and this one that are dated behind its day and whose rows do not give
+    /// their chain value: whether that date is the till's nobody can tell.
+    pub moved: &'a [Counted],
+    /// Those of both that a person at the hub changed, to get them out of quarantine.
     pub fixed: &'a BTreeSet<i64>,
     /// Numbers that were consolidated and that other closures cover.
     pub others: &'a BTreeSet<(String, i64)>,
@@ -274,15 +277,37 @@ fn name_receipts(case: &Case<'_>, complete: bool, findings: &mut Vec<Finding>) {
                 number,
             });
         } else if case.broken.contains(&seq) {
-            let fixed = case.fixed.contains(&seq);
-            findings.push(Finding::Differs {
-                seq,
-                series,
-                number,
-                fixed,
-            });
+            findings.push(differs(case, receipt));
         }
     }
+    if !complete {
+        findings.extend(case.moved.iter().map(|receipt| differs(case, receipt)));
+    }
+    let aside = case.aside.iter().filter(|it| it.dated || !complete);
+    let holes = holes(stated, &found, &held);
+    name_missing(
+        &aside.collect::<Vec<_>>(),
+        holes,
+        stated.len() == 1,
+        findings,
+    );
+}
+
+fn differs(case: &Case<'_>, receipt: &Counted) -> Finding {
+    Finding::Differs {
+        seq: receipt.seq,
+        series: receipt.series.clone(),
+        number: receipt.number,
+        fixed: case.fixed.contains(&receipt.seq),
+    }
+}
+
+/// The numbers that were stated and are not here: series, first and last of each hole, ascending.
+fn holes(
+    stated: &BTreeMap<String, NumberRange>,
+    found: &BTreeMap<String, NumberRange>,
+    held: &BTreeMap<&str, BTreeSet<i64>>,
+) -> Vec<(String, i64, i64)> {
     let mut missing = Vec::new();
     for (series, range) in stated {
         if found.get(series) == Some(range) {
@@ -304,24 +329,40 @@ fn name_receipts(case: &Case<'_>, complete: bool, findings: &mut Vec<Finding>) {
             }
         }
     }
-    let single = missing.iter().all(|(_, first, last)| first == last);
-    // Numbers and positions both grow: as many holes as receipts in quarantine are the same ones.
-    let aside = || case.aside.iter().filter(|it| it.dated || !complete);
-    let paired = single && aside().count() == missing.len() && stated.len() == 1;
-    let mut holes = missing.into_iter();
-    for aside in aside() {
-        let hole = paired.then(|| holes.next()).flatten();
-        findings.push(Finding::Quarantined {
-            seq: aside.seq,
-            receipt: hole.map(|(series, number, _)| (series, number)),
-            reason: aside.reason.clone(),
-        });
+    missing
+}
+
+/// Names the receipts in quarantine, with their numbers where those can be told, and what else is missing.
+fn name_missing(
+    aside: &[&Aside],
+    mut holes: Vec<(String, i64, i64)>,
+    one_series: bool,
+    findings: &mut Vec<Finding>,
+) {
+    let length = |(_, first, last): &(_, i64, i64)| last.saturating_sub(*first).saturating_add(1);
+    let count = holes.iter().map(length).fold(0, i64::saturating_add);
+    let mut numbers = Vec::new();
+    if one_series && i64::try_from(aside.len()) == Ok(count) {
+        // Numbers and positions both grow: as many numbers as receipts in quarantine are theirs.
+        for (series, first, last) in holes.drain(..) {
+            numbers.extend((first..=last).map(|number| (series.clone(), number)));
+        }
     }
-    findings.extend(holes.map(|(series, first, last)| Finding::Missing {
-        series,
-        first,
-        last,
+    let mut numbers = numbers.into_iter();
+    findings.extend(aside.iter().map(|aside| Finding::Quarantined {
+        seq: aside.seq,
+        receipt: numbers.next(),
+        reason: aside.reason.clone(),
     }));
+    findings.extend(
+        holes
+            .into_iter()
+            .map(|(series, first, last)| Finding::Missing {
+                series,
+                first,
+                last,
+            }),
+    );
 }
 
 /// What is not the same, each in words.

@@ -4,7 +4,7 @@ use crate::hub::Client;
 use crate::till::Till;
 use counterfoil_domain::closure::{Counted, Day, DayRule, SealKey, Takings};
 use counterfoil_domain::document::{Receipt, Tender};
-use counterfoil_domain::{Closure, Document};
+use counterfoil_domain::{Closure, Document, DocumentId};
 
 pub(crate) const MONDAY: &str = "2011-03-07";
 pub(crate) const TUESDAY: &str = "2011-03-08";
@@ -49,32 +49,46 @@ impl Counter {
         tender: Tender,
         change: impl FnOnce(&mut Receipt),
     ) -> i64 {
-        let mut receipt = self.till.receipt(2);
-        self.number += 1;
-        receipt.series = self.series.to_owned();
-        receipt.number = self.number;
-        receipt.at_ms = DayRule::default().start_ms(day(date)) + 1_000 * self.number;
+        let mut receipt = self.receipt(date, 2);
         receipt.payments[0].tender = tender;
         change(&mut receipt);
         self.record(Document::Sale(receipt));
         self.number
     }
 
-    pub(crate) fn refund(&mut self, date: &str) {
-        let mut receipt = self.till.receipt(1);
+    /// A receipt with the next number.
+    pub(crate) fn receipt(&mut self, date: &str, lines: usize) -> Receipt {
+        let mut receipt = self.till.receipt(lines);
         self.number += 1;
         receipt.series = self.series.to_owned();
         receipt.number = self.number;
         receipt.at_ms = DayRule::default().start_ms(day(date)) + 1_000 * self.number;
+        receipt
+    }
+
+    pub(crate) fn refund(&mut self, date: &str) {
+        self.take_back(date, None);
+    }
+
+    /// A refund of one line; its place in the journal, and what was recorded.
+    pub(crate) fn take_back(
+        &mut self,
+        date: &str,
+        refund_of: Option<DocumentId>,
+    ) -> (i64, DocumentId, Receipt) {
+        let mut receipt = self.receipt(date, 1);
+        receipt.refund_of = refund_of;
         receipt.total_minor = -receipt.total_minor;
         receipt.payments[0].amount_minor = receipt.total_minor;
         receipt.lines[0].quantity.milli = -receipt.lines[0].quantity.milli;
         receipt.lines[0].amount_minor = receipt.total_minor;
-        self.record(Document::Refund(receipt));
+        let (seq, id) = self.record(Document::Refund(receipt.clone()));
+        (seq, id, receipt)
     }
 
-    fn record(&mut self, document: Document) {
-        let (seq, _, _) = self.till.record(&document);
+    /// Records a receipt and counts it; its place in the journal.
+    pub(crate) fn record(&mut self, document: Document) -> (i64, DocumentId) {
+        let (seq, id, _) = self.till.record(&document);
         let (refund, receipt): (bool, Receipt) = match document {
             Document::Sale(receipt) => (false, receipt),
             Document::Refund(receipt) => (true, receipt),
@@ -93,6 +107,7 @@ impl Counter {
                 .map(|it| (it.tender, it.amount_minor))
                 .collect(),
         });
+        (seq, id)
     }
 
     pub(crate) fn closure(&mut self, date: &str) -> Closure {

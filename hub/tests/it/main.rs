@@ -37,6 +37,7 @@ mod open_conflicts;
 mod own_shop;
 mod ownership;
 mod poison;
+mod poisoned_days;
 mod policies;
 mod prices;
 mod proof;

@@ -115,8 +115,8 @@ const ALTERATIONS: [(&str, &str, &str); 14] = [
     ),
     (
         "UPDATE receipt SET at_ms = at_ms + 86400000 WHERE seq = 5",
-        "takings",
-        "",
+        "differs",
+        "L1-5",
     ),
     (
         "UPDATE document SET content = replace(content, '\"sales\":4', '\"sales\":5')",

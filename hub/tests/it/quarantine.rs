@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries that stand in quarantine, by till and position, with the rule they broke.
-type Expected = BTreeMap<(usize, i64), &'static str>;
+pub(crate) type Expected = BTreeMap<(usize, i64), &'static str>;
 
-fn names(rows: &[QuarantineRow], tills: &[Till]) -> BTreeMap<(usize, i64), String> {
+fn names(rows: &[QuarantineRow], tills: &[&Till]) -> BTreeMap<(usize, i64), String> {
     let lane = |row: &QuarantineRow| {
         tills
             .iter()
@@ -56,7 +56,7 @@ async fn decide(
     client.post(&path, Some(&client.admin), body).await
 }
 
-async fn decided(
+pub(crate) async fn decided(
     client: &Client,
     place: (&Till, i64),
     what: &str,
@@ -183,16 +183,26 @@ async fn push_and_settle(client: &Client, tills: &[Till]) {
 }
 
 /// What the hub holds of each till is everything but what is expected in quarantine, each once.
-async fn check(hub: &TestHub, client: &Client, day: &Day) {
+pub(crate) async fn check_held(
+    hub: &TestHub,
+    client: &Client,
+    tills: &[&Till],
+    expected: &Expected,
+) {
     let open: Vec<QuarantineRow> = client.admin_get("quarantine?open=true").await;
-    assert_eq!(names(&open, &day.tills), expected_names(&day.expected));
+    assert_eq!(names(&open, tills), expected_names(expected));
     let db = hub_db(hub);
-    for (lane, till) in day.tills.iter().enumerate() {
+    for (lane, till) in tills.iter().enumerate() {
         let mut due = documents(till);
-        due.retain(|seq| !day.expected.contains_key(&(lane, *seq)));
+        due.retain(|seq| !expected.contains_key(&(lane, *seq)));
         let once = due.into_iter().map(|seq| (seq, 1)).collect();
         assert_eq!(consolidated(&db, till), once, "till {lane}");
     }
+}
+
+async fn check(hub: &TestHub, client: &Client, day: &Day) {
+    let tills: Vec<_> = day.tills.iter().collect();
+    check_held(hub, client, &tills, &day.expected).await;
 }
 
 #[tokio::test]

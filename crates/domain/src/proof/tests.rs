@@ -39,6 +39,7 @@ fn closure(receipts: &[Counted]) -> Closure {
 struct Here {
     receipts: Vec<Counted>,
     broken: BTreeSet<i64>,
+    moved: Vec<Counted>,
     others: BTreeSet<(String, i64)>,
     aside: Vec<Aside>,
 }
@@ -53,6 +54,7 @@ fn judged_behind(previous_last_seq: i64, closure: &Closure, here: &Here) -> Vec<
         previous_last_seq,
         receipts: &here.receipts,
         broken: &here.broken,
+        moved: &here.moved,
         fixed: &BTreeSet::new(),
         others: &here.others,
         aside: &here.aside,
@@ -119,6 +121,52 @@ fn a_receipt_in_quarantine_is_named_with_its_number() {
     let found = judged(&closure(&all), &here);
     assert_eq!(named(&found), [("quarantined", "L1-7".to_owned())]);
     assert_eq!(found[0].seq(), Some(17));
+}
+
+#[test]
+fn receipts_in_quarantine_behind_each_other_are_named_with_their_numbers() {
+    let all: Vec<_> = (5..12).map(receipt).collect();
+    let aside = |number: i64| Aside {
+        seq: number + 10,
+        reason: "it has no lines".to_owned(),
+        dated: true,
+    };
+    let gone = [5, 7, 8, 11];
+    let mut here = Here {
+        receipts: all
+            .iter()
+            .filter(|it| !gone.contains(&it.number))
+            .cloned()
+            .collect(),
+        aside: gone.map(aside).to_vec(),
+        ..Here::default()
+    };
+    let wanted = gone.map(|number| ("quarantined", format!("L1-{number}")));
+    assert_eq!(named(&judged(&closure(&all), &here)), wanted);
+    // One more is missing: which is which cannot be told.
+    here.receipts.retain(|it| it.number != 9);
+    let found = judged(&closure(&all), &here);
+    let missing = ["L1-5", "L1-7..9", "L1-11"].map(|name| ("missing", name.to_owned()));
+    assert_eq!(named(&found), missing);
+    assert_eq!(
+        found.iter().filter(|it| it.kind() == "quarantined").count(),
+        4
+    );
+}
+
+#[test]
+fn a_changed_receipt_dated_behind_its_day_is_named_where_one_is_not_accounted_for() {
+    let all: Vec<_> = (5..9).map(receipt).collect();
+    let mut here = Here {
+        receipts: all.clone(),
+        moved: vec![receipt(7)],
+        ..Here::default()
+    };
+    assert_eq!(judged(&closure(&all), &here), [], "it is of another day");
+    here.receipts.remove(2);
+    here.others = [("L1".to_owned(), 7)].into();
+    let found = judged(&closure(&all), &here);
+    assert_eq!(named(&found), [("differs", "L1-7".to_owned())]);
 }
 
 #[test]

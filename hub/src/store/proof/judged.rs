@@ -27,6 +27,7 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         from_ms: i64::MIN,
         until_ms: closure.rule.end_ms(closure.day),
     };
+    let moved = moved(hub, book, range)?;
     let mut covered = book.receipts(hub, range)?;
     let mut aside = book.aside(hub, range)?;
     if let Some(previous) = previous.filter(|it| it.ahead != 0) {
@@ -55,20 +56,16 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         .into_iter()
         .map(|(seq, held)| held.told(seq))
         .collect();
-    let mut others = BTreeSet::new();
-    for (series, numbers) in &closure.takings.series {
-        let held = book.numbers(hub, series, (numbers.first, numbers.last))?;
-        let held = held
-            .into_iter()
-            .filter(|(seq, _)| !covered.contains_key(seq));
-        others.extend(held.map(|(_, number)| (series.clone(), number)));
-    }
+    let others = others(hub, book, &closure, &covered)?;
     let counted: Vec<_> = covered.values().map(|held| held.counted.clone()).collect();
     let seqs = |wanted: fn(&Held) -> bool| {
-        let found = covered.iter().filter(|(_, held)| wanted(held));
-        found.map(|(seq, _)| *seq).collect::<BTreeSet<i64>>()
+        let found = covered.values().chain(&moved).filter(|held| wanted(held));
+        found
+            .map(|held| held.counted.seq)
+            .collect::<BTreeSet<i64>>()
     };
     let (broken, fixed) = (seqs(|held| !held.whole), seqs(|held| held.fixed));
+    let moved: Vec<_> = moved.iter().map(|held| held.counted.clone()).collect();
     let whole = found.whole && book.is_dated(found.seq, closure.day);
     let seal = seal(hub, book, (&closure, found.seq))?;
     let findings = judge(&Case {
@@ -76,6 +73,7 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         previous_last_seq,
         receipts: &counted,
         broken: &broken,
+        moved: &moved,
         fixed: &fixed,
         others: &others,
         aside: &aside,
@@ -88,6 +86,35 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         covered,
         findings,
     })
+}
+
+/// Numbers in the ranges of a closure that are here and that it does not cover.
+fn others(
+    hub: &Connection,
+    book: &Book,
+    closure: &Closure,
+    covered: &BTreeMap<i64, Held>,
+) -> Result<BTreeSet<(String, i64)>, StoreError> {
+    let mut others = BTreeSet::new();
+    for (series, numbers) in &closure.takings.series {
+        let held = book.numbers(hub, series, (numbers.first, numbers.last))?;
+        let held = held
+            .into_iter()
+            .filter(|(seq, _)| !covered.contains_key(seq));
+        others.extend(held.map(|(_, number)| (series.clone(), number)));
+    }
+    Ok(others)
+}
+
+/// Receipts at a closure's positions that are dated behind its day and are not what the till recorded, the date perhaps.
+fn moved(hub: &Connection, book: &Book, range: Range) -> Result<Vec<Held>, StoreError> {
+    let behind = Range {
+        from_ms: range.until_ms,
+        until_ms: i64::MAX,
+        ..range
+    };
+    let held = book.receipts(hub, behind)?.into_values();
+    Ok(held.filter(|held| !held.whole).collect())
 }
 
 fn seal(
