@@ -2,6 +2,7 @@
 //! its journal entry in one transaction, so that a kill at any point leaves one of both.
 
 use crate::error::StoreError;
+use crate::fence::follow_epoch;
 use crate::open::ShopStore;
 use crate::record::Entry;
 use counterfoil_domain::document::{Activation, Document};
@@ -137,13 +138,13 @@ impl ShopStore {
         hub_url: &str,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        let epoch = self.epoch.max(answer.epoch.unwrap_or(0));
+        let given = answer.epoch.unwrap_or(0);
         match &self.binding {
             Some(binding) if binding.shop == answer.shop => {
                 self.set_hub_url(hub_url)?;
                 return self.take_lane(&IdentityAnswer {
                     lane: answer.lane,
-                    epoch,
+                    epoch: given,
                 });
             }
             Some(binding) => return Err(StoreError::AlreadyActivated(binding.shop_name.clone())),
@@ -166,13 +167,12 @@ impl ShopStore {
                 ("hub_id", answer.hub.to_string()),
                 ("hub_url", hub_url.to_owned()),
                 ("lane", answer.lane.to_string()),
-                ("epoch", epoch.to_string()),
             ];
             for (key, value) in rows {
                 let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES (?1, ?2)";
                 writer.store.conn.execute(sql, params![key, value])?;
             }
-            Ok(())
+            Ok(follow_epoch(&writer.store.conn, given, writer.store.epoch)?)
         })?;
         self.reload_identity()?;
         self.keep_identity();

@@ -6,6 +6,7 @@
 
 use crate::activation::Binding;
 use crate::error::StoreError;
+use crate::fence::follow_epoch;
 use crate::open::ShopStore;
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_domain::lineage::{Former, Point};
@@ -15,6 +16,9 @@ use counterfoil_protocol::wire::lineage::IdentityAnswer;
 use serde::{Deserialize, Serialize};
 
 const CLAIM_KEY: &str = "identity_claim";
+/// Why a till leaves its series that finds another under its name.
+const TWO_OF_A_NAME: &str = "the hub knows another till of this name: one of the two is a copy";
+
 const FORMERS_KEY: &str = "former_nodes";
 
 /// A new identity that was asked for and not given yet. Its token is in the credential store.
@@ -66,7 +70,7 @@ impl ShopStore {
     }
 
     /// Claims a new identity before it is first asked for; one that was claimed before is claimed
-    /// again. From here on receipts are numbered anew: the old series goes on elsewhere.
+    /// again. From here on receipts are numbered in a series with a tag: the old one goes on elsewhere.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was changed.
@@ -80,11 +84,14 @@ impl ShopStore {
         let minted = || NodeId::from_uuid(uuid_v7(now_ms, self.random.as_ref()));
         let node = node.unwrap_or_else(minted);
         let claim = IdentityClaim { node, common };
-        let epoch = self.epoch + i64::from(held.is_none());
         let text = serde_json::to_string(&claim)?;
+        let leave = match held {
+            Some(_) => None,
+            None => Some(self.leave_series(self.series(), TWO_OF_A_NAME, now_ms)?),
+        };
         self.change_identity(|conn| {
             set_meta(conn, CLAIM_KEY, &text)?;
-            set_meta(conn, "epoch", &epoch.to_string())
+            leave.as_ref().map_or(Ok(()), |leave| leave.write(conn))
         })?;
         Ok(claim)
     }
@@ -112,11 +119,11 @@ impl ShopStore {
             common: Point::START,
         });
         let text = serde_json::to_string(&formers)?;
-        let epoch = self.epoch + 1;
+        let leave = self.leave_series(self.series(), TWO_OF_A_NAME, now_ms)?;
         self.change_identity(|conn| {
             set_meta(conn, FORMERS_KEY, &text)?;
             set_meta(conn, "node_id", &node.to_string())?;
-            set_meta(conn, "epoch", &epoch.to_string())
+            leave.write(conn)
         })?;
         Ok(node)
     }
@@ -141,14 +148,14 @@ impl ShopStore {
             common: claim.common,
         });
         let text = serde_json::to_string(&formers)?;
-        let epoch = self.epoch.max(answer.epoch);
+        let epoch = self.epoch;
         // Peers have nothing under the new name yet; whoever dies in between has said too little.
         self.forget_peer_marks()?;
         self.change_identity(|conn| {
             set_meta(conn, FORMERS_KEY, &text)?;
             set_meta(conn, "node_id", &claim.node.to_string())?;
             set_meta(conn, "lane", &answer.lane.to_string())?;
-            set_meta(conn, "epoch", &epoch.to_string())?;
+            follow_epoch(conn, answer.epoch, epoch)?;
             remove_meta(conn, CLAIM_KEY)
         })
     }
@@ -159,14 +166,14 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError`]; the book is as it was.
     pub fn take_lane(&mut self, answer: &IdentityAnswer) -> Result<(), StoreError> {
-        let epoch = self.epoch.max(answer.epoch);
+        let epoch = self.epoch;
         let lane = self.binding.as_ref().map(|binding| binding.lane);
-        if (lane, epoch) == (Some(answer.lane), self.epoch) {
+        if lane == Some(answer.lane) && answer.epoch <= epoch {
             return Ok(());
         }
         self.change_identity(|conn| {
             set_meta(conn, "lane", &answer.lane.to_string())?;
-            set_meta(conn, "epoch", &epoch.to_string())
+            follow_epoch(conn, answer.epoch, epoch)
         })
     }
 
@@ -195,6 +202,7 @@ impl ShopStore {
                 .parse()
                 .map_err(|_| StoreError::Corrupt { what: "the epoch" })?;
         }
+        self.reload_tag()?;
         self.binding = Binding::read(self)?;
         Ok(())
     }
@@ -219,7 +227,7 @@ pub(crate) fn set_meta(conn: &Connection, key: &str, value: &str) -> Result<(), 
     Ok(())
 }
 
-fn remove_meta(conn: &Connection, key: &str) -> Result<(), SqlError> {
+pub(crate) fn remove_meta(conn: &Connection, key: &str) -> Result<(), SqlError> {
     conn.execute("DELETE FROM main.meta WHERE key = ?1", params![key])?;
     Ok(())
 }

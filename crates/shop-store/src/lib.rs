@@ -14,6 +14,7 @@ pub mod conflicts;
 pub mod delivery;
 pub mod draft;
 pub mod error;
+mod fence;
 pub mod identity;
 pub mod import;
 mod journal;

@@ -27,6 +27,9 @@ struct Kept {
     hub_url: String,
     lane: i64,
     epoch: i64,
+    /// The series of its receipts.
+    #[serde(default)]
+    series: Option<String>,
 }
 
 impl ShopStore {
@@ -51,6 +54,7 @@ impl ShopStore {
             hub_url,
             lane,
             epoch: self.epoch,
+            series: Some(self.series()),
         };
         let done = serde_json::to_string(&kept)
             .map_err(StoreError::from)
@@ -64,7 +68,7 @@ impl ShopStore {
     }
 
     /// Goes on with a book that holds less than it did: binds it again when it lost that too, and numbers
-    /// receipts anew. May be cut off anywhere.
+    /// receipts in a series with a tag. May be cut off anywhere.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -76,11 +80,15 @@ impl ShopStore {
             return Ok(());
         }
         let found = self.head.seq;
-        let epoch = kept.as_ref().map_or(self.epoch, |kept| kept.epoch) + 1;
+        let epoch = kept.as_ref().map_or(self.epoch, |kept| kept.epoch);
         let node = kept.as_ref().map_or(self.node, |kept| kept.node);
+        let left = kept.as_ref().and_then(|kept| kept.series.clone());
+        let left = left.unwrap_or_else(|| self.series());
+        let leave = self.leave_series(left, "the book has lost entries", now_ms)?;
         self.change_identity(|conn| {
             set_meta(conn, "node_id", &node.to_string())?;
-            set_meta(conn, "epoch", &epoch.to_string())
+            set_meta(conn, "epoch", &epoch.to_string())?;
+            leave.write(conn)
         })?;
         if let Some(kept) = kept {
             let answer = ActivateAnswer {
@@ -92,17 +100,18 @@ impl ShopStore {
             };
             self.bind(&answer, &kept.hub_url, now_ms)?;
         }
+        let series = self.series();
         tracing::error!(
             found,
             received,
-            epoch,
+            %series,
             "the book has lost entries; receipts are numbered in a new series"
         );
         let row = LogRow {
             at_ms: now_ms,
             level: "error".to_owned(),
             event: "entries_lost".to_owned(),
-            detail: json!({"journal_seq": found, "hub_received_seq": received, "epoch": epoch}),
+            detail: json!({"journal_seq": found, "hub_received_seq": received, "series": series}),
         };
         self.log(&row, i64::MAX)?;
         for reader in [Reader::HubReceived, Reader::HubConsolidated] {

@@ -58,6 +58,8 @@ pub struct ShopStore {
     pub(crate) formers: Vec<Former>,
     pub(crate) currency: Currency,
     pub(crate) epoch: i64,
+    /// Tells the series of this folder from that of its copies, until the hub gives an epoch.
+    pub(crate) series_tag: Option<String>,
     pub(crate) binding: Option<Binding>,
     pub(crate) head: Head,
     pub(crate) tables: BTreeMap<String, Table>,
@@ -119,6 +121,7 @@ impl ShopStore {
             formers: Vec::new(),
             currency: Currency::GBP,
             epoch: 1,
+            series_tag: None,
             binding: None,
             head: Head {
                 seq: 0,

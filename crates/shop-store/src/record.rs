@@ -142,7 +142,7 @@ impl Writer<'_> {
         }
         if let Document::Sale(receipt) | Document::Refund(receipt) = &mut document {
             receipt.trial = trial;
-            receipt.series = format!("{}{}", if trial { 'T' } else { 'L' }, store.epoch);
+            receipt.series = store.series();
             let last = self.head.numbers.entry(receipt.series.clone()).or_insert(0);
             *last += 1;
             receipt.number = *last;

@@ -7,6 +7,7 @@ pub mod closure;
 pub mod database;
 pub mod decisions;
 pub mod events;
+pub mod fence;
 pub mod gate;
 pub mod history;
 pub mod hub;

@@ -1,5 +1,6 @@
 //! The node's local API: everything the command line does, on localhost only by default.
 
+use super::fence::Fenced;
 use super::mesh::MeshStatus;
 use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{DocumentId, ImportId, NodeId, ShopId};
@@ -279,6 +280,12 @@ pub struct NodeStatus {
     /// identities it gave up, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formers: Vec<Former>,
+    /// The series in which the next receipt is numbered.
+    #[serde(default)]
+    pub series: String,
+    /// Why that is a series with a tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced: Option<Fenced>,
     /// Base URL of the hub.
     pub hub_url: Option<String>,
     /// Newest journal entry.

@@ -3,17 +3,14 @@
 //! A decision is recorded in the book, online or not. Before that a node that reaches its hub asks what is
 //! new, so that nobody decides about what is settled; after it the node delivers.
 
-use crate::api::{Json, asked, bad_request, page_size};
-use crate::limits::{
-    DECISION_MERGED_PAUSE, DECISION_SYNC_WITHIN, DECISION_SYNCS_MAX, WHO_CHARS_MAX,
-};
+use crate::api::{Json, asked, bad_request, check_who, page_size};
+use crate::limits::{DECISION_MERGED_PAUSE, DECISION_SYNC_WITHIN, DECISION_SYNCS_MAX};
 use crate::node::Node;
 use crate::problem::Refusal;
 use crate::sync;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use counterfoil_domain::Topic;
-use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::decisions::{
     Choice, ConflictState, Deciding, ResolveRequest, ShopConflict, ShopConflictDecided,
     ShopConflictPage,
@@ -144,14 +141,8 @@ async fn decide(
     put_back: bool,
     deciding: Deciding,
 ) -> Result<axum::Json<ShopConflictDecided>, Refusal> {
-    let is_name = |by: &String| {
-        !by.trim().is_empty()
-            && by.chars().count() <= WHO_CHARS_MAX
-            && !by.chars().any(char::is_control)
-    };
-    if !deciding.by.as_ref().is_none_or(is_name) {
-        let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
-        return Err(Problem::new(Code::Invalid, detail).into());
+    if let Some(by) = &deciding.by {
+        check_who(by)?;
     }
     let online = exchange(node).await;
     let order = DecideConflict {

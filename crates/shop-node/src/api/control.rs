@@ -1,7 +1,7 @@
 //! Showing and steering: status, queue, log, sync, activation.
 
 use crate::activation;
-use crate::api::Json;
+use crate::api::{Json, check_who};
 use crate::node::Node;
 use crate::problem::Refusal;
 use crate::sync::{self, Phase, notice};
@@ -9,6 +9,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use counterfoil_protocol::hub_url::{self, ParseHubUrlError};
 use counterfoil_protocol::problem::{Code, Problem};
+use counterfoil_protocol::wire::fence::{FenceRequest, Fenced};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::node::{
     ActivateCommand, HubMoved, LogRow, NodeStatus, ReceiptRow, SyncReport,
@@ -112,6 +113,8 @@ fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
         shop_name: binding.as_ref().map(|binding| binding.shop_name.clone()),
         lane: binding.as_ref().map(|binding| binding.lane),
         formers: store.formers().to_vec(),
+        series: store.series(),
+        fenced: store.fenced()?,
         hub_url: binding.map(|binding| binding.hub_url),
         journal_seq: store.journal_seq(),
         hub_received_seq: received,
@@ -227,6 +230,25 @@ pub(super) async fn activate(
 ) -> Result<axum::Json<ActivateAnswer>, Refusal> {
     let pending = activation::plan(&command)?;
     Ok(axum::Json(activation::activate(&node, pending).await?))
+}
+
+/// Tells the till that its folder was restored from a backup, or is a copy: from here on receipts are numbered in a series
+/// that no other folder has, online or not. Made again it costs one more series and nothing else.
+#[utoipa::path(
+    post,
+    path = "/v1/fence",
+    tag = "sync",
+    request_body = FenceRequest,
+    responses((status = 200, body = Fenced)),
+)]
+pub(super) async fn fence(
+    State(node): State<Node>,
+    Json(request): Json<FenceRequest>,
+) -> Result<axum::Json<Fenced>, Refusal> {
+    check_who(&request.by)?;
+    let (why, now_ms) = (format!("{} says so", request.by), node.now_ms());
+    let fenced = node.store(move |store| store.fence(&why, now_ms)).await?;
+    Ok(axum::Json(fenced))
 }
 
 /// Tells the till that its hub has moved to another address.

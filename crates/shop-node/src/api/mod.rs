@@ -14,6 +14,7 @@ mod probes;
 
 pub use openapi::description;
 
+use crate::limits::WHO_CHARS_MAX;
 use crate::node::Node;
 use crate::problem::Refusal;
 use axum::Router;
@@ -46,6 +47,18 @@ fn named<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Refusal> {
     Ok(named)
 }
 
+/// Whether a person can be called that in a log or an audit trail.
+fn check_who(by: &str) -> Result<(), Refusal> {
+    let is_name = !by.trim().is_empty()
+        && by.chars().count() <= WHO_CHARS_MAX
+        && !by.chars().any(char::is_control);
+    if is_name {
+        return Ok(());
+    }
+    let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
+    Err(Problem::new(Code::Invalid, detail).into())
+}
+
 /// How many a page holds: what is asked for, or all that it may.
 fn page_size<T>(limit: Option<T>, max: T) -> Result<T, Refusal>
 where
@@ -71,6 +84,7 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(control::sync))
         .routes(routes!(control::activate))
         .routes(routes!(control::hub))
+        .routes(routes!(control::fence))
         .routes(routes!(control::receipts))
         .routes(routes!(documents::sale))
         .routes(routes!(documents::refund))

@@ -69,6 +69,14 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Say that this folder was restored from a backup, or is a copy: receipts get numbers of their own.
+    Fence {
+        /// Who says so, for the log.
+        #[arg(long, value_name = "NAME")]
+        by: String,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Record a sale.
     Sell(documents::ReceiptArgs),
     /// Record a refund.
@@ -149,6 +157,7 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         } => run::run(&common, listen, lanes, env).await,
         Command::Activate(args) => control::activate(args, env).await,
         Command::Hub { url, common } => control::hub(&common, url, env).await,
+        Command::Fence { by, common } => control::fence(&common, by, env).await,
         Command::Sell(args) => documents::receipt(args, "/v1/sales", env).await,
         Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
         Command::Stock(args) => documents::stock(args, env).await,

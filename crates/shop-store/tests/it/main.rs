@@ -4,6 +4,7 @@ mod aliases;
 mod catalog;
 mod changes;
 mod closure;
+mod fence;
 mod identity;
 mod journal;
 mod layout;
@@ -40,6 +41,22 @@ impl Till {
         till
     }
 
+    /// A copy of the folder, that goes on by itself.
+    pub(crate) fn copied(&mut self, name: &str) -> Self {
+        self.store = None;
+        let (dir, seed) = (TempDir::new(name), self.seed * 1000);
+        for entry in std::fs::read_dir(self.dir.path()).expect("a folder") {
+            let entry = entry.expect("an entry");
+            std::fs::copy(entry.path(), dir.join(&entry.file_name().to_string_lossy()))
+                .expect("copied");
+        }
+        self.open();
+        let store = None;
+        let mut copy = Self { dir, store, seed };
+        copy.open();
+        copy
+    }
+
     pub(crate) fn open(&mut self) {
         self.store = None;
         self.seed += 1;
@@ -64,12 +81,17 @@ impl Till {
     }
 
     pub(crate) fn activate(&mut self, shop: u128) -> Result<(), StoreError> {
+        self.activate_in(shop, None)
+    }
+
+    /// By a hub that says which epoch this till has.
+    pub(crate) fn activate_in(&mut self, shop: u128, epoch: Option<i64>) -> Result<(), StoreError> {
         let answer = ActivateAnswer {
             hub: HubId::from_uuid(uuid::Uuid::from_u128(9)),
             shop: ShopId::from_uuid(uuid::Uuid::from_u128(shop)),
             shop_name: "France".to_owned(),
             lane: 1,
-            epoch: None,
+            epoch,
         };
         let used = PendingActivation {
             hub_url: "http://hub".to_owned(),

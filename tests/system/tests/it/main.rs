@@ -9,6 +9,7 @@ mod damage;
 mod demo;
 mod directory;
 mod disk;
+mod fence;
 mod garbage;
 mod gate;
 mod identity;

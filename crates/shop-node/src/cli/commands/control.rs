@@ -8,6 +8,7 @@ use crate::local_client::{LocalClient, lock};
 use crate::node::{Node, NodeOptions};
 use clap::Args;
 use counterfoil_domain::lineage::Former;
+use counterfoil_protocol::wire::fence::{FenceRequest, Fenced};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
 use counterfoil_protocol::wire::mesh::MeshStatus;
 use counterfoil_protocol::wire::node::{
@@ -115,6 +116,15 @@ pub(crate) async fn hub(common: &Common, url: String, env: Env) -> Result<(), Fa
     })
 }
 
+pub(crate) async fn fence(common: &Common, by: String, env: Env) -> Result<(), Failure> {
+    let request = FenceRequest { by };
+    let fenced: Fenced = ask(common, env, Method::POST, "/v1/fence", Some(&request)).await?;
+    output::show(common.json, &fenced, |fenced| {
+        let Fenced { left, series, .. } = fenced;
+        format!("receipts are numbered in series {series} from now on, and not in {left} any more")
+    })
+}
+
 pub(crate) async fn sync(common: &Common, env: Env) -> Result<(), Failure> {
     let report: SyncReport = ask_long::<(), _>(common, env, "/v1/sync", None).await?;
     output::show(common.json, &report, |report| {
@@ -160,6 +170,7 @@ fn status_text(status: &NodeStatus) -> String {
             status.hub_url.clone().unwrap_or_else(|| "none".to_owned()),
         ),
         ("sync", sync),
+        ("series", series_text(status)),
         (
             "receipts",
             format!("{}, {}", status.receipts, money(status.total_minor)),
@@ -277,6 +288,16 @@ pub(crate) async fn receipts(args: &ListArgs, env: Env) -> Result<(), Failure> {
             rows.iter().map(cells),
         )
     })
+}
+
+fn series_text(status: &NodeStatus) -> String {
+    let series = &status.series;
+    match &status.fenced {
+        Some(Fenced {
+            at_ms, why, left, ..
+        }) => format!("{series}, since {} in place of {left}: {why}", time(*at_ms)),
+        None => series.clone(),
+    }
 }
 
 fn lanes_text(mesh: &MeshStatus) -> String {
