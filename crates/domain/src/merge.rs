@@ -10,6 +10,7 @@
 mod ownership;
 mod place;
 mod policy;
+mod standing;
 
 pub use ownership::of_others;
 pub use place::Place;
@@ -101,6 +102,9 @@ pub struct Origin {
     pub node: NodeId,
     /// The shop; `None` for the hub.
     pub shop: Option<ShopId>,
+    /// Whether an import brought it: nobody has typed it.
+    #[serde(default)]
+    pub imported: bool,
 }
 
 /// One value that a field had, has, or might have had.
@@ -331,48 +335,6 @@ impl Field {
                 (own, *place)
             }),
             Policy::Manual => self.standing(members, replaced),
-        }
-    }
-
-    /// The head that the earliest member has become: an edit of what is visible stays visible.
-    /// Where ways part, the one that leads to a person's choice comes before the earlier one.
-    fn standing(&self, members: &BTreeSet<Place>, replaced: &Replacements) -> Option<Place> {
-        let by_stamp: Places = members.iter().map(|place| (place.stamp, *place)).collect();
-        let known = |place: &Place| -> Vec<Place> {
-            let bases = self.versions.get(&place.stamp).map(|version| &version.base);
-            let bases = bases.into_iter().flatten();
-            bases
-                .filter_map(|base| by_stamp.get(base))
-                .copied()
-                .collect()
-        };
-        // Who replaces several versions has seen a conflict and settled it, whichever policy they were
-        // written under.
-        let choices = members.iter().filter(|place| {
-            let version = self.versions.get(&place.stamp);
-            version.is_some_and(|version| version.base.len() > 1)
-        });
-        let mut open: Vec<Place> = choices.copied().collect();
-        let mut chosen = BTreeSet::new();
-        while let Some(place) = open.pop() {
-            if chosen.insert(place) {
-                open.extend(known(&place));
-            }
-        }
-        let rank = |place: &Place| (!chosen.contains(place), *place);
-        let roots = members.iter().filter(|place| known(place).is_empty());
-        let mut at = roots.copied().min_by_key(rank)?;
-        let mut passed = BTreeSet::new();
-        loop {
-            let next = replaced.get(&at.stamp).into_iter().flatten();
-            let next = next.filter(|place| members.contains(place)).copied();
-            let Some(next) = next.min_by_key(rank) else {
-                return Some(at);
-            };
-            if !passed.insert(at) {
-                return None;
-            }
-            at = next;
         }
     }
 }

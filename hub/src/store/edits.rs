@@ -74,6 +74,7 @@ pub(super) fn merge_batch(
                     edit: id,
                     node: node.id,
                     shop: Some(node.shop),
+                    imported: entry.import.is_some(),
                 };
                 if let Some(decision) = &edit.decision {
                     decisions::note_of_till(tx, shape, &node, (&edit, id), decision, now_ms)?;

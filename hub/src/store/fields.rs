@@ -39,7 +39,7 @@ pub(super) fn load_all(
 ) -> Result<(Fields, BTreeSet<Stamp>), StoreError> {
     let (mut fields, mut admitted) = (Fields::new(), BTreeSet::new());
     let sql = "SELECT column_name, hlc, node_tag, value, base, edit, node, shop,
-                   corrected_hlc, waived, undone
+                   corrected_hlc, waived, undone, import_id IS NOT NULL
                FROM field_version WHERE table_name = ?1 AND row_id = ?2 AND gone = 0";
     hub.query_each(
         sql,
@@ -57,6 +57,7 @@ pub(super) fn load_all(
                     edit: found.get_with(5, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
                     node: node_id(found, 6)?,
                     shop: shop_id_optional(found, 7)?,
+                    imported: found.get(11)?,
                 },
             };
             if found.get(9)? {

@@ -171,6 +171,7 @@ impl Store {
             edit: by.edit,
             node: by.hub,
             shop: None,
+            imported: false,
         };
         let entered = Entered {
             undoes,

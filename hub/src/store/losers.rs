@@ -157,7 +157,8 @@ fn unreplaced(
 }
 
 /// Whether a person is asked about a version that lost. Not about what a file brought: shops that take over the same
-/// one would be asked about thousands of values that nobody has typed.
+/// one would be asked about thousands of values that nobody has typed. Nor about what was taken back; the hub's own edit
+/// that takes back counts as typed.
 fn is_asked(
     tx: &Connection,
     name: FieldName<'_>,
@@ -167,7 +168,7 @@ fn is_asked(
     if policy != Policy::Manual {
         return Ok(false);
     }
-    let sql = "SELECT import_id IS NULL FROM field_version
+    let sql = "SELECT import_id IS NULL AND (undone = 0 OR shop IS NULL) FROM field_version
                WHERE table_name = ?1 AND row_id = ?2 AND column_name = ?3 AND hlc = ?4 AND node_tag = ?5";
     let key = params![
         name.table,

@@ -286,27 +286,16 @@ async fn what_imports_disagree_about_asks_nobody_and_can_be_put_back() {
     let found = conflicts(&client).await;
     assert_eq!(states(&found), [ConflictState::ByPolicy; 6]);
     assert_eq!(told(&client).await, [false; 0]);
-    // What a person has typed is asked about, beside what files say.
+    // What a person types counts beside what files say, though their data is older, and asks nobody.
     let by_hand = &mut tills[3];
     by_hand.import = None;
     by_hand.edit("TEA", ("price_mills", number(1_500)), &[]);
     by_hand.push(&client).await.unwrap();
     client.settle().await;
-    assert_eq!(told(&client).await, [false]);
-    let page: ConflictPage = client.admin_get("conflicts?state=open").await;
-    let [open] = page.conflicts.as_slice() else {
-        panic!("{page:?}")
-    };
-    assert_eq!(open.loser.value, json!(1_500));
-    // Nobody was asked about the others, whatever is chosen here.
-    let path = format!("conflicts/{}/resolve", open.id);
-    client
-        .admin_post::<Value>(&path, &json!({"choice": "loser", "by": "Jo"}))
-        .await;
     assert_eq!(published(&hub, COLUMNS[0]), Some(1_500));
-    let mut after = conflicts(&client).await;
-    after.retain(|row| row.id != open.id);
-    assert_eq!(states(&after), [ConflictState::ByPolicy; 6]);
+    let after = conflicts(&client).await;
+    assert_eq!(states(&after), [ConflictState::ByPolicy; 7]);
+    assert_eq!(told(&client).await, [false; 0]);
     let tea = after.iter().find(|row| row.row == "TEA").unwrap();
     let path = format!("conflicts/{}/put-back", tea.id);
     client
@@ -314,5 +303,27 @@ async fn what_imports_disagree_about_asks_nobody_and_can_be_put_back() {
         .await;
     let back = tea.loser.value.as_i64();
     assert_eq!(published(&hub, COLUMNS[0]), back);
+    assert_eq!(told(&client).await, [false; 0]);
+}
+
+#[tokio::test]
+async fn a_price_that_waits_and_is_taken_back_waits_no_longer() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let (mut tills, seen) = two_shops(&client, COLUMNS[0]).await;
+    for (till, value) in tills.iter_mut().zip([1_100, 1_200]) {
+        till.edit("TEA", ("price_mills", number(value)), &[seen]);
+        till.push(&client).await.unwrap();
+    }
+    assert_eq!(told(&client).await, [false]);
+    let undo = json!({"node_id": tills[1].id, "from_ms": 0, "to_ms": TIME_MS * 2, "by": "Jo"});
+    client.admin_post::<Value>("undo", &undo).await;
+    assert_eq!(published(&hub, COLUMNS[0]), Some(1_100));
     assert_eq!(told(&client).await, [true]);
+    let states: Vec<_> = conflicts(&client)
+        .await
+        .iter()
+        .map(|row| row.state)
+        .collect();
+    assert_eq!(states, [ConflictState::ByPolicy]);
 }

@@ -102,6 +102,7 @@ fn told(merges: &[Merge], order: &[usize]) -> BTreeMap<usize, Field> {
                 edit: DocumentId::from_uuid(Uuid::from_u128(*index as u128)),
                 node,
                 shop: Some(ShopId::from_uuid(Uuid::from_u128(merge.node))),
+                imported: false,
             },
         };
         fields.entry(merge.from).or_default().insert(at, version);

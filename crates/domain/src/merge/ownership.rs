@@ -95,6 +95,7 @@ mod tests {
                 edit: DocumentId::from_uuid(Uuid::from_u128(writer)),
                 node,
                 shop: (writer != 0).then(|| shop(writer)),
+                imported: false,
             },
         };
         (Stamp::new(hlc, node), held)

@@ -8,12 +8,12 @@ fn node(number: u8) -> NodeId {
     NodeId::from_uuid(Uuid::from_u128(u128::from(number)))
 }
 
-fn stamp(ms: i64, writer: u8) -> Stamp {
+pub(super) fn stamp(ms: i64, writer: u8) -> Stamp {
     Stamp::new(Hlc::at_millis(ms), node(writer))
 }
 
 /// A version written by node `writer` (0 is the hub) that replaces `base`.
-fn version(value: &str, writer: u8, base: &[Stamp]) -> Version {
+pub(super) fn version(value: &str, writer: u8, base: &[Stamp]) -> Version {
     Version {
         value: Scalar::Text(value.to_owned()),
         base: base.iter().copied().collect(),
@@ -22,11 +22,12 @@ fn version(value: &str, writer: u8, base: &[Stamp]) -> Version {
             edit: DocumentId::from_uuid(Uuid::from_u128(u128::from(writer))),
             node: node(writer),
             shop: (writer != 0).then(|| ShopId::from_uuid(Uuid::from_u128(u128::from(writer)))),
+            imported: false,
         },
     }
 }
 
-fn field(versions: &[(Stamp, Version)]) -> Field {
+pub(super) fn field(versions: &[(Stamp, Version)]) -> Field {
     let mut field = Field::default();
     for (stamp, version) in versions {
         insert(&mut field, *stamp, version.clone());
@@ -47,7 +48,7 @@ fn insert(field: &mut Field, stamp: Stamp, version: Version) {
     field.insert(stamp, version);
 }
 
-fn current(field: &Field, policy: Policy) -> String {
+pub(super) fn current(field: &Field, policy: Policy) -> String {
     let decision = field
         .decide(&policy.into(), None)
         .expect("a field with versions");

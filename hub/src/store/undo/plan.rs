@@ -222,6 +222,7 @@ fn stand_in(left: &mut Fields, plan: &RowPlan, by: &HubEdit) {
             edit: by.edit,
             node: by.hub,
             shop: None,
+            imported: false,
         },
     };
     field.insert(Stamp::new(time, by.hub), version);

@@ -72,6 +72,7 @@ fn made(acts: &[Act], offsets: [i64; 4]) -> Vec<Made> {
                 edit: DocumentId::from_uuid(id),
                 node: NodeId::from_uuid(id),
                 shop: Some(ShopId::from_uuid(id)),
+                imported: false,
             },
         };
         let stamp = Stamp::new(hlc, NodeId::from_uuid(id));
