@@ -34,6 +34,7 @@ mod kinds;
 mod lineage;
 mod monitor;
 mod open_conflicts;
+mod orders;
 mod own_shop;
 mod ownership;
 mod poison;
