@@ -8,19 +8,20 @@ use super::{Failure, WhoArgs};
 use clap::Subcommand;
 use counterfoil_domain::merge::Policy;
 use counterfoil_protocol::wire::policies::{
-    PolicyRow, PolicySet, PolicySetRequest, Rehearsal, RehearseRequest,
+    PolicyRow, PolicySet, PolicySetRequest, Rehearsal, RehearseRequest, grouped,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Lists the policies in force.
     List,
-    /// Changes one for what is written from now on; with `--rehearse` only shows what it would have changed.
+    /// Changes those of some columns for what is written from now on; with `--rehearse` only shows what it would have changed.
     Set {
         /// Name of the catalog table, such as products.
         table: String,
-        /// Name of the column; `*` for those that have no policy of their own.
-        column: String,
+        /// Names of the columns, joined by commas, that change in one decision; `*` for those that have no policy of
+        /// their own.
+        columns: String,
         /// `last_writer_wins`, `hub_wins`, `shop_wins` or `manual`.
         #[arg(value_parser = parse_policy)]
         policy: Policy,
@@ -45,7 +46,7 @@ fn parse_policy(text: &str) -> Result<Policy, String> {
 pub(super) async fn execute(command: PolicyCommand, session: Session) -> Result<(), Failure> {
     let PolicyCommand::Set {
         table,
-        column,
+        columns,
         policy,
         rehearse,
         days,
@@ -55,7 +56,7 @@ pub(super) async fn execute(command: PolicyCommand, session: Session) -> Result<
         let (rows, out) = session.get::<Vec<PolicyRow>>("policies").await?;
         return out.print(&rows, |rows| policies(rows));
     };
-    let path = format!("policies/{}/{}", segment(&table), segment(&column));
+    let path = format!("policies/{}/{}", segment(&table), segment(&columns));
     if rehearse {
         let path = format!("{path}/rehearse");
         let request = RehearseRequest { policy, days };
@@ -71,15 +72,16 @@ pub(super) async fn execute(command: PolicyCommand, session: Session) -> Result<
 }
 
 fn policies(rows: &[PolicyRow]) -> String {
-    let rows = rows.iter().map(|row| {
+    let rows = grouped(rows.to_vec()).into_iter().map(|row| {
         vec![
-            row.table.clone(),
-            row.column.clone(),
+            row.table,
+            row.column,
             row.policy.name().to_owned(),
             row.since_ms.map_or_else(|| "-".to_owned(), print::time),
         ]
     });
-    table(&["table", "column", "policy", "since"], &[], rows.collect())
+    let header = ["table", "columns", "policy", "since"];
+    table(&header, &[], rows.collect())
 }
 
 fn was_set(set: &PolicySet) -> String {

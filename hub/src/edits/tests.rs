@@ -29,7 +29,7 @@ async fn an_edit_at_the_hub_does_not_wait_for_a_report() {
     assert_eq!(edited.await.unwrap().unwrap().row["id"], "TEA");
     let wanted = WantedPolicy {
         table: "products".to_owned(),
-        column: "name".to_owned(),
+        columns: vec!["name".to_owned()],
         policy: Policy::Manual,
     };
     assert!(hub.set_policy(wanted, who()).await.unwrap().unwrap().0);

@@ -17,7 +17,10 @@ fn described() -> OpenApi {
 /// What the named parts of an address are.
 const SEGMENTS: &[(&str, &str)] = &[
     ("alert", "Number of the alert"),
-    ("column", "Name of a column, or `*` for a whole table"),
+    (
+        "columns",
+        "Names of columns, joined by commas; `*` for those that have no policy of their own",
+    ),
     ("conflict", "Number of the conflict"),
     ("database", "Name of the free-standing database"),
     ("end", "Frame or page behind the last one"),

@@ -46,9 +46,15 @@ async fn list(State(hub): Hubs) -> Answer<Vec<PolicyRow>> {
 }
 
 fn wanted(segments: &Segments, policy: Policy) -> WantedPolicy {
+    let mut columns: Vec<String> = Vec::new();
+    for column in segments.text("columns").split(',').map(str::trim) {
+        if !columns.iter().any(|known| known == column) {
+            columns.push(column.to_owned());
+        }
+    }
     WantedPolicy {
         table: segments.text("table").to_owned(),
-        column: segments.text("column").to_owned(),
+        columns,
         policy,
     }
 }
@@ -60,10 +66,10 @@ fn refusal(table: &str, error: PolicyError) -> ApiError {
     }
 }
 
-/// Sets how conflicts of a column are settled from now on.
+/// Sets how conflicts of some columns, joined by commas, are settled from now on: all of them or none.
 #[utoipa::path(
     post,
-    path = "/v1/admin/policies/{table}/{column}",
+    path = "/v1/admin/policies/{table}/{columns}",
     tag = "policies",
     request_body = PolicySetRequest,
     responses((status = 200, body = PolicySet)),
@@ -77,7 +83,7 @@ async fn set(
 ) -> Answer<PolicySet> {
     let PolicySetRequest { policy, by } = read_json(&headers, body).await?;
     let wanted = wanted(&segments, policy);
-    let WantedPolicy { table, column, .. } = wanted.clone();
+    let (table, column) = (wanted.table.clone(), wanted.named());
     let set = hub.set_policy(wanted, caller.decides(by)?).await?;
     let (changed, revision) = set.map_err(|error| refusal(&table, error))?;
     tracing::info!(table, column, policy = policy.name(), changed, "policy set");
@@ -93,7 +99,7 @@ async fn set(
 /// Shows what another policy would have decided; changes nothing.
 #[utoipa::path(
     post,
-    path = "/v1/admin/policies/{table}/{column}/rehearse",
+    path = "/v1/admin/policies/{table}/{columns}/rehearse",
     tag = "policies",
     request_body = RehearseRequest,
     responses((status = 200, body = Rehearsal)),

@@ -36,6 +36,7 @@ mod publication;
 mod quarantine;
 mod reading;
 mod reentry;
+mod rehearsal;
 mod reports;
 mod rules;
 mod runs;

@@ -2,7 +2,7 @@
 
 use super::conflicts::ConflictFilter;
 use super::imports::IMPORTS;
-use super::policies::EDITED_SINCE;
+use super::rehearsal::EDITED_SINCE;
 use super::undo::UndoOf;
 use super::watch::OPEN_BY_COLUMN;
 use counterfoil_domain::{ImportId, NodeId};

@@ -1,20 +1,18 @@
-//! How are conflicts of a column settled, since when, and what would another policy have come to?
+//! How are conflicts of a column settled, and since when?
 //!
 //! `policy_change` holds every change with its stamp; the first row of a column is what the catalog's
 //! schema says. What is in force stands in `policy` of the catalog, where tills see it.
 
 use super::audit::{Decided, write_down};
 use super::catalog::{CatalogShape, TableShape};
-use super::conflicts::{FieldName, GONE, side};
-use super::fields::{Fields, load_fields};
+use super::fields::Fields;
 use super::hub_edits::{HubEdit, next_hlc};
 use super::{Reader, Store, StoreError};
-use crate::limits::REHEARSAL_ROWS_MAX;
 use counterfoil_domain::edit::is_price_term;
 use counterfoil_domain::merge::{Decision, Policy, Stamp, Timeline, creator};
 use counterfoil_domain::{Hlc, NodeId, Scalar, ShopId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
-use counterfoil_protocol::wire::policies::{PolicyRow, Rehearsal, RehearsalRow};
+use counterfoil_protocol::wire::policies::PolicyRow;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -59,12 +57,20 @@ pub(crate) enum PolicyError {
     Refused(String),
 }
 
-/// A policy of a column, as a person wants it.
+/// A policy of some columns, as a person wants it in one decision.
 #[derive(Clone, Debug)]
 pub(crate) struct WantedPolicy {
     pub(crate) table: String,
-    pub(crate) column: String,
+    /// Each once.
+    pub(crate) columns: Vec<String>,
     pub(crate) policy: Policy,
+}
+
+impl WantedPolicy {
+    /// The columns, as commands name them.
+    pub(crate) fn named(&self) -> String {
+        self.columns.join(",")
+    }
 }
 
 /// Who changes a policy, when and why.
@@ -115,7 +121,7 @@ impl Policies {
     }
 
     /// Whether a column has a policy of its own.
-    fn has_own(&self, table: &str, column: &str) -> bool {
+    pub(super) fn has_own(&self, table: &str, column: &str) -> bool {
         self.0.get(table).is_some_and(|of| of.contains_key(column))
     }
 
@@ -201,7 +207,7 @@ impl CatalogShape {
     }
 
     /// The same under other policies.
-    fn decide_by(
+    pub(super) fn decide_by(
         &self,
         policies: &Timeline,
         (table, column): (&str, &str),
@@ -241,38 +247,40 @@ impl CatalogShape {
         fields.keys().filter(owned)
     }
 
-    fn check(&self, wanted: &WantedPolicy) -> Result<(), PolicyError> {
-        let WantedPolicy {
-            table,
-            column,
-            policy,
-        } = wanted;
-        let shape = self.table(table).ok_or(PolicyError::NoTable)?;
-        if column != REST && shape.is_integer(column).is_none() {
-            let known: Vec<_> = shape
-                .editable
-                .iter()
-                .map(|(name, _)| name.as_str())
-                .collect();
-            return Err(PolicyError::Refused(format!(
-                "`{table}` has no column `{column}`; it has {}, and `{REST}` for the rest",
-                known.join(", ")
-            )));
-        }
-        if *policy != Policy::Manual && is_price_term(column) {
-            return Err(PolicyError::Refused(format!(
-                "`{table}.{column}` is about a price: when two shops change it at the same time, a person decides, so \
-                 its policy stays `manual`"
-            )));
-        }
-        if *policy == Policy::LastWriterWins && is_effective_dated(shape) {
-            return Err(PolicyError::Refused(format!(
-                "the rows of `{table}` take turns by `{EFFECTIVE}` and are never merged by time: a new \
-                 value is a new row"
-            )));
-        }
-        Ok(())
+    /// Whether all columns may have the policy.
+    pub(super) fn check(&self, wanted: &WantedPolicy) -> Result<(), PolicyError> {
+        let shape = self.table(&wanted.table).ok_or(PolicyError::NoTable)?;
+        let mut columns = wanted.columns.iter();
+        columns.try_for_each(|column| check_column(shape, column, wanted.policy))
     }
+}
+
+fn check_column(shape: &TableShape, column: &str, policy: Policy) -> Result<(), PolicyError> {
+    let table = &shape.name;
+    if column != REST && shape.is_integer(column).is_none() {
+        let known: Vec<_> = shape
+            .editable
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        return Err(PolicyError::Refused(format!(
+            "`{table}` has no column `{column}`; it has {}, and `{REST}` for the rest",
+            known.join(", ")
+        )));
+    }
+    if policy != Policy::Manual && is_price_term(column) {
+        return Err(PolicyError::Refused(format!(
+            "`{table}.{column}` is about a price: when two shops change it at the same time, a person decides, so \
+                 its policy stays `manual`"
+        )));
+    }
+    if policy == Policy::LastWriterWins && is_effective_dated(shape) {
+        return Err(PolicyError::Refused(format!(
+            "the rows of `{table}` take turns by `{EFFECTIVE}` and are never merged by time: a new \
+                 value is a new row"
+        )));
+    }
+    Ok(())
 }
 
 fn is_effective_dated(table: &TableShape) -> bool {
@@ -280,7 +288,8 @@ fn is_effective_dated(table: &TableShape) -> bool {
 }
 
 impl Store {
-    /// Changes a policy from now on; whether it was another one before. The next publication states it.
+    /// Changes the policy of some columns from now on, all or none; whether it was another one before for any of them.
+    /// The next publication states it.
     pub(crate) fn set_policy(
         &mut self,
         wanted: &WantedPolicy,
@@ -298,43 +307,54 @@ impl Store {
         Ok(Ok(self.put_in_force(wanted, &setter)?))
     }
 
-    /// Changes a policy from now on; whether it was another one before, or that of the rest of the table.
+    /// Changes the policy of those columns that have another one, or that of the rest of the table: in one decision
+    /// with one stamp. Whether there were any.
     pub(super) fn put_in_force(
         &mut self,
         wanted: &WantedPolicy,
         by: &Setter<'_>,
     ) -> Result<bool, StoreError> {
-        let WantedPolicy {
-            table,
-            column,
-            policy,
-        } = wanted;
-        let before = self.shape.policies.of(table, column).now();
-        let own = self.shape.policies.has_own(table, column);
-        if before == *policy && own {
+        let (table, policy) = (wanted.table.as_str(), wanted.policy);
+        let policies = &self.shape.policies;
+        let before = |column: &String| policies.of(table, column).now();
+        let differs =
+            |column: &&String| before(column) != policy || !policies.has_own(table, column);
+        let changed: Vec<&String> = wanted.columns.iter().filter(differs).collect();
+        if changed.is_empty() {
             return Ok(false);
         }
+        let was = match wanted.columns.as_slice() {
+            [column] => json!(before(column).name()),
+            columns => {
+                let was = columns.iter();
+                was.map(|column| (column.clone(), json!(before(column).name())))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()
+            }
+        };
         let newest = self.newest_hlc()?;
         let changed = self.hub.transaction(|tx| -> Result<Policies, StoreError> {
             let stamp = Stamp::new(next_hlc(tx, newest, by.now_ms)?, by.hub);
-            tx.execute(
-                "INSERT INTO policy_change (table_name, column_name, hlc, node_tag, policy)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![
-                    table.as_str(),
-                    column.as_str(),
-                    stamp.hlc.raw(),
-                    i64::from(stamp.node_tag),
-                    policy.name()
-                ],
-            )?;
+            for column in changed {
+                tx.execute(
+                    "INSERT INTO policy_change (table_name, column_name, hlc, node_tag, policy)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![
+                        table,
+                        column.as_str(),
+                        stamp.hlc.raw(),
+                        i64::from(stamp.node_tag),
+                        policy.name()
+                    ],
+                )?;
+            }
             let decided = Decided {
                 at_ms: by.now_ms,
                 who: by.who,
                 action: "policy_set",
-                subject: format!("{table} {column}"),
+                subject: format!("{table} {}", wanted.named()),
                 detail: by.why,
-                before: json!(before.name()),
+                before: was,
                 after: json!(policy.name()),
                 edit: None,
                 conflict: None,
@@ -345,39 +365,6 @@ impl Store {
         self.shape.policies = changed;
         Ok(true)
     }
-}
-
-/// By the index on who wrote when: the hub itself, and every node there was.
-pub(super) const EDITED_SINCE: &str = "WITH writer (id) AS (
-        SELECT id FROM node UNION
-        SELECT unhex(replace(value, '-', '')) FROM meta WHERE key = 'hub_id')
-    SELECT DISTINCT v.row_id, v.column_name FROM writer CROSS JOIN field_version AS v
-    WHERE v.node = writer.id AND v.corrected_hlc >= ?3
-        AND v.table_name = ?1 AND (?2 = '*' OR v.column_name = ?2)
-    ORDER BY v.row_id, v.column_name";
-
-/// Fields of the wanted columns that were edited since.
-fn edited_since(
-    hub: &Connection,
-    policies: &Policies,
-    wanted: &WantedPolicy,
-    since: Stamp,
-) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
-    let key = params![
-        wanted.table.as_str(),
-        wanted.column.as_str(),
-        since.hlc.raw()
-    ];
-    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    hub.query_each(EDITED_SINCE, key, |row| -> Result<(), SqlError> {
-        let column: String = row.get(1)?;
-        // The policy of the rest says nothing of a column that has its own.
-        if wanted.column != REST || !policies.has_own(&wanted.table, &column) {
-            rows.entry(row.get(0)?).or_default().push(column);
-        }
-        Ok(())
-    })?;
-    Ok(rows)
 }
 
 impl Reader {
@@ -394,83 +381,4 @@ impl Reader {
             });
         Ok(rows.collect())
     }
-
-    /// Decides every field that was edited since a moment as if the policy had held since then.
-    pub(crate) fn rehearse(
-        &self,
-        wanted: &WantedPolicy,
-        since_ms: i64,
-    ) -> Result<Result<Rehearsal, PolicyError>, StoreError> {
-        let since = Stamp {
-            hlc: Hlc::at_millis(since_ms.max(1)),
-            node_tag: 0,
-        };
-        self.hub.snapshot(|hub| {
-            let shape = CatalogShape::load(&self.catalog, hub)?;
-            if let Err(refused) = shape.check(wanted) {
-                return Ok(Err(refused));
-            }
-            let mut rehearsal = Rehearsal {
-                table: wanted.table.clone(),
-                column: wanted.column.clone(),
-                policy: wanted.policy,
-                since_ms,
-                fields: 0,
-                different: 0,
-                rows: Vec::new(),
-            };
-            for (row, columns) in edited_since(hub, &shape.policies, wanted, since)? {
-                let fields = load_fields(hub, &wanted.table, &row)?;
-                for column in columns {
-                    let name = FieldName {
-                        table: &wanted.table,
-                        row: &row,
-                        column: &column,
-                    };
-                    rehearsal.fields += 1;
-                    let found = differs(hub, &shape, name, &fields, (since, wanted.policy))?;
-                    let Some(found) = found else {
-                        continue;
-                    };
-                    rehearsal.different += 1;
-                    if rehearsal.rows.len() < REHEARSAL_ROWS_MAX {
-                        rehearsal.rows.push(found);
-                    }
-                }
-            }
-            Ok(Ok(rehearsal))
-        })
-    }
-}
-
-/// What a field would hold; `None` when it is what it holds.
-fn differs(
-    hub: &Connection,
-    shape: &CatalogShape,
-    name: FieldName<'_>,
-    fields: &Fields,
-    (since, policy): (Stamp, Policy),
-) -> Result<Option<RehearsalRow>, StoreError> {
-    let FieldName { table, row, column } = name;
-    let held = shape.policies.of(table, column);
-    let as_if = held.as_if(since, policy);
-    let now = shape.decide(table, column, fields);
-    let then = shape.decide_by(&as_if, (table, column), fields);
-    // Nothing that was written there counts, under any policy.
-    let Some((now, then)) = now.zip(then) else {
-        return Ok(None);
-    };
-    let field = fields.get(column).ok_or(GONE)?;
-    let value = |decision: &Decision| field.version(&decision.current).map(|held| &held.value);
-    if value(&now) == value(&then) {
-        return Ok(None);
-    }
-    let side = |stamp| -> Result<_, StoreError> { side(hub, name, stamp)?.ok_or(GONE) };
-    Ok(Some(RehearsalRow {
-        row: row.to_owned(),
-        column: column.to_owned(),
-        policy_now: held.at(&now.place.moment()),
-        now: side(now.current)?,
-        then: side(then.current)?,
-    }))
 }

@@ -40,6 +40,7 @@ mod ownership;
 mod poison;
 mod poisoned_days;
 mod policies;
+mod policy_groups;
 mod prices;
 mod proof;
 mod quarantine;

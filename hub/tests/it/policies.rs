@@ -9,16 +9,16 @@ use counterfoil_protocol::wire::policies::{PolicyRow, PolicySet, Rehearsal};
 use counterfoil_testkit::TempDir;
 use serde_json::{Value, json};
 
-fn text(text: &str) -> Scalar {
+pub(crate) fn text(text: &str) -> Scalar {
     Scalar::Text(text.to_owned())
 }
 
-async fn set(client: &Client, field: &str, policy: Policy) -> PolicySet {
+pub(crate) async fn set(client: &Client, field: &str, policy: Policy) -> PolicySet {
     let body = json!({"policy": policy, "by": "Jo"});
     client.admin_post(&format!("policies/{field}"), &body).await
 }
 
-async fn rehearse(client: &Client, field: &str, policy: Policy, days: u32) -> Rehearsal {
+pub(crate) async fn rehearse(client: &Client, field: &str, policy: Policy, days: u32) -> Rehearsal {
     let body = json!({"policy": policy, "days": days});
     client
         .admin_post(&format!("policies/{field}/rehearse"), &body)
@@ -394,6 +394,14 @@ async fn policies_are_listed_rehearsed_and_set_by_commands() {
     hub.terminate();
     let done: PolicySet = command_json(dir.path(), &["policy", "set", "products", "*", "manual"]);
     assert!(done.changed);
+    let group = ["policy", "set", "customers", "phone,email", "shop_wins"];
+    let printed = String::from_utf8(command(dir.path(), &group).stdout).unwrap();
+    assert!(
+        printed.contains("customers phone,email: shop_wins"),
+        "{printed}"
+    );
+    let printed = String::from_utf8(command(dir.path(), &["policy", "list"]).stdout).unwrap();
+    assert!(printed.contains("email,phone"), "{printed}");
     let rows: Vec<PolicyRow> = command_json(dir.path(), &["policy", "list"]);
     let rest = |row: &&PolicyRow| row.table == "products" && row.column == "*";
     assert_eq!(rows.iter().find(rest).unwrap().policy, Policy::Manual);

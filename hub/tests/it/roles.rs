@@ -50,8 +50,8 @@ GET  /v1/admin/access-log                               y n n
 POST /v1/admin/undo                                     n n n
 GET  /v1/admin/imports                                  y y y
 GET  /v1/admin/policies                                 y y y
-POST /v1/admin/policies/{table}/{column}                n n n
-POST /v1/admin/policies/{table}/{column}/rehearse       y n n
+POST /v1/admin/policies/{table}/{columns}               n n n
+POST /v1/admin/policies/{table}/{columns}/rehearse      y n n
 GET  /v1/admin/databases                                y n n
 POST /v1/admin/databases                                n n n
 POST /v1/admin/databases/{database}/token               n n n

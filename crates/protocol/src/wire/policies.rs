@@ -18,7 +18,28 @@ pub struct PolicyRow {
     pub since_ms: Option<i64>,
 }
 
-/// `POST /v1/admin/policies/{table}/{column}`: changes a policy for what is written from now on.
+/// The same rows with the columns of a table joined by commas that have one policy since one moment, such as those that
+/// were set together. The order is that of the first column of each.
+#[must_use]
+pub fn grouped(rows: Vec<PolicyRow>) -> Vec<PolicyRow> {
+    let mut groups: Vec<PolicyRow> = Vec::new();
+    for row in rows {
+        let same = |group: &&mut PolicyRow| {
+            (&group.table, group.policy, group.since_ms) == (&row.table, row.policy, row.since_ms)
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => {
+                group.column.push(',');
+                group.column.push_str(&row.column);
+            }
+            None => groups.push(row),
+        }
+    }
+    groups
+}
+
+/// `POST /v1/admin/policies/{table}/{columns}`: changes the policy of some columns, joined by commas, in one decision for
+/// what is written from now on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PolicySetRequest {
     /// The policy.
@@ -33,17 +54,17 @@ pub struct PolicySetRequest {
 pub struct PolicySet {
     /// Catalog table.
     pub table: String,
-    /// Column, or `*`.
+    /// Columns, joined by commas; `*` is for those that have no policy of their own.
     pub column: String,
     /// The policy in force.
     pub policy: Policy,
-    /// Whether it was another one before.
+    /// Whether it was another one before for any of them.
     pub changed: bool,
     /// Newest revision of the catalog, which states it.
     pub revision: i64,
 }
 
-/// `POST /v1/admin/policies/{table}/{column}/rehearse`: decides again what was edited in the last days, as
+/// `POST /v1/admin/policies/{table}/{columns}/rehearse`: decides again what was edited in the last days, as
 /// if the policy had held since then. Nothing is changed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RehearseRequest {
@@ -58,7 +79,7 @@ pub struct RehearseRequest {
 pub struct Rehearsal {
     /// Catalog table.
     pub table: String,
-    /// Column, or `*`.
+    /// Columns, joined by commas; `*` is for those that have no policy of their own.
     pub column: String,
     /// The policy that was rehearsed.
     pub policy: Policy,

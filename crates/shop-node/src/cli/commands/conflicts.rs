@@ -9,7 +9,7 @@ use counterfoil_protocol::wire::decisions::{
     Choice, ConflictSide, Deciding, ResolveRequest, ShopConflict, ShopConflictDecided,
     ShopConflictPage,
 };
-use counterfoil_protocol::wire::policies::PolicyRow;
+use counterfoil_protocol::wire::policies::{PolicyRow, grouped};
 use counterfoil_replica::env::Env;
 use serde::Serialize;
 use serde_json::Value;
@@ -244,15 +244,10 @@ fn shown(found: &ShopConflict) -> String {
 pub(crate) async fn policies(common: &Common, env: Env) -> Result<(), Failure> {
     let rows: Vec<PolicyRow> = get(common, env, "/v1/policies").await?;
     output::show(common.json, &rows, |rows| {
-        let cells = rows.iter().map(|row| {
+        let cells = grouped(rows.clone()).into_iter().map(|row| {
             let since = row.since_ms.map_or_else(|| "as shipped".to_owned(), time);
-            vec![
-                row.table.clone(),
-                row.column.clone(),
-                row.policy.name().to_owned(),
-                since,
-            ]
+            vec![row.table, row.column, row.policy.name().to_owned(), since]
         });
-        table(&["table", "column", "policy", "since"], cells)
+        table(&["table", "columns", "policy", "since"], cells)
     })
 }
