@@ -44,11 +44,13 @@ pub struct Config {
     pub listen: String,
     #[serde(deserialize_with = "origins")]
     pub allowed_origins: Vec<String>,
+    pub fence_dir: String,
     pub peer_listen: String,
     pub peers: Vec<String>,
     pub peer_secret_file: String,
     pub peer_heartbeat_ms: u64,
     pub second_copy_wait_ms: u64,
+    pub first_peer_wait_ms: u64,
     pub sync_interval_ms: u64,
     pub batch_delay_ms: u64,
     pub settle_delay_ms: u64,
@@ -174,11 +176,34 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Where marks of this machine's tills may lie, the preferred place first; none when they are switched off.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the environment is read in this file only"
+    )]
+    pub(crate) fn fence_folders(&self) -> Vec<PathBuf> {
+        let given = std::env::var("COUNTERFOIL_FENCE_DIR").ok();
+        match given.as_deref().unwrap_or(&self.fence_dir) {
+            "" => Vec::new(),
+            "auto" => {
+                let state = std::env::var("XDG_STATE_HOME").ok().map(PathBuf::from);
+                let home = || std::env::var("HOME").ok().map(PathBuf::from);
+                let own = state.or_else(|| Some(home()?.join(".local/state")));
+                let own = own.map(|folder| folder.join("counterfoil/fence"));
+                let shared = PathBuf::from("/var/lib/counterfoil/fence");
+                std::iter::once(shared).chain(own).collect()
+            }
+            folder => vec![PathBuf::from(folder)],
+        }
+    }
+}
+
 /// A credential handed in by the environment, for daemons without a keyring: the token itself, or
 /// a file that holds it (`COUNTERFOIL_TOKEN_FILE`, or systemd's credentials directory).
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is the one place that reads the environment"
+    reason = "the environment is read in this file only"
 )]
 pub fn token_from_environment() -> Option<Result<String, ConfigError>> {
     if let Ok(token) = std::env::var("COUNTERFOIL_TOKEN") {

@@ -26,6 +26,10 @@ pub(crate) const CHANGES_MAX: usize = 1_000;
 /// operator is found. A token that the node changes by itself never comes so close.
 pub(crate) const TOKEN_NOTICE_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 
+/// Pause between two marks: how far a mark may be behind a till that is killed. What is sold in it is not missed when
+/// the folder is put back to a moment in it.
+pub(crate) const MARK_PAUSE: Duration = Duration::from_millis(500);
+
 /// Fewest characters of the secret that lanes share, so that nobody guesses it who hears a proof. A shorter one is
 /// refused at the start.
 pub(crate) const PEER_SECRET_CHARS_MIN: usize = 32;

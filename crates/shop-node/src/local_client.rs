@@ -188,7 +188,8 @@ impl LocalClient {
         loop {
             if let Some(lock) = lock(data)? {
                 let config = Config::load(data)?;
-                let node = Node::open(data, config, env, &NodeOptions::default())?;
+                let options = NodeOptions::of_machine(&config);
+                let node = Node::open(data, config, env, &options)?;
                 return Ok(Self::Embedded {
                     router: api::router(node.clone()),
                     node,
@@ -255,7 +256,11 @@ impl LocalClient {
             None => Vec::new(),
         };
         let (ok, answer) = match self {
-            Self::Embedded { router, .. } => in_process(router, method, path, body).await?,
+            Self::Embedded { router, node, .. } => {
+                let answer = in_process(router, method, path, body).await?;
+                node.keep_mark().await;
+                answer
+            }
             Self::Daemon { url, env } => over_socket(env, method, format!("{url}{path}"), body)
                 .await
                 .map_err(CallError::Lost)?,

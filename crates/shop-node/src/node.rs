@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::credentials::{Credentials, Keyring};
+use crate::marks::Marks;
 use crate::mesh::Mesh;
 use crate::monitor::Monitor;
 use crate::repair;
@@ -15,7 +16,7 @@ use counterfoil_replica::{
 };
 use counterfoil_shop_store::{OpenStoreError, Paths, ShopStore, StoreError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -52,6 +53,10 @@ pub(crate) struct Inner {
     pub(crate) store: Worker<ShopStore>,
     pub(crate) book: BookReplica,
     pub(crate) catalog: CatalogReplica,
+    /// How far the journal is, outside of the folder.
+    pub(crate) marks: Option<Worker<Marks>>,
+    /// There is something to mark.
+    pub(crate) to_mark: Notify,
     /// Something urgent was recorded.
     pub(crate) urgent: Notify,
     /// Something was recorded that can wait for company.
@@ -78,6 +83,19 @@ pub struct NodeOptions {
     pub schemas: Schemas,
     /// The keyring that comes before files.
     pub keyring: Keyring,
+    /// Folders outside of the data folder in which a mark may lie; without any a folder that was restored or copied is
+    /// not known before somebody says so.
+    pub marks: Vec<PathBuf>,
+}
+
+impl NodeOptions {
+    /// Those of the program on a machine.
+    pub fn of_machine(config: &Config) -> Self {
+        Self {
+            marks: config.fence_folders(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for NodeOptions {
@@ -89,6 +107,7 @@ impl Default for NodeOptions {
         Self {
             schemas,
             keyring: Keyring::System,
+            marks: Vec::new(),
         }
     }
 }
@@ -107,7 +126,7 @@ impl Node {
     ) -> Result<Self, OpenNodeError> {
         create_folder(data).map_err(OpenNodeError::Directory)?;
         let paths = Paths::of(data);
-        let (book, catalog, store) = match open_databases(&paths, options.schemas, &env) {
+        let (book, catalog, mut store) = match open_databases(&paths, options.schemas, &env) {
             Ok(open) => open,
             // The catalog comes from the hub and local.db can be rebuilt: damage to them must not
             // keep a till from selling. The book is never touched.
@@ -116,6 +135,15 @@ impl Node {
                 open_databases(&paths, options.schemas, &env)?
             }
             Err(error) => return Err(error),
+        };
+        let marks = Marks::of(data, &paths, &options.marks, &env.files);
+        let marks = match marks {
+            Some(mut marks) => {
+                marks.settle(&mut store, env.clock.now_ms());
+                let worker = Worker::start(env.execution, "marks", marks);
+                Some(worker.map_err(OpenNodeError::Directory)?)
+            }
+            None => None,
         };
         let former = store.formers().first().map(|former| former.node);
         let first = former.unwrap_or_else(|| store.node());
@@ -135,6 +163,8 @@ impl Node {
             store,
             book,
             catalog,
+            marks,
+            to_mark: Notify::new(),
             urgent: Notify::new(),
             written: Notify::new(),
             nudge: Notify::new(),

@@ -1,6 +1,7 @@
 //! The daemon: the API on a socket, the sync loop beside it, until it is told to stop.
 
 use crate::api;
+use crate::marks;
 use crate::mesh::{self, Settings};
 use crate::node::Node;
 use crate::sync;
@@ -47,26 +48,41 @@ where
     L::Addr: std::fmt::Debug,
     P: Listener,
 {
-    if lanes.is_some() {
+    let is_among = lanes.is_some();
+    if is_among {
         // Before the first sale is answered: it says whether there is a second copy.
         node.inner.mesh.begin();
     }
     let router = api::router(node.clone());
+    let at_end = node.clone();
     let mut background = tokio::spawn(async move {
         let Some(Lanes { settings, listener }) = lanes else {
-            return sync::run(node).await;
+            tokio::join!(sync::run(node.clone()), marks::run(node));
+            return;
         };
-        tokio::join!(sync::run(node.clone()), mesh::run(node, settings, listener));
+        let (sync, mesh) = (
+            sync::run(node.clone()),
+            mesh::run(node.clone(), settings, listener),
+        );
+        tokio::join!(sync, mesh, marks::run(node));
     });
     let ended = background.abort_handle();
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
-    let served = async move { server.await };
+    let first = at_end.clone();
+    let served = async move {
+        if is_among {
+            mesh::hear_a_peer(&first).await;
+        }
+        drop(first);
+        server.await
+    };
     tokio::select! {
         biased;
         served = served => {
             ended.abort();
             // Aborted on purpose: the task has nothing to say any more, only to let go of the node.
             let _aborted = background.await;
+            at_end.keep_mark().await;
             served
         }
         // It never ends by itself: without it the daemon would look alive and deliver nothing.

@@ -150,6 +150,7 @@ impl ShopStore {
             Some(binding) => return Err(StoreError::AlreadyActivated(binding.shop_name.clone())),
             None => {}
         }
+        let tag = self.draw_tag();
         self.write(|writer| {
             let document = Document::Activation(Activation {
                 shop: answer.shop,
@@ -172,7 +173,8 @@ impl ShopStore {
                 let sql = "INSERT OR REPLACE INTO main.meta (key, value) VALUES (?1, ?2)";
                 writer.store.conn.execute(sql, params![key, value])?;
             }
-            Ok(follow_epoch(&writer.store.conn, given, writer.store.epoch)?)
+            let present = writer.store.epoch;
+            Ok(follow_epoch(&writer.store.conn, given, present, &tag)?)
         })?;
         self.reload_identity()?;
         self.keep_identity();

@@ -1,18 +1,22 @@
 //! The series that receipts are numbered in, and how a till leaves one without its hub (X8, G4).
 //!
-//! `L1` is live and epoch 1. Epochs come from the hub alone, which gives no two tills of a lineage the same one. A till
-//! that must not go on with its series before it hears from the hub draws a tag, `L1.7QXK4`: so two copies of a folder
-//! that both have to come apart without a word between them. The next epoch of the hub ends the tag.
+//! `L1` is live and epoch 1. Epochs come from the hub alone. A till that must not go on with its series before it hears
+//! from the hub draws a tag, `L1.7QXK4`: so two copies of a folder come apart without a word between them. Each further
+//! epoch begins with a tag of its own: a hub that was restored from a backup may give one that another folder has
+//! numbered in, and gives the same one to two folders that hold the same claim.
 
 use crate::error::StoreError;
-use crate::identity::{remove_meta, set_meta};
+use crate::identity::set_meta;
 use crate::open::ShopStore;
+use counterfoil_domain::lineage::Point;
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::fence::Fenced;
 use counterfoil_protocol::wire::node::LogRow;
 use serde_json::json;
 
 const TAG_KEY: &str = "series_tag";
+const EVIDENCE_KEY: &str = "fence_evidence";
+const MARKED_KEY: &str = "fence_mark";
 const FENCED_KEY: &str = "fenced";
 
 /// Letters that nobody takes for another one when a number is read out.
@@ -20,6 +24,13 @@ const LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
 /// Letters of a tag: one of 33 million, and short enough for a receipt.
 const TAG_LETTERS: usize = 5;
+
+/// How long one fence is enough for everybody who has a reason, in milliseconds. A peer that lies costs a series in that
+/// time at most.
+const FENCE_PAUSE_MS: i64 = 60_000;
+
+/// Reasons that are remembered. The oldest goes when there are more: a lane has fewer peers.
+const EVIDENCE_MAX: usize = 64;
 
 impl ShopStore {
     /// The series in which the next receipt is numbered.
@@ -30,6 +41,30 @@ impl ShopStore {
             Some(tag) => format!("{mode}{epoch}.{tag}"),
             None => format!("{mode}{epoch}"),
         }
+    }
+
+    /// Names this till's present series among those of all tills.
+    pub fn series_key(&self) -> String {
+        match &self.series_tag {
+            Some(tag) => format!("{}-{tag}", self.node),
+            None => self.node.to_string(),
+        }
+    }
+
+    /// What the node remembers of the mark that lies outside of its folder, as it was kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn marked(&self) -> Result<Option<String>, StoreError> {
+        self.local_state(MARKED_KEY)
+    }
+
+    /// Keeps what the node remembers of its mark.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn keep_marked(&self, marked: &str) -> Result<(), StoreError> {
+        self.set_local_state(MARKED_KEY, marked)
     }
 
     /// Why receipts are numbered in a series with a tag; `None` when they are not, or when it is not known any more.
@@ -51,8 +86,8 @@ impl ShopStore {
         }))
     }
 
-    /// Leaves the present series: from here on receipts are numbered in one that no copy of this folder has. Costs
-    /// nothing else; a till that did not need it goes on as it was.
+    /// Leaves the present series: from here on receipts are numbered in one that no copy made before has. Costs nothing
+    /// else; a till that did not need it goes on as it was.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -71,7 +106,40 @@ impl ShopStore {
         Ok(fenced)
     }
 
-    /// Draws a tag that this book has not used, to be written with whatever is the reason for it.
+    /// Leaves the present series because somebody holds another history of this very book, which ends there. Once: they
+    /// hold it for as long as the hub has not named the till anew. Whether the series was left.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn fence_for(
+        &mut self,
+        evidence: Point,
+        why: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let mut known: Vec<Point> = match self.local_state(EVIDENCE_KEY)? {
+            Some(text) => serde_json::from_str(&text)?,
+            None => Vec::new(),
+        };
+        if known.contains(&evidence) {
+            return Ok(false);
+        }
+        let last = self
+            .fenced()?
+            .map(|fenced| now_ms.saturating_sub(fenced.at_ms));
+        let is_due = !last.is_some_and(|ago_ms| (0..FENCE_PAUSE_MS).contains(&ago_ms));
+        if is_due {
+            self.fence(why, now_ms)?;
+        }
+        known.push(evidence);
+        let surplus = known.len().saturating_sub(EVIDENCE_MAX);
+        known.drain(..surplus);
+        // Whoever is cut off before this draws one series more.
+        self.set_local_state(EVIDENCE_KEY, &serde_json::to_string(&known)?)?;
+        Ok(is_due)
+    }
+
+    /// A tag to be written with whatever is the reason for it.
     pub(crate) fn leave_series(
         &self,
         left: String,
@@ -79,13 +147,8 @@ impl ShopStore {
         at_ms: i64,
     ) -> Result<Leave, StoreError> {
         let stem = left.split('.').next().unwrap_or_default();
-        let (tag, series) = loop {
-            let tag = self.draw_tag();
-            let series = format!("{stem}.{tag}");
-            if !self.head.numbers.contains_key(&series) {
-                break (tag, series);
-            }
-        };
+        let tag = self.draw_tag();
+        let series = format!("{stem}.{tag}");
         let why = why.to_owned();
         let fenced = Fenced {
             at_ms,
@@ -97,11 +160,18 @@ impl ShopStore {
         Ok(Leave { tag, told, fenced })
     }
 
-    fn draw_tag(&self) -> String {
-        let mut bytes = [0_u8; TAG_LETTERS];
-        self.random.fill(&mut bytes);
-        let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
-        bytes.into_iter().map(letter).collect()
+    /// A tag that this book has not used.
+    pub(crate) fn draw_tag(&self) -> String {
+        loop {
+            let mut bytes = [0_u8; TAG_LETTERS];
+            self.random.fill(&mut bytes);
+            let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
+            let tag: String = bytes.into_iter().map(letter).collect();
+            let is_used = |series: &String| series.split('.').nth(1) == Some(tag.as_str());
+            if !self.head.numbers.keys().any(is_used) {
+                return tag;
+            }
+        }
     }
 
     pub(crate) fn reload_tag(&mut self) -> Result<(), StoreError> {
@@ -127,14 +197,22 @@ impl Leave {
     }
 }
 
-/// Takes over an epoch that the hub gave. A higher one begins a series that nobody has numbered in: no tag is needed
-/// any more. A hub that was restored from a backup may give one that is none: then everything stays as it is.
-pub(crate) fn follow_epoch(conn: &Connection, given: i64, present: i64) -> Result<(), SqlError> {
+/// Takes over an epoch that the hub gave, with a tag for it. A hub that was restored from a backup may give one that is
+/// none: then everything stays as it is.
+pub(crate) fn follow_epoch(
+    conn: &Connection,
+    given: i64,
+    present: i64,
+    tag: &str,
+) -> Result<(), SqlError> {
     if given <= present {
         return Ok(());
     }
     set_meta(conn, "epoch", &given.to_string())?;
-    remove_meta(conn, TAG_KEY)?;
-    conn.execute("DELETE FROM local.state WHERE key = ?1", [FENCED_KEY])?;
-    Ok(())
+    set_meta(conn, TAG_KEY, tag)
+}
+
+/// Leaves a series whose tag a copy has, for the reason that is known already.
+pub(crate) fn set_tag(conn: &Connection, tag: &str) -> Result<(), SqlError> {
+    set_meta(conn, TAG_KEY, tag)
 }

@@ -6,7 +6,7 @@
 
 use crate::activation::Binding;
 use crate::error::StoreError;
-use crate::fence::follow_epoch;
+use crate::fence::{follow_epoch, set_tag};
 use crate::open::ShopStore;
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_domain::lineage::{Former, Point};
@@ -34,6 +34,12 @@ impl ShopStore {
     /// The identities that this book gave up, oldest first.
     pub fn formers(&self) -> &[Former] {
         &self.formers
+    }
+
+    /// The newest entry.
+    pub fn end(&self) -> Point {
+        let (seq, chain) = (self.head.seq, self.head.chain);
+        Point { seq, chain }
     }
 
     /// The chain value of an entry; `None` when the journal does not reach so far.
@@ -96,12 +102,17 @@ impl ShopStore {
         Ok(claim)
     }
 
-    /// Drops a claim whose identity another till has taken: this folder was copied after the claim.
+    /// Drops a claim whose identity another till has taken: this folder was copied after the claim, and the copy has its
+    /// series too.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was changed.
     pub fn drop_identity_claim(&mut self) -> Result<(), StoreError> {
-        self.change_identity(|conn| remove_meta(conn, CLAIM_KEY))
+        let tag = self.draw_tag();
+        self.change_identity(|conn| {
+            set_tag(conn, &tag)?;
+            remove_meta(conn, CLAIM_KEY)
+        })
     }
 
     /// Becomes another node before it ever belonged to a shop: the hub knows another folder under this
@@ -148,14 +159,14 @@ impl ShopStore {
             common: claim.common,
         });
         let text = serde_json::to_string(&formers)?;
-        let epoch = self.epoch;
+        let (epoch, tag) = (self.epoch, self.draw_tag());
         // Peers have nothing under the new name yet; whoever dies in between has said too little.
         self.forget_peer_marks()?;
         self.change_identity(|conn| {
             set_meta(conn, FORMERS_KEY, &text)?;
             set_meta(conn, "node_id", &claim.node.to_string())?;
             set_meta(conn, "lane", &answer.lane.to_string())?;
-            follow_epoch(conn, answer.epoch, epoch)?;
+            follow_epoch(conn, answer.epoch, epoch, &tag)?;
             remove_meta(conn, CLAIM_KEY)
         })
     }
@@ -166,14 +177,14 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError`]; the book is as it was.
     pub fn take_lane(&mut self, answer: &IdentityAnswer) -> Result<(), StoreError> {
-        let epoch = self.epoch;
+        let (epoch, tag) = (self.epoch, self.draw_tag());
         let lane = self.binding.as_ref().map(|binding| binding.lane);
         if lane == Some(answer.lane) && answer.epoch <= epoch {
             return Ok(());
         }
         self.change_identity(|conn| {
             set_meta(conn, "lane", &answer.lane.to_string())?;
-            follow_epoch(conn, answer.epoch, epoch)
+            follow_epoch(conn, answer.epoch, epoch, &tag)
         })
     }
 
@@ -227,7 +238,7 @@ pub(crate) fn set_meta(conn: &Connection, key: &str, value: &str) -> Result<(), 
     Ok(())
 }
 
-pub(crate) fn remove_meta(conn: &Connection, key: &str) -> Result<(), SqlError> {
+fn remove_meta(conn: &Connection, key: &str) -> Result<(), SqlError> {
     conn.execute("DELETE FROM main.meta WHERE key = ?1", params![key])?;
     Ok(())
 }

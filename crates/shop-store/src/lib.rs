@@ -33,4 +33,4 @@ pub use closure::CloseDay;
 pub use conflicts::{ConflictFilter, DecideConflict};
 pub use error::{OpenStoreError, StoreError};
 pub use identity::IdentityClaim;
-pub use open::{Paths, ShopStore};
+pub use open::{Paths, ShopStore, node_of};

@@ -82,8 +82,10 @@ impl ShopStore {
         let found = self.head.seq;
         let epoch = kept.as_ref().map_or(self.epoch, |kept| kept.epoch);
         let node = kept.as_ref().map_or(self.node, |kept| kept.node);
-        let left = kept.as_ref().and_then(|kept| kept.series.clone());
-        let left = left.unwrap_or_else(|| self.series());
+        let left = match &kept {
+            Some(kept) => kept.series.clone().unwrap_or_else(|| format!("L{epoch}")),
+            None => self.series(),
+        };
         let leave = self.leave_series(left, "the book has lost entries", now_ms)?;
         self.change_identity(|conn| {
             set_meta(conn, "node_id", &node.to_string())?;

@@ -46,11 +46,9 @@ impl ShopStore {
     /// The own journal: what is common with a former identity stays that one's.
     pub fn own_holding(&self) -> Holding {
         let begin = self.formers.last().map_or(Point::START, |it| it.common);
-        let (seq, chain) = (self.head.seq, self.head.chain);
-        let end = if seq < begin.seq {
-            begin
-        } else {
-            Point { seq, chain }
+        let end = match self.end() {
+            end if end.seq < begin.seq => begin,
+            end => end,
         };
         Holding { begin, end }
     }

@@ -229,18 +229,34 @@ impl ShopStore {
     }
 }
 
+/// Whose book a file is; nothing is changed there. `None` for one that has not been written yet.
+///
+/// # Errors
+/// [`OpenStoreError`] for what is no book.
+pub fn node_of(book: &Path) -> Result<Option<NodeId>, OpenStoreError> {
+    let conn = Connection::open_read_only(book)?;
+    stored_node(&conn)
+}
+
+fn stored_node(conn: &Connection) -> Result<Option<NodeId>, OpenStoreError> {
+    let sql = "SELECT value FROM meta WHERE key = 'node_id'";
+    let found = conn.query_optional(sql, (), |row| row.get::<String>(0))?;
+    let corrupt = |_| StoreError::Corrupt {
+        what: "the node's id",
+    };
+    Ok(found
+        .map(|text| text.parse().map_err(corrupt))
+        .transpose()?)
+}
+
 /// Reads the node's id, or mints it.
 fn node_identity(
     conn: &Connection,
     now_ms: i64,
     random: &dyn Random,
 ) -> Result<NodeId, OpenStoreError> {
-    let sql = "SELECT value FROM meta WHERE key = 'node_id'";
-    if let Some(text) = conn.query_optional(sql, (), |row| row.get::<String>(0))? {
-        let parsed = text.parse().map_err(|_| StoreError::Corrupt {
-            what: "the node's id",
-        })?;
-        return Ok(parsed);
+    if let Some(node) = stored_node(conn)? {
+        return Ok(node);
     }
     let node = NodeId::from_uuid(uuid_v7(now_ms, random));
     let insert = "INSERT INTO meta (key, value) VALUES ('node_id', ?1)";

@@ -55,6 +55,11 @@ impl Directory {
             .join(format!("{shop}-{lane}").replace(['/', '\\'], "_"))
     }
 
+    /// Marks of the tills, as a machine has them outside of their folders.
+    pub fn fence(&self) -> PathBuf {
+        self.path.join("fence")
+    }
+
     /// Copies of databases that are read when the processes have ended.
     pub fn copies(&self) -> PathBuf {
         self.path.join("copies")

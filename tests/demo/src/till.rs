@@ -81,7 +81,7 @@ impl Till {
             running: Mutex::default(),
             name,
         };
-        let mut init = command(&till.program);
+        let mut init = till.command();
         let output = init
             .arg("init")
             .arg("--data")
@@ -142,8 +142,15 @@ impl Till {
             .is_some_and(|daemon| !daemon.has_ended())
     }
 
+    /// A command whose marks lie with those of the other tills of the run.
+    fn command(&self) -> Command {
+        let mut command = command(&self.program);
+        command.env("COUNTERFOIL_FENCE_DIR", self.directory.fence());
+        command
+    }
+
     fn run_command(&self) -> Command {
-        let mut run = command(&self.program);
+        let mut run = self.command();
         run.arg("run").arg("--data").arg(&self.data);
         run.args(["--listen", "127.0.0.1:0"]);
         run.envs(lock(&self.environment).iter().cloned());

@@ -90,12 +90,13 @@ pub(crate) struct Chain {
 
 /// What a till logs when it has lost what nobody took from it: its numbers, or its trust in a file.
 /// Everything is healed then, at a price that nobody should have to pay.
-const ALARMS: [&str; 5] = [
+const ALARMS: [&str; 6] = [
     "another program made a checkpoint",
     "the frame numbers are lost",
     "the pages that differ are sent",
     "the hub holds other pages than it should",
     "the catalog is not the hub's",
+    "receipts are numbered in a new series",
 ];
 
 /// Whether files were taken away before, or numbers given up, so that alarms are to be expected.

@@ -97,7 +97,8 @@ fn node(data: &Path, arguments: &[&str]) -> String {
         .args(arguments)
         .arg("--data")
         .arg(data)
-        .env_remove("DBUS_SESSION_BUS_ADDRESS");
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .env("COUNTERFOIL_FENCE_DIR", data.with_extension("fence"));
     let output = command.output().expect("it starts");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -231,7 +232,8 @@ fn daemon(program: &str, data: &Path) -> (Daemon, String) {
         .arg(data);
     command
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
-        .env("COUNTERFOIL_LOG", "error");
+        .env("COUNTERFOIL_LOG", "error")
+        .env("COUNTERFOIL_FENCE_DIR", data.with_extension("fence"));
     let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let mut line = String::new();
     let stdout = child.stdout.take().expect("piped");

@@ -27,7 +27,8 @@ pub fn command(program: &str, data: &Path, arguments: &[&str]) -> Command {
     command.args(arguments).arg("--data").arg(data);
     command
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
-        .env("COUNTERFOIL_LOG", "error");
+        .env("COUNTERFOIL_LOG", "error")
+        .env("COUNTERFOIL_FENCE_DIR", data.with_extension("fence"));
     command
 }
 

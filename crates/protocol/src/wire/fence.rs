@@ -11,7 +11,7 @@ pub struct FenceRequest {
     pub by: String,
 }
 
-/// Since when, and why, receipts are numbered in a series that only this folder has.
+/// Since when, and why, receipts are numbered in a series that no copy made before has.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Fenced {
     /// When the former series was left, milliseconds since the Unix epoch.

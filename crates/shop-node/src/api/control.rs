@@ -233,7 +233,7 @@ pub(super) async fn activate(
 }
 
 /// Tells the till that its folder was restored from a backup, or is a copy: from here on receipts are numbered in a series
-/// that no other folder has, online or not. Made again it costs one more series and nothing else.
+/// that no copy made before has, online or not. Made again it costs one more series and nothing else.
 #[utoipa::path(
     post,
     path = "/v1/fence",

@@ -65,7 +65,8 @@ pub(crate) async fn run(
     let _lock = wait_for_lock(data, &env).await?;
     let listen = listen.unwrap_or_else(|| config.listen.clone());
     let files = Arc::clone(&env.files);
-    let node = Node::open(data, config, env, &NodeOptions::default())?;
+    let options = NodeOptions::of_machine(&config);
+    let node = Node::open(data, config, env, &options)?;
     let listener = bind(&listen).await?;
     let lanes = match settings {
         Some(settings) => Some(bind_for_lanes(&node, settings).await),

@@ -100,6 +100,7 @@ pub(super) async fn carry(
     };
     drop(place);
     let Greeted { peer, holds, fits } = greeted;
+    let of_this = holds.get(&me.node).map(|held| held.end);
     let seat = match node.inner.mesh.seat(peer, holds, fits, node.now_ms()) {
         Ok(seat) => seat,
         Err(none) => {
@@ -119,7 +120,8 @@ pub(super) async fn carry(
     let detail = json!({"node": peer.node, "lane": peer.lane});
     tracing::info!(node = %peer.node, lane = peer.lane, dialed, "a lane is connected");
     node.log_mesh("info", "lane_connected", detail).await;
-    judge(node, peer.node, fits).await;
+    judge(node, peer.node, fits, of_this).await;
+    node.inner.mesh.meet();
     let ended = converse(node, me, &seat, socket).await;
     let text = chain(&ended);
     tracing::info!(node = %peer.node, lane = peer.lane, why = %text, "a lane is not connected any more");
@@ -140,13 +142,21 @@ impl Drop for Unseat<'_> {
     }
 }
 
-/// Tells a person when a peer knows more of this till than it does itself.
-async fn judge(node: &Node, peer: NodeId, fits: OwnJournal) {
+/// Leaves the receipt series when a peer knows more of this till than it does itself (X8), and tells a person.
+async fn judge(node: &Node, peer: NodeId, fits: OwnJournal, theirs: Option<Point>) {
     let what = match fits {
         OwnJournal::Fits => return,
         OwnJournal::Longer => "it holds more of this till's book than this till",
         OwnJournal::Other => "it holds other entries under this till's name",
     };
+    if let Some(theirs) = theirs {
+        let (why, now_ms) = (format!("a lane of the shop: {what}"), node.now_ms());
+        let fenced = node.store(move |store| store.fence_for(theirs, &why, now_ms));
+        if let Err(error) = fenced.await {
+            tracing::error!(error = %chain(&error), "the receipt series cannot be left");
+        }
+        node.inner.to_mark.notify_one();
+    }
     tracing::error!(%peer, what, "this till was restored from a backup, or cloned");
     let detail = json!({"node": peer, "why": what});
     node.log_mesh("error", "lane_diverged", detail).await;

@@ -139,6 +139,15 @@ async fn accept<L: Listener>(listener: &mut Option<L>) -> Box<dyn Io> {
     }
 }
 
+/// Waits for a moment for a peer that may hold more of this lane's journal than the lane itself (X8). A lane in trial has
+/// no peers.
+pub(crate) async fn hear_a_peer(node: &Node) {
+    if node.is_bound().await {
+        let wait = Duration::from_millis(node.inner.config.first_peer_wait_ms);
+        node.inner.mesh.first_peer(wait).await;
+    }
+}
+
 impl Node {
     /// Keeps how far peers have this lane's journal, when that is news.
     pub(crate) async fn keep_marks(&self) {

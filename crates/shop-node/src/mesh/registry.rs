@@ -7,6 +7,7 @@ use counterfoil_domain::{Chain, NodeId};
 use counterfoil_protocol::wire::mesh::{JournalRow, MeshStatus, PeerRow};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ pub(crate) struct Mesh {
     state: Mutex<State>,
     /// The highest position of the own journal that a peer has.
     acknowledged: watch::Sender<i64>,
+    /// Whether a peer has said what it holds of this lane.
+    has_met: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -98,6 +101,7 @@ impl Default for Mesh {
         Self {
             state: Mutex::default(),
             acknowledged: watch::Sender::new(0),
+            has_met: watch::Sender::new(false),
         }
     }
 }
@@ -121,6 +125,18 @@ impl Mesh {
     /// This lane is not by itself, whoever is there.
     pub(crate) fn begin(&self) {
         self.state().is_on = true;
+    }
+
+    /// A peer has said what it holds of this lane, and what follows from it was done.
+    pub(super) fn meet(&self) {
+        self.has_met.send_replace(true);
+    }
+
+    /// Waits for the first peer, and no longer than that.
+    pub(super) async fn first_peer(&self, wait: Duration) {
+        let mut has_met = self.has_met.subscribe();
+        // Nobody came: then nobody knows more.
+        let _met = tokio::time::timeout(wait, has_met.wait_for(|met| *met)).await;
     }
 
     /// Where this lane is reached, for the status.

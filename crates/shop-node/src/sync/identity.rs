@@ -162,6 +162,7 @@ async fn take(
         "this till was restored from a backup or cloned: it goes on under a new identity"
     );
     node.inner.news.bound();
+    node.inner.to_mark.notify_one();
     node.log(LogRow {
         at_ms: now_ms,
         level: "warn".to_owned(),

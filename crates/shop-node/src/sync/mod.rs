@@ -412,6 +412,7 @@ impl Node {
     /// Something was recorded: a sale asks for a sync at once, the rest after a moment (T4).
     pub(crate) fn recorded(&self, priority: Priority) {
         self.inner.mesh.grown();
+        self.inner.to_mark.notify_one();
         match priority {
             Priority::Critical | Priority::High => self.inner.urgent.notify_one(),
             Priority::Normal | Priority::Low => self.inner.written.notify_one(),

@@ -74,7 +74,7 @@ fn copies_that_leave_their_series_without_the_hub_number_apart() {
 }
 
 #[test]
-fn a_fence_says_what_was_left_and_ends_with_the_next_epoch_of_the_hub() {
+fn a_fence_says_what_was_left_and_each_epoch_has_a_tag_of_its_own() {
     let mut till = Till::new("told");
     till.activate(3).expect("activated");
     assert_eq!(till.store().fenced().expect("read"), None);
@@ -106,8 +106,61 @@ fn a_fence_says_what_was_left_and_ends_with_the_next_epoch_of_the_hub() {
     );
     let answer = IdentityAnswer { lane: 2, epoch: 2 };
     till.store().take_lane(&answer).expect("taken");
-    assert_eq!(till.store().fenced().expect("read"), None);
-    assert_eq!(printed(&mut till), "L2-1");
+    let first = till.store().series();
+    assert!(
+        first.starts_with("L2.") && !series.ends_with(&first[3..]),
+        "{first}"
+    );
+    assert_eq!(printed(&mut till), format!("{first}-1"));
+    till.store().take_lane(&answer).expect("the same again");
+    assert_eq!(till.store().series(), first);
+    let told = till.store().fenced().expect("read").expect("it is known");
+    assert_eq!(told.series, first);
+}
+
+#[test]
+fn copies_that_are_given_the_same_epoch_number_apart() {
+    let mut till = Till::new("twice");
+    till.activate(3).expect("activated");
+    let claim = till
+        .store()
+        .claim_identity(Point::START, NOW_MS)
+        .expect("claimed");
+    // Put back to a moment between claim and answer, the till is answered again; and a hub that was put back gives
+    // the epoch once more.
+    let answer = IdentityAnswer { lane: 2, epoch: 2 };
+    let mut numbers = BTreeSet::new();
+    let mut copies = [till.copied("first"), till.copied("second"), till];
+    for copy in &mut copies {
+        copy.store().take_identity(&claim, &answer).expect("taken");
+        let number = printed(copy);
+        assert!(numbers.insert(number), "{numbers:?}");
+    }
+}
+
+#[test]
+fn what_others_hold_of_this_book_is_a_reason_once_and_not_more_often_than_once_a_minute() {
+    let mut till = Till::new("peers");
+    till.activate(3).expect("activated");
+    let chain = till.store().end().chain;
+    let fences = |till: &mut Till, seq: i64, now_ms: i64| {
+        let point = Point { seq, chain };
+        till.store()
+            .fence_for(point, "a peer", now_ms)
+            .expect("judged")
+    };
+    assert!(fences(&mut till, 10, NOW_MS));
+    let series = till.store().series();
+    assert!(!fences(&mut till, 10, NOW_MS + 100_000), "the same again");
+    // Two peers, of which one is behind, tell of one restore.
+    assert!(!fences(&mut till, 11, NOW_MS + 59_999));
+    till.open();
+    assert!(!fences(&mut till, 11, NOW_MS + 200_000), "it was heard");
+    assert_eq!(till.store().series(), series);
+    assert!(fences(&mut till, 12, NOW_MS + 60_000));
+    assert_ne!(till.store().series(), series);
+    // A clock that was put back does not stop it.
+    assert!(fences(&mut till, 13, NOW_MS));
 }
 
 #[test]

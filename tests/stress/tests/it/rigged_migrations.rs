@@ -57,6 +57,7 @@ fn assert_old_or_new(file: &Path, kind: Kind, old: i32) {
 fn program(name: &str, data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(name);
     command.args(arguments).arg("--data").arg(data);
+    command.env("COUNTERFOIL_FENCE_DIR", data.with_extension("fence"));
     command
 }
 

@@ -1,8 +1,10 @@
 //! X8, G4: a till that was restored from a backup, or copied, repeats no number before anybody has told it so.
 
-use crate::process::{hub, node};
+use crate::process::{Daemon, fence_dir, node};
 use crate::world::{World, copy, replace, settle};
+use serde_json::json;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Numbers that were printed; one that is printed again is a failure.
 #[derive(Default)]
@@ -21,14 +23,18 @@ impl Printed {
 fn a_till_that_a_person_fences_repeats_no_number_offline() {
     let mut world = World::new("by-hand");
     let mut printed = Printed::default();
-    let backup = world.dir.join("backup");
+    // The whole machine, with what lies outside of the folder.
+    let (backup, marks) = (world.dir.join("backup"), world.dir.join("backup-marks"));
     copy(&world.till, &backup);
+    copy(&fence_dir(&world.till), &marks);
     printed.add(world.account.sell(&world.till, 3));
     settle(&world.till);
     let url = world.stop_hub();
     // Put back twice: the second time from the same backup, which knows nothing of the first.
     for _ in 0..2 {
         replace(&world.till, &backup);
+        replace(&fence_dir(&world.till), &marks);
+        assert_eq!(series(&world.till), "L1", "nothing here can tell");
         let nameless = node(&world.till, &["fence", "--by", " "]);
         nameless.fails(1, "`by` is a name");
         let fenced = node(&world.till, &["fence", "--by", "jo", "--json"]).json();
@@ -48,7 +54,8 @@ fn a_till_that_a_person_fences_repeats_no_number_offline() {
     // What the first of them sold is in the copy of it alone.
     settle(&world.dir.join("twin"));
     let status = settle(&world.till);
-    assert_eq!(status["fenced"], serde_json::Value::Null, "{status}");
+    let series = status["series"].as_str().expect("a series");
+    assert!(series.starts_with("L3."), "{status}");
     printed.add(world.account.sell(&world.till, 1));
     settle(&world.till);
     let logs = node(&world.till, &["logs", "--json"]).stdout;
@@ -57,6 +64,216 @@ fn a_till_that_a_person_fences_repeats_no_number_offline() {
         "{logs}"
     );
     assert_eq!(world.nodes().len(), 3);
-    hub(&world.hub_data, &["status"]).succeeds();
     world.finish();
+}
+
+fn series(data: &Path) -> String {
+    let status = node(data, &["status", "--json"]).json();
+    status["series"].as_str().expect("a series").to_owned()
+}
+
+/// What the till says of the series that it left.
+fn why(data: &Path) -> String {
+    let status = node(data, &["status", "--json"]).json();
+    status["fenced"]["why"].as_str().unwrap_or("").to_owned()
+}
+
+#[test]
+fn a_till_that_is_put_back_over_and_over_repeats_no_number_offline() {
+    let mut world = World::new("over-and-over");
+    let mut printed = Printed::default();
+    let url = world.stop_hub();
+    let backup = world.dir.join("backup");
+    copy(&world.till, &backup);
+    printed.add(world.account.sell(&world.till, 2));
+    for round in 0..3 {
+        // What was sold since the backup is gone with the folder: keep it for the hub.
+        let kept = world.dir.join(&format!("kept-{round}"));
+        copy(&world.till, &kept);
+        replace(&world.till, &backup);
+        printed.add(world.account.sell(&world.till, 1));
+        assert!(why(&world.till).contains("restored from a backup"));
+        // It goes on there, also when it is put back to a moment of the series that it has now.
+        let (later, fenced) = (
+            world.dir.join(&format!("later-{round}")),
+            series(&world.till),
+        );
+        copy(&world.till, &later);
+        printed.add(world.account.sell(&world.till, 2));
+        assert_eq!(series(&world.till), fenced);
+        let kept = world.dir.join(&format!("kept-later-{round}"));
+        copy(&world.till, &kept);
+        replace(&world.till, &later);
+        printed.add(world.account.sell(&world.till, 1));
+        assert_ne!(series(&world.till), fenced);
+    }
+    world.start_hub(&url);
+    for round in 0..3 {
+        for kept in ["kept", "kept-later"] {
+            settle(&world.dir.join(&format!("{kept}-{round}")));
+        }
+    }
+    settle(&world.till);
+    world.finish();
+}
+
+#[test]
+fn copies_on_one_machine_number_apart_before_any_contact() {
+    let mut world = World::new("copies");
+    let mut printed = Printed::default();
+    let url = world.stop_hub();
+    let mut tills = vec![world.till.clone()];
+    for (name, of) in [("first", 0), ("second", 0), ("of-the-first", 1)] {
+        let data = world.dir.join(name);
+        copy(&tills[of], &data);
+        tills.push(data);
+        for data in &tills {
+            printed.add(world.account.sell(data, 1));
+        }
+    }
+    assert_eq!(series(&world.till), "L1", "the original goes on");
+    for data in &tills[1..] {
+        assert!(why(data).contains("copy of another"), "{}", why(data));
+    }
+    world.start_hub(&url);
+    for data in &tills {
+        settle(data);
+        printed.add(world.account.sell(data, 1));
+        settle(data);
+    }
+    world.finish();
+}
+
+#[test]
+fn a_copy_that_comes_without_its_mark_numbers_apart() {
+    let mut world = World::new("without");
+    let mut printed = Printed::default();
+    let fence = fence_dir(&world.till);
+    let url = world.stop_hub();
+    let (backup, elsewhere) = (world.dir.join("backup"), world.dir.join("elsewhere"));
+    copy(&world.till, &backup);
+    printed.add(world.account.sell(&world.till, 2));
+    let kept = world.dir.join("kept");
+    copy(&world.till, &kept);
+
+    // The same place on another machine.
+    std::fs::remove_dir_all(&fence).expect("removed");
+    replace(&world.till, &backup);
+    printed.add(world.account.sell(&world.till, 1));
+    assert!(why(&world.till).contains("another machine"));
+    // Another place there.
+    copy(&backup, &elsewhere);
+    std::fs::remove_dir_all(&fence).expect("removed");
+    printed.add(world.account.sell(&elsewhere, 1));
+    assert!(why(&elsewhere).contains("another machine"));
+    world.start_hub(&url);
+    for data in [&kept, &elsewhere, &world.till.clone()] {
+        settle(data);
+    }
+    world.finish();
+}
+
+#[test]
+fn a_folder_that_was_moved_goes_on_with_its_series() {
+    let mut world = World::new("moved");
+    let mut printed = Printed::default();
+    let _url = world.stop_hub();
+    let (renamed, copied, link) = (
+        world.dir.join("renamed"),
+        world.dir.join("copied"),
+        world.dir.join("link"),
+    );
+    std::fs::rename(&world.till, &renamed).expect("renamed");
+    printed.add(world.account.sell(&renamed, 1));
+    // To another disk.
+    copy(&renamed, &copied);
+    std::fs::remove_dir_all(&renamed).expect("removed");
+    printed.add(world.account.sell(&copied, 1));
+    std::os::unix::fs::symlink(&copied, &link).expect("linked");
+    printed.add(world.account.sell(&link, 1));
+    printed.add(world.account.sell(&copied, 1));
+    let expected: BTreeSet<String> = (3..=6).map(|number| format!("L1-{number}")).collect();
+    assert_eq!(printed.0, expected);
+    // And is known where it is now.
+    let backup = world.dir.join("backup");
+    copy(&copied, &backup);
+    printed.add(world.account.sell(&copied, 1));
+    replace(&copied, &backup);
+    printed.add(world.account.sell(&copied, 1));
+}
+
+#[test]
+fn a_mark_that_is_lost_alone_costs_nothing() {
+    let mut world = World::new("lost-mark");
+    let fence = fence_dir(&world.till);
+    let _url = world.stop_hub();
+    let lose: [fn(&Path); 4] = [
+        |fence| std::fs::remove_dir_all(fence).expect("removed"),
+        |fence| {
+            for mark in std::fs::read_dir(fence).expect("a folder") {
+                std::fs::write(mark.expect("a mark").path(), "{").expect("written");
+            }
+        },
+        // Nothing can be read or written there any more.
+        |fence| {
+            std::fs::remove_dir_all(fence).expect("removed");
+            std::fs::write(fence, "").expect("written");
+        },
+        |fence| std::fs::remove_file(fence).expect("removed"),
+    ];
+    for (round, lose) in lose.into_iter().enumerate() {
+        lose(&fence);
+        let sold = world.account.sell(&world.till, 1);
+        assert_eq!(sold, [format!("L1-{}", round + 3)]);
+    }
+    assert!(fence.is_dir(), "there is a mark again");
+    let warned = node(&world.till, &["status"]);
+    assert_eq!(warned.stderr, "", "nothing to say");
+    std::fs::remove_dir_all(&fence).expect("removed");
+    std::fs::write(&fence, "").expect("written");
+    let warned = node(&world.till, &["status"]);
+    assert!(warned.stderr.contains("may not be known"), "{warned:?}");
+}
+
+#[test]
+fn a_till_that_is_only_killed_is_never_fenced_and_still_known_when_it_is_put_back() {
+    const KILLS: i64 = 30;
+    let mut world = World::new("killed");
+    let _url = world.stop_hub();
+    let backup = world.dir.join("backup");
+    copy(&world.till, &backup);
+    let line = json!({"sku": "TEA", "quantity": "1", "unit_price": "2.55"});
+    let sale = json!({"lines": [line], "tender": "cash"});
+    for kill in 0..KILLS {
+        let daemon = Daemon::node(&world.till);
+        // Some are killed in the pause between two marks.
+        for _ in 0..=kill % 3 {
+            let (status, sold) = daemon.post("/v1/sales", &sale).expect("an answer");
+            assert_eq!((status, &sold["series"]), (200, &json!("L1")), "{sold}");
+        }
+        drop(daemon);
+    }
+    let log = node(&world.till, &["logs", "--json"]).stdout;
+    assert!(!log.contains("fenced"), "{log}");
+    replace(&world.till, &backup);
+    assert_ne!(series(&world.till), "L1");
+}
+
+#[test]
+fn a_machine_without_marks_sells_on() {
+    let world = World::new("no-marks");
+    std::fs::write(world.till.join("node.toml"), "fence_dir = \"\"\n").expect("written");
+    let mut command = crate::process::command(crate::process::NODE, &world.till, &["status"]);
+    command.env_remove("COUNTERFOIL_FENCE_DIR");
+    let done = command.output().expect("it starts");
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+    let below = world.till.join("marks");
+    command.env("COUNTERFOIL_FENCE_DIR", &below);
+    let done = command.output().expect("it starts");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success() && said.contains("go back in time"),
+        "{said}"
+    );
+    assert!(!below.exists(), "no mark is made there");
 }

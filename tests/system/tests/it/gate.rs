@@ -27,6 +27,7 @@ fn an_older_till_is_told_to_update_and_still_delivers_its_sales() {
             catalog: 1,
         },
         keyring: Keyring::Away,
+        ..NodeOptions::default()
     };
     let data = dir.join("till");
     let node = Node::open(&data, Config::default(), Env::system(), &options).expect("opens");

@@ -1,8 +1,9 @@
 //! Lanes of one shop as processes: what one sells is on another's disk, whatever dies, and strangers stay out.
 
-use crate::process::{Daemon, NODE, eventually, hub, join_code, node, till};
+use crate::process::{Daemon, NODE, eventually, fence_dir, hub, join_code, node, till};
 use crate::relay::Relay;
 use crate::store::{assert_whole, column};
+use crate::world::{copy, replace};
 use counterfoil_testkit::TempDir;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -182,6 +183,62 @@ fn a_sale_is_on_another_lanes_disk_before_the_receipt_while_the_internet_is_gone
     assert_eq!(held(&one.data, &other.id()), own(&other.data));
     let status = other.daemon.get("/v1/status");
     assert_eq!(status["mesh"]["journals"][0]["node_id"], one.id());
+}
+
+#[test]
+fn a_restored_lane_whose_peer_is_up_repeats_no_number_without_the_hub() {
+    let mut shop = Shop::new("restored-lane");
+    let [data, other] = shop.lanes::<2>("France");
+    // However slow the machine is, the peer comes first.
+    settings(&data, "first_peer_wait_ms = 50_000\n");
+    shop.internet_is_gone();
+    let mut peer = Lane::start(&other, &[]);
+    let lane = Lane::start(&data, &[&peer.url]);
+    let mut printed = BTreeSet::new();
+    let mut number = |sale: &Value| {
+        let number = format!("{}-{}", sale["series"], sale["number"]);
+        assert!(printed.insert(number), "{sale}: {printed:?}");
+    };
+    number(&lane.sell());
+    lane.is_heard_by(&peer);
+    lane.daemon.kill();
+    // The whole machine goes back, with what lies outside of the folder.
+    let (marks, backup) = (fence_dir(&data), shop.dir.join("backup"));
+    let backup_of_marks = shop.dir.join("backup-marks");
+    copy(&data, &backup);
+    copy(&marks, &backup_of_marks);
+    let lane = Lane::start(&data, &[&peer.url]);
+    number(&lane.sell());
+    number(&lane.sell());
+    lane.is_heard_by(&peer);
+    lane.daemon.kill();
+    replace(&data, &backup);
+    replace(&marks, &backup_of_marks);
+
+    let lane = Lane::start(&data, &[&peer.url]);
+    number(&lane.sell());
+    let status = lane.daemon.get("/v1/status");
+    let why = status["fenced"]["why"].as_str().expect("a reason");
+    assert!(
+        why.contains("it holds more of this till's book"),
+        "{status}"
+    );
+    for _ in 0..3 {
+        number(&lane.sell());
+        number(&lane.sell());
+        // It goes on holding what it held, and says so again.
+        let url = peer.daemon.kill();
+        assert_ne!(url, "");
+        peer = Lane::start_at(
+            &other,
+            peer.url.strip_prefix("ws://").expect("an address"),
+            &[],
+        );
+        lane.is_connected(1);
+    }
+    let after = lane.daemon.get("/v1/status");
+    assert_eq!(after["series"], status["series"], "once is enough");
+    assert!(lane.has_logged("lane_diverged", "other entries"));
 }
 
 #[test]

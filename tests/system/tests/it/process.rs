@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -59,9 +59,19 @@ pub(crate) fn command(program: &str, data: &Path, arguments: &[&str]) -> Command
         .args(arguments)
         .arg("--data")
         .arg(data)
-        .env_remove("DBUS_SESSION_BUS_ADDRESS");
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .env("COUNTERFOIL_FENCE_DIR", fence_dir(data));
     command.stdin(Stdio::null());
     command
+}
+
+/// The marks of a test's tills lie beside their folders, as those of a machine. Beside the test's own folder there is no
+/// place for them.
+pub(crate) fn fence_dir(data: &Path) -> PathBuf {
+    match data.parent() {
+        Some(folder) if folder != std::env::temp_dir() => folder.join("fence"),
+        _ => PathBuf::new(),
+    }
 }
 
 pub(crate) fn run(program: &str, data: &Path, arguments: &[&str]) -> Done {

@@ -60,6 +60,12 @@ impl Account {
     }
 }
 
+/// Whether a number is the first of its series, in that epoch and with a tag.
+pub(crate) fn is_first_in(number: &str, epoch: &str) -> bool {
+    let tagged = number.strip_suffix("-1");
+    tagged.is_some_and(|series| series.starts_with(&format!("{epoch}.")))
+}
+
 /// Receipts at the hub: id and total.
 pub(crate) fn at_hub(hub_data: &Path) -> BTreeMap<String, i64> {
     let sql = "SELECT lower(hex(id)) || ' ' || total_minor FROM receipt";

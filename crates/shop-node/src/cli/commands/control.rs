@@ -56,12 +56,8 @@ pub(crate) async fn init(common: &Common, env: Env) -> Result<(), Failure> {
     let existed = data.join("book.db").exists();
     if !existed && let Some(_lock) = lock(data)? {
         let config = Config::load(data)?;
-        drop(Node::open(
-            data,
-            config,
-            env.clone(),
-            &NodeOptions::default(),
-        )?);
+        let options = NodeOptions::of_machine(&config);
+        drop(Node::open(data, config, env.clone(), &options)?);
     }
     let status: NodeStatus = get(common, env, "/v1/status").await?;
     output::show(common.json, &status, |status| {
