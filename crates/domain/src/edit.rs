@@ -51,14 +51,9 @@ pub fn row_id(table: &str, id: &str) -> String {
     }
 }
 
-fn is_price(column: &str) -> bool {
+/// Whether a column says what something costs.
+pub fn is_price(column: &str) -> bool {
     column.starts_with("price")
-}
-
-/// Whether a column says what something costs, or from when on: what two shops say of it at the same time is for a
-/// person to decide (ADR 0016).
-pub fn is_price_term(column: &str) -> bool {
-    is_price(column) || column == "valid_from_ms"
 }
 
 /// Whether a value is a price below zero, which no column takes: nothing could be sold at it.

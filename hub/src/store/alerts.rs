@@ -4,6 +4,7 @@
 //! transaction, see [`super::outbox`].
 
 use super::audit::{self, Decided};
+use super::watch::PRICE_OPEN;
 use super::{Reader, Store, StoreError, node_id_optional, outbox};
 use crate::limits::{ALERT_REPEAT_MS, HISTORY_ROWS_MAX};
 use counterfoil_domain::{NodeId, ShopId};
@@ -174,8 +175,8 @@ impl Store {
 }
 
 impl Reader {
-    /// The newest alerts, newest first; only those that ask for somebody when `open`, and about the nodes of a shop
-    /// when one is given.
+    /// The newest alerts, newest first; only those that ask for somebody when `open`, and about a shop, its nodes or
+    /// its prices, when one is given.
     pub(crate) fn alerts(
         &self,
         open: bool,
@@ -184,7 +185,8 @@ impl Reader {
     ) -> Result<Vec<AlertRow>, StoreError> {
         let which = if open { OPEN } else { "true" };
         let sql = format!(
-            "{ROWS} WHERE {which} AND (?1 IS NULL OR node IN (SELECT id FROM node WHERE shop = ?1))
+            "{ROWS} WHERE {which} AND (?1 IS NULL OR node IN (SELECT id FROM node WHERE shop = ?1)
+                 OR kind = '{PRICE_OPEN}' AND subject = (SELECT name FROM shop WHERE id = ?1))
              ORDER BY id DESC LIMIT ?2"
         );
         let newest = params![shop.map(ShopId::to_bytes), limit];

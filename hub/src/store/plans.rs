@@ -4,7 +4,7 @@ use super::conflicts::ConflictFilter;
 use super::imports::IMPORTS;
 use super::rehearsal::EDITED_SINCE;
 use super::undo::UndoOf;
-use super::watch::OPEN_BY_COLUMN;
+use super::watch::OPEN_COLUMNS;
 use counterfoil_domain::{ImportId, NodeId};
 use counterfoil_migrate::{Connection, Kind, Value, open_and_migrate, params_from_iter};
 use counterfoil_protocol::wire::decisions::ConflictState;
@@ -42,7 +42,7 @@ fn conflicts_undoings_and_rehearsals_read_what_they_are_asked_for_and_no_whole_t
         (of_node.row_sql(), "(table_name=? AND row_id=?"),
         (of_import.row_sql(), "table_name=? AND row_id=?"),
         (EDITED_SINCE.to_owned(), "field_version_by_node"),
-        (OPEN_BY_COLUMN.to_owned(), "conflict_open"),
+        (OPEN_COLUMNS.to_owned(), "conflict_open"),
         (IMPORTS.to_owned(), "receipt_by_import"),
         (IMPORTS.to_owned(), "document_by_import"),
         (IMPORTS.to_owned(), "field_version_by_import"),

@@ -7,8 +7,8 @@ use super::audit::{Decided, write_down};
 use super::catalog::{CatalogShape, TableShape};
 use super::fields::Fields;
 use super::hub_edits::{HubEdit, next_hlc};
+use super::prices::{EFFECTIVE, is_dated, is_term};
 use super::{Reader, Store, StoreError};
-use counterfoil_domain::edit::is_price_term;
 use counterfoil_domain::merge::{Decision, Policy, Stamp, Timeline, creator};
 use counterfoil_domain::{Hlc, NodeId, Scalar, ShopId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
@@ -21,9 +21,6 @@ pub(crate) const REST: &str = "*";
 
 /// The column that says for which shop a row holds.
 pub(super) const OWNER: &str = "shop";
-
-/// A column by which the rows of a table take turns: such a table is not merged by time.
-const EFFECTIVE: &str = "valid_from_ms";
 
 type Changes = BTreeMap<Stamp, Policy>;
 
@@ -141,20 +138,24 @@ impl Policies {
     }
 }
 
-/// Takes over what a new catalog says of columns whose policy was never changed here. What it says of prices holds from
-/// the start in tables that this hub did not know before; of others they were decided otherwise until now, and stay so
-/// (`settle_price_policies`).
+/// Takes over what the catalog says of columns whose policy was never changed here. What a new catalog says of prices in
+/// a table that this hub knows was decided otherwise until now, and stays so (`settle_price_policies`).
 pub(super) fn take_over(hub: &Connection, catalog: &Connection) -> Result<(), StoreError> {
     let sql = "SELECT table_name, column_name, policy FROM policy";
     let stated = catalog.query_map(sql, (), |row| {
         let (table, column): (String, String) = (row.get(0)?, row.get(1)?);
         Ok((table, column, row.get::<String>(2)?))
     })?;
+    let tables = CatalogShape::tables(catalog)?;
+    let is_price = |name: &str, column: &str| {
+        let table = tables.iter().find(|table| table.name == name);
+        table.is_some_and(|table| is_term(table, column))
+    };
     hub.transaction(|tx| -> Result<(), StoreError> {
         let sql = "SELECT DISTINCT table_name FROM policy_change";
         let known: Vec<String> = tx.query_map(sql, (), |row| row.get(0))?;
         for (table, column, policy) in stated {
-            if is_price_term(&column) && known.contains(&table) {
+            if known.contains(&table) && is_price(&table, &column) {
                 continue;
             }
             tx.execute(
@@ -268,23 +269,18 @@ fn check_column(shape: &TableShape, column: &str, policy: Policy) -> Result<(), 
             known.join(", ")
         )));
     }
-    if policy != Policy::Manual && is_price_term(column) {
+    if policy != Policy::Manual && is_term(shape, column) {
         return Err(PolicyError::Refused(format!(
-            "`{table}.{column}` is about a price: when two shops change it at the same time, a person decides, so \
-                 its policy stays `manual`"
+            "`{table}.{column}` is about a price: when two shops change it at the same time, a person decides, so its \
+             policy stays `manual`"
         )));
     }
-    if policy == Policy::LastWriterWins && is_effective_dated(shape) {
+    if policy == Policy::LastWriterWins && is_dated(shape) {
         return Err(PolicyError::Refused(format!(
-            "the rows of `{table}` take turns by `{EFFECTIVE}` and are never merged by time: a new \
-                 value is a new row"
+            "the rows of `{table}` take turns by `{EFFECTIVE}` and are never merged by time: a new value is a new row"
         )));
     }
     Ok(())
-}
-
-fn is_effective_dated(table: &TableShape) -> bool {
-    table.is_integer(EFFECTIVE).is_some()
 }
 
 impl Store {

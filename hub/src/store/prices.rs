@@ -1,9 +1,9 @@
 //! How are conflicts about prices settled? By a person, whatever a catalog's schema says (ADR 0016).
 
 use super::catalog::{CatalogShape, TableShape};
-use super::policies::{Setter, WantedPolicy};
+use super::policies::{OWNER, Setter, WantedPolicy};
 use super::{Store, StoreError};
-use counterfoil_domain::edit::is_price_term;
+use counterfoil_domain::edit::is_price;
 use counterfoil_domain::merge::Policy;
 use counterfoil_domain::{HubId, NodeId};
 use counterfoil_migrate::{Connection, params};
@@ -14,9 +14,27 @@ const WHO: &str = "counterfoil-hub";
 /// What the audit trail says of that.
 const WHY: &str = "prices are never merged by time";
 
-fn columns(table: &TableShape) -> impl Iterator<Item = &str> {
-    let columns = table.editable.iter().map(|(name, _)| name.as_str());
-    columns.filter(|column| is_price_term(column))
+/// A column by which the rows of a table take turns: they state prices.
+pub(super) const EFFECTIVE: &str = "valid_from_ms";
+
+/// Whether the rows of a table take turns.
+pub(super) fn is_dated(table: &TableShape) -> bool {
+    table.is_integer(EFFECTIVE).is_some()
+}
+
+/// Whether what two shops set there at the same time is for a person: a price; and in rows that take turns everything,
+/// so that one shop's price never stands beside another one's product or day. Not for whom a row holds: of two claims
+/// the earlier one does, and what others write there does not count (`domain::merge::of_others`).
+pub(super) fn is_term(table: &TableShape, column: &str) -> bool {
+    is_price(column) || is_dated(table) && column != OWNER && table.is_integer(column).is_some()
+}
+
+fn columns(table: &TableShape) -> Vec<String> {
+    let columns = table.editable.iter().map(|(name, _)| name);
+    columns
+        .filter(|column| is_term(table, column))
+        .cloned()
+        .collect()
 }
 
 /// States in a catalog that nobody has pulled yet that prices are for a person.
@@ -44,7 +62,7 @@ impl Store {
         let tables = self.shape.tables.iter();
         let wanted = tables.map(|table| WantedPolicy {
             table: table.name.clone(),
-            columns: columns(table).map(str::to_owned).collect(),
+            columns: columns(table),
             policy: Policy::Manual,
         });
         let wanted: Vec<_> = wanted.collect();

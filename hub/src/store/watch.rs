@@ -4,16 +4,18 @@
 //! such as a till that keeps silent, is found here, by looking.
 
 use super::alerts::{self, NewAlert};
+use super::catalog::CatalogShape;
 use super::contact::CLOCK_WRONG;
 use super::gate::SHUT_OUT;
+use super::prices::is_term;
 use super::reading::BOOK_WAITS;
 use super::tokens::EXPIRED;
 use super::{Reader, Store, StoreError, node_id};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::closure::Day;
-use counterfoil_domain::edit::is_price_term;
 use counterfoil_migrate::{SqlError, params};
 use counterfoil_protocol::wire::monitor::AlertRow;
+use std::collections::BTreeSet;
 
 /// A till that may trade: neither revoked nor of a closed shop, and nobody goes on in its place.
 pub(super) const TRADES: &str = "node.revoked_ms IS NULL AND shop.active <> 0 AND NOT EXISTS
@@ -26,11 +28,12 @@ const SILENT: &str = "silent";
 const FAILED_ITEMS: &str = "failed_items";
 const PROOF_FAILED: &str = "proof_failed";
 const QUARANTINE: &str = "quarantine_not_empty";
-const PRICE_OPEN: &str = "price_open";
+pub(super) const PRICE_OPEN: &str = "price_open";
 
-/// By the index on what is open.
-pub(super) const OPEN_BY_COLUMN: &str = "SELECT column_name, count(*), min(id) FROM conflict
-     WHERE state = 'open' GROUP BY column_name";
+/// By the index on what is open: the columns, with the shops that have a part.
+pub(super) const OPEN_COLUMNS: &str =
+    "SELECT DISTINCT c.table_name, c.column_name, shop.name FROM conflict AS c
+     LEFT JOIN shop ON shop.id = c.loser_shop OR shop.id = c.winner_shop WHERE c.state = 'open'";
 
 /// How long a till may be silent.
 #[derive(Clone, Copy, Debug)]
@@ -217,29 +220,29 @@ impl Reader {
         Ok(Changes { begun, ended })
     }
 
-    /// Whether prices wait for a person: until then the one that was set first is sold at.
+    /// Shops of which prices wait for a person. It says so of each shop once, however many there are.
     pub(crate) fn open_prices(&self, now_ms: i64) -> Result<Changes, StoreError> {
-        let mut waiting = self.hub.query_map(OPEN_BY_COLUMN, (), |row| {
-            Ok((row.get::<String>(0)?, row.get::<i64>(1)?, row.get(2)?))
-        })?;
-        waiting.retain(|(column, ..)| is_price_term(column));
-        let open: i64 = waiting.iter().map(|(_, open, _)| open).sum();
-        let first: Option<i64> = waiting.into_iter().map(|(.., first)| first).min();
-        let sql = "SELECT table_name, row_id FROM conflict WHERE id = ?1";
-        let of = self.hub.query_optional(sql, params![first], |row| {
-            Ok((row.get::<String>(0)?, row.get::<String>(1)?))
-        })?;
-        let states = of.map(|(table, row)| {
-            let wait = match open {
-                1 => "1 price waits".to_owned(),
-                many => format!("{many} prices wait"),
-            };
-            let detail = format!(
-                "{wait} for a person, first that of {table} {row}; `counterfoil-hub conflicts list --open` shows both values"
-            );
-            state(now_ms, PRICE_OPEN, None, detail)
+        let shape = CatalogShape::load(&self.catalog, &self.hub)?;
+        let mut shops = BTreeSet::new();
+        self.hub
+            .query_each(OPEN_COLUMNS, (), |row| -> Result<(), SqlError> {
+                let (table, column): (String, String) = (row.get(0)?, row.get(1)?);
+                let table = shape.table(&table);
+                if table.is_some_and(|table| is_term(table, &column)) {
+                    shops.insert(row.get::<Option<String>>(2)?.unwrap_or_default());
+                }
+                Ok(())
+            })?;
+        let states = shops.into_iter().map(|subject| {
+            let detail = "prices that this shop and somebody else have changed at the same time wait for a person; \
+                          `counterfoil-hub conflicts list --open` shows both values"
+                .to_owned();
+            NewAlert {
+                subject,
+                ..state(now_ms, PRICE_OPEN, None, detail)
+            }
         });
-        self.compared(PRICE_OPEN, Vec::from_iter(states))
+        self.compared(PRICE_OPEN, states.collect())
     }
 
     /// The newest closed days, and older ones that an alert is about, with what their proofs depend on: closures, and

@@ -138,6 +138,7 @@ async fn prices_are_never_merged_by_time_and_nonsense_is_refused() {
         ("prices/price_mills", "last_writer_wins", Code::Invalid),
         ("prices/price_mills", "shop_wins", Code::Invalid),
         ("prices/valid_from_ms", "hub_wins", Code::Invalid),
+        ("prices/product", "shop_wins", Code::Invalid),
         ("products/price_mills", "last_writer_wins", Code::Invalid),
         ("products/price_mills", "hub_wins", Code::Invalid),
         ("products/price_mills", "shop_wins", Code::Invalid),
@@ -171,20 +172,23 @@ async fn prices_are_never_merged_by_time_and_nonsense_is_refused() {
     }
     // What holds for the rest of a table holds for no price.
     set(&client, "products/*", Policy::ShopWins).await;
-    set(&client, "prices/*", Policy::ShopWins).await;
     let rows: Vec<PolicyRow> = client.admin_get("policies").await;
-    let prices = rows.iter().filter(|row| row.policy == Policy::Manual);
-    let prices: Vec<_> = prices
+    let manual = rows.iter().filter(|row| row.policy == Policy::Manual);
+    let manual: Vec<_> = manual
         .map(|row| (row.table.as_str(), row.column.as_str()))
         .collect();
     for price in [
         ("products", "price_mills"),
+        ("prices", "product"),
         ("prices", "price_mills"),
         ("prices", "valid_from_ms"),
+        ("prices", "deleted"),
     ] {
-        assert!(prices.contains(&price), "{price:?}");
+        assert!(manual.contains(&price), "{price:?}");
     }
-    for field in ["prices/price_mills", "products/price_mills"] {
+    // For whom a row holds is no price.
+    assert!(set(&client, "prices/*", Policy::ShopWins).await.changed);
+    for field in ["prices/product", "products/price_mills"] {
         let same = set(&client, field, Policy::Manual).await;
         assert_eq!((same.changed, same.revision), (false, before + 2));
     }

@@ -1,10 +1,11 @@
 //! Prices are never merged by time: two that meet are for a person.
 
-use crate::hub::{Client, TestHub};
+use crate::hub::{Client, TestHub, parse};
+use crate::roles::machine;
 use crate::till::{TIME_MS, Till};
 use counterfoil_domain::env::import_id;
 use counterfoil_domain::merge::{Policy, Stamp};
-use counterfoil_domain::{Hlc, ImportId, Scalar};
+use counterfoil_domain::{CatalogEdit, Document, Hlc, ImportId, Scalar};
 use counterfoil_migrate::{Connection, Durability};
 use counterfoil_protocol::wire::decisions::{ConflictPage, ConflictRow, ConflictState};
 use counterfoil_protocol::wire::monitor::AlertRow;
@@ -18,6 +19,12 @@ const COLUMNS: [(&str, &str); 3] = [
     ("prices", "price_mills"),
     ("prices", "valid_from_ms"),
 ];
+
+/// And those that say of what, and whether at all.
+fn terms() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let more = [("prices", "product"), ("prices", "deleted")];
+    COLUMNS.into_iter().chain(more)
+}
 
 fn number(value: i64) -> Scalar {
     Scalar::Integer(value)
@@ -45,15 +52,20 @@ async fn conflicts(client: &Client) -> Vec<ConflictRow> {
     page.conflicts
 }
 
-/// Whether each alert about prices that wait is over, oldest first.
-async fn told(client: &Client) -> Vec<bool> {
+/// The shops of which prices wait, as the alerts that last say.
+async fn told(client: &Client) -> Vec<String> {
     client.settle().await;
-    let mut rows: Vec<AlertRow> = client.admin_get("alerts").await;
-    rows.retain(|row| row.kind == "price_open");
-    rows.iter()
-        .rev()
-        .map(|row| row.cleared_ms.is_some())
-        .collect()
+    told_to(client, &client.admin).await
+}
+
+/// The same, as somebody sees them.
+async fn told_to(client: &Client, token: &str) -> Vec<String> {
+    let rows: Vec<AlertRow> = parse(&client.get("/v1/admin/alerts", Some(token)).await);
+    let rows = rows.into_iter();
+    let lasts = rows.filter(|row| row.kind == "price_open" && row.cleared_ms.is_none());
+    let mut shops: Vec<String> = lasts.map(|row| row.subject).collect();
+    shops.sort();
+    shops
 }
 
 /// Two shops that hold the same row, and the version that both have seen.
@@ -82,7 +94,7 @@ async fn two_shops_that_reprice_at_the_same_time_wait_for_a_person() {
             let hub = TestHub::start().await;
             let client = hub.client();
             let (mut tills, seen) = two_shops(&client, column).await;
-            assert_eq!(told(&client).await, [false; 0]);
+            assert_eq!(told(&client).await, [""; 0]);
             let (table, name) = column;
             let first = tills[0].edit_in(table, "TEA", (name, number(1_100)), &[seen]);
             // Later by its clock.
@@ -101,12 +113,12 @@ async fn two_shops_that_reprice_at_the_same_time_wait_for_a_person() {
             let values = (&conflict.current.value, &conflict.loser.value);
             assert_eq!(values, (&json!(1_100), &json!(1_200)));
             assert_eq!(published(&hub, column), Some(1_100));
-            assert_eq!(told(&client).await, [false]);
+            assert_eq!(told(&client).await, ["A", "B"]);
             let resolve = json!({"choice": "loser", "by": "Jo"});
             let path = format!("conflicts/{}/resolve", conflict.id);
             client.admin_post::<Value>(&path, &resolve).await;
             assert_eq!(published(&hub, column), Some(1_200));
-            assert_eq!(told(&client).await, [true]);
+            assert_eq!(told(&client).await, [""; 0]);
         }
     }
 }
@@ -115,31 +127,90 @@ async fn two_shops_that_reprice_at_the_same_time_wait_for_a_person() {
 async fn what_is_told_of_prices_ends_when_the_last_is_decided() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let (mut tills, seen) = two_shops(&client, COLUMNS[0]).await;
-    for (till, value) in tills.iter_mut().zip([1_100, 1_200]) {
-        till.edit("TEA", ("price_mills", number(value)), &[seen]);
-        till.edit("MILK", ("price_mills", number(value)), &[]);
+    let mut tills = Vec::new();
+    for (seed, shop) in (1..).zip(["A", "B", "C"]) {
+        tills.push(Till::of(&client, shop, seed).await);
+    }
+    for (at, row, value) in [
+        (0, "MILK", 1_100),
+        (1, "MILK", 1_200),
+        (1, "TEA", 1_300),
+        (2, "TEA", 1_400),
+    ] {
+        let till = &mut tills[at];
+        till.edit(row, ("price_mills", number(value)), &[]);
         // No price: it waits for nobody.
         let name = Scalar::Text(format!("Tea for {value}"));
         till.edit("OOLONG", ("name", name), &[]);
         till.push(&client).await.unwrap();
     }
-    assert_eq!(told(&client).await, [false]);
+    assert_eq!(told(&client).await, ["A", "B", "C"]);
     let rows: Vec<AlertRow> = client.admin_get("alerts?open=true").await;
-    let detail = &rows
-        .iter()
-        .find(|row| row.kind == "price_open")
-        .unwrap()
-        .detail;
-    for part in ["2 prices", "products MILK", "conflicts list --open"] {
-        assert!(detail.contains(part), "{part}: {detail}");
-    }
-    let page: ConflictPage = client.admin_get("conflicts?state=open").await;
-    for (open, over) in page.conflicts.iter().zip([false, true]) {
+    let row = rows.iter().find(|row| row.kind == "price_open").unwrap();
+    assert!(row.detail.contains("conflicts list --open"), "{row:?}");
+    // Whoever manages a shop and may decide hears of it, and of no other.
+    let a = machine(&client, "a", "shop_manager", Some("A")).await;
+    let c = machine(&client, "c", "shop_manager", Some("C")).await;
+    assert_eq!(told_to(&client, &a).await, ["A"]);
+    assert_eq!(told_to(&client, &c).await, ["C"]);
+    for (row, left) in [("MILK", &["B", "C"][..]), ("TEA", &[])] {
+        let page: ConflictPage = client.admin_get("conflicts?state=open").await;
+        let open = page.conflicts.iter().find(|open| open.row == row).unwrap();
         let path = format!("conflicts/{}/resolve", open.id);
         let winner = json!({"choice": "winner", "by": "Jo"});
         client.admin_post::<Value>(&path, &winner).await;
-        assert_eq!(told(&client).await, [over]);
+        assert_eq!(told(&client).await, left);
+        assert_eq!(told_to(&client, &a).await, [""; 0]);
+    }
+    assert_eq!(told_to(&client, &c).await, [""; 0]);
+}
+
+/// All columns of a row of `prices` at once.
+fn dated(till: &mut Till, product: &str, price: i64, from_ms: i64) {
+    let columns = [
+        ("product".to_owned(), Scalar::Text(product.to_owned())),
+        ("price_mills".to_owned(), number(price)),
+        ("valid_from_ms".to_owned(), number(from_ms)),
+    ];
+    till.record(&Document::CatalogEdit(CatalogEdit {
+        table: "prices".to_owned(),
+        row: "TEA".to_owned(),
+        columns: columns.into(),
+        base: [].into(),
+        base_revision: 0,
+        decision: None,
+        at_ms: None,
+    }));
+}
+
+#[tokio::test]
+async fn a_dated_price_that_two_shops_make_is_that_of_one_of_them() {
+    for order in [[0, 1], [1, 0]] {
+        let hub = TestHub::start().await;
+        let client = hub.client();
+        let mut tills = [
+            Till::of(&client, "A", 1).await,
+            Till::of(&client, "B", 2).await,
+        ];
+        for (till, product) in tills.iter_mut().zip(["TEA", "MILK"]) {
+            let name = ("name", Scalar::Text(product.to_owned()));
+            till.edit(product, name, &[]);
+        }
+        dated(&mut tills[0], "TEA", 10_000, 1);
+        tills[1].sell(1);
+        dated(&mut tills[1], "MILK", 500, 2);
+        for till in order {
+            tills[till].push(&client).await.unwrap();
+            client.settle().await;
+        }
+        let db = Connection::open_read_only(hub.dir.join("catalog.db")).unwrap();
+        let sql = "SELECT product || ' ' || price_mills || ' ' || valid_from_ms || ' ' || deleted FROM prices";
+        let row: String = db.query_value(sql, ()).unwrap();
+        assert_eq!(row, "TEA 10000 1 0", "{order:?}");
+        let page: ConflictPage = client.admin_get("conflicts?state=open").await;
+        let open: Vec<_> = page.conflicts.iter().map(|row| &row.column).collect();
+        assert_eq!(open, ["price_mills", "product", "valid_from_ms"]);
+        assert_eq!(told(&client).await, ["A", "B"]);
     }
 }
 
@@ -154,15 +225,15 @@ fn of_a_released_hub(hub: &TestHub) {
              ('products', 'tax', 0, 0, 'hub_wins'),
              ('products', 'supplier', 0, 0, 'hub_wins'),
              ('products', 'price_mills', 0, 0, 'last_writer_wins'),
-             ('prices', '*', 0, 0, 'hub_wins');",
+             ('prices', '*', 0, 0, 'hub_wins'),
+             ('prices', 'product', 1, 0, 'shop_wins');",
     )
     .unwrap();
     db.close();
     let db = Connection::open_existing(hub.dir.join("catalog.db"), Durability::Full).unwrap();
     db.execute_batch(
         "DELETE FROM policy WHERE table_name = 'prices' AND column_name <> '*';
-         UPDATE policy SET policy = 'last_writer_wins', since_ms = NULL
-         WHERE table_name = 'products' AND column_name = 'price_mills';",
+         UPDATE policy SET policy = 'last_writer_wins' WHERE column_name = 'price_mills';",
     )
     .unwrap();
     db.close();
@@ -182,18 +253,26 @@ async fn a_hub_that_runs_takes_prices_from_the_clock_once() {
     let hub = hub.restart().await;
     let client = hub.client();
     let before = client.settle().await;
-    for (table, column) in COLUMNS {
-        let (policy, since) = stated(&hub, (table, column));
+    for column in terms() {
+        let (policy, since) = stated(&hub, column);
         assert_eq!((policy.as_str(), since.is_some()), ("manual", true));
     }
     let trail = client.decisions().await;
     let subjects: Vec<_> = trail.iter().map(|row| row.subject.as_str()).collect();
     assert_eq!(
         subjects,
-        ["prices price_mills,valid_from_ms", "products price_mills"]
+        [
+            "prices product,price_mills,valid_from_ms,deleted",
+            "products price_mills"
+        ]
     );
     let was = [
-        json!({"price_mills": "hub_wins", "valid_from_ms": "hub_wins"}),
+        json!({
+            "product": "shop_wins",
+            "price_mills": "hub_wins",
+            "valid_from_ms": "hub_wins",
+            "deleted": "hub_wins",
+        }),
         json!("last_writer_wins"),
     ];
     for (row, was) in trail.iter().zip(was) {
@@ -220,6 +299,30 @@ async fn a_hub_that_runs_takes_prices_from_the_clock_once() {
         assert_eq!(after.catalog_revision, before.catalog_revision);
         assert_eq!(hub.client().decisions().await, trail);
     }
+}
+
+#[tokio::test]
+async fn a_hub_that_ran_and_has_lost_its_catalog_takes_prices_from_the_clock_from_now_on() {
+    let mut hub = TestHub::start().await;
+    hub.client().settle().await;
+    hub.stop().await;
+    of_a_released_hub(&hub);
+    for file in std::fs::read_dir(hub.dir.path()).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_string_lossy().starts_with("catalog.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let hub = hub.restart().await;
+    let client = hub.client();
+    client.settle().await;
+    for column in terms() {
+        let (policy, since) = stated(&hub, column);
+        assert_eq!(policy, "manual", "{column:?}");
+        assert!(since.is_some_and(|since| since > TIME_MS), "{column:?}");
+    }
+    let subjects: Vec<_> = client.decisions().await;
+    assert_eq!(subjects.len(), 2, "{subjects:?}");
 }
 
 #[tokio::test]
@@ -257,6 +360,12 @@ async fn what_a_clock_had_decided_stays_when_prices_become_a_persons() {
     tills[1].push(&client).await.unwrap();
     assert_eq!(client.settle().await.conflicts_open, 1);
     assert_eq!(published(&hub, COLUMNS[0]), Some(1_300));
+    // What the clock had decided against can be put back.
+    let lost = found[0].id;
+    let path = format!("conflicts/{lost}/put-back");
+    let back = json!({"seen": next, "by": "Jo"});
+    client.admin_post::<Value>(&path, &back).await;
+    assert_eq!(published(&hub, COLUMNS[0]), Some(1_100));
 }
 
 fn import(number: i64) -> ImportId {
@@ -281,7 +390,7 @@ async fn what_imports_disagree_about_asks_nobody_and_can_be_put_back() {
     let states = |rows: &[ConflictRow]| rows.iter().map(|row| row.state).collect::<Vec<_>>();
     let found = conflicts(&client).await;
     assert_eq!(states(&found), [ConflictState::ByPolicy; 6]);
-    assert_eq!(told(&client).await, [false; 0]);
+    assert_eq!(told(&client).await, [""; 0]);
     // What a person types counts beside what files say, though their data is older, and asks nobody.
     let by_hand = &mut tills[3];
     by_hand.import = None;
@@ -291,7 +400,7 @@ async fn what_imports_disagree_about_asks_nobody_and_can_be_put_back() {
     assert_eq!(published(&hub, COLUMNS[0]), Some(1_500));
     let after = conflicts(&client).await;
     assert_eq!(states(&after), [ConflictState::ByPolicy; 7]);
-    assert_eq!(told(&client).await, [false; 0]);
+    assert_eq!(told(&client).await, [""; 0]);
     let tea = after.iter().find(|row| row.row == "TEA").unwrap();
     let path = format!("conflicts/{}/put-back", tea.id);
     client
@@ -299,7 +408,7 @@ async fn what_imports_disagree_about_asks_nobody_and_can_be_put_back() {
         .await;
     let back = tea.loser.value.as_i64();
     assert_eq!(published(&hub, COLUMNS[0]), back);
-    assert_eq!(told(&client).await, [false; 0]);
+    assert_eq!(told(&client).await, [""; 0]);
 }
 
 #[tokio::test]
@@ -307,15 +416,17 @@ async fn a_price_that_waits_and_is_taken_back_waits_no_longer() {
     let hub = TestHub::start().await;
     let client = hub.client();
     let (mut tills, seen) = two_shops(&client, COLUMNS[0]).await;
-    for (till, value) in tills.iter_mut().zip([1_100, 1_200]) {
-        till.edit("TEA", ("price_mills", number(value)), &[seen]);
+    let first = tills[0].edit("TEA", ("price_mills", number(1_100)), &[seen]);
+    tills[1].observe(first.hlc);
+    tills[1].edit("TEA", ("price_mills", number(1_200)), &[seen]);
+    for till in &tills {
         till.push(&client).await.unwrap();
     }
-    assert_eq!(told(&client).await, [false]);
+    assert_eq!(told(&client).await, ["A", "B"]);
     let undo = json!({"node_id": tills[1].id, "from_ms": 0, "to_ms": TIME_MS * 2, "by": "Jo"});
     client.admin_post::<Value>("undo", &undo).await;
     assert_eq!(published(&hub, COLUMNS[0]), Some(1_100));
-    assert_eq!(told(&client).await, [true]);
+    assert_eq!(told(&client).await, [""; 0]);
     let states: Vec<_> = conflicts(&client)
         .await
         .iter()
