@@ -15,6 +15,21 @@ pub(crate) const DECISION_SYNCS_MAX: u32 = 5;
 /// Pause between two of them: the hub consolidates by itself.
 pub(crate) const DECISION_MERGED_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the hub may take to undo: a hundred thousand rows of an import. After that nobody knows how far it got;
+/// the same again goes on from there.
+pub(crate) const UNDO_WITHIN: Duration = Duration::from_secs(600);
+
+/// Largest answer of an undoing in bytes: ten thousand fields with both values. A larger one fails, and what was
+/// undone stays undone.
+pub(crate) const UNDONE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Exchanges with the hub before an undoing, until it has merged what this till wrote; then the caller is told to
+/// come again.
+pub(crate) const UNDO_SYNCS_MAX: u32 = 20;
+
+/// Pause between two of them: the hub consolidates by itself.
+pub(crate) const UNDO_MERGED_PAUSE: Duration = Duration::from_millis(200);
+
 /// Operations in one batch of a client; more are refused whole. They are one transaction, and sales wait while
 /// it is written.
 pub(crate) const OPERATIONS_MAX: usize = 500;

@@ -7,21 +7,6 @@ use super::{Failure, MomentArgs, RestoreArgs, WhichDatabase};
 use counterfoil_protocol::wire::history::{
     GenerationRow, HistoryRow, RestoreMoment, RestoreRequest, Restored,
 };
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, civil};
-
-/// A moment as a person types it, in milliseconds since the Unix epoch.
-pub(super) fn parse_time(text: &str) -> Result<i64, String> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment.as_millisecond());
-    }
-    let local = text.parse::<civil::DateTime>().ok();
-    let zoned = local.and_then(|local| local.to_zoned(TimeZone::system()).ok());
-    let moment = zoned.ok_or_else(|| {
-        "a time looks like 2026-11-21T14:00:00Z, or 2026-11-21 14:00 in local time".to_owned()
-    })?;
-    Ok(moment.timestamp().as_millisecond())
-}
 
 /// `G/N` as numbers.
 pub(super) fn parse_frame(text: &str) -> Result<(u64, u64), String> {
@@ -127,19 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_frames_read_as_people_write_them() {
-        assert_eq!(parse_time("2026-11-21T14:00:00Z"), Ok(1_795_269_600_000));
-        assert_eq!(
-            parse_time("2026-11-21T15:00:00.250+01:00"),
-            Ok(1_795_269_600_250)
-        );
-        // In local time, whatever that is here: two hours apart are two hours apart.
-        let hours =
-            ["2026-11-21 14:00", "2026-11-21T16:00:00"].map(|text| parse_time(text).unwrap());
-        assert_eq!(hours[1] - hours[0], 2 * 3_600_000);
-        for wrong in ["yesterday", "14:00", ""] {
-            assert!(parse_time(wrong).is_err(), "{wrong}");
-        }
+    fn frames_read_as_people_write_them() {
         assert_eq!(parse_frame("3/1200"), Ok((3, 1200)));
         for wrong in ["3", "3/", "a/b", "-1/2"] {
             assert!(parse_frame(wrong).is_err(), "{wrong}");

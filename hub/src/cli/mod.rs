@@ -267,7 +267,7 @@ struct RestoreArgs {
 struct MomentArgs {
     /// The last commit that had arrived by then: `2026-11-21T14:00:00Z`, or `2026-11-21 14:00` in
     /// the time zone of this machine.
-    #[arg(long, value_name = "TIME", value_parser = history::parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = counterfoil_replica::env::parse_time)]
     at: Option<i64>,
     /// The last commit up to frame N of generation G.
     #[arg(long, value_name = "G/N", value_parser = history::parse_frame)]

@@ -1,12 +1,12 @@
 //! `undo` and `imports`.
 
 use super::commands::Session;
-use super::history::parse_time;
 use super::print::{self, table, value};
 use super::{Failure, WhoArgs};
 use clap::Args;
 use counterfoil_domain::{ImportId, NodeId};
 use counterfoil_protocol::wire::decisions::{ImportRow, UndoRequest, Undone};
+use counterfoil_replica::env::parse_time;
 
 #[derive(Debug, Args)]
 pub(super) struct UndoArgs {
@@ -48,22 +48,7 @@ pub(super) async fn undo(args: UndoArgs, session: Session) -> Result<(), Failure
 }
 
 fn taken_back(undone: &Undone) -> String {
-    let (count, kept) = (undone.count, undone.kept);
-    let mut text = if undone.dry_run {
-        format!(
-            "{count} fields would go back, {kept} stay as others made them. Nothing was changed.\n"
-        )
-    } else {
-        let revision = undone.revision;
-        format!(
-            "{count} fields went back, in catalog revision {revision}; {kept} stay as others made them.\n"
-        )
-    };
-    if let Some(documents) = undone.documents {
-        text.push_str(&format!(
-            "{documents} documents of the import (receipts, stock movements) stay: nothing removes a document.\n"
-        ));
-    }
+    let mut text = undone.told();
     if undone.fields.is_empty() {
         return text;
     }

@@ -45,19 +45,24 @@ impl Caller {
     /// The name of who decides. With the admin token it is what the request says, because the command line is
     /// used by whoever is logged in there; everybody else decides under the own name, whatever is said.
     pub(crate) fn decides(&self, said: Option<String>) -> Result<String, ApiError> {
-        let Some(said) = said.filter(|_| self.account.is_none()) else {
-            return Ok(self.name());
-        };
-        let size = 1..=WHO_CHARS_MAX;
-        let is_name = !said.trim().is_empty()
-            && size.contains(&said.chars().count())
-            && !said.chars().any(char::is_control);
-        if !is_name {
-            let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
-            return Err(ApiError::new(Code::Invalid, detail));
+        match said.filter(|_| self.account.is_none()) {
+            Some(said) => name_of(said),
+            None => Ok(self.name()),
         }
-        Ok(said)
     }
+}
+
+/// A name that somebody gave as their own.
+pub(super) fn name_of(said: String) -> Result<String, ApiError> {
+    let size = 1..=WHO_CHARS_MAX;
+    let is_name = !said.trim().is_empty()
+        && size.contains(&said.chars().count())
+        && !said.chars().any(char::is_control);
+    if !is_name {
+        let detail = format!("`by` is a name of 1 to {WHO_CHARS_MAX} characters");
+        return Err(ApiError::new(Code::Invalid, detail));
+    }
+    Ok(said)
 }
 
 impl FromRequestParts<Arc<Hub>> for Caller {

@@ -1,17 +1,18 @@
-//! The operator's calls about taking back what a till or an import wrote to the catalog.
+//! Taking back what a till or an import wrote to the catalog: for operators, and for tills what their own shop did.
 
 use super::ApiError;
-use super::access::{OWNER, READ_SHOP};
+use super::access::{OWNER, READ_SHOP, TILL};
 use super::bodies::read_json;
-use super::caller::Caller;
+use super::caller::{Caller, name_of};
 use super::calls::Calls;
 use crate::hub::Hub;
-use crate::store::{UndoError, UndoOf};
+use crate::store::{AuthedNode, UndoError, UndoOf};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use counterfoil_domain::ShopId;
 use counterfoil_protocol::problem::Code;
-use counterfoil_protocol::wire::decisions::{ImportRow, UndoRequest, Undone};
+use counterfoil_protocol::wire::decisions::{ImportRow, UNDO_PATH, UndoRequest, Undone};
 use http::HeaderMap;
 use std::sync::Arc;
 use utoipa_axum::routes;
@@ -19,17 +20,21 @@ use utoipa_axum::routes;
 /// The last moment that a logical time can hold is later; milliseconds since the Unix epoch.
 const MOMENT_MS_MAX: i64 = 100_000_000_000_000;
 
+/// Who undoes at a till, when nobody says so.
+const BY_DEFAULT: &str = "till";
+
 type Hubs = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
 pub(super) fn calls() -> Calls {
     Calls::new()
         .add(OWNER, routes!(undo))
+        .add(TILL, routes!(undo_of_shop))
         .add(READ_SHOP, routes!(imports))
 }
 
-/// Whose edits a request names.
-fn asked(request: &UndoRequest) -> Result<UndoOf, ApiError> {
+/// Whose edits a request names, of one shop or of any.
+fn asked(request: &UndoRequest, shop: Option<ShopId>) -> Result<UndoOf, ApiError> {
     let UndoRequest {
         import_id,
         node_id,
@@ -38,7 +43,7 @@ fn asked(request: &UndoRequest) -> Result<UndoOf, ApiError> {
         ..
     } = *request;
     match (import_id, node_id, from_ms, to_ms) {
-        (Some(import), None, None, None) => Ok(UndoOf::Import(import)),
+        (Some(import), None, None, None) => Ok(UndoOf::Import { import, shop }),
         (None, Some(node), Some(from_ms), Some(to_ms)) => {
             if from_ms < 0 || to_ms <= from_ms || to_ms > MOMENT_MS_MAX {
                 let detail = "the time to undo ends after it begins, and begins after 1970";
@@ -48,6 +53,7 @@ fn asked(request: &UndoRequest) -> Result<UndoOf, ApiError> {
                 node,
                 from_ms,
                 to_ms,
+                shop,
             })
         }
         _ => {
@@ -68,8 +74,40 @@ fn asked(request: &UndoRequest) -> Result<UndoOf, ApiError> {
 )]
 async fn undo(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) -> Answer<Undone> {
     let request: UndoRequest = read_json(&headers, body).await?;
-    let (of, dry_run) = (asked(&request)?, request.dry_run);
-    match hub.undo(of, dry_run, caller.decides(request.by)?).await? {
+    let of = asked(&request, None)?;
+    carried_out(&hub, of, request.dry_run, caller.decides(request.by)?).await
+}
+
+/// Takes back what the shop of the till wrote to the catalog: one of its nodes in a time, or one import.
+#[utoipa::path(
+    post,
+    path = UNDO_PATH,
+    tag = "nodes",
+    request_body = UndoRequest,
+    responses((status = 200, body = Undone)),
+)]
+async fn undo_of_shop(
+    State(hub): Hubs,
+    node: AuthedNode,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Undone> {
+    let mut request: UndoRequest = read_json(&headers, body).await?;
+    if request.import_id.is_none() {
+        request.node_id.get_or_insert(node.id);
+    }
+    let of = asked(&request, Some(node.shop))?;
+    let said = request.by.unwrap_or_else(|| BY_DEFAULT.to_owned());
+    let till = hub
+        .lookups
+        .call(move |it| it.till_name(node.number))
+        .await?;
+    let who = format!("{} at {till}", name_of(said)?);
+    carried_out(&hub, of, request.dry_run, who).await
+}
+
+async fn carried_out(hub: &Hub, of: UndoOf, dry_run: bool, who: String) -> Answer<Undone> {
+    match hub.undo(of, dry_run, who).await? {
         Ok(undone) => {
             tracing::info!(?of, dry_run, fields = undone.count, "undone");
             Ok(Json(undone))
@@ -81,6 +119,11 @@ async fn undo(State(hub): Hubs, caller: Caller, headers: HeaderMap, body: Body) 
             "nothing of such an import has arrived",
         )
         .hint("`counterfoil-hub imports` shows the ids; its till may not have synced yet")),
+        Err(UndoError::AnotherShop) => Err(ApiError::new(
+            Code::Forbidden,
+            "this belongs to another shop: a till takes back what its own shop wrote",
+        )
+        .hint("an owner of the chain undoes it at the hub: counterfoil-hub undo")),
         Err(UndoError::Refused(reason)) => Err(ApiError::new(Code::Invalid, reason)),
     }
 }

@@ -44,6 +44,11 @@ impl Reader {
         Ok(self.hub.query_optional(sql, asked, |row| row.get(0))?)
     }
 
+    /// What people call a till.
+    pub(crate) fn till_name(&self, number: i64) -> Result<String, StoreError> {
+        till_name(&self.hub, number)
+    }
+
     /// Tills that may trade, by shop and lane: the names of so many of them, and how many there are.
     pub(crate) fn trading_tills(
         &self,

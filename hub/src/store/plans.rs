@@ -33,8 +33,12 @@ fn conflicts_undoings_and_rehearsals_read_what_they_are_asked_for_and_no_whole_t
         node: NodeId::from_uuid(Uuid::nil()),
         from_ms: 0,
         to_ms: 1,
+        shop: None,
     };
-    let of_import = UndoOf::Import(ImportId::from_uuid(Uuid::nil()));
+    let of_import = UndoOf::Import {
+        import: ImportId::from_uuid(Uuid::nil()),
+        shop: None,
+    };
     for (sql, index) in [
         (open.sql(), "conflict_open"),
         (of_node.rows_sql(), "field_version_by_node"),

@@ -15,7 +15,7 @@ use super::{Store, StoreError};
 use crate::limits::{UNDO_FIELDS_MAX, UNDO_ROWS_MAX};
 use counterfoil_domain::env::{Random, document_id};
 use counterfoil_domain::merge::Stamp;
-use counterfoil_domain::{Hlc, ImportId, NodeId, Rule};
+use counterfoil_domain::{Hlc, ImportId, NodeId, Rule, ShopId};
 use counterfoil_migrate::{Connection, IntoParams, Value as SqlValue, params};
 use counterfoil_protocol::wire::decisions::{UndoRow, Undone};
 use serde_json::{Map, Value};
@@ -23,14 +23,18 @@ use serde_json::{Map, Value};
 /// Whose edits go back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum UndoOf {
-    /// Those of a node, from when to when (without), by corrected time.
+    /// Those of a node, from when to when (without), by corrected time; it has to be of the shop, when one is given.
     Node {
         node: NodeId,
         from_ms: i64,
         to_ms: i64,
+        shop: Option<ShopId>,
     },
-    /// Those of an import.
-    Import(ImportId),
+    /// Those of an import, as far as a shop wrote them, when one is given.
+    Import {
+        import: ImportId,
+        shop: Option<ShopId>,
+    },
 }
 
 /// Why nothing was undone.
@@ -40,6 +44,8 @@ pub(crate) enum UndoError {
     NoNode,
     /// Nothing of such an import is here.
     NoImport,
+    /// It is another shop's than that of whoever asks.
+    AnotherShop,
     /// A value of before breaks a rule.
     Refused(String),
 }
@@ -74,25 +80,39 @@ impl<E: Into<StoreError>> From<E> for Stop {
     }
 }
 
+/// Whether what a node recorded is of the shop `?2`, or all shops' is asked for.
+const OF_SHOP: &str = "(?2 IS NULL OR node IN (SELECT number FROM node WHERE shop = ?2))";
+
 impl UndoOf {
     fn check(self, tx: &Connection) -> Result<(), Stop> {
-        let (sql, id, missing) = match self {
-            Self::Node { node, .. } => (
-                "SELECT EXISTS (SELECT 1 FROM node WHERE id = ?1)",
+        let (sql, id, shop, missing) = match self {
+            Self::Node { node, shop, .. } => (
+                "SELECT EXISTS (SELECT 1 FROM node WHERE id = ?1 AND (?2 IS NULL OR shop = ?2))".to_owned(),
                 node.to_bytes(),
+                shop,
                 UndoError::NoNode,
             ),
-            Self::Import(import) => (
-                "SELECT EXISTS (SELECT 1 FROM field_version WHERE import_id = ?1)
-                     OR EXISTS (SELECT 1 FROM receipt WHERE import_id = ?1)
-                     OR EXISTS (SELECT 1 FROM document WHERE import_id = ?1)",
+            Self::Import { import, shop } => (
+                format!(
+                    "SELECT EXISTS (SELECT 1 FROM field_version WHERE import_id = ?1 AND (?2 IS NULL OR shop = ?2))
+                         OR EXISTS (SELECT 1 FROM receipt WHERE import_id = ?1 AND {OF_SHOP})
+                         OR EXISTS (SELECT 1 FROM document WHERE import_id = ?1 AND {OF_SHOP})"
+                ),
                 import.to_bytes(),
+                shop,
                 UndoError::NoImport,
             ),
         };
-        match tx.query_value::<bool>(sql, params![id])? {
+        let is_here = |shop: Option<ShopId>| {
+            let of = params![id.clone(), shop.map(ShopId::to_bytes)];
+            tx.query_value::<bool>(&sql, of)
+        };
+        if !is_here(None)? {
+            return Err(Stop::Refused(missing));
+        }
+        match shop.is_none() || is_here(shop)? {
             true => Ok(()),
-            false => Err(Stop::Refused(missing)),
+            false => Err(Stop::Refused(UndoError::AnotherShop)),
         }
     }
 
@@ -103,6 +123,7 @@ impl UndoOf {
                 node,
                 from_ms,
                 to_ms,
+                ..
             } => (
                 "node = ?1 AND corrected_hlc >= ?2 AND corrected_hlc < ?3",
                 [
@@ -111,11 +132,11 @@ impl UndoOf {
                     SqlValue::Integer(Hlc::at_millis(to_ms).raw()),
                 ],
             ),
-            Self::Import(import) => (
-                "import_id = ?1 AND ?2 IS ?3",
+            Self::Import { import, shop } => (
+                "import_id = ?1 AND (?2 IS NULL OR shop = ?2) AND ?3 IS NULL",
                 [
                     SqlValue::Blob(import.to_bytes()),
-                    SqlValue::Null,
+                    shop.map_or(SqlValue::Null, |shop| SqlValue::Blob(shop.to_bytes())),
                     SqlValue::Null,
                 ],
             ),
@@ -144,7 +165,7 @@ impl UndoOf {
         // Without the index of the till, by which all its time would be read for each row.
         let plus = match self {
             Self::Node { .. } => "+",
-            Self::Import(_) => "",
+            Self::Import { .. } => "",
         };
         format!(
             "SELECT column_name, hlc, node_tag FROM field_version
@@ -183,19 +204,23 @@ impl UndoOf {
                 node,
                 from_ms,
                 to_ms,
+                ..
             } => format!("till {node} from {from_ms} to {to_ms}"),
-            Self::Import(import) => format!("import {import}"),
+            Self::Import { import, .. } => format!("import {import}"),
         }
     }
 
     /// The documents of an import.
     fn documents(self, tx: &Connection) -> Result<Option<i64>, StoreError> {
-        let Self::Import(import) = self else {
+        let Self::Import { import, shop } = self else {
             return Ok(None);
         };
-        let sql = "SELECT (SELECT count(*) FROM receipt WHERE import_id = ?1)
-                        + (SELECT count(*) FROM document WHERE import_id = ?1)";
-        Ok(Some(tx.query_value(sql, params![import.to_bytes()])?))
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM receipt WHERE import_id = ?1 AND {OF_SHOP})
+                  + (SELECT count(*) FROM document WHERE import_id = ?1 AND {OF_SHOP})"
+        );
+        let of = params![import.to_bytes(), shop.map(ShopId::to_bytes)];
+        Ok(Some(tx.query_value(&sql, of)?))
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::hub::{Client, HubProcess, TestHub, command, command_json, problem};
+use crate::hub::{Client, HubProcess, TestHub, command, command_json, parse, problem};
 use crate::till::{TIME_MS, Till};
 use counterfoil_domain::env::{Clock as _, import_id};
 use counterfoil_domain::merge::Stamp;
@@ -6,6 +6,7 @@ use counterfoil_domain::{ImportId, Scalar};
 use counterfoil_migrate::Connection;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::decisions::{ImportRow, Undone};
+use counterfoil_replica::env::HttpResponse;
 use counterfoil_testkit::{ManualClock, SeededRandom, TempDir};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -357,4 +358,90 @@ async fn a_row_whose_creation_goes_back_was_created_by_the_next_one() {
     let columns = done.fields.iter().map(|field| field.column.as_str());
     assert_eq!(columns.collect::<Vec<_>>(), ["name", "price_mills"]);
     assert_eq!(published(&hub), [row("P0", "second", 0)]);
+}
+
+async fn undo_at(client: &Client, till: &Till, body: &Value) -> HttpResponse {
+    client.post("/v1/undo", Some(&till.token), body).await
+}
+
+#[tokio::test]
+async fn a_till_undoes_what_its_own_shop_wrote_and_nothing_else() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let (bad, stamps) = mistakes(&client).await;
+    let (own, other) = (
+        Till::of(&client, "B", 3).await,
+        Till::of(&client, "A", 4).await,
+    );
+    let before = (published(&hub), written(&hub));
+    let at_hub: Undone = client
+        .admin_post("undo", &request(&bad, stamps, true))
+        .await;
+    let refused = undo_at(&client, &other, &request(&bad, stamps, false)).await;
+    assert_eq!(problem(&refused).code, Code::Forbidden);
+    let stranger = request(&Till::new(9), stamps, false);
+    let unknown = undo_at(&client, &own, &stranger).await;
+    assert_eq!(problem(&unknown).code, Code::NotFound);
+    let mut nameless = request(&bad, stamps, false);
+    nameless["by"] = json!("\u{7}");
+    let nobody = undo_at(&client, &own, &nameless).await;
+    assert_eq!(problem(&nobody).code, Code::Invalid);
+    // Without a name of a till it is the caller's own, which wrote nothing.
+    let mut of_caller = request(&bad, stamps, false);
+    of_caller.as_object_mut().unwrap().remove("node_id");
+    let nothing: Undone = parse(&undo_at(&client, &own, &of_caller).await);
+    assert_eq!((nothing.count, nothing.kept), (0, 0));
+    let dry: Undone = parse(&undo_at(&client, &own, &request(&bad, stamps, true)).await);
+    assert_eq!(dry, at_hub);
+    assert_eq!((published(&hub), written(&hub)), before);
+
+    let done: Undone = parse(&undo_at(&client, &own, &request(&bad, stamps, false)).await);
+    assert_eq!((&done.fields, done.kept), (&dry.fields, 1));
+    assert_eq!(
+        published(&hub)[1],
+        row("P1", "better", 0),
+        "another's later edit"
+    );
+    let trail = client.decisions().await;
+    assert!(
+        trail
+            .iter()
+            .all(|row| row.who == "Jo at B/2" && row.action == "undone"),
+        "{trail:?}"
+    );
+    let again: Undone = parse(&undo_at(&client, &own, &request(&bad, stamps, false)).await);
+    assert_eq!(
+        (again.count, client.decisions().await.len()),
+        (0, trail.len())
+    );
+}
+
+/// Two shops took part in one import, as when both read the same file under one id.
+#[tokio::test]
+async fn a_till_undoes_its_own_shops_part_of_an_import() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut tills = Vec::new();
+    for (seed, shop) in (1..).zip(["A", "B", "C"]) {
+        let mut till = Till::of(&client, shop, seed).await;
+        if shop != "C" {
+            till.import = Some(import(1));
+            till.sell(1);
+            till.edit(&format!("P{shop}"), ("name", text(shop)), &[]);
+            till.push(&client).await.unwrap();
+        }
+        tills.push(till);
+    }
+    client.settle().await;
+    let undo = |number| json!({"import_id": import(number)});
+    let refused = undo_at(&client, &tills[2], &undo(1)).await;
+    assert_eq!(problem(&refused).code, Code::Forbidden);
+    let unknown = undo_at(&client, &tills[0], &undo(2)).await;
+    assert_eq!(problem(&unknown).code, Code::NotFound);
+    let done: Undone = parse(&undo_at(&client, &tills[0], &undo(1)).await);
+    assert_eq!((done.count, done.documents), (1, Some(1)));
+    assert_eq!(published(&hub), [row("PA", "A", 1), row("PB", "B", 0)]);
+    let rest: Undone = client.admin_post("undo", &undo(1)).await;
+    assert_eq!((rest.count, rest.documents), (1, Some(2)));
+    assert_eq!(published(&hub), [row("PA", "A", 1), row("PB", "B", 1)]);
 }

@@ -242,9 +242,12 @@ pub struct ConflictDecided {
     pub repeated: bool,
 }
 
-/// `POST /v1/admin/undo`: takes back what a node wrote to the catalog in a time, or what an import did, as edits
-/// of the hub to what was there before. What somebody else wrote on top of it stays. It names either an import,
-/// or a node with both times.
+/// Where a till asks the hub to take back what its shop wrote.
+pub const UNDO_PATH: &str = "/v1/undo";
+
+/// `POST /v1/admin/undo`, and [`UNDO_PATH`] of hub and node for their own shop: takes back what a node wrote to the catalog
+/// in a time, or what an import did, as edits of the hub to what was there before. What somebody else wrote on top of it
+/// stays. It names either an import, or a node with both times; a till that names neither means itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UndoRequest {
@@ -263,9 +266,30 @@ pub struct UndoRequest {
     /// Only says what would be taken back.
     #[serde(default)]
     pub dry_run: bool,
-    /// Who decides, for the audit trail; `operator` when absent.
+    /// Who decides, for the audit trail; `operator` when absent, `till` at a till.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+impl Undone {
+    /// What became of it in sentences, a line each.
+    pub fn told(&self) -> String {
+        let (count, kept, revision) = (self.count, self.kept, self.revision);
+        let mut text = match self.dry_run {
+            true => format!(
+                "{count} fields would go back, {kept} stay as others made them. Nothing was changed.\n"
+            ),
+            false => format!(
+                "{count} fields went back, in catalog revision {revision}; {kept} stay as others made them.\n"
+            ),
+        };
+        if let Some(documents) = self.documents {
+            text.push_str(&format!(
+                "{documents} documents of the import (receipts, stock movements) stay: nothing removes a document.\n"
+            ));
+        }
+        text
+    }
 }
 
 /// What was, or would be, taken back.

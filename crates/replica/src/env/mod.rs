@@ -7,6 +7,7 @@ mod dial;
 mod execution;
 pub(crate) mod files;
 mod http;
+mod moment;
 mod tls;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -18,6 +19,7 @@ pub use self::{
     execution::{Execution, Worker},
     files::{DiskSteps, Files, OsFiles, create_folder},
     http::{HttpClient, HttpError, HttpRequest, HttpResponse, HttpStream},
+    moment::parse_time,
     tls::{HUB_NAME, TlsClock, authority_of, fingerprint, provider},
 };
 

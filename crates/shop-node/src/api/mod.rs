@@ -1,6 +1,6 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
-//! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `clients` takes batches and tells what has changed, `control` shows and steers,
+//! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `undo` takes back, `clients` takes batches and tells what has changed, `control` shows and steers,
 //! `pages` decides which web pages may ask.
 
 mod catalog;
@@ -11,6 +11,7 @@ mod documents;
 mod openapi;
 mod pages;
 mod probes;
+mod undo;
 
 pub use openapi::description;
 
@@ -106,6 +107,7 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(conflicts::show))
         .routes(routes!(conflicts::resolve))
         .routes(routes!(conflicts::put_back))
+        .routes(routes!(undo::undo))
 }
 
 /// The API of a node.

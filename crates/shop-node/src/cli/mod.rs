@@ -11,7 +11,7 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{catalog, closing, conflicts, control, documents};
+use commands::{catalog, closing, conflicts, control, documents, undo};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +99,8 @@ enum Command {
     /// Show and settle conflicts in which this shop has a part.
     #[command(subcommand)]
     Conflicts(conflicts::ConflictsCommand),
+    /// Take back what a till of this shop, or an import, wrote to the catalog; needs the hub.
+    Undo(undo::UndoArgs),
     /// Show how conflicts are settled, by table and column.
     Policies(Common),
     /// Sync with the hub.
@@ -168,6 +170,7 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::CloseDay(args) => closing::close_day(&args, env).await,
         Command::Catalog(command) => catalog::catalog(command, env).await,
         Command::Conflicts(command) => conflicts::conflicts(command, env).await,
+        Command::Undo(args) => undo::undo(args, env).await,
         Command::Policies(common) => conflicts::policies(&common, env).await,
         Command::Sync(SyncCommand::Now(common)) => control::sync(&common, env).await,
         Command::Status(common) | Command::Sync(SyncCommand::Status(common)) => {

@@ -1,10 +1,12 @@
 //! Requests to the hub.
 
+use crate::limits::{UNDO_WITHIN, UNDONE_BYTES_MAX};
 use crate::node::Node;
 use crate::problem::chain;
 use crate::sync::SyncError;
 use counterfoil_domain::NodeId;
 use counterfoil_protocol::gate::SCHEMA_HEADER;
+use counterfoil_protocol::wire::decisions::{UNDO_PATH, UndoRequest, Undone};
 use counterfoil_protocol::wire::hub::{HELLO_PATH, HelloAnswer, HelloRequest};
 use counterfoil_replica::Remote;
 use counterfoil_replica::env::{HttpRequest, HttpResponse};
@@ -18,6 +20,18 @@ use std::time::Duration;
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Largest small answer.
 pub(super) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long an answer may take and how large it may be.
+#[derive(Clone, Copy)]
+struct Within {
+    timeout: Duration,
+    bytes_max: usize,
+}
+
+const SMALL: Within = Within {
+    timeout: ANSWER_WITHIN,
+    bytes_max: ANSWER_BYTES_MAX,
+};
 
 /// The hub as one run of sync sees it.
 pub(super) struct HubLink<'n> {
@@ -105,6 +119,16 @@ impl<'n> HubLink<'n> {
     ) -> Result<A, SyncError> {
         post(self.node, &self.url, path, Some(&self.token), body).await
     }
+
+    /// Has the hub take back what this shop wrote.
+    pub(super) async fn undo(&self, request: &UndoRequest) -> Result<Undone, SyncError> {
+        let within = Within {
+            timeout: UNDO_WITHIN,
+            bytes_max: UNDONE_BYTES_MAX,
+        };
+        let to = (self.url.as_str(), UNDO_PATH);
+        post_within(self.node, to, Some(&self.token), request, within).await
+    }
 }
 
 impl HubLink<'_> {
@@ -137,6 +161,16 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
     token: Option<&str>,
     body: &B,
 ) -> Result<A, SyncError> {
+    post_within(node, (hub_url, path), token, body, SMALL).await
+}
+
+async fn post_within<B: Serialize, A: DeserializeOwned>(
+    node: &Node,
+    (hub_url, path): (&str, &str),
+    token: Option<&str>,
+    body: &B,
+    within: Within,
+) -> Result<A, SyncError> {
     crate::activation::check_way(node, hub_url).map_err(SyncError::Way)?;
     let mut headers = HeaderMap::new();
     headers.insert(
@@ -152,8 +186,8 @@ pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
         url: format!("{hub_url}{path}"),
         headers,
         body: body.into(),
-        timeout: ANSWER_WITHIN,
-        response_bytes_max: ANSWER_BYTES_MAX,
+        timeout: within.timeout,
+        response_bytes_max: within.bytes_max,
     };
     exchange(node, hub_url, request).await
 }

@@ -11,12 +11,14 @@ mod link;
 mod listen;
 mod state;
 mod token;
+mod undo;
 mod wait;
 
 pub(crate) use link::post;
 pub(crate) use listen::News;
 pub(crate) use state::notice;
 pub use state::{Phase, SyncState};
+pub(crate) use undo::undo;
 pub(crate) use wait::Pace;
 
 use self::identity::Pushed;

@@ -1,6 +1,6 @@
 //! Conflicts at the tills that have a part in them: shown with both values, decided with and without the hub.
 
-use crate::process::{Daemon, HUB, eventually, hub, join_code, node, till};
+use crate::process::{Daemon, Done, HUB, eventually, hub, join_code, node, till};
 use counterfoil_testkit::TempDir;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -166,4 +166,164 @@ fn a_till_shows_the_policies_of_the_hub() {
         .find(|row| row["column"] == "name" && row["table"] == "products");
     assert_eq!(set.expect("listed")["policy"], "manual");
     assert!(set.expect("listed")["since_ms"].is_i64());
+}
+
+fn rename(data: &Path, sku: &str, name: &str) {
+    let set = format!("name={name}");
+    node(data, &["catalog", "set", "products", sku, &set]).succeeds();
+    synced(data);
+}
+
+/// Syncs until the hub has merged everything that was written here.
+fn synced(data: &Path) {
+    eventually("the hub has merged the edits", || {
+        node(data, &["sync", "now"]).succeeds();
+        node(data, &["status", "--json"]).json()["pending_edits"] == 0
+    });
+}
+
+fn name_of(data: &Path, sku: &str) -> Value {
+    synced(data);
+    let row = node(data, &["catalog", "get", "products", sku, "--json"]).json();
+    row["columns"]["name"].clone()
+}
+
+/// What an undoing is asked for: everything of a till, or of the till that is asked.
+fn undo(data: &Path, more: &[&str]) -> Done {
+    let all = [
+        "undo",
+        "--from",
+        "2020-01-01T00:00:00Z",
+        "--to",
+        "2199-01-01T00:00:00Z",
+    ];
+    node(data, &[&all, more].concat())
+}
+
+/// Two names that another till of Nord got wrong, one of which Sud has bettered since.
+struct Mistakes {
+    dir: TempDir,
+    hub: Daemon,
+    nord: PathBuf,
+    second: PathBuf,
+    sud: PathBuf,
+}
+
+impl Mistakes {
+    fn new() -> Self {
+        let dir = TempDir::new("node-undo");
+        let hub_data = dir.join("hub");
+        let hub = Daemon::hub(&hub_data);
+        let [nord, sud] = ["Nord", "Sud"].map(|shop| joined(&dir, &hub_data, shop));
+        let second = dir.join("Nord 2");
+        till(&second);
+        let code = join_code(&hub_data, "Nord");
+        node(&second, &["activate", "--join", &code]).succeeds();
+        for sku in ["TEA", "CUP"] {
+            rename(&sud, sku, "right");
+        }
+        synced(&second);
+        for sku in ["TEA", "CUP"] {
+            rename(&second, sku, "wrong");
+        }
+        synced(&sud);
+        rename(&sud, "CUP", "better");
+        Self {
+            dir,
+            hub,
+            nord,
+            second,
+            sud,
+        }
+    }
+
+    /// Id of the till that wrote them.
+    fn id(&self) -> String {
+        let status = node(&self.second, &["status", "--json"]).json();
+        status["node_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// What that till wrote, undone at a till.
+    fn undone_at(&self, data: &Path, more: &[&str]) -> Done {
+        undo(data, &[&["--node", &self.id()], more].concat())
+    }
+}
+
+fn counts(undone: &Value) -> [i64; 2] {
+    ["count", "kept"].map(|name| undone[name].as_i64().expect("a number"))
+}
+
+#[test]
+fn a_till_takes_back_what_its_own_shop_wrote_with_the_hub() {
+    let world = Mistakes::new();
+    let (nord, sud) = (&world.nord, &world.sud);
+    world.undone_at(sud, &[]).fails(5, "another shop");
+    // Of the till that is asked, when no other one is named: it wrote nothing.
+    assert_eq!(counts(&undo(nord, &["--json"]).json()), [0, 0]);
+    let dry = world.undone_at(nord, &["--dry-run", "--json"]).json();
+    assert_eq!(counts(&dry), [1, 1]);
+    assert_eq!(name_of(nord, "TEA"), "wrong");
+
+    let done = world.undone_at(nord, &["--by", "Jo", "--json"]).json();
+    assert_eq!(done["fields"], dry["fields"]);
+    // Where it was asked for it shows at once, elsewhere with the next sync.
+    let row = node(nord, &["catalog", "get", "products", "TEA", "--json"]).json();
+    assert_eq!(row["columns"]["name"], "right");
+    for data in [nord, &world.second, sud] {
+        assert_eq!(name_of(data, "TEA"), "right");
+        assert_eq!(name_of(data, "CUP"), "better", "another shop's later edit");
+    }
+    let trail = hub(&world.dir.join("hub"), &["audit", "--json"]).json();
+    let trail = trail.as_array().expect("a list").iter();
+    let undone = trail.filter(|row| row["action"] == "undone");
+    let whos: Vec<_> = undone.map(|row| &row["who"]).collect();
+    assert_eq!(whos, ["Jo at Nord/1"]);
+}
+
+#[test]
+fn without_the_hub_nothing_is_taken_back_and_nothing_is_recorded() {
+    let mut world = Mistakes::new();
+    let entries = |data: &Path| node(data, &["status", "--json"]).json()["journal_seq"].clone();
+    let before = entries(&world.nord);
+    assert!(before.is_i64(), "{before}");
+    let id = world.id();
+    let url = world.hub.kill();
+    for more in [&[][..], &["--dry-run"]] {
+        undo(&world.nord, &[&["--node", &id], more].concat()).fails(4, "cannot be reached");
+    }
+    assert_eq!(entries(&world.nord), before);
+    let listen = url.strip_prefix("http://").expect("an address");
+    world.hub = Daemon::start(HUB, &world.dir.join("hub"), listen);
+    for data in [&world.nord, &world.sud] {
+        assert_eq!(
+            name_of(data, "TEA"),
+            "wrong",
+            "and nothing comes of it later"
+        );
+    }
+    assert_eq!(
+        counts(&world.undone_at(&world.nord, &["--json"]).json()),
+        [1, 1]
+    );
+}
+
+#[test]
+fn what_a_till_has_not_delivered_yet_is_delivered_before_it_goes_back() {
+    let world = Mistakes::new();
+    let nord = &world.nord;
+    let daemon = Daemon::node(nord);
+    node(nord, &["catalog", "set", "products", "TEA", "name=typo"]).succeeds();
+    assert_eq!(counts(&undo(nord, &["--json"]).json()), [1, 0]);
+    assert_eq!(name_of(nord, "TEA"), "wrong", "as the other till left it");
+    let nothing = daemon.post("/v1/undo", &serde_json::json!({}));
+    let (status, refused) = nothing.expect("an answer");
+    assert_eq!((status, &refused["code"]), (400, &"bad_request".into()));
+}
+
+#[test]
+fn a_till_in_trial_has_nothing_to_take_back() {
+    let dir = TempDir::new("trial-undo");
+    let data = dir.join("till");
+    till(&data);
+    undo(&data, &[]).fails(1, "activate");
 }

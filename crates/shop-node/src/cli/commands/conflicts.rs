@@ -188,7 +188,7 @@ async fn list(open: bool, common: &Common, env: Env) -> Result<(), Failure> {
     })
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "(empty)".to_owned(),
         Value::String(text) => text.clone(),
