@@ -280,17 +280,18 @@ fn name_receipts(case: &Case<'_>, complete: bool, findings: &mut Vec<Finding>) {
             findings.push(differs(case, receipt));
         }
     }
-    if !complete {
+    let aside = case.aside.iter().filter(|it| it.dated || !complete);
+    let aside: Vec<_> = aside.collect();
+    let counted: i64 = stated
+        .values()
+        .map(|range| range.count)
+        .fold(0, i64::saturating_add);
+    let known = i64::try_from(case.receipts.len() + aside.len()).unwrap_or(i64::MAX);
+    if known < counted {
         findings.extend(case.moved.iter().map(|receipt| differs(case, receipt)));
     }
-    let aside = case.aside.iter().filter(|it| it.dated || !complete);
     let holes = holes(stated, &found, &held);
-    name_missing(
-        &aside.collect::<Vec<_>>(),
-        holes,
-        stated.len() == 1,
-        findings,
-    );
+    name_missing(&aside, holes, case.receipts, findings);
 }
 
 fn differs(case: &Case<'_>, receipt: &Counted) -> Finding {
@@ -307,7 +308,7 @@ fn holes(
     stated: &BTreeMap<String, NumberRange>,
     found: &BTreeMap<String, NumberRange>,
     held: &BTreeMap<&str, BTreeSet<i64>>,
-) -> Vec<(String, i64, i64)> {
+) -> Vec<Hole> {
     let mut missing = Vec::new();
     for (series, range) in stated {
         if found.get(series) == Some(range) {
@@ -332,30 +333,26 @@ fn holes(
     missing
 }
 
+/// Numbers that are missing: series, first and last.
+type Hole = (String, i64, i64);
+
 /// Names the receipts in quarantine, with their numbers where those can be told, and what else is missing.
 fn name_missing(
     aside: &[&Aside],
-    mut holes: Vec<(String, i64, i64)>,
-    one_series: bool,
+    holes: Vec<Hole>,
+    receipts: &[Counted],
     findings: &mut Vec<Finding>,
 ) {
-    let length = |(_, first, last): &(_, i64, i64)| last.saturating_sub(*first).saturating_add(1);
-    let count = holes.iter().map(length).fold(0, i64::saturating_add);
-    let mut numbers = Vec::new();
-    if one_series && i64::try_from(aside.len()) == Ok(count) {
-        // Numbers and positions both grow: as many numbers as receipts in quarantine are theirs.
-        for (series, first, last) in holes.drain(..) {
-            numbers.extend((first..=last).map(|number| (series.clone(), number)));
-        }
-    }
-    let mut numbers = numbers.into_iter();
+    let numbers = numbers_of(aside, &holes, receipts);
+    let missing = if numbers.is_some() { Vec::new() } else { holes };
+    let mut numbers = numbers.into_iter().flatten();
     findings.extend(aside.iter().map(|aside| Finding::Quarantined {
         seq: aside.seq,
         receipt: numbers.next(),
         reason: aside.reason.clone(),
     }));
     findings.extend(
-        holes
+        missing
             .into_iter()
             .map(|(series, first, last)| Finding::Missing {
                 series,
@@ -363,6 +360,50 @@ fn name_missing(
                 last,
             }),
     );
+}
+
+/// The numbers of the receipts in quarantine, when they are the ones that are missing: as many, and each between its
+/// neighbours. Numbers and positions grow together, and one series follows the other.
+fn numbers_of(
+    aside: &[&Aside],
+    holes: &[Hole],
+    receipts: &[Counted],
+) -> Option<Vec<(String, i64)>> {
+    let length = |(_, first, last): &Hole| last.saturating_sub(*first).saturating_add(1);
+    let count = holes.iter().map(length).fold(0, i64::saturating_add);
+    if i64::try_from(aside.len()) != Ok(count) {
+        return None;
+    }
+    let mut begins = BTreeMap::new();
+    for receipt in receipts {
+        begins.entry(receipt.series.as_str()).or_insert(receipt.seq);
+    }
+    let mut in_order: Vec<_> = holes.iter().collect();
+    in_order.sort_by_key(|hole| begins.get(hole.0.as_str()));
+    let is_known = |hole: &Hole| begins.contains_key(hole.0.as_str());
+    let one_series = holes.iter().all(|hole| hole.0 == holes[0].0);
+    if !one_series && !holes.iter().all(is_known) {
+        return None;
+    }
+    let here: BTreeMap<_, _> = receipts
+        .iter()
+        .map(|it| ((it.series.as_str(), it.number), it.seq))
+        .collect();
+    let stands_between = |(series, number): &(String, i64), seq: i64| {
+        let of_series = |it: &(&(&str, i64), &i64)| it.0.0 == series;
+        let at = (series.as_str(), *number);
+        let before = here.range(..at).next_back().filter(of_series);
+        let behind = here.range(at..).next().filter(of_series);
+        before.is_none_or(|it| *it.1 < seq) && behind.is_none_or(|it| *it.1 > seq)
+    };
+    let numbers = in_order.into_iter().flat_map(|(series, first, last)| {
+        (*first..=*last).map(move |number| (series.clone(), number))
+    });
+    let numbers: Vec<_> = numbers.collect();
+    let pairs = || numbers.iter().zip(aside);
+    pairs()
+        .all(|(number, aside)| stands_between(number, aside.seq))
+        .then_some(numbers.clone())
 }
 
 /// What is not the same, each in words.

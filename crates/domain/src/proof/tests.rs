@@ -126,21 +126,8 @@ fn a_receipt_in_quarantine_is_named_with_its_number() {
 #[test]
 fn receipts_in_quarantine_behind_each_other_are_named_with_their_numbers() {
     let all: Vec<_> = (5..12).map(receipt).collect();
-    let aside = |number: i64| Aside {
-        seq: number + 10,
-        reason: "it has no lines".to_owned(),
-        dated: true,
-    };
     let gone = [5, 7, 8, 11];
-    let mut here = Here {
-        receipts: all
-            .iter()
-            .filter(|it| !gone.contains(&it.number))
-            .cloned()
-            .collect(),
-        aside: gone.map(aside).to_vec(),
-        ..Here::default()
-    };
+    let mut here = without(&all, &gone.map(|number| number + 10));
     let wanted = gone.map(|number| ("quarantined", format!("L1-{number}")));
     assert_eq!(named(&judged(&closure(&all), &here)), wanted);
     // One more is missing: which is which cannot be told.
@@ -167,6 +154,72 @@ fn a_changed_receipt_dated_behind_its_day_is_named_where_one_is_not_accounted_fo
     here.others = [("L1".to_owned(), 7)].into();
     let found = judged(&closure(&all), &here);
     assert_eq!(named(&found), [("differs", "L1-7".to_owned())]);
+}
+
+/// A receipt of another series, which the till numbers in behind the first one.
+fn of_next_series(number: i64) -> Counted {
+    Counted {
+        series: "L1.X".to_owned(),
+        seq: number + 100,
+        ..receipt(number)
+    }
+}
+
+fn aside_at(seq: i64) -> Aside {
+    Aside {
+        seq,
+        reason: "it has no lines".to_owned(),
+        dated: true,
+    }
+}
+
+/// What is here when these positions are in quarantine.
+fn without(all: &[Counted], aside: &[i64]) -> Here {
+    let here = all.iter().filter(|it| !aside.contains(&it.seq));
+    Here {
+        receipts: here.cloned().collect(),
+        aside: aside.iter().copied().map(aside_at).collect(),
+        ..Here::default()
+    }
+}
+
+#[test]
+fn receipts_in_quarantine_are_named_in_each_series_of_a_day() {
+    let first = (5..9).map(receipt);
+    let all: Vec<_> = first.chain((1..5).map(of_next_series)).collect();
+    let found = judged(&closure(&all), &without(&all, &[16, 18, 101, 103]));
+    let wanted = ["L1-6", "L1-8", "L1.X-1", "L1.X-3"];
+    assert_eq!(
+        named(&found),
+        wanted.map(|name| ("quarantined", name.to_owned()))
+    );
+    // Where nothing of a series is here, nobody knows which of the two it follows.
+    let found = judged(&closure(&all), &without(&all, &[18, 101, 102, 103, 104]));
+    let wanted = ["L1-8", "L1.X-1..4"];
+    assert_eq!(
+        named(&found),
+        wanted.map(|name| ("missing", name.to_owned()))
+    );
+}
+
+#[test]
+fn a_receipt_that_is_gone_is_not_taken_for_another_one_in_quarantine() {
+    // The till gave the number 6 twice: the second one stands in quarantine, and leaves no hole.
+    let mut all: Vec<_> = (5..12).map(receipt).collect();
+    all[6].number = 6;
+    let mut here = without(&all, &[21]);
+    here.receipts.retain(|it| it.number != 7);
+    let found = judged(&closure(&all), &here);
+    assert_eq!(named(&found), [("missing", "L1-7".to_owned())]);
+}
+
+#[test]
+fn a_receipt_of_another_day_is_not_named_while_all_are_accounted_for() {
+    let all: Vec<_> = (5..9).map(receipt).collect();
+    let mut here = without(&all, &[16]);
+    here.moved = vec![receipt(20)];
+    let found = judged(&closure(&all), &here);
+    assert_eq!(named(&found), [("quarantined", "L1-6".to_owned())]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         from_ms: i64::MIN,
         until_ms: closure.rule.end_ms(closure.day),
     };
-    let moved = moved(hub, book, range)?;
+    let mut moved = moved_behind(hub, book, range)?;
     let mut covered = book.receipts(hub, range)?;
     let mut aside = book.aside(hub, range)?;
     if let Some(previous) = previous.filter(|it| it.ahead != 0) {
@@ -36,6 +36,7 @@ pub(super) fn judged(hub: &Connection, book: &Book, found: Closed) -> Result<Jud
         range.after_seq = complete.map_or(0, |it| it.last_seq);
         range.until_seq = previous.last_seq;
         range.from_ms = previous.rule.end_ms(previous.day);
+        moved.extend(moved_behind(hub, book, range)?);
         let mut ahead = book.receipts(hub, range)?;
         // The days of closures need not ascend: a till's clock may have been ahead for a while.
         ahead.retain(|seq, held| {
@@ -107,7 +108,7 @@ fn others(
 }
 
 /// Receipts at a closure's positions that are dated behind its day and are not what the till recorded, the date perhaps.
-fn moved(hub: &Connection, book: &Book, range: Range) -> Result<Vec<Held>, StoreError> {
+fn moved_behind(hub: &Connection, book: &Book, range: Range) -> Result<Vec<Held>, StoreError> {
     let behind = Range {
         from_ms: range.until_ms,
         until_ms: i64::MAX,
