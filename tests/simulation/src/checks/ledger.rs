@@ -333,12 +333,13 @@ fn copy_is_the_book(node: &NodeEvidence, judgement: &mut Judgement) -> anyhow::R
     Ok(())
 }
 
-/// All a fault may cost is time: nothing steps aside, and no operator is called.
+/// All a fault may cost is time: nothing steps aside, and no operator is called. Clocks that are wrong, tills that are
+/// silent and prices that two shops change at once are of the plan, and rightly told.
 fn nothing_in_quarantine(evidence: &Evidence, judgement: &mut Judgement) -> anyhow::Result<()> {
     let sql = "SELECT reason FROM quarantine
                UNION ALL SELECT halted FROM node WHERE halted IS NOT NULL
                UNION ALL SELECT kind || ': ' || detail FROM alert
-                   WHERE kind NOT IN ('clock_wrong', 'silent')";
+                   WHERE kind NOT IN ('clock_wrong', 'silent', 'price_open')";
     let reasons = evidence
         .hub
         .query_map(sql, (), |row| row.get::<String>(0))?;
