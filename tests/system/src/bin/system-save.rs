@@ -1,7 +1,7 @@
 //! Saves the databases of a till as a program leaves them that knows the schemas up to a version.
 //!
-//! `system-save VERSION FOLDER` writes `book.db.gz` and `catalog.db.gz`, the same bytes every time: clock and
-//! randomness are set by hand. See `tests/system/saved/README.md`.
+//! `system-save VERSION FOLDER [SEED]` writes `book.db.gz` and `catalog.db.gz`, the same bytes every time: clock and
+//! randomness are set by hand. Another seed makes another till. See `tests/system/saved/README.md`.
 
 use anyhow::Context as _;
 use axum::body::Body;
@@ -35,6 +35,7 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let version: i32 = arguments.next().context("a version")?.parse()?;
     let folder = PathBuf::from(arguments.next().context("a folder")?);
+    let seed: u64 = arguments.next().map_or(Ok(2), |seed| seed.parse())?;
     let schemas = Schemas {
         book: version.min(Kind::Book.schema_version()),
         catalog: version.min(Kind::Catalog.schema_version()),
@@ -46,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     publish(&hub, schemas).await?;
     fold(&hub.join("catalog.db"))?;
     std::fs::copy(hub.join("catalog.db"), till.join("catalog.db"))?;
-    trade(&till, schemas)?;
+    trade(&till, schemas, seed)?;
     for kind in [Kind::Book, Kind::Catalog] {
         let database = till.join(format!("{kind}.db"));
         fold(&database)?;
@@ -115,8 +116,8 @@ async fn publish(data: &Path, schemas: Schemas) -> anyhow::Result<()> {
 }
 
 /// A till in trial does everything that a till does.
-fn trade(data: &Path, schemas: Schemas) -> anyhow::Result<()> {
-    let random = Arc::new(SeededRandom::new(2));
+fn trade(data: &Path, schemas: Schemas, seed: u64) -> anyhow::Result<()> {
+    let random = Arc::new(SeededRandom::new(seed));
     let mut store = ShopStore::open_as(&Paths::of(data), schemas, BEGIN_MS, random)?;
     let mut now_ms = BEGIN_MS;
     let mut first = None;

@@ -6,6 +6,7 @@ use crate::store::{assert_whole, column, receipt_ids};
 use crate::world::{at_hub, settle};
 use counterfoil_domain::Topic;
 use counterfoil_migrate::Kind;
+use counterfoil_protocol::gate::Schemas;
 use counterfoil_testkit::TempDir;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -16,11 +17,14 @@ use std::path::{Path, PathBuf};
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/saved");
 
 /// What each till took, as it was written down when its files were made: sales and refunds in minor units.
-const TAKINGS: [(&str, i64, i64); 4] = [
+const TAKINGS: [(&str, i64, i64); 7] = [
     ("1", 3_938, -675),
     ("1-as-shipped", 3_098, -255),
+    ("1-other-till", 3_938, -675),
     ("2", 3_938, -675),
+    ("2-other-till", 3_938, -675),
     ("3", 3_938, -675),
+    ("3-other-till", 3_938, -675),
 ];
 
 fn unpacked(folder: &Path, kind: Kind) -> Vec<u8> {
@@ -30,12 +34,50 @@ fn unpacked(folder: &Path, kind: Kind) -> Vec<u8> {
     bytes
 }
 
-/// Puts the saved files of a folder where a till is.
-fn restore(name: &str, data: &Path) {
-    std::fs::create_dir_all(data).expect("a folder");
-    for kind in [Kind::Book, Kind::Catalog] {
-        let bytes = unpacked(&Path::new(FOLDER).join(name), kind);
-        std::fs::write(data.join(format!("{kind}.db")), bytes).expect("restored");
+/// What the saved files of a till hold.
+pub(crate) struct Saved {
+    pub(crate) schemas: Schemas,
+    pub(crate) book: Read,
+    /// The business day that is closed in it.
+    pub(crate) day: String,
+}
+
+impl Saved {
+    /// Puts the saved files of a folder where a till is, and reads them; what was taken is what was written down.
+    pub(crate) fn restore(name: &str, data: &Path) -> Self {
+        std::fs::create_dir_all(data).expect("a folder");
+        for kind in [Kind::Book, Kind::Catalog] {
+            let bytes = unpacked(&Path::new(FOLDER).join(name), kind);
+            std::fs::write(data.join(format!("{kind}.db")), bytes).expect("restored");
+        }
+        let book = data.join("book.db");
+        let mut days: Vec<String> = column(&book, "SELECT day FROM closure ORDER BY seq");
+        let saved = Self {
+            schemas: Schemas {
+                book: version(&book),
+                catalog: version(&data.join("catalog.db")),
+            },
+            book: read(&book),
+            day: days.remove(0),
+        };
+        let taken = TAKINGS.iter().find(|(known, ..)| *known == name);
+        let (_, sales, refunds) = taken.expect("written down");
+        assert_eq!(saved.total(), sales + refunds, "{name}");
+        saved
+    }
+
+    pub(crate) fn total(&self) -> i64 {
+        self.book.receipts.values().sum()
+    }
+}
+
+/// What the office of the saved tills has in its catalog, and a new hub does not.
+pub(crate) fn furnish(hub_data: &Path) {
+    for row in [
+        ["products", "MILK", "name=Milk"],
+        ["customers", "C1", "name=Campbell"],
+    ] {
+        hub(hub_data, &[&["catalog", "set"][..], &row].concat()).succeeds();
     }
 }
 
@@ -46,9 +88,9 @@ fn version(file: &Path) -> i32 {
 
 /// What a plain reader finds in a book: receipts with their totals, and how many documents of other kinds.
 #[derive(PartialEq, Eq, Debug)]
-struct Read {
-    receipts: BTreeMap<String, i64>,
-    others: i64,
+pub(crate) struct Read {
+    pub(crate) receipts: BTreeMap<String, i64>,
+    pub(crate) others: i64,
 }
 
 fn read(book: &Path) -> Read {
@@ -91,12 +133,8 @@ fn every_released_schema_has_its_saved_files() {
         .map(|folder| {
             let dir = TempDir::new("saved-versions");
             let name = folder.file_name().expect("a name").to_string_lossy();
-            assert!(TAKINGS.iter().any(|(known, ..)| *known == name), "{name}");
-            restore(&name, dir.path());
-            (
-                version(&dir.join("book.db")),
-                version(&dir.join("catalog.db")),
-            )
+            let schemas = Saved::restore(&name, dir.path()).schemas;
+            (schemas.book, schemas.catalog)
         })
         .collect();
     for wanted in 1..=Kind::Book.schema_version() {
@@ -116,14 +154,11 @@ fn every_released_schema_has_its_saved_files() {
 
 #[test]
 fn a_saved_till_of_each_released_schema_goes_on_with_todays_programs() {
-    for (name, sales, refunds) in TAKINGS {
+    for (name, ..) in TAKINGS {
         let dir = TempDir::new("saved");
         let (hub_data, data) = (dir.join("hub"), dir.join("till"));
-        restore(name, &data);
-        let book = data.join("book.db");
-        let saved = read(&book);
-        let total: i64 = saved.receipts.values().sum();
-        assert_eq!(total, sales + refunds, "{name}");
+        let restored = Saved::restore(name, &data);
+        let (book, saved) = (data.join("book.db"), restored.book);
         let products: Vec<String> = column(
             &data.join("catalog.db"),
             "SELECT id || ' ' || price_mills FROM products ORDER BY id",
@@ -148,12 +183,7 @@ fn a_saved_till_of_each_released_schema_goes_on_with_todays_programs() {
 
         // With a hub: everything is counted once.
         let _hub = Daemon::hub(&hub_data);
-        for row in [
-            ["products", "MILK", "name=Milk"],
-            ["customers", "C1", "name=Campbell"],
-        ] {
-            hub(&hub_data, &[&["catalog", "set"][..], &row].concat()).succeeds();
-        }
+        furnish(&hub_data);
         let till = Daemon::node(&data);
         let code = join_code(&hub_data, "Leith");
         node(&data, &["activate", "--join", &code]).succeeds();
@@ -162,8 +192,7 @@ fn a_saved_till_of_each_released_schema_goes_on_with_todays_programs() {
         expected.insert(id, total);
         settle(&data);
         judge(name, &hub_data, &expected, saved.others);
-        let day: Vec<String> = column(&book, "SELECT day FROM closure ORDER BY seq");
-        let proof = hub(&hub_data, &["proof", "--day", &day[0], "--json"]).json();
+        let proof = hub(&hub_data, &["proof", "--day", &restored.day, "--json"]).json();
         assert_eq!(proof["proved"], true, "{name}: {proof}");
     }
 }
