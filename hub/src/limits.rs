@@ -49,6 +49,11 @@ pub const VERIFY_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
 /// fraction of a second, so that no other writer waits long. More go into the next transaction.
 pub const CONSOLIDATE_ENTRIES_MAX: i64 = 5_000;
 
+/// Journal entries before a batch among which a customer is looked for whom no merged edit names: a tenth of a
+/// second, so that a backlog of a year does not read the whole book for each batch. What waits for one who was
+/// entered further back steps aside and follows when the edit is merged, in the same pass.
+pub const ENTERED_BEFORE_ENTRIES_MAX: i64 = 100_000;
+
 /// Urgent batches that are moved before one of the others has its turn: where tills sell without a pause there is
 /// always one more, and their own edits would wait for ever.
 pub const URGENT_BATCHES_MAX: usize = 16;

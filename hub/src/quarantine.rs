@@ -72,7 +72,9 @@ impl Hub {
                 let ruling = Ruling {
                     decision: Decision::Follow,
                     who: "hub".to_owned(),
-                    why: "what it waited for is here".to_owned(),
+                    why:
+                        "its reason may be gone: what it waited for is here, or this hub knows more"
+                            .to_owned(),
                     changes: Default::default(),
                     crosses_shops: true,
                 };

@@ -51,13 +51,15 @@ pub enum Rule {
     RowOfAnotherShop,
     /// A price for a product that nobody has.
     ProductUnknown,
+    /// Credit or an order of a customer whom nobody has entered.
+    CustomerUnknown,
     /// A decision about a conflict in which the till's shop has no part.
     ConflictOfAnotherShop,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::TopicUnknown,
         Self::IdDamaged,
         Self::IdKnown,
@@ -81,6 +83,7 @@ impl Rule {
         Self::ColumnValueWrong,
         Self::RowOfAnotherShop,
         Self::ProductUnknown,
+        Self::CustomerUnknown,
         Self::ConflictOfAnotherShop,
     ];
 
@@ -110,6 +113,7 @@ impl Rule {
             Self::ColumnValueWrong => "column_value_wrong",
             Self::RowOfAnotherShop => "row_of_another_shop",
             Self::ProductUnknown => "product_unknown",
+            Self::CustomerUnknown => "customer_unknown",
             Self::ConflictOfAnotherShop => "conflict_of_another_shop",
         }
     }
@@ -147,6 +151,7 @@ impl Rule {
             | Self::RefundOfUnknown
             | Self::RowOfAnotherShop
             | Self::ProductUnknown
+            | Self::CustomerUnknown
             | Self::ConflictOfAnotherShop => true,
         }
     }

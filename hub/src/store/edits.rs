@@ -9,7 +9,7 @@ use super::policies::OWNER;
 use super::reading::ONE_ENTRY;
 use super::stamps::{free_stamp, is_taken, name_as_here};
 use super::undecided::{self, RowName};
-use super::{StoreError, decisions, lineage};
+use super::{StoreError, decisions, known, lineage};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::clock::corrected_hlc;
 use counterfoil_domain::edit::DELETED;
@@ -212,9 +212,8 @@ fn is_for_nothing(tx: &Connection, edit: &CatalogEdit) -> Result<Option<Fault>, 
     else {
         return Ok(None);
     };
-    let sql = "SELECT EXISTS (SELECT 1 FROM field_version
-               WHERE table_name = 'products' AND row_id = ?1)";
-    if tx.query_value(sql, params![product.as_str()])? {
+    let sql = format!("SELECT {}", known::is_entered("products", "?1"));
+    if tx.query_value(&sql, params![product.as_str()])? {
         return Ok(None);
     }
     let sentence = format!(

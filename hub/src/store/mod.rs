@@ -22,6 +22,7 @@ mod fields;
 mod gate;
 mod hub_edits;
 mod imports;
+mod known;
 mod lineage;
 mod losers;
 mod movement;

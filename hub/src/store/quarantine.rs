@@ -2,7 +2,7 @@
 
 use super::alerts::{NewAlert, raise};
 use super::consolidation::NodeBook;
-use super::{Reader, Store, StoreError, entry, node_id, rules};
+use super::{Reader, Store, StoreError, entry, known, node_id, rules};
 use counterfoil_domain::{NodeId, Rule, ShopId, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::quarantine::{QuarantineDecision, QuarantineDetail, QuarantineRow};
@@ -79,7 +79,8 @@ impl Reader {
     /// knows their kind or the words in them, the catalog has got other tables and columns, or they were consolidated from another book, which
     /// another till of a lineage may have too.
     pub(crate) fn due_again(&self) -> Result<Vec<(NodeId, i64)>, StoreError> {
-        let known = Topic::ALL.map(|topic| topic.code().to_string()).join(", ");
+        const CAUSE: &str = "CAST(q.cause AS TEXT)";
+        let topics = Topic::ALL.map(|topic| topic.code().to_string()).join(", ");
         let sql = format!(
             "SELECT node.id, q.seq FROM quarantine AS q JOIN node ON node.number = q.node
              WHERE q.settled_ms IS NULL AND CASE
@@ -88,14 +89,17 @@ impl Reader {
                      OR EXISTS (SELECT 1 FROM document AS h WHERE h.id = q.id)) THEN TRUE
                  WHEN q.code IN ('{}', '{}') THEN
                      EXISTS (SELECT 1 FROM receipt AS h WHERE h.id = q.cause)
-                 WHEN q.code = '{}' THEN EXISTS (SELECT 1 FROM field_version AS v
-                     WHERE v.table_name = 'products' AND v.row_id = CAST(q.cause AS TEXT))
-                 WHEN q.code = '{}' THEN q.topic IN ({known})
+                 WHEN q.code = '{}' THEN {}
+                 WHEN q.code = '{}' THEN {}
+                 WHEN q.code = '{}' THEN q.topic IN ({topics})
              END ORDER BY q.node, q.seq",
             Rule::IdKnown.name(),
             Rule::RefundOfQuarantined.name(),
             Rule::RefundOfUnknown.name(),
             Rule::ProductUnknown.name(),
+            known::is_entered("products", CAUSE),
+            Rule::CustomerUnknown.name(),
+            known::is_known_customer(CAUSE),
             Rule::TopicUnknown.name(),
         );
         let place = |row: &Row<'_>| Ok((node_id(row, 0)?, row.get(1)?));

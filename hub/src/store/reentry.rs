@@ -25,7 +25,7 @@ pub(crate) enum Decision {
     Fix,
     /// It is judged again.
     Retry,
-    /// It is judged again because what it waited for has arrived.
+    /// It is judged again because its reason may be gone.
     Follow,
 }
 

@@ -3,8 +3,8 @@
 //! Rows are judged as sets; none visits the program. A statement finds `rule: sentence`; the entry goes
 //! to quarantine with both. Later statements look only at what earlier ones left.
 
-use super::StoreError;
 use super::movement::{Batch, PLAIN, Plain, RECEIPT_DATA, lines, payments, run, sound};
+use super::{StoreError, known};
 use crate::limits::TIME_MS_MIN;
 use counterfoil_domain::document::{AMOUNT_MINOR_MAX, CashEvent, Tender};
 use counterfoil_domain::item::PAYMENTS_FROM;
@@ -342,15 +342,37 @@ fn documents(batch: &Batch, plain: &Plain) -> String {
     }
     let corrected = batch.clock.sql("j.seq", "d.at_ms", plain.data());
     cases.push(impossible_time(batch, "d.at_ms", &corrected));
+    let mut customer = "NULL";
+    if let Some(owing) = known::owing(plain.topic) {
+        customer = known::CUSTOMER;
+        // The last one: what has to be put right by a person is told at once, not when the customer is here.
+        cases.push(stranger(batch, owing));
+    }
     format!(
-        "SELECT j.seq, j.id, j.topic, CASE {} END AS finding, NULL AS cause
-         FROM {source}journal AS j LEFT JOIN {source}{} AS d ON d.seq = j.seq
-         WHERE j.topic = {} AND {}",
+        "SELECT seq, id, topic, finding, CASE WHEN finding GLOB '{}:*' THEN customer END AS cause
+         FROM (SELECT j.seq, j.id, j.topic, CASE {} END AS finding, {customer} AS customer
+               FROM {source}journal AS j LEFT JOIN {source}{} AS d ON d.seq = j.seq
+               WHERE j.topic = {} AND {})",
+        Rule::CustomerUnknown.name(),
         cases.join(" "),
         plain.table,
         plain.topic.code(),
         sound(batch),
         source = batch.source,
+    )
+}
+
+/// What is owed by or to a customer whom nobody has entered.
+fn stranger(batch: &Batch, owing: &str) -> String {
+    let name = known::named();
+    when(
+        batch,
+        &known::is_stranger(batch),
+        Rule::CustomerUnknown,
+        &format!(
+            "'{owing} of the customer `' || {name} || '`, whom nobody has entered so far; when that '
+                 || 'is done, this follows by itself'"
+        ),
     )
 }
 

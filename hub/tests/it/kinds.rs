@@ -128,6 +128,10 @@ pub(crate) async fn open(client: &Client) -> Vec<(i64, String)> {
 async fn records_of_every_kind_step_aside_and_come_back() {
     let hub = TestHub::start().await;
     let client = hub.client();
+    let named = json!({"columns": {"name": "Campbell"}});
+    client
+        .admin_post::<Value>("catalog/customers/C1", &named)
+        .await;
     let mut till = Till::of(&client, "Leith", 1).await;
     for (topic, _) in SOUND {
         record(&mut till, topic);

@@ -53,4 +53,5 @@ mod till;
 mod tls;
 mod tokens;
 mod undo;
+mod unknown_customers;
 mod users;

@@ -301,45 +301,7 @@ fn insert_rows(
     document: &Document,
 ) -> Result<(), counterfoil_migrate::SqlError> {
     match document {
-        Document::Sale(receipt) | Document::Refund(receipt) => {
-            tx.execute(
-                "UPDATE journal SET trial = ?2, series = ?3, number = ?4, at_ms = ?5,
-                 currency = ?6, total_minor = ?7, refund_of = ?8 WHERE seq = ?1",
-                params![
-                    seq,
-                    i64::from(receipt.trial),
-                    receipt.series.as_str(),
-                    receipt.number,
-                    receipt.at_ms,
-                    receipt.currency.to_string(),
-                    receipt.total_minor,
-                    receipt.refund_of.map(DocumentId::to_bytes)
-                ],
-            )?;
-            for (index, line) in (1_i64..).zip(&receipt.lines) {
-                tx.execute(
-                    "INSERT INTO receipt_item VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)",
-                    params![
-                        line_key(seq, index),
-                        line.sku.as_str(),
-                        line.description.as_str(),
-                        line.quantity.milli,
-                        line.unit_price.mills,
-                        line.amount_minor
-                    ],
-                )?;
-            }
-            for (index, payment) in (1_i64..).zip(&receipt.payments) {
-                tx.execute(
-                    "INSERT INTO receipt_item (key, tender, amount_minor) VALUES (?1, ?2, ?3)",
-                    params![
-                        payment_key(seq, index),
-                        payment.tender.name(),
-                        payment.amount_minor
-                    ],
-                )?;
-            }
-        }
+        Document::Sale(receipt) | Document::Refund(receipt) => insert_receipt(tx, seq, receipt)?,
         Document::StockMovement(movement) => {
             tx.execute(
                 "INSERT INTO stock_movement VALUES (?1, ?2, ?3, ?4, ?5, NULL)",
@@ -349,6 +311,34 @@ fn insert_rows(
                     movement.quantity.milli,
                     movement.reason.as_str(),
                     movement.at_ms
+                ],
+            )?;
+        }
+        Document::LedgerEntry(entry) => {
+            tx.execute(
+                "INSERT INTO ledger_entry VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    seq,
+                    entry.customer.as_str(),
+                    entry.amount_minor,
+                    entry.currency.to_string(),
+                    entry.note.as_str(),
+                    entry.at_ms
+                ],
+            )?;
+        }
+        Document::AdvanceOrder(order) => {
+            tx.execute(
+                "INSERT INTO advance_order VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    seq,
+                    order.customer.as_str(),
+                    order.due_ms,
+                    serde_json::to_string(&order.lines).unwrap(),
+                    order.total_minor,
+                    order.deposit_minor,
+                    order.currency.to_string(),
+                    order.at_ms
                 ],
             )?;
         }
@@ -364,6 +354,51 @@ fn insert_rows(
             )?;
         }
         other => assert_eq!(other.topic(), Topic::CatalogEdit, "not needed so far"),
+    }
+    Ok(())
+}
+
+fn insert_receipt(
+    tx: &Connection,
+    seq: i64,
+    receipt: &Receipt,
+) -> Result<(), counterfoil_migrate::SqlError> {
+    tx.execute(
+        "UPDATE journal SET trial = ?2, series = ?3, number = ?4, at_ms = ?5,
+                 currency = ?6, total_minor = ?7, refund_of = ?8 WHERE seq = ?1",
+        params![
+            seq,
+            i64::from(receipt.trial),
+            receipt.series.as_str(),
+            receipt.number,
+            receipt.at_ms,
+            receipt.currency.to_string(),
+            receipt.total_minor,
+            receipt.refund_of.map(DocumentId::to_bytes)
+        ],
+    )?;
+    for (index, line) in (1_i64..).zip(&receipt.lines) {
+        tx.execute(
+            "INSERT INTO receipt_item VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)",
+            params![
+                line_key(seq, index),
+                line.sku.as_str(),
+                line.description.as_str(),
+                line.quantity.milli,
+                line.unit_price.mills,
+                line.amount_minor
+            ],
+        )?;
+    }
+    for (index, payment) in (1_i64..).zip(&receipt.payments) {
+        tx.execute(
+            "INSERT INTO receipt_item (key, tender, amount_minor) VALUES (?1, ?2, ?3)",
+            params![
+                payment_key(seq, index),
+                payment.tender.name(),
+                payment.amount_minor
+            ],
+        )?;
     }
     Ok(())
 }

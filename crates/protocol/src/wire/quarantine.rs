@@ -33,7 +33,7 @@ pub struct QuarantineRow {
     /// stands in quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_ms: Option<i64>,
-    /// How that came: `waived`, `fixed`, `retried`, `followed` (what it waited for arrived),
+    /// How that came: `waived`, `fixed`, `retried`, `followed` (its reason was gone: what it waited for had arrived, or a newer hub knew more),
     /// `inherited` (it is counted with another till of the lineage) or `undone` (with what it would have written).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_as: Option<String>,
