@@ -187,7 +187,9 @@ impl Config {
         match given.as_deref().unwrap_or(&self.fence_dir) {
             "" => Vec::new(),
             "auto" => {
+                // One that is empty or relative counts as none, says its standard.
                 let state = std::env::var("XDG_STATE_HOME").ok().map(PathBuf::from);
+                let state = state.filter(|state| state.is_absolute());
                 let home = || std::env::var("HOME").ok().map(PathBuf::from);
                 let own = state.or_else(|| Some(home()?.join(".local/state")));
                 let own = own.map(|folder| folder.join("counterfoil/fence"));

@@ -55,10 +55,12 @@ pub(crate) const PEER_CONNECTIONS_MAX: usize = 64;
 /// Connections of which nobody knows yet whose they are. One more is closed, and comes again.
 pub(crate) const PEER_GREETINGS_MAX: usize = 16;
 
-/// How long a greeting may take altogether. Then the connection is closed.
+/// How long a greeting may take altogether, from the connection on, and as long again whoever is refused to hear it.
+/// Then the connection is closed.
 pub(crate) const PEER_GREETING_WITHIN: Duration = Duration::from_secs(5);
 
-/// Bytes of what is said before a peer is known: a hello and a proof fit many times. More is malformed.
+/// Bytes of one message of somebody who is not known yet: a hello or a proof fits many times. A larger one is malformed;
+/// it has been read by then, up to the largest frame.
 pub(crate) const PEER_GREETING_BYTES_MAX: usize = 16 * 1024;
 
 /// How often the same refusal is noted. In between it is passed over.

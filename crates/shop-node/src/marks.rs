@@ -193,8 +193,11 @@ impl Marks {
         let content = serde_json::to_vec(mark)?;
         let mut refused = None;
         for folder in &self.folders {
-            let written = create_folder(folder)
-                .and_then(|()| self.files.write_atomic(&mark_in(folder, key), &content));
+            let write = || self.files.write_atomic(&mark_in(folder, key), &content);
+            let written = write().or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => create_folder(folder).and_then(|()| write()),
+                _ => Err(error),
+            });
             match written {
                 Ok(()) => return Ok(()),
                 Err(error) => refused = Some(error),

@@ -17,6 +17,7 @@ use crate::store::{Moved, NewRun, Store, StoreError};
 use counterfoil_domain::{NodeId, Priority};
 use counterfoil_protocol::wire::monitor::{RunKind, RunResult};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -29,6 +30,8 @@ pub(crate) struct Monitor {
     runs: Mutex<Vec<NewRun>>,
     noted: Notify,
     work: Mutex<Work>,
+    /// What waited when the process began is known.
+    expected: AtomicBool,
     /// Since when tills can be heard; never in a command's process.
     listening_since_ms: OnceLock<i64>,
     judged: Mutex<Judged>,
@@ -182,7 +185,11 @@ impl Hub {
     }
 
     /// What waited when the process before this one ended waits still, until the first sweep has got through it.
+    /// Done once.
     async fn expect_books(&self) -> Result<(), ConsolidateError> {
+        if self.monitor.expected.load(Ordering::Acquire) {
+            return Ok(());
+        }
         for node in self.lookups.call(|reader| reader.node_ids()).await? {
             if self
                 .copies
@@ -192,6 +199,7 @@ impl Hub {
                 self.monitor.arrived(node);
             }
         }
+        self.monitor.expected.store(true, Ordering::Release);
         Ok(())
     }
 

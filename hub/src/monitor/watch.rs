@@ -181,6 +181,8 @@ impl Hub {
 
     /// What was told of a book lasts until it is through, also when the hub was started anew meanwhile.
     async fn look_at_backlog(&self, now_ms: i64) -> Result<Changes, ConsolidateError> {
+        // As long as that fails nobody can say that nothing waits.
+        self.expect_books().await?;
         let (waiting, stuck) = (self.monitor.waiting(), self.config.stuck);
         let look = move |reader: &mut Reader| {
             let told = reader.lasting(&[NOT_CONSOLIDATED])?;

@@ -35,7 +35,7 @@ pub enum Next {
     Gone(NodeId),
     /// So much of it is held here now.
     Have(NodeId, Holding),
-    /// Nothing before entries were read: the caller reads them and calls [`Conversation::sent`].
+    /// Entries are to be read first: the caller reads them and calls [`Conversation::sent`].
     Read {
         /// Whose journal.
         origin: NodeId,
@@ -120,6 +120,13 @@ impl Conversation {
     /// Messages on their way that are not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.sent.len()
+    }
+
+    /// Whether there is room for what the peer says of a journal: it may speak of so many.
+    pub fn has_room_for(&self, origin: NodeId, journals_max: usize) -> bool {
+        let fits = |is_known: bool, count: usize| is_known || count < journals_max;
+        fits(self.holds.contains_key(&origin), self.holds.len())
+            && fits(self.served.contains_key(&origin), self.served.len())
     }
 
     /// The peer wants a journal behind a position, now and from now on.

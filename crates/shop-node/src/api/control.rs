@@ -248,6 +248,7 @@ pub(super) async fn fence(
     check_who(&request.by)?;
     let (why, now_ms) = (format!("{} says so", request.by), node.now_ms());
     let fenced = node.store(move |store| store.fence(&why, now_ms)).await?;
+    node.inner.to_mark.notify_one();
     Ok(axum::Json(fenced))
 }
 

@@ -12,8 +12,10 @@ use crate::problem::chain;
 use counterfoil_domain::NodeId;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
-use counterfoil_domain::mesh::conversation::{Next, Window};
-use counterfoil_protocol::wire::lane::{self, Control, FRAME_BYTES_MAX, Frame, Held, RefusalCode};
+use counterfoil_domain::mesh::conversation::{Conversation, Next, Window};
+use counterfoil_protocol::wire::lane::{
+    self, Control, FRAME_BYTES_MAX, Frame, Held, ORIGINS_MAX, RefusalCode,
+};
 use counterfoil_replica::env::Io;
 use counterfoil_shop_store::{ShopStore, StoreError};
 use futures_util::stream::{SplitSink, SplitStream};
@@ -36,9 +38,10 @@ pub(super) fn web_socket() -> WebSocketConfig {
 
 /// Somebody who connected, with the place that it has until it is let in.
 pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: OwnedSemaphorePermit) {
+    let until = Instant::now() + PEER_GREETING_WITHIN;
     let answer = tokio_tungstenite::accept_hdr_async_with_config(io, no_page, Some(web_socket()));
-    let ended = match tokio::time::timeout(PEER_GREETING_WITHIN, answer).await {
-        Ok(Ok(socket)) => match carry(node, me, socket, Some(place)).await {
+    let ended = match tokio::time::timeout_at(until, answer).await {
+        Ok(Ok(socket)) => match carry(node, me, (socket, until), Some(place)).await {
             // Anybody can come and say that.
             (None, ended @ ConnectionError::Refused { .. }) => {
                 tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
@@ -86,15 +89,15 @@ pub(super) async fn note_refusal(node: &Node, ended: &ConnectionError) {
     }
 }
 
-/// Greets, and converses to the end; says with whom, and why it ended.
+/// Greets, until then at most, and converses to the end; says with whom, and why it ended.
 pub(super) async fn carry(
     node: &Node,
     me: &Me,
-    mut socket: Socket,
+    (mut socket, until): (Socket, Instant),
     place: Option<OwnedSemaphorePermit>,
 ) -> (Option<NodeId>, ConnectionError) {
     let dialed = place.is_none();
-    let greeted = match greet(node, me, &mut socket, dialed).await {
+    let greeted = match greet(node, me, (&mut socket, until), dialed).await {
         Ok(greeted) => greeted,
         Err(error) => return (None, error),
     };
@@ -242,10 +245,14 @@ impl Ear<'_> {
         let (mesh, seat) = (&self.node.inner.mesh, self.seat);
         match control {
             Control::Ack { message_id } => mesh.acked(seat, message_id),
-            Control::Want { origin, after } => mesh.change(seat, |it| it.wanted(origin, after)),
+            Control::Want { origin, after } => {
+                self.check_room_for(origin)?;
+                mesh.change(seat, |it| it.wanted(origin, after));
+            }
             Control::Stop { origin } => mesh.change(seat, |it| it.unwanted(origin)),
             Control::Gone { origin } => mesh.change(seat, |it| it.refused(origin)),
             Control::Have(held) => {
+                self.check_room_for(held.origin)?;
                 let holding = held.holding()?;
                 mesh.change(seat, |it| it.told(held.origin, holding));
             }
@@ -256,6 +263,15 @@ impl Ear<'_> {
                 let detail = "it greeted a second time";
                 return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
             }
+        }
+        Ok(())
+    }
+
+    fn check_room_for(&self, origin: NodeId) -> Result<(), ConnectionError> {
+        let has_room = |it: &mut Conversation| it.has_room_for(origin, ORIGINS_MAX);
+        if self.node.inner.mesh.with(self.seat, has_room) == Some(false) {
+            let detail = "it speaks of more journals than a shop has";
+            return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use super::connection::{carry, note_refusal, web_socket};
 use super::greeting::ConnectionError;
 use super::settings::Peer;
 use crate::config::Config;
-use crate::limits::{PEER_BACKOFF_LAST_MS, PEER_GREETING_WITHIN, PEER_MARKS_PAUSE};
+use crate::limits::{
+    PEER_BACKOFF_LAST_MS, PEER_GREETING_WITHIN, PEER_MARKS_PAUSE, PEER_REFUSAL_PAUSE,
+};
 use crate::node::Node;
 use crate::sync::Pace;
 use counterfoil_domain::NodeId;
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 /// A connection that held for this long was a good one: what failed before does not count any more.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
-/// Seeks a peer as long as it is worth it. Ends when the address is this lane's own.
+/// Seeks a peer. Ends never.
 pub(super) async fn seek(node: &Node, me: &Me, peer: &Peer) {
     let config = &node.inner.config;
     let mut pace = Pace::new(&Config {
@@ -31,8 +33,9 @@ pub(super) async fn seek(node: &Node, me: &Me, peer: &Peer) {
             ConnectionError::Refused { code, .. } | ConnectionError::Refusing { code, .. }
                 if *code == RefusalCode::Myself =>
             {
-                tracing::info!(%peer, "this lane's own address is passed over");
-                return;
+                // The copy may be another lane by then.
+                tracing::info!(%peer, "this address is of this lane itself, or of a copy of its folder; it is tried again");
+                tokio::time::sleep(PEER_REFUSAL_PAUSE).await;
             }
             _ => {}
         }
@@ -56,8 +59,9 @@ async fn dial(node: &Node, me: &Me, peer: &Peer) -> (Option<NodeId>, ConnectionE
         let socket = tokio_tungstenite::client_async_with_config(url, io, Some(web_socket()));
         Ok::<_, ConnectionError>(socket.await?.0)
     };
-    match tokio::time::timeout(PEER_GREETING_WITHIN, open).await {
-        Ok(Ok(socket)) => carry(node, me, socket, None).await,
+    let until = Instant::now() + PEER_GREETING_WITHIN;
+    match tokio::time::timeout_at(until, open).await {
+        Ok(Ok(socket)) => carry(node, me, (socket, until), None).await,
         Ok(Err(error)) => (None, error),
         Err(_) => (None, ConnectionError::Silent(PEER_GREETING_WITHIN)),
     }

@@ -18,6 +18,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -55,7 +56,7 @@ impl ConnectionError {
     }
 }
 
-/// A peer that was let in, with what it holds and what was told to it.
+/// A peer that was let in, with what it holds.
 pub(super) struct Greeted {
     pub(super) peer: Introduced,
     pub(super) holds: BTreeMap<NodeId, Holding>,
@@ -67,11 +68,11 @@ pub(super) struct Greeted {
 pub(super) async fn greet(
     node: &Node,
     me: &Me,
-    socket: &mut Socket,
+    (socket, until): (&mut Socket, Instant),
     dialed: bool,
 ) -> Result<Greeted, ConnectionError> {
     let greeting = exchange(node, me, socket, dialed);
-    let greeted = tokio::time::timeout(PEER_GREETING_WITHIN, greeting).await;
+    let greeted = tokio::time::timeout_at(until, greeting).await;
     let greeted = greeted.unwrap_or(Err(ConnectionError::Silent(PEER_GREETING_WITHIN)));
     if let Err(error) = &greeted {
         refuse(socket, error).await;

@@ -86,7 +86,7 @@ pub(super) enum NoSeat {
     TooMany,
 }
 
-/// What a peer holds of this lane's own journal does not fit what this lane holds.
+/// Whether what a peer holds of this lane's own journal fits what this lane holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum OwnJournal {
     Fits,
@@ -209,13 +209,12 @@ impl Mesh {
     /// may say something else each time.
     pub(super) fn refused(&self, text: &str, is_told: bool) -> bool {
         let mut state = self.state();
-        let is_news = state.last_refusal.as_deref() != Some(text);
         state
             .refusals
             .retain(|_, since| since.elapsed() < PEER_REFUSAL_PAUSE);
         state.last_refusal = Some(text.to_owned());
         let reason = if is_told { "" } else { text };
-        if !is_news || state.refusals.contains_key(reason) {
+        if state.refusals.contains_key(reason) {
             return false;
         }
         state.refusals.insert(reason.to_owned(), Instant::now());

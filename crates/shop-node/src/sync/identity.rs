@@ -115,6 +115,7 @@ async fn change(node: &Node, hub: &HubLink<'_>, common: Point) -> Result<(), Syn
             Err(SyncError::Refused(problem)) if problem.code == Code::Conflict => {
                 tracing::warn!(node = %claim.node, "a copy of this folder took the identity");
                 node.store(|store| store.drop_identity_claim()).await?;
+                node.inner.to_mark.notify_one();
             }
             Err(error) => return Err(error),
         }
@@ -224,6 +225,7 @@ async fn readmit_as_heir(node: &Node, former: &Former) -> Result<Option<bool>, S
     match asked.await {
         Ok(answer) => {
             node.store(move |store| store.take_lane(&answer)).await?;
+            node.inner.to_mark.notify_one();
             tracing::warn!(
                 lane = answer.lane,
                 "the hub had forgotten this till and knows it again"

@@ -1,6 +1,6 @@
 //! X8, G4: a till that was restored from a backup, or copied, repeats no number before anybody has told it so.
 
-use crate::process::{Daemon, fence_dir, node};
+use crate::process::{Daemon, eventually, fence_dir, node};
 use crate::world::{World, copy, replace, settle};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -139,6 +139,42 @@ fn copies_on_one_machine_number_apart_before_any_contact() {
     for data in &tills {
         settle(data);
         printed.add(world.account.sell(data, 1));
+        settle(data);
+    }
+    world.finish();
+}
+
+/// Whether a series has its mark.
+fn is_marked(data: &Path, series: &str) -> bool {
+    let tag = series.split('.').nth(1).expect("a tag");
+    let marks = std::fs::read_dir(fence_dir(data)).expect("the folder of marks");
+    let names = marks.map(|mark| mark.expect("a mark").file_name());
+    names
+        .into_iter()
+        .any(|name| name.to_string_lossy().ends_with(&format!("{tag}.json")))
+}
+
+#[test]
+fn a_copy_made_between_a_fence_and_the_first_sale_behind_it_numbers_apart() {
+    let mut world = World::new("between");
+    let mut printed = Printed::default();
+    let url = world.stop_hub();
+    let daemon = Daemon::node(&world.till);
+    let fenced = node(&world.till, &["fence", "--by", "jo", "--json"]).json();
+    let begun = fenced["series"].as_str().expect("a series");
+    eventually("the new series has its mark", || {
+        is_marked(&world.till, begun)
+    });
+    drop(daemon);
+    let data = world.dir.join("copy");
+    copy(&world.till, &data);
+    for data in [&world.till, &data] {
+        printed.add(world.account.sell(data, 1));
+    }
+    assert_eq!(series(&world.till), begun, "the original goes on");
+    assert!(why(&data).contains("copy of another"), "{}", why(&data));
+    world.start_hub(&url);
+    for data in [&world.till, &data] {
         settle(data);
     }
     world.finish();
