@@ -211,13 +211,23 @@ fn state_of(
         let edit = params![edit.map(DocumentId::to_bytes)];
         Ok(tx.query_optional(sql, edit, |row| row.get(0))?)
     };
-    let mut of_another = None;
+    let (mut of_another, mut was_taken_back) = (None, false);
     for stamp in replacing {
         match decided(&stamp)? {
+            Some(of) if of == conflict && field.is_undone(&stamp) => was_taken_back = true,
             Some(of) if of == conflict => return Ok((ConflictState::ByChoice, Some(stamp))),
             Some(_) => of_another = of_another.or(Some(stamp)),
             None => {}
         }
+    }
+    if was_taken_back {
+        // Nobody has chosen any more, unless somebody has chosen again: over what stands since, not over the loser.
+        for (stamp, _) in field.versions() {
+            if !field.is_undone(stamp) && decided(stamp)? == Some(conflict) {
+                return Ok((ConflictState::ByChoice, Some(*stamp)));
+            }
+        }
+        return unreplaced(tx, name, (loser, policy), decision.current);
     }
     let Some(stamp) = of_another else {
         return Ok((ConflictState::ByEdit, Some(first)));

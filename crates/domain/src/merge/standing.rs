@@ -27,24 +27,27 @@ impl Field {
                 place: *place,
             }
         };
-        let mut open: Vec<Place> = self.roots(members).copied().collect();
-        let (mut roots, mut passed) = (Vec::new(), BTreeSet::new());
-        while let Some(root) = open.pop() {
-            let mut next = following(&root).peekable();
-            let gives_way = self.origin(&root).is_some_and(|it| it.imported);
-            if gives_way && next.peek().is_some() && passed.insert(root) {
-                open.extend(next);
-            } else {
-                roots.push(root);
+        let gives_way = |place: &Place| self.origin(place).is_some_and(|it| it.imported);
+        // What a file brought gives way to whoever went on from it.
+        let first = |ways: Vec<Place>| -> Option<Place> {
+            let (mut ways, mut typed, mut passed) = (ways, Vec::new(), BTreeSet::new());
+            while let Some(way) = ways.pop() {
+                let next: Vec<Place> = following(&way).copied().collect();
+                if gives_way(&way) && !next.is_empty() && passed.insert(way) {
+                    ways.extend(next);
+                } else {
+                    typed.push(way);
+                }
             }
-        }
-        let mut at = roots.into_iter().min_by_key(weight)?;
+            typed.into_iter().min_by_key(weight)
+        };
+        let mut at = first(self.roots(members).copied().collect())?;
         let mut passed = BTreeSet::new();
-        while let Some(next) = following(&at).min_by_key(|place| weight(place)) {
+        while let Some(next) = first(following(&at).copied().collect()) {
             if !passed.insert(at) {
                 return None;
             }
-            at = *next;
+            at = next;
         }
         Some(at)
     }

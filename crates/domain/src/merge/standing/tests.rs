@@ -38,6 +38,18 @@ fn an_import_of_old_data_takes_the_place_of_nothing_that_somebody_typed() {
 }
 
 #[test]
+fn an_edit_of_what_a_file_brought_stays_visible_when_a_later_edit_of_before_arrives() {
+    let (typed, file, edit, away) = (stamp(1, 1), stamp(10, 2), stamp(20, 3), stamp(30, 4));
+    let all = [
+        (typed, version("tea", 1, &[])),
+        (file, imported(version("TEA", 2, &[typed]))),
+        (edit, version("Tea", 3, &[file])),
+        (away, version("teas", 4, &[typed])),
+    ];
+    assert_eq!(stands(&all), ("Tea".to_owned(), vec![away]));
+}
+
+#[test]
 fn what_the_hub_set_stands_when_an_older_edit_of_a_shop_arrives_late() {
     let (seen, away, hub, next) = (stamp(1, 1), stamp(10, 2), stamp(20, 0), stamp(30, 3));
     let all = [
