@@ -323,6 +323,26 @@ async fn a_sale_that_comes_with_the_last_batch_waits_for_one_publication() {
 }
 
 #[tokio::test]
+async fn a_backlog_that_fills_its_last_batch_is_told_through_when_sales_behind_it_went_first() {
+    let shop = Shop::open().await;
+    let node = shop
+        .node(1, |book| {
+            move_stock(book, CONSOLIDATE_ENTRIES_MAX, Priority::Normal);
+            sell(book);
+        })
+        .await;
+    for priority in [Priority::High, Priority::Normal] {
+        shop.hub.step(node, priority).await.unwrap();
+    }
+    shop.hub.consolidate_everything().await.unwrap();
+    let sql = "SELECT count(*), min(seq) FROM watermark";
+    let marks = shop
+        .looks
+        .query_row(sql, (), |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)));
+    assert_eq!(marks.unwrap(), (4, CONSOLIDATE_ENTRIES_MAX + 1));
+}
+
+#[tokio::test]
 async fn names_that_follow_each_other_are_no_conflict_in_whatever_order_they_come() {
     let shop = Shop::open().await;
     let [first, second, third] = [1, 2, 3].map(|n| Hlc::at_millis(TIME_MS + n));

@@ -377,7 +377,8 @@ fn waiting(hub: &Connection, node: &NodeKey) -> Result<Checked<Found>, StoreErro
         Ok(position) => position,
         Err(broken) => return Ok(Err(broken)),
     };
-    let lowest = position.lanes.iter().map(|(_, at)| *at).min().unwrap_or(0);
+    let last = position.lanes.iter().min_by_key(|(_, at)| *at).copied();
+    let (last, lowest) = last.unwrap_or((Priority::Low, 0));
     if let Err(broken) = gapless(hub, lowest, position.newest)? {
         return Ok(Err(broken));
     }
@@ -388,8 +389,8 @@ fn waiting(hub: &Connection, node: &NodeKey) -> Result<Checked<Found>, StoreErro
         }
     }
     if priorities.is_empty() && lowest < position.newest {
-        // Nothing to move, but the node waits to hear so.
-        priorities.push(Priority::Low);
+        // Nothing to move, but the node waits to hear so: of the one that is behind.
+        priorities.push(last);
     }
     let newest = position.newest;
     Ok(Ok(Found { priorities, newest }))
