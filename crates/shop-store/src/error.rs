@@ -1,5 +1,6 @@
 //! What can go wrong in the store, by what the caller would do about it.
 
+use counterfoil_book::BookError;
 use counterfoil_domain::closure::Day;
 use counterfoil_domain::document::InvalidDocument;
 use counterfoil_domain::ids::ParseIdError;
@@ -217,6 +218,15 @@ impl From<SqlError> for StoreError {
             // Nothing that is stored holds one: it came with the request.
             SqlError::ParameterNul { .. } => Self::NulCharacter,
             error => Self::Sql(error),
+        }
+    }
+}
+
+impl From<BookError> for StoreError {
+    fn from(error: BookError) -> Self {
+        match error {
+            BookError::Sql(error) => error.into(),
+            BookError::Json(error) => error.into(),
         }
     }
 }

@@ -8,17 +8,18 @@ use crate::repo::Repo;
 const OWN_PREFIX: &str = "counterfoil-";
 
 /// What each crate may use of this workspace. Crates below `tests/` may use anything.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("protocol", &["domain"]),
     ("replica", &["protocol", "domain"]),
     ("migrate", &[]),
-    ("shop-store", &["protocol", "domain", "migrate"]),
+    ("book", &["domain", "migrate"]),
+    ("shop-store", &["book", "protocol", "domain", "migrate"]),
     (
         "shop-node",
         &["shop-store", "replica", "protocol", "domain", "migrate"],
     ),
-    ("hub", &["replica", "protocol", "domain", "migrate"]),
+    ("hub", &["book", "replica", "protocol", "domain", "migrate"]),
     ("testkit", &["protocol", "domain", "migrate"]),
 ];
 

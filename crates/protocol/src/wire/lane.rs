@@ -10,6 +10,7 @@ use counterfoil_domain::mesh::{Holding, LaneEntry};
 use counterfoil_domain::{Chain, DocumentId, Hlc, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// The version of this exchange. A lane of another one is refused.
 pub const LANE_PROTOCOL: u32 = 1;
@@ -99,7 +100,7 @@ impl Hello {
 }
 
 /// How much of a journal is held: behind `begin`, up to `end`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Held {
     /// Whose journal.
     pub origin: NodeId,
@@ -201,26 +202,93 @@ pub enum Frame {
 }
 
 /// An entry on the wire.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Message {
+#[schema(as = LaneMessage)]
+pub struct Message {
+    /// Id of the document.
     id: DocumentId,
+    /// Whose journal it is.
     from_terminal: NodeId,
+    /// `transaction`, `inventory`, `customer`, `employee` or `catalog`.
     topic: String,
+    /// The entry.
     payload: Payload,
     /// Milliseconds since the Unix epoch, as the logical time has them.
     timestamp: i64,
 }
 
-#[derive(Serialize, Deserialize)]
+/// What an entry is, with its place in the chain.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = LanePayload)]
 struct Payload {
+    /// Position in the journal, from 1.
     seq: i64,
-    /// [`Hlc::raw`] as a text: it does not fit into 53 bits.
+    /// The logical time as a text: it does not fit into 53 bits.
     hlc: String,
+    /// Number of the document's topic.
     kind: i64,
+    /// Chain value of the entry before it.
     before: Chain,
+    /// Its own chain value.
     chain: Chain,
+    /// The document in its canonical form.
     document: String,
+}
+
+impl Message {
+    /// Puts an entry on the wire.
+    pub fn of(entry: &LaneEntry) -> Self {
+        Self {
+            id: entry.id,
+            from_terminal: entry.origin,
+            topic: entry.subject().name().to_owned(),
+            payload: Payload {
+                seq: entry.seq,
+                hlc: entry.hlc.raw().to_string(),
+                kind: entry.kind,
+                before: entry.before,
+                chain: entry.chain,
+                document: entry.document.clone(),
+            },
+            timestamp: entry.hlc.millis(),
+        }
+    }
+
+    /// The entry, checked against its chain value.
+    ///
+    /// # Errors
+    /// [`FrameError::Field`], [`FrameError::Forged`].
+    pub fn read(self) -> Result<LaneEntry, FrameError> {
+        let hlc = self.payload.hlc.parse::<i64>();
+        let hlc = Hlc::from_raw(hlc.map_err(|_| FrameError::Field { field: "hlc" })?);
+        if hlc.millis() != self.timestamp {
+            return Err(FrameError::Field { field: "timestamp" });
+        }
+        let Payload {
+            seq,
+            kind,
+            before,
+            chain,
+            document,
+            ..
+        } = self.payload;
+        let entry = LaneEntry {
+            origin: self.from_terminal,
+            seq,
+            id: self.id,
+            hlc,
+            kind,
+            before,
+            chain,
+            document,
+        };
+        if !entry.is_whole() {
+            let origin = entry.origin;
+            return Err(FrameError::Forged { origin, seq });
+        }
+        Ok(entry)
+    }
 }
 
 /// The topics of entries; frames with another one are for somebody else.
@@ -249,21 +317,7 @@ const CONTROLS: [&str; 9] = [
 /// # Errors
 /// [`FrameError::TooLong`] when it fits into no frame.
 pub fn write_entry(entry: &LaneEntry) -> Result<String, FrameError> {
-    let message = Message {
-        id: entry.id,
-        from_terminal: entry.origin,
-        topic: entry.subject().name().to_owned(),
-        payload: Payload {
-            seq: entry.seq,
-            hlc: entry.hlc.raw().to_string(),
-            kind: entry.kind,
-            before: entry.before,
-            chain: entry.chain,
-            document: entry.document.clone(),
-        },
-        timestamp: entry.hlc.millis(),
-    };
-    bounded(serde_json::to_string(&message)?)
+    bounded(serde_json::to_string(&Message::of(entry))?)
 }
 
 /// The text of anything else.
@@ -337,34 +391,7 @@ pub fn held_by_origin(holds: &[Held]) -> Result<BTreeMap<NodeId, Holding>, Frame
 
 fn read_entry(text: &str) -> Result<Frame, FrameError> {
     let message: Message = serde_json::from_str(text)?;
-    let hlc = message.payload.hlc.parse::<i64>();
-    let hlc = Hlc::from_raw(hlc.map_err(|_| FrameError::Field { field: "hlc" })?);
-    if hlc.millis() != message.timestamp {
-        return Err(FrameError::Field { field: "timestamp" });
-    }
-    let Payload {
-        seq,
-        kind,
-        before,
-        chain,
-        document,
-        ..
-    } = message.payload;
-    let entry = LaneEntry {
-        origin: message.from_terminal,
-        seq,
-        id: message.id,
-        hlc,
-        kind,
-        before,
-        chain,
-        document,
-    };
-    if !entry.is_whole() {
-        let origin = entry.origin;
-        return Err(FrameError::Forged { origin, seq });
-    }
-    Ok(Frame::Entry(entry))
+    Ok(Frame::Entry(message.read()?))
 }
 
 /// As hexadecimal digits.

@@ -19,5 +19,6 @@ pub mod node;
 pub mod policies;
 pub mod quarantine;
 pub mod queue;
+pub mod relay;
 pub mod replication;
 pub mod token;
