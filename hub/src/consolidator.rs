@@ -141,18 +141,22 @@ impl Hub {
 
     /// Consolidates and publishes everything that was pushed so far.
     pub(crate) async fn consolidate_everything(&self) -> Result<(), ConsolidateError> {
-        let known = self.lookups.call(|reader| reader.node_ids()).await?;
         let mut nodes = self.inbox.take_all();
-        for node in known {
-            if self
-                .copies
-                .has_book(node)
-                .map_err(ConsolidateError::Files)?
-            {
+        nodes.extend(self.nodes_with_entries().await?);
+        self.consolidate(nodes).await
+    }
+
+    /// Nodes of which something is here: their own till has pushed it, or another lane has brought it.
+    pub(crate) async fn nodes_with_entries(&self) -> Result<BTreeSet<NodeId>, ConsolidateError> {
+        let relayed = self.lookups.call(|reader| reader.relayed_nodes()).await?;
+        let mut nodes = BTreeSet::from_iter(relayed);
+        for node in self.lookups.call(|reader| reader.node_ids()).await? {
+            let has = self.copies.has_book(node);
+            if has.map_err(ConsolidateError::Files)? {
                 nodes.insert(node);
             }
         }
-        self.consolidate(nodes).await
+        Ok(nodes)
     }
 
     async fn consolidate(&self, nodes: BTreeSet<NodeId>) -> Result<(), ConsolidateError> {
@@ -262,7 +266,7 @@ impl Hub {
         Ok(())
     }
 
-    /// A node's book, held; `None` when nothing whole has arrived yet.
+    /// A node's book, held; `None` when nothing of it is here yet, whichever way.
     pub(crate) async fn held_book(
         &self,
         node: NodeId,
@@ -270,10 +274,10 @@ impl Hub {
         let held = self.copies.book(node).await?;
         let (held, info) = self.copies.info(held).await?;
         // Attaching an empty file would write it.
-        if info.empty {
+        let path = (!info.empty).then(|| self.copies.book_path(node));
+        if path.is_none() && !self.lookups.call(move |it| it.is_relayed(node)).await? {
             return Ok(None);
         }
-        let path = self.copies.book_path(node);
         let now_ms = self.now_ms();
         let ahead_ms = i64::try_from(self.config.ahead.as_millis()).unwrap_or(i64::MAX >> 1);
         let book = NodeBook {

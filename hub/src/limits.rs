@@ -13,6 +13,11 @@ pub const PUSH_PLAIN_BYTES_MAX: usize = 16_385 * 4_120;
 /// Bytes of a JSON request; more is answered with 413. The largest is a catalog edit.
 pub const JSON_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of entries that a lane brings of another one; more is answered with 413. One entry may be as large as a frame
+/// between lanes.
+pub const RELAY_BYTES_MAX: usize =
+    counterfoil_protocol::wire::lane::FRAME_BYTES_MAX + JSON_BYTES_MAX;
+
 /// Bytes of an answer that a command reads: a whole catalog as JSON; more is an error.
 pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 

@@ -120,7 +120,9 @@ impl Hub {
         let mut found = Vec::new();
         for holder in holders {
             let has = self.copies.has_book(holder);
-            if has.map_err(ConsolidateError::Files)? {
+            let is_here = has.map_err(ConsolidateError::Files)?
+                || self.lookups.call(move |it| it.is_relayed(holder)).await?;
+            if is_here {
                 found.push(holder);
             }
         }

@@ -297,6 +297,30 @@ CREATE TABLE inherited (
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 
+-- Entries that other lanes brought and their own till has not sent, as they came (X7). They go when the till has.
+CREATE TABLE relayed_entry (
+    node     INTEGER NOT NULL REFERENCES node (number),
+    seq      INTEGER NOT NULL,
+    id       BLOB    NOT NULL,
+    hlc      INTEGER NOT NULL,
+    topic    INTEGER NOT NULL,             -- domain::Topic; a newer till's may be unknown here
+    priority INTEGER NOT NULL,
+    before   BLOB    NOT NULL,             -- the chain value of the entry before
+    chain    BLOB    NOT NULL,
+    document TEXT    NOT NULL,             -- canonical form, byte for byte
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Who brought which; it stays.
+CREATE TABLE relayed (
+    node      INTEGER NOT NULL REFERENCES node (number),
+    from_seq  INTEGER NOT NULL,
+    until_seq INTEGER NOT NULL,
+    by        INTEGER NOT NULL REFERENCES node (number),
+    at_ms     INTEGER NOT NULL,            -- when the last of them came
+    PRIMARY KEY (node, from_seq)
+) STRICT, WITHOUT ROWID;
+
 -- Runs of sync, newest last; the oldest are removed.
 CREATE TABLE run (
     id          INTEGER PRIMARY KEY,

@@ -3,9 +3,11 @@
 //! A till writes its own book, and a hub writes down what lanes bring of a book whose till does not come any more. Both
 //! make the same rows, here.
 
+mod layout;
 mod read;
 mod write;
 
+pub use layout::{lay_tables, take_away};
 pub use read::document;
 pub use write::insert;
 

@@ -13,6 +13,7 @@ mod policies;
 mod print;
 mod proof;
 mod quarantine;
+mod relays;
 mod run;
 mod secure;
 mod signed_in;
@@ -147,6 +148,8 @@ enum Command {
         #[arg(long, value_name = "DAY")]
         day: Day,
     },
+    /// Entries that reached the hub by another lane than their own, newest first.
+    Relays,
     /// Runs of sync, newest first: what tills sent and fetched, what was consolidated, how long it took, how it ended.
     Runs(monitor::RunsArgs),
     /// What asks for a person.

@@ -63,7 +63,16 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, ApiError> {
-    let bytes = read(headers, body, JSON_BYTES_MAX, BODY_TIMEOUT).await?;
+    read_json_of(headers, body, JSON_BYTES_MAX).await
+}
+
+/// The same of one that may be larger.
+pub(crate) async fn read_json_of<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<T, ApiError> {
+    let bytes = read(headers, body, bytes_max, BODY_TIMEOUT).await?;
     understood(&bytes)
 }
 

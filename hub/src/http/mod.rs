@@ -22,6 +22,7 @@ mod policies;
 mod problems;
 mod proof;
 mod quarantine;
+mod relay;
 mod shop_conflicts;
 mod sync;
 mod tokens;
@@ -111,6 +112,8 @@ fn calls() -> Calls {
         .add(TILL, routes!(lineage::points))
         .add(TILL, routes!(lineage::identity))
         .add(TILL, routes!(tokens::next))
+        .add(TILL, routes!(relay::ends))
+        .add(TILL, routes!(relay::relay))
         .add(ANYONE, routes!(openapi::openapi))
         .merge(own_copy().below("/v1/db/book/{node}"))
         .merge(own_copy().below("/v1/db/database/{database}"))
@@ -125,6 +128,7 @@ fn calls() -> Calls {
         .merge(history::calls())
         .merge(quarantine::calls())
         .merge(proof::calls())
+        .merge(relay::calls())
         .merge(users::calls())
         .merge(machines::calls())
         .merge(monitor::calls())

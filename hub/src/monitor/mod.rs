@@ -190,14 +190,8 @@ impl Hub {
         if self.monitor.expected.load(Ordering::Acquire) {
             return Ok(());
         }
-        for node in self.lookups.call(|reader| reader.node_ids()).await? {
-            if self
-                .copies
-                .has_book(node)
-                .map_err(ConsolidateError::Files)?
-            {
-                self.monitor.arrived(node);
-            }
+        for node in self.nodes_with_entries().await? {
+            self.monitor.arrived(node);
         }
         self.monitor.expected.store(true, Ordering::Release);
         Ok(())

@@ -18,8 +18,9 @@ pub(super) fn note(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
                UNION ALL
                SELECT seq FROM main.document
                WHERE node = ?1 AND seq > ?2 AND seq <= ?3 AND topic = {closure}) AS moved
-         CROSS JOIN book.journal AS j ON j.seq = moved.seq
-         LEFT JOIN book.journal AS b ON b.seq = moved.seq - 1"
+         CROSS JOIN (SELECT seq, chain FROM {journal} WHERE seq > ?2 AND seq <= ?3) AS j ON j.seq = moved.seq
+         LEFT JOIN (SELECT seq, chain FROM {journal} WHERE seq >= ?2 AND seq < ?3) AS b ON b.seq = moved.seq - 1",
+        journal = batch.node.journal
     );
     tx.execute(&sql, place())?;
     let sql = format!("{UNLISTED} AND d.node = ?1 AND d.seq > ?2 AND d.seq <= ?3");

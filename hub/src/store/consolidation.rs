@@ -10,7 +10,7 @@ use super::alerts::NewAlert;
 use super::clock::Correction;
 use super::movement::{self, Batch, Moved};
 use super::reading::{self, AS_IS};
-use super::{Store, StoreError, alerts, edits, lineage, rules, shop_id};
+use super::{Store, StoreError, alerts, edits, lineage, relayed, rules, shop_id};
 use crate::limits::CONSOLIDATE_ENTRIES_MAX;
 use counterfoil_domain::{Chain, NodeId, Priority, RuleSet, ShopId};
 use counterfoil_migrate::{Connection, SqlError, params};
@@ -21,7 +21,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub(crate) struct NodeBook {
     pub(crate) node: NodeId,
-    pub(crate) path: PathBuf,
+    /// `None` when its till has sent nothing.
+    pub(crate) path: Option<PathBuf>,
     pub(crate) now_ms: i64,
     /// How far a record may be dated ahead of now, in milliseconds.
     pub(crate) ahead_ms: i64,
@@ -64,6 +65,10 @@ pub(super) struct NodeKey {
     pub(super) kin: bool,
     /// What stands before the names of its book's tables, while that is attached.
     pub(super) tables: &'static str,
+    /// All its entries with their places in the chain, while its book is attached.
+    pub(super) journal: &'static str,
+    /// Entries behind this one were brought by others and are laid out for reading.
+    pub(super) sent_until: i64,
 }
 
 struct Position {
@@ -100,6 +105,7 @@ impl Store {
                     .hub
                     .transaction(|tx| lineage::begin(tx, node, book.now_ms))?;
             }
+            relayed::forget_sent(&store.hub, node)?;
             match store.hub.snapshot(|hub| waiting(hub, node))? {
                 Ok(found) => {
                     if found.priorities.is_empty() {
@@ -163,12 +169,18 @@ impl Store {
                     forked: row.get(2)?,
                     kin: row.get(3)?,
                     tables: AS_IS,
+                    journal: relayed::SENT,
+                    sent_until: i64::MAX,
                 })
             })?;
         let Some(mut node) = node else {
             return Ok(None);
         };
-        if let Err(error) = self.hub.attach(&book.path, "book") {
+        let attached = match &book.path {
+            Some(path) => self.hub.attach(path, "book"),
+            None => self.attach_nothing(),
+        };
+        if let Err(error) = attached {
             tracing::warn!(node = %node.id, error = &error as &dyn std::error::Error, "attach");
             self.halt(&node, "the book is no readable database", book.now_ms)?;
             return Ok(None);
@@ -181,6 +193,7 @@ impl Store {
             match self.begin_reading()? {
                 Ok(tables) => {
                     node.tables = tables;
+                    relayed::begin_reading(&self.hub, &mut node)?;
                     self.note_reading(&node, book.now_ms)?;
                     work(self, &node).map(Some)
                 }
@@ -190,6 +203,7 @@ impl Store {
                 }
             }
         });
+        relayed::end_reading(&self.hub)?;
         self.end_reading()?;
         self.hub.detach("book")?;
         match done {
@@ -221,6 +235,16 @@ impl Store {
         }
     }
 
+    /// An empty book in the place of one that has not arrived.
+    fn attach_nothing(&self) -> Result<(), SqlError> {
+        self.hub
+            .execute_batch("ATTACH DATABASE ':memory:' AS book")?;
+        counterfoil_book::lay_tables(&self.hub, "book")?;
+        self.hub
+            .execute("CREATE TABLE book.meta (key TEXT, value TEXT)", ())?;
+        Ok(())
+    }
+
     /// Whether anything has arrived in the attached book.
     pub(super) fn begun(&self) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM book.sqlite_schema)";
@@ -245,11 +269,22 @@ impl Store {
             if after >= position.newest {
                 return Ok(Ok(Step::Idle));
             }
-            let reach = reach(tx, priority, (after, position.newest), size)?;
-            if let Err(broken) = gapless(tx, after, reach.until)? {
+            // What the till has sent stands elsewhere than what others brought.
+            let newest = match after < node.sent_until {
+                true => position.newest.min(node.sent_until),
+                false => position.newest,
+            };
+            let reach = reach(tx, node, priority, (after, newest), size)?;
+            if let Err(broken) = gapless(tx, node, (after, reach.until))? {
                 return Ok(Err(broken));
             }
-            let (of, range) = ((node.number, node.tables), (reach.first - 1, reach.last));
+            let range = (reach.first - 1, reach.last);
+            let is_laid_out = after >= node.sent_until;
+            let source = match is_laid_out {
+                true => relayed::lay_out(tx, node, range)?,
+                false => node.tables,
+            };
+            let of = (node.number, source);
             let clock = Correction::of(tx, of, range, book.now_ms)?;
             let batch = Batch {
                 clock,
@@ -259,7 +294,8 @@ impl Store {
                 until: reach.last,
                 now_ms: book.now_ms,
                 ahead_ms: book.ahead_ms,
-                source: node.tables,
+                source,
+                is_decided: false,
                 waived: RuleSet::default(),
             };
             let moved = if size == 0 {
@@ -276,6 +312,9 @@ impl Store {
                 moved
             };
             advance(tx, &batch, reach.until, &position)?;
+            if is_laid_out {
+                counterfoil_book::take_away(tx)?;
+            }
             let more = reach.until < position.newest;
             let until = reach.until;
             Ok::<_, StoreError>(Ok(Step::Moved { moved, until, more }))
@@ -379,12 +418,12 @@ fn waiting(hub: &Connection, node: &NodeKey) -> Result<Checked<Found>, StoreErro
     };
     let last = position.lanes.iter().min_by_key(|(_, at)| *at).copied();
     let (last, lowest) = last.unwrap_or((Priority::Low, 0));
-    if let Err(broken) = gapless(hub, lowest, position.newest)? {
+    if let Err(broken) = gapless(hub, node, (lowest, position.newest))? {
         return Ok(Err(broken));
     }
     let mut priorities = Vec::new();
     for (priority, at) in position.lanes {
-        if has_entries(hub, priority, at, position.newest)? {
+        if has_entries(hub, node, priority, (at, position.newest))? {
             priorities.push(priority);
         }
     }
@@ -403,7 +442,8 @@ fn check(hub: &Connection, node: &NodeKey) -> Result<Checked<Position>, StoreErr
             "the book does not hold a node's tables".to_owned(),
         )));
     }
-    let newest: i64 = hub.query_value("SELECT coalesce(max(seq), 0) FROM book.journal", ())?;
+    let sql = format!("SELECT coalesce(max(seq), 0) FROM {}", node.journal);
+    let newest: i64 = hub.query_value(&sql, ())?;
     let mut lanes = Vec::new();
     for priority in Priority::ALL {
         let mark = "SELECT seq, chain FROM watermark WHERE node = ?1 AND priority = ?2";
@@ -411,7 +451,7 @@ fn check(hub: &Connection, node: &NodeKey) -> Result<Checked<Position>, StoreErr
             Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?))
         })?;
         let (seq, chain) = mark.unwrap_or_else(|| (0, Chain::START.as_bytes().to_vec()));
-        if let Some(reason) = contradiction(hub, seq, &chain)? {
+        if let Some(reason) = contradiction(hub, node, seq, &chain)? {
             return Ok(Err(Broken(reason)));
         }
         lanes.push((priority, seq));
@@ -419,9 +459,14 @@ fn check(hub: &Connection, node: &NodeKey) -> Result<Checked<Position>, StoreErr
     Ok(Ok(Position { newest, lanes }))
 }
 
-fn gapless(hub: &Connection, after: i64, until: i64) -> Result<Checked<()>, StoreError> {
-    let sql = "SELECT count(*) FROM book.journal WHERE seq > ?1 AND seq <= ?2";
-    let missing = until - after - hub.query_value::<i64>(sql, params![after, until])?;
+fn gapless(
+    hub: &Connection,
+    node: &NodeKey,
+    (after, until): (i64, i64),
+) -> Result<Checked<()>, StoreError> {
+    let journal = node.journal;
+    let sql = format!("SELECT count(*) FROM {journal} WHERE seq > ?1 AND seq <= ?2");
+    let missing = until - after - hub.query_value::<i64>(&sql, params![after, until])?;
     if missing == 0 {
         return Ok(Ok(()));
     }
@@ -431,26 +476,29 @@ fn gapless(hub: &Connection, after: i64, until: i64) -> Result<Checked<()>, Stor
 
 fn has_entries(
     hub: &Connection,
+    node: &NodeKey,
     priority: Priority,
-    after: i64,
-    until: i64,
+    (after, until): (i64, i64),
 ) -> Result<bool, StoreError> {
     let sql = format!(
-        "SELECT EXISTS (SELECT 1 FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {})",
+        "SELECT EXISTS (SELECT 1 FROM {} WHERE seq > ?1 AND seq <= ?2 AND {})",
+        node.journal,
         condition(priority)
     );
     Ok(hub.query_value(&sql, params![after, until])?)
 }
 
-fn contradiction(hub: &Connection, seq: i64, chain: &[u8]) -> Result<Option<String>, StoreError> {
+fn contradiction(
+    hub: &Connection,
+    node: &NodeKey,
+    seq: i64,
+    chain: &[u8],
+) -> Result<Option<String>, StoreError> {
     if seq == 0 {
         return Ok(None);
     }
-    let found = hub.query_optional(
-        "SELECT chain FROM book.journal WHERE seq = ?1",
-        params![seq],
-        |row| row.get::<Vec<u8>>(0),
-    )?;
+    let sql = format!("SELECT chain FROM {} WHERE seq = ?1", node.journal);
+    let found = hub.query_optional(&sql, params![seq], |row| row.get::<Vec<u8>>(0))?;
     Ok(match found {
         Some(found) if found == chain => None,
         Some(_) => Some(format!(

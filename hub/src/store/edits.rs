@@ -6,7 +6,6 @@ use super::consolidation::{NodeKey, condition};
 use super::fields::{self, ANOTHERS};
 use super::movement::Batch;
 use super::policies::OWNER;
-use super::reading::ONE_ENTRY;
 use super::stamps::{free_stamp, is_taken, name_as_here};
 use super::undecided::{self, RowName};
 use super::{StoreError, decisions, known, lineage};
@@ -79,7 +78,7 @@ pub(super) fn merge_batch(
                 if let Some(decision) = &edit.decision {
                     decisions::note_of_till(tx, shape, &node, (&edit, id), decision, now_ms)?;
                 }
-                if batch.source == ONE_ENTRY {
+                if batch.is_decided {
                     touched.append(&mut fields::give_up(tx, &node, entry.seq)?);
                 }
                 let stamp = stamp(tx, &node, &formers, entry, (&mut edit, id))?;
@@ -96,7 +95,7 @@ pub(super) fn merge_batch(
             Err(fault) => put_aside(tx, &node, entry, &fault, now_ms)?,
         }
     }
-    if batch.source == ONE_ENTRY {
+    if batch.is_decided {
         // A person waits to hear what becomes of it.
         let rows: Vec<RowName> = touched.into_iter().collect();
         undecided::settle(tx, shape, &rows, now_ms)?;
@@ -128,10 +127,11 @@ fn stamp(
 pub(super) fn note_progress(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO main.edit_progress (node, seq)
-         SELECT ?1, newest FROM (SELECT max(seq) AS newest FROM book.journal
+         SELECT ?1, newest FROM (SELECT max(seq) AS newest FROM {}
                                  WHERE seq > ?2 AND seq <= ?3 AND topic = ?4 AND {})
          WHERE newest IS NOT NULL
          ON CONFLICT (node) DO UPDATE SET seq = max(seq, excluded.seq)",
+        batch.node.journal,
         condition(batch.priority)
     );
     let topic = Topic::CatalogEdit.code();

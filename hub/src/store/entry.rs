@@ -138,14 +138,14 @@ fn read(
     })?)
 }
 
-/// An entry of the attached book, field by field.
+/// An entry, field by field; `book` stands before the names of the tables that hold it.
 pub(super) fn record(
     hub: &Connection,
     book: &str,
     seq: i64,
 ) -> Result<Option<Map<String, serde_json::Value>>, StoreError> {
-    let sql = "SELECT topic FROM book.journal WHERE seq = ?1";
-    let Some(code) = hub.query_optional(sql, params![seq], |row| row.get::<i64>(0))? else {
+    let sql = format!("SELECT topic FROM {book}journal WHERE seq = ?1");
+    let Some(code) = hub.query_optional(&sql, params![seq], |row| row.get::<i64>(0))? else {
         return Ok(None);
     };
     let head = format!("'id', {}, 'hlc', j.hlc", uuid_text("j.id"));
@@ -238,14 +238,6 @@ pub(super) fn lay_out(
 /// Lines and payments of an entry, as a range of the table's own keys: a book has millions of them.
 fn items(seq: i64) -> String {
     format!("key >= {seq} << {ITEM_BITS} AND key < {seq} + 1 << {ITEM_BITS}")
-}
-
-/// Takes the copy away.
-pub(super) fn put_away(tx: &Connection, topic: Option<Topic>) -> Result<(), StoreError> {
-    for table in tables(topic) {
-        tx.execute(&format!("DROP TABLE temp.{table}"), ())?;
-    }
-    Ok(())
 }
 
 /// Changes fields of the copy.

@@ -7,7 +7,7 @@
 use super::alerts::{NewAlert, insert_alert};
 use super::consolidation::{NodeBook, NodeKey, condition};
 use super::movement::Batch;
-use super::{AuthedNode, Reader, Store, StoreError, closures, node_id, tokens};
+use super::{AuthedNode, Reader, Store, StoreError, closures, node_id, relayed, tokens};
 use crate::limits::{IDENTITIES_MAX, LINEAGE_POINTS_MAX};
 use counterfoil_domain::lineage::{Former, Point, spaced};
 use counterfoil_domain::{Chain, NodeId, Priority, Topic};
@@ -43,7 +43,7 @@ pub(crate) enum Claimed {
     TooMany,
 }
 
-fn point(row: &Row<'_>) -> Result<Point, SqlError> {
+pub(super) fn point(row: &Row<'_>) -> Result<Point, SqlError> {
     Ok(Point {
         seq: row.get(0)?,
         chain: row.get_with(1, |bytes: Vec<u8>| {
@@ -62,18 +62,37 @@ pub(super) fn consolidated_points(hub: &Connection, node: i64) -> Result<Vec<Poi
     Ok(hub.query_map(sql, params![node], point)?)
 }
 
-/// The point of the attached book at a position.
-fn book_point(hub: &Connection, seq: i64) -> Result<Option<Point>, StoreError> {
+/// The point of a journal at a position.
+pub(super) fn point_at(
+    hub: &Connection,
+    journal: &str,
+    seq: i64,
+) -> Result<Option<Point>, StoreError> {
     if seq == 0 {
         return Ok(Some(Point::START));
     }
-    let sql = "SELECT seq, chain FROM book.journal WHERE seq = ?1";
-    Ok(hub.query_optional(sql, params![seq], point)?)
+    let sql = format!("SELECT seq, chain FROM {journal} WHERE seq = ?1");
+    Ok(hub.query_optional(&sql, params![seq], point)?)
+}
+
+/// Points of a journal behind one position and before another: the newest, and others evenly spaced.
+fn points_within(
+    hub: &Connection,
+    journal: &str,
+    (after, before): (i64, i64),
+) -> Result<Vec<Point>, StoreError> {
+    let sql = format!("SELECT coalesce(max(seq), 0) FROM {journal} WHERE seq < ?1");
+    let newest: i64 = hub.query_value(&sql, params![before])?;
+    let mut found = Vec::new();
+    for seq in spaced(after, newest, LINEAGE_POINTS_MAX) {
+        found.extend(point_at(hub, journal, seq)?);
+    }
+    Ok(found)
 }
 
 /// Whether the attached database can be what this node sent. Whatever else stands in its place says
 /// nothing about the node's history.
-fn is_book_of(hub: &Connection, node: NodeId) -> Result<bool, StoreError> {
+pub(super) fn is_book_of(hub: &Connection, node: NodeId) -> Result<bool, StoreError> {
     let tables: i64 = hub.query_value(
         "SELECT count(*) FROM book.sqlite_schema WHERE type = 'table' AND name IN ('journal', 'meta')",
         (),
@@ -97,21 +116,20 @@ impl Store {
     ) -> Result<Vec<Point>, StoreError> {
         let mut points: BTreeMap<i64, Point> = BTreeMap::new();
         let before = range.before_seq.unwrap_or(i64::MAX);
+        let within = (range.after_seq.max(0), before);
+        let mut found = Vec::new();
         if let Some(book) = book {
-            let found = self.with_attached(book, |hub| {
-                if !is_book_of(hub, node.id)? {
-                    return Ok(Vec::new());
-                }
-                let sql = "SELECT coalesce(max(seq), 0) FROM book.journal WHERE seq < ?1";
-                let newest: i64 = hub.query_value(sql, params![before])?;
-                let mut found = Vec::new();
-                for seq in spaced(range.after_seq.max(0), newest, LINEAGE_POINTS_MAX) {
-                    found.extend(book_point(hub, seq)?);
-                }
-                Ok(found)
+            found = self.with_attached(book, |hub| match is_book_of(hub, node.id)? {
+                true => points_within(hub, relayed::SENT, within),
+                false => Ok(Vec::new()),
             })?;
-            points.extend(found.into_iter().map(|point| (point.seq, point)));
         }
+        found.extend(points_within(
+            &self.hub,
+            &relayed::brought(node.number),
+            within,
+        )?);
+        points.extend(found.into_iter().map(|point| (point.seq, point)));
         for point in consolidated_points(&self.hub, node.number)? {
             if point.seq <= range.after_seq || point.seq >= before {
                 continue;
@@ -135,15 +153,32 @@ impl Store {
             || consolidated_points(&self.hub, claim.from.number)?.contains(&claim.common);
         if let Some(book) = book.filter(|_| !is_common) {
             let held = self.with_attached(book, |hub| match is_book_of(hub, claim.from.id)? {
-                true => book_point(hub, claim.common.seq),
+                true => point_at(hub, relayed::SENT, claim.common.seq),
                 false => Ok(None),
             })?;
             is_common = held == Some(claim.common);
         }
         if !is_common {
+            let brought = relayed::brought(claim.from.number);
+            is_common = point_at(&self.hub, &brought, claim.common.seq)? == Some(claim.common);
+        }
+        if !is_common {
             return Ok(Claimed::NotCommon);
         }
         self.hub.transaction(|tx| fork(tx, claim))
+    }
+
+    /// Attaches what a till has sent; false when that is nothing, and then nothing is attached.
+    pub(super) fn attach_sent(&self, book: Option<&NodeBook>) -> Result<bool, StoreError> {
+        let Some(path) = book.and_then(|book| book.path.as_ref()) else {
+            return Ok(false);
+        };
+        self.hub.attach(path, "book")?;
+        let begun = self.begun();
+        if !matches!(begun, Ok(true)) {
+            self.hub.detach("book")?;
+        }
+        begun
     }
 
     /// Nothing when the book is still empty.
@@ -152,11 +187,10 @@ impl Store {
         book: &NodeBook,
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.hub.attach(&book.path, "book")?;
-        let done = self.begun().and_then(|begun| match begun {
-            true => work(&self.hub),
-            false => Ok(T::default()),
-        });
+        if !self.attach_sent(Some(book))? {
+            return Ok(T::default());
+        }
+        let done = work(&self.hub);
         self.hub.detach("book")?;
         done
     }
@@ -332,7 +366,8 @@ pub(super) fn begin(tx: &Connection, node: &NodeKey, now_ms: i64) -> Result<(), 
                 Some(_) => ancestor.common,
                 None => Point::START,
             };
-            if reached.seq > start.seq && book_point(tx, reached.seq)? == Some(reached) {
+            if reached.seq > start.seq && point_at(tx, node.journal, reached.seq)? == Some(reached)
+            {
                 start = reached;
             }
         }
@@ -372,10 +407,11 @@ pub(super) fn inherit(tx: &Connection, batch: &Batch) -> Result<(), StoreError> 
                  (SELECT h.node FROM main.receipt AS h WHERE h.id = j.id AND h.seq = j.seq),
                  (SELECT h.node FROM main.document AS h WHERE h.id = j.id AND h.seq = j.seq)
              ) AS owner
-             FROM book.journal AS j WHERE j.seq > ?2 AND j.seq <= ?3 AND j.{}
+             FROM {} AS j WHERE j.seq > ?2 AND j.seq <= ?3 AND j.{}
          ) WHERE owner <> ?1 AND owner IN (SELECT kin.number FROM main.node AS kin, main.node AS own
              WHERE own.number = ?1
                AND coalesce(kin.root, kin.number) = coalesce(own.root, own.number))",
+        batch.node.journal,
         condition(batch.priority)
     );
     tx.execute(&sql, params![batch.node.number, batch.after, batch.until])?;

@@ -38,6 +38,7 @@ mod quarantine;
 mod reading;
 mod reentry;
 mod rehearsal;
+mod relayed;
 mod reports;
 mod rules;
 mod runs;
@@ -65,6 +66,7 @@ pub(crate) use outbox::{Channel, Delivery};
 pub(crate) use policies::{PolicyError, WantedPolicy};
 pub(crate) use quarantine::Listed;
 pub(crate) use reentry::{Decision, Ruled, Ruling};
+pub(crate) use relayed::{Lane, Relayed};
 pub(crate) use reports::Grouping;
 pub(crate) use runs::{NewRun, RunFilter};
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
@@ -74,6 +76,7 @@ pub(crate) use undo::{UndoError, UndoOf, UndoOrder, UndoPage};
 pub(crate) use users::{NewSession, NewUser, PasswordChange};
 pub(crate) use watch::{Changes, ProofMark, Silence, state};
 
+use counterfoil_book::BookError;
 use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::ids::ParseIdError;
 use counterfoil_domain::{HubId, NodeId, ShopId};
@@ -123,6 +126,18 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<BookError> for StoreError {
+    fn from(error: BookError) -> Self {
+        match error {
+            BookError::Sql(error) => Self::Sql(error),
+            BookError::Json(source) => Self::Json {
+                what: "document",
+                source,
+            },
+        }
+    }
 }
 
 /// The writing connections.

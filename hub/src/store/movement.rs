@@ -19,9 +19,11 @@ pub(super) struct Batch {
     pub(super) now_ms: i64,
     /// How far a record may be dated ahead of now, in milliseconds.
     pub(super) ahead_ms: i64,
-    /// What stands before the names of the tables that hold the entries: those of the attached book, or of one
-    /// entry of it that is decided about.
+    /// What stands before the names of the tables that hold the entries: those of the attached book, or those that
+    /// are laid out beside it.
     pub(super) source: &'static str,
+    /// Whether it is one entry that somebody decides about.
+    pub(super) is_decided: bool,
     /// Rules that a person has stepped over.
     pub(super) waived: RuleSet,
     /// What its till's clock makes of its times.

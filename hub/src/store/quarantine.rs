@@ -2,7 +2,7 @@
 
 use super::alerts::{NewAlert, raise};
 use super::consolidation::NodeBook;
-use super::{Reader, Store, StoreError, entry, known, node_id, rules};
+use super::{Reader, Store, StoreError, entry, known, node_id, relayed, rules};
 use counterfoil_domain::{NodeId, Rule, ShopId, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::quarantine::{QuarantineDecision, QuarantineDetail, QuarantineRow};
@@ -174,7 +174,16 @@ impl Store {
         seq: i64,
     ) -> Result<Option<Map<String, Value>>, StoreError> {
         let found = self.with_book(book, |store, node| {
-            match entry::record(&store.hub, node.tables, seq) {
+            let found = match seq > node.sent_until {
+                true => store.hub.transaction(|tx| {
+                    let source = relayed::lay_out(tx, node, (seq - 1, seq))?;
+                    let found = entry::record(tx, source, seq);
+                    counterfoil_book::take_away(tx)?;
+                    found
+                }),
+                false => entry::record(&store.hub, node.tables, seq),
+            };
+            match found {
                 // What makes it unreadable may be why it stands in quarantine.
                 Err(StoreError::Sql(SqlError::Column { .. } | SqlError::Decode { .. })) => Ok(None),
                 found => found,

@@ -16,9 +16,6 @@ pub(super) const AS_IS: &str = "book.";
 /// What stands before the name of a table of a book that is read through lenses.
 const THROUGH: &str = "temp.as_newest_";
 
-/// What stands before the name of a table of one entry that is decided about.
-pub(super) const ONE_ENTRY: &str = "temp.";
-
 /// The alert of a book that waits.
 pub(super) const BOOK_WAITS: &str = "book_waits";
 

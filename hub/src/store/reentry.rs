@@ -10,7 +10,7 @@ use super::consolidation::{NodeBook, NodeKey, is_about_a_record};
 use super::entry::{self, Changes};
 use super::movement::{self, Batch};
 use super::nodes::till_name;
-use super::reading::ONE_ENTRY;
+use super::relayed::{self, LAID_OUT};
 use super::{Store, StoreError, edits, lineage, rules};
 use counterfoil_domain::{Priority, Rule, RuleSet, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
@@ -183,7 +183,13 @@ impl Store {
             };
         }
         let waived = waived(tx, (node.number, seq), &aside, ruling)?;
-        entry::lay_out(tx, node.tables, seq, aside.topic)?;
+        // What is around the entry tells of its till's clock; of one that others brought only the entry itself.
+        let around = if seq > node.sent_until {
+            relayed::lay_out(tx, node, (seq - 1, seq))?
+        } else {
+            entry::lay_out(tx, node.tables, seq, aside.topic)?;
+            node.tables
+        };
         let sql = format!(
             "SELECT CASE typeof(priority) WHEN 'integer' THEN priority ELSE {} END
              FROM temp.journal WHERE {} = ?1",
@@ -200,7 +206,7 @@ impl Store {
         let clock = match ruling.changes.contains_key("at_ms") {
             // A person says when it was.
             true => Correction::none(),
-            false => Correction::of(tx, (node.number, node.tables), (seq - 1, seq), book.now_ms)?,
+            false => Correction::of(tx, (node.number, around), (seq - 1, seq), book.now_ms)?,
         };
         let batch = Batch {
             clock,
@@ -210,7 +216,8 @@ impl Store {
             until: seq,
             now_ms: book.now_ms,
             ahead_ms: book.ahead_ms,
-            source: ONE_ENTRY,
+            source: LAID_OUT,
+            is_decided: true,
             waived,
         };
         if !self.admit(tx, &batch, ruling.decision, &aside)? {
@@ -218,12 +225,12 @@ impl Store {
                 // What was waived stays waived, and on record.
                 note(tx, &batch, &aside.code, ruling)?;
             }
-            entry::put_away(tx, aside.topic)?;
+            counterfoil_book::take_away(tx)?;
             return Ok(Ruled::Still);
         }
         check_landed(tx, &batch, aside.topic)?;
         note(tx, &batch, &aside.code, ruling)?;
-        entry::put_away(tx, aside.topic)?;
+        counterfoil_book::take_away(tx)?;
         Ok(Ruled::TakenIn)
     }
 

@@ -36,6 +36,9 @@ pub struct RelayEnd {
     pub origin: NodeId,
     /// The last entry that is durable at the hub.
     pub known: Point,
+    /// Whether the hub has another entry where what the caller holds ends: two books went on under one name, and a
+    /// person is told.
+    pub diverged: bool,
 }
 
 /// Entries of one journal, each following the one before.

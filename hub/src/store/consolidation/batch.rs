@@ -1,6 +1,6 @@
 //! Which entries belong to a batch, and how far is its node then?
 
-use super::{Position, condition, has_entries};
+use super::{NodeKey, Position, condition, has_entries};
 use crate::store::StoreError;
 use crate::store::movement::Batch;
 use counterfoil_domain::Priority;
@@ -20,13 +20,15 @@ pub(super) struct Reach {
 /// hundred thousand entries of other priorities before it are looked at once, not by every statement.
 pub(super) fn reach(
     tx: &Connection,
+    node: &NodeKey,
     priority: Priority,
     (after, newest): (i64, i64),
     size: i64,
 ) -> Result<Reach, StoreError> {
     let sql = format!(
         "SELECT count(*), coalesce(min(seq), ?2 + 1), coalesce(max(seq), ?2) FROM (
-             SELECT seq FROM book.journal WHERE seq > ?1 AND seq <= ?2 AND {} ORDER BY seq LIMIT ?3)",
+             SELECT seq FROM {} WHERE seq > ?1 AND seq <= ?2 AND {} ORDER BY seq LIMIT ?3)",
+        node.journal,
         condition(priority)
     );
     let size = size.max(1);
@@ -51,17 +53,19 @@ pub(super) fn advance(
     }
     for (priority, at) in &position.lanes {
         let done = *priority == batch.priority
-            || *at < reached && !has_entries(tx, *priority, *at, reached)?;
+            || *at < reached && !has_entries(tx, &batch.node, *priority, (*at, reached))?;
         if !done {
             continue;
         }
-        tx.execute(
+        let sql = format!(
             "INSERT INTO watermark (node, priority, seq, chain, at_ms)
-             SELECT ?1, ?2, seq, chain, ?4 FROM book.journal WHERE seq = ?3
+             SELECT ?1, ?2, seq, chain, ?4 FROM {} WHERE seq = ?3
              ON CONFLICT (node, priority) DO UPDATE
              SET seq = excluded.seq, chain = excluded.chain, at_ms = excluded.at_ms",
-            params![batch.node.number, priority.code(), until, batch.now_ms],
-        )?;
+            batch.node.journal
+        );
+        let mark = params![batch.node.number, priority.code(), until, batch.now_ms];
+        tx.execute(&sql, mark)?;
     }
     Ok(())
 }

@@ -1,0 +1,379 @@
+//! What have other lanes brought of a node's journal that its own till has not sent (X7)?
+//!
+//! It stands in `relayed_entry` as it came, until the till sends the same itself. While a book is attached, its
+//! journal goes on with it, and entries are consolidated by the same statements from where the watermarks stand:
+//! whichever way an entry came first, it is moved once.
+
+use super::alerts::{NewAlert, raise};
+use super::consolidation::{NodeBook, NodeKey};
+use super::contact::AuthedNode;
+use super::{Reader, Store, StoreError, lineage, node_id, shop_id};
+use counterfoil_domain::journal::EntryHead;
+use counterfoil_domain::lineage::Point;
+use counterfoil_domain::mesh::{Holding, LaneEntry, Place};
+use counterfoil_domain::{Chain, Document, DocumentId, Hlc, NodeId, Priority, ShopId, Topic};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
+use counterfoil_protocol::wire::relay::{RelayEnd, RelayedRow};
+
+/// The journal of a book of which nothing was brought by others.
+pub(super) const SENT: &str = "book.journal";
+
+/// The journal of a book, and behind it what others brought.
+const WHOLE: &str = "temp.whole_journal";
+
+/// What stands before the names of tables that are laid out beside a book.
+pub(super) const LAID_OUT: &str = "temp.";
+
+/// What became of entries that a lane brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Relayed {
+    /// They are durable; how far the journal is here now, and whether any of them was new.
+    Taken { known: Point, new: bool },
+    /// Entries before them are missing.
+    Gap { known: Point },
+    /// Another entry stands where one of them does.
+    Diverged { known: Point },
+}
+
+/// A lane whose journal others may bring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane {
+    number: i64,
+    id: NodeId,
+}
+
+/// What is here of a journal.
+struct Known {
+    /// Where what its till has sent ends.
+    sent: Point,
+    /// Where what others brought ends, when that is further.
+    brought: Option<Point>,
+}
+
+impl Known {
+    fn end(&self) -> Point {
+        self.brought.unwrap_or(self.sent)
+    }
+}
+
+impl Store {
+    /// Keeps entries of one lane that another lane of its shop brings: all or none, durable when this returns.
+    pub(crate) fn relay(
+        &mut self,
+        by: &AuthedNode,
+        (origin, book): (Lane, Option<&NodeBook>),
+        entries: &[LaneEntry],
+        now_ms: i64,
+    ) -> Result<Relayed, StoreError> {
+        let placed = self.on_journal((origin, book), |hub, known| {
+            let mut held = Holding::empty(known.end());
+            let mut fresh = Vec::with_capacity(entries.len());
+            for entry in entries {
+                match held.place(entry) {
+                    Place::Next => {
+                        held.end = entry.point();
+                        fresh.push(entry);
+                    }
+                    Place::Ahead => return Ok(Err(Relayed::Gap { known: known.end() })),
+                    // Whatever was held already is only the same when its chain value is.
+                    Place::Known if chain_at(hub, origin, entry.seq)? == Some(entry.chain) => {}
+                    Place::Known | Place::Forked => {
+                        return Ok(Err(Relayed::Diverged { known: known.end() }));
+                    }
+                }
+            }
+            Ok(Ok((fresh, held.end)))
+        })?;
+        match placed {
+            Ok((fresh, known)) => {
+                let new = !fresh.is_empty();
+                if new {
+                    let of = (origin.number, by.number);
+                    self.hub.transaction(|tx| keep(tx, of, &fresh, now_ms))?;
+                }
+                Ok(Relayed::Taken { known, new })
+            }
+            Err(refused) => {
+                if matches!(refused, Relayed::Diverged { .. }) {
+                    self.tell_diverged(by, origin.id, now_ms)?;
+                }
+                Ok(refused)
+            }
+        }
+    }
+
+    /// How far the journal of a lane is here; `held` is where what the caller has of it ends.
+    pub(crate) fn relay_end(
+        &mut self,
+        by: &AuthedNode,
+        (origin, book): (Lane, Option<&NodeBook>),
+        held: Point,
+        now_ms: i64,
+    ) -> Result<RelayEnd, StoreError> {
+        let found = self.on_journal((origin, book), |hub, known| {
+            let end = known.end();
+            let here = match held.seq {
+                0 => Some(Chain::START),
+                seq if seq <= end.seq => chain_at(hub, origin, seq)?,
+                _ => None,
+            };
+            // What is gone here cannot be compared.
+            let diverged = here.is_some_and(|chain| chain != held.chain);
+            Ok(RelayEnd {
+                origin: origin.id,
+                known: end,
+                diverged,
+            })
+        })?;
+        if found.diverged {
+            self.tell_diverged(by, origin.id, now_ms)?;
+        }
+        Ok(found)
+    }
+
+    /// Attaches the book meanwhile, when its till has sent one.
+    fn on_journal<T>(
+        &mut self,
+        (lane, book): (Lane, Option<&NodeBook>),
+        work: impl FnOnce(&Connection, Known) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let is_sent = self.attach_sent(book)?;
+        let look = |hub: &Connection| {
+            let sent = match is_sent && lineage::is_book_of(hub, lane.id)? {
+                true => last(hub, SENT)?,
+                false => None,
+            };
+            let sent = sent.unwrap_or(Point::START);
+            let brought = last(hub, &brought(lane.number))?;
+            let brought = brought.filter(|brought| brought.seq > sent.seq);
+            work(hub, Known { sent, brought })
+        };
+        let done = look(&self.hub);
+        if is_sent {
+            self.hub.detach("book")?;
+        }
+        done
+    }
+
+    fn tell_diverged(
+        &self,
+        by: &AuthedNode,
+        origin: NodeId,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let alert = NewAlert {
+            at_ms: now_ms,
+            kind: "relay_diverged",
+            node: Some(origin),
+            subject: by.id.to_string(),
+            detail: format!(
+                "lane {} of the shop holds entries of this till that the till itself does not have: what it sold before \
+                 it was restored or copied. They are not counted; keep that lane's data",
+                by.id
+            ),
+        };
+        self.hub.transaction(|tx| raise(tx, &alert))
+    }
+}
+
+/// What others brought of a node, as a table.
+pub(super) fn brought(node: i64) -> String {
+    format!("(SELECT seq, chain FROM main.relayed_entry WHERE node = {node})")
+}
+
+/// The last entry of a journal.
+fn last(hub: &Connection, journal: &str) -> Result<Option<Point>, StoreError> {
+    let sql = format!("SELECT seq, chain FROM {journal} ORDER BY seq DESC LIMIT 1");
+    Ok(hub.query_optional(&sql, (), lineage::point)?)
+}
+
+/// The chain value of an entry, in what the till has sent or in what others brought.
+fn chain_at(hub: &Connection, lane: Lane, seq: i64) -> Result<Option<Chain>, StoreError> {
+    if let Some(point) = lineage::point_at(hub, &brought(lane.number), seq)? {
+        return Ok(Some(point.chain));
+    }
+    let attached = "SELECT EXISTS (SELECT 1 FROM pragma_database_list WHERE name = 'book')";
+    if !hub.query_value::<bool>(attached, ())? {
+        return Ok(None);
+    }
+    let point = lineage::point_at(hub, SENT, seq)?;
+    Ok(point.map(|point| point.chain))
+}
+
+fn keep(
+    tx: &Connection,
+    (node, by): (i64, i64),
+    entries: &[&LaneEntry],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let sql =
+        "INSERT INTO relayed_entry (node, seq, id, hlc, topic, priority, before, chain, document)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    for entry in entries {
+        let priority = Topic::from_code(entry.kind).map_or(Priority::Low, Topic::priority);
+        let row = params![
+            node,
+            entry.seq,
+            entry.id.to_bytes(),
+            entry.hlc.raw(),
+            entry.kind,
+            priority.code(),
+            entry.before.as_bytes().to_vec(),
+            entry.chain.as_bytes().to_vec(),
+            entry.document.as_str()
+        ];
+        tx.execute(sql, row)?;
+    }
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+        return Ok(());
+    };
+    let sql = "UPDATE relayed SET until_seq = ?3, at_ms = ?5
+               WHERE node = ?1 AND until_seq = ?2 - 1 AND by = ?4";
+    let row = || params![node, first.seq, last.seq, by, now_ms];
+    if tx.execute(sql, row())? == 0 {
+        let sql = "INSERT INTO relayed (node, from_seq, until_seq, by, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)";
+        tx.execute(sql, row())?;
+    }
+    Ok(())
+}
+
+/// Lets the journal of the attached book go on with what others brought, when that follows on it.
+pub(super) fn begin_reading(hub: &Connection, node: &mut NodeKey) -> Result<(), StoreError> {
+    let Some(brought) = last(hub, &brought(node.number))? else {
+        return Ok(());
+    };
+    let sent = last(hub, SENT)?.unwrap_or(Point::START);
+    if brought.seq <= sent.seq || !follows(hub, node.number, sent)? {
+        return Ok(());
+    }
+    let columns = "seq, id, hlc, topic, priority, chain";
+    let sql = format!(
+        "CREATE TEMP VIEW whole_journal AS SELECT {columns} FROM book.journal
+         UNION ALL SELECT {columns} FROM main.relayed_entry WHERE node = {} AND seq > {}",
+        node.number, sent.seq
+    );
+    hub.execute(&sql, ())?;
+    (node.journal, node.sent_until) = (WHOLE, sent.seq);
+    Ok(())
+}
+
+/// Takes the view away, so that the book can be detached.
+pub(super) fn end_reading(hub: &Connection) -> Result<(), StoreError> {
+    hub.execute("DROP VIEW IF EXISTS temp.whole_journal", ())?;
+    Ok(())
+}
+
+/// Whether the entry behind the last one that the till has sent is here, and follows it.
+fn follows(hub: &Connection, node: i64, sent: Point) -> Result<bool, StoreError> {
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM relayed_entry WHERE node = ?1 AND seq = ?2 AND before = ?3)";
+    let next = params![node, sent.seq + 1, sent.chain.as_bytes().to_vec()];
+    Ok(hub.query_value(sql, next)?)
+}
+
+/// Forgets what the till has sent itself since, the same; the book that sent it is attached.
+pub(super) fn forget_sent(tx: &Connection, node: &NodeKey) -> Result<(), StoreError> {
+    let sql = "DELETE FROM relayed_entry WHERE node = ?1 AND seq <= (
+                   SELECT max(own.seq) FROM relayed_entry AS r JOIN book.journal AS own ON own.seq = r.seq
+                   WHERE r.node = ?1 AND own.chain = r.chain)";
+    tx.execute(sql, params![node.number])?;
+    Ok(())
+}
+
+/// Lays entries that others brought out in `temp`, as a book has them, and says what stands before the names of the
+/// tables. An entry that this hub cannot read stands in the journal alone, and steps aside.
+pub(super) fn lay_out(
+    tx: &Connection,
+    node: &NodeKey,
+    (after, until): (i64, i64),
+) -> Result<&'static str, StoreError> {
+    counterfoil_book::lay_tables(tx, "temp")?;
+    let sql = "SELECT seq, id, hlc, topic, chain, document, priority FROM main.relayed_entry
+               WHERE node = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq";
+    let rows = tx.query_map(sql, params![node.number, after, until], |row| {
+        let head = (
+            row.get::<i64>(0)?,
+            row.get::<Vec<u8>>(1)?,
+            row.get::<i64>(2)?,
+        );
+        let kind: (i64, Vec<u8>) = (row.get(3)?, row.get(4)?);
+        Ok((head, kind, row.get::<String>(5)?, row.get::<i64>(6)?))
+    })?;
+    for ((seq, id, hlc), (topic, chain), document, priority) in rows {
+        let read = read(topic, &document).zip(DocumentId::from_slice(&id).ok());
+        if let Some(((topic, document), id)) = read
+            && let Some(chain) = Chain::from_slice(&chain)
+        {
+            let hlc = Hlc::from_raw(hlc);
+            let entry = EntryHead {
+                seq,
+                id,
+                hlc,
+                topic,
+            };
+            counterfoil_book::insert(tx, &entry, &document, (&chain, None))?;
+            continue;
+        }
+        let sql = "INSERT INTO temp.journal (seq, id, hlc, topic, priority, chain)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        tx.execute(sql, params![seq, id, hlc, topic, priority, chain])?;
+    }
+    Ok(LAID_OUT)
+}
+
+/// A document, as this program would have written it.
+fn read(topic: i64, text: &str) -> Option<(Topic, Document)> {
+    let topic = Topic::from_code(topic)?;
+    let document: Document = serde_json::from_str(text).ok()?;
+    let is_all = document.topic() == topic && document.canonical() == text.as_bytes();
+    is_all.then_some((topic, document))
+}
+
+impl Reader {
+    /// A lane of a shop.
+    pub(crate) fn lane_of(&self, shop: ShopId, id: NodeId) -> Result<Option<Lane>, StoreError> {
+        let sql = "SELECT number FROM node WHERE id = ?1 AND shop = ?2";
+        let of = params![id.to_bytes(), shop.to_bytes()];
+        Ok(self.hub.query_optional(sql, of, |row| {
+            let number = row.get(0)?;
+            Ok(Lane { number, id })
+        })?)
+    }
+
+    /// Nodes of which something is here that only others brought.
+    pub(crate) fn relayed_nodes(&self) -> Result<Vec<NodeId>, StoreError> {
+        let sql = "SELECT id FROM node WHERE EXISTS (SELECT 1 FROM relayed_entry AS r WHERE r.node = node.number)";
+        Ok(self.hub.query_map(sql, (), |row| node_id(row, 0))?)
+    }
+
+    /// Whether something is here of a node that only others brought.
+    pub(crate) fn is_relayed(&self, node: NodeId) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM relayed_entry WHERE node = (SELECT number FROM node WHERE id = ?1))";
+        Ok(self.hub.query_value(sql, params![node.to_bytes()])?)
+    }
+
+    /// Entries that reached the hub by another lane, newest first.
+    pub(crate) fn relayed(&self, shop: Option<ShopId>) -> Result<Vec<RelayedRow>, StoreError> {
+        let sql = "SELECT node.shop, node.id, node.lane, r.from_seq, r.until_seq, by.id, by.lane, r.at_ms,
+                       NOT EXISTS (SELECT 1 FROM relayed_entry AS e WHERE e.node = r.node
+                                   AND e.seq BETWEEN r.from_seq AND r.until_seq)
+                   FROM relayed AS r JOIN node ON node.number = r.node JOIN node AS by ON by.number = r.by
+                   WHERE ?1 IS NULL OR node.shop = ?1 ORDER BY r.at_ms DESC, r.node, r.from_seq DESC LIMIT 1000";
+        let row = |row: &Row<'_>| -> Result<RelayedRow, SqlError> {
+            Ok(RelayedRow {
+                shop: shop_id(row, 0)?,
+                node: node_id(row, 1)?,
+                lane: row.get(2)?,
+                from_seq: row.get(3)?,
+                until_seq: row.get(4)?,
+                by: node_id(row, 5)?,
+                by_lane: row.get(6)?,
+                at_ms: row.get(7)?,
+                sent_since: row.get(8)?,
+            })
+        };
+        Ok(self
+            .hub
+            .query_map(sql, params![shop.map(ShopId::to_bytes)], row)?)
+    }
+}
