@@ -18,7 +18,10 @@ fn at_hub<T: FromSql>(hub: &TestHub, sql: &str) -> Vec<T> {
     db.query_map(sql, (), |row| row.get(0)).unwrap()
 }
 
-fn point(till: &Till, seq: i64) -> Point {
+pub(crate) fn point(till: &Till, seq: i64) -> Point {
+    if seq == 0 {
+        return Point::START;
+    }
     let sql = format!("SELECT chain FROM journal WHERE seq = {seq}");
     let chain: Vec<u8> = till.book.query_value(&sql, ()).unwrap();
     let chain = Chain::from_slice(&chain).unwrap();
@@ -40,7 +43,13 @@ async fn claim(client: &Client, till: &Till, heir: &Till, common: Point) -> Http
 }
 
 /// Makes `clone` go on as the node of that number.
-async fn part(client: &Client, till: &Till, clone: &mut Till, number: u128, common: Point) {
+pub(crate) async fn part(
+    client: &Client,
+    till: &Till,
+    clone: &mut Till,
+    number: u128,
+    common: Point,
+) {
     let former = Former {
         node: till.id,
         lane: 1,

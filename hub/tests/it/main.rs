@@ -45,6 +45,7 @@ mod prices;
 mod proof;
 mod quarantine;
 mod reentry;
+mod relayed;
 mod roles;
 mod schemas;
 mod shop_conflicts;
