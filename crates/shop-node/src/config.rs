@@ -51,6 +51,8 @@ pub struct Config {
     pub peer_heartbeat_ms: u64,
     pub second_copy_wait_ms: u64,
     pub first_peer_wait_ms: u64,
+    #[serde(deserialize_with = "relay_pause_s")]
+    pub relay_pause_s: i64,
     pub sync_interval_ms: u64,
     pub batch_delay_ms: u64,
     pub settle_delay_ms: u64,
@@ -120,6 +122,11 @@ impl Config {
         }
     }
 
+    /// The pause between two looks at what the hub lacks of other lanes' journals.
+    pub(crate) fn relay_pause(&self) -> Duration {
+        Duration::from_secs(self.relay_pause_s.unsigned_abs())
+    }
+
     /// The longest pause between two syncs.
     pub const fn sync_interval(&self) -> Duration {
         Duration::from_millis(self.sync_interval_ms)
@@ -129,13 +136,14 @@ impl Config {
 fn within<'de, D: Deserializer<'de>>(
     deserializer: D,
     range: RangeInclusive<i64>,
+    unit: &str,
 ) -> Result<i64, D::Error> {
     let found = i64::deserialize(deserializer)?;
     if range.contains(&found) {
         return Ok(found);
     }
     let (first, last) = range.into_inner();
-    let text = format!("{found} is not between {first} and {last} minutes");
+    let text = format!("{found} is not between {first} and {last} {unit}");
     Err(D::Error::custom(text))
 }
 
@@ -161,13 +169,20 @@ fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     }
 }
 
+/// Without a pause the hub would be asked all the time; after a day nobody counts on what was sold.
+pub(crate) const RELAY_PAUSE_S: RangeInclusive<i64> = 1..=86_400;
+
+fn relay_pause_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    within(deserializer, RELAY_PAUSE_S, "seconds")
+}
+
 fn cutoff_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    within(deserializer, 0..=1_439)
+    within(deserializer, 0..=1_439, "minutes")
 }
 
 /// From the farthest west to the farthest east that there is.
 fn utc_offset_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    within(deserializer, -720..=840)
+    within(deserializer, -720..=840, "minutes")
 }
 
 impl Default for Config {
@@ -251,6 +266,16 @@ mod tests {
         );
         let error = Config::overlaid("day_cutoff_minutes = -1").expect_err("before midnight");
         assert!(error.to_string().contains("between 0 and 1439"), "{error}");
+    }
+
+    #[test]
+    fn a_lane_that_would_ask_the_hub_all_the_time_or_hardly_ever_is_an_error() {
+        for pause in [-1, 0, 86_401] {
+            let error =
+                Config::overlaid(&format!("relay_pause_s = {pause}")).expect_err("too often");
+            let text = error.to_string();
+            assert!(text.contains("between 1 and 86400 seconds"), "{text}");
+        }
     }
 
     #[test]

@@ -59,6 +59,18 @@ pub(crate) const PEER_GREETINGS_MAX: usize = 16;
 /// Then the connection is closed.
 pub(crate) const PEER_GREETING_WITHIN: Duration = Duration::from_secs(5);
 
+/// Longest wait, chosen by chance, before a lane looks what the hub lacks of others' journals: of several that lost the
+/// same one the first brings it, and the others see that nothing lacks.
+pub(crate) const RELAY_JITTER: Duration = Duration::from_secs(2);
+
+/// Bytes of others' entries in one request to the hub, give or take one message: sales of this lane wait while they are
+/// read.
+pub(crate) const RELAY_BATCH_BYTES: usize = 512 * 1024;
+
+/// How long the hub may take to be sent one request of others' entries and to answer, over a slow line too. Then it
+/// counts as away; what it has taken by then it says at the next look.
+pub(crate) const RELAY_WITHIN: Duration = Duration::from_secs(300);
+
 /// Bytes of one message of somebody who is not known yet: a hello or a proof fits many times. A larger one is malformed;
 /// it has been read by then, up to the largest frame.
 pub(crate) const PEER_GREETING_BYTES_MAX: usize = 16 * 1024;

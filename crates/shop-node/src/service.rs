@@ -64,7 +64,7 @@ where
             sync::run(node.clone()),
             mesh::run(node.clone(), settings, listener),
         );
-        tokio::join!(sync, mesh, marks::run(node));
+        tokio::join!(sync, mesh, sync::relay::run(node.clone()), marks::run(node));
     });
     let ended = background.abort_handle();
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);

@@ -45,4 +45,7 @@ pub struct JournalRow {
     pub node_id: NodeId,
     /// Held up to here.
     pub held_seq: i64,
+    /// The hub has it up to here, when this lane asked last; absent until it has asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_seq: Option<i64>,
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::lane_port::LanePort;
 use crate::cli::{Common, Failure, output};
-use crate::config::Config;
+use crate::config::{Config, RELAY_PAUSE_S};
 use crate::local_client::{Announcement, wait_for_lock};
 use crate::mesh::Settings;
 use crate::node::{Node, NodeOptions};
@@ -36,6 +36,14 @@ pub(crate) struct LaneArgs {
         env = "COUNTERFOIL_NODE_PEERS"
     )]
     peers: Vec<String>,
+    /// How often this lane looks whether the hub lacks something of another lane that is held here, in seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(i64).range(RELAY_PAUSE_S),
+        env = "COUNTERFOIL_NODE_RELAY_PAUSE_S"
+    )]
+    relay_pause_s: Option<i64>,
 }
 
 impl LaneArgs {
@@ -48,6 +56,9 @@ impl LaneArgs {
         peers.retain(|peer| !peer.trim().is_empty());
         if !peers.is_empty() {
             config.peers = peers;
+        }
+        if let Some(pause) = self.relay_pause_s {
+            config.relay_pause_s = pause;
         }
     }
 }

@@ -162,7 +162,7 @@ impl Node {
         }
     }
 
-    async fn log_mesh(&self, level: &str, event: &str, detail: Value) {
+    pub(crate) async fn log_mesh(&self, level: &str, event: &str, detail: Value) {
         self.log(LogRow {
             at_ms: self.now_ms(),
             level: level.to_owned(),

@@ -5,7 +5,7 @@ use counterfoil_domain::mesh::sources::{Offer, Step, plan};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
 use counterfoil_domain::{Chain, NodeId};
 use counterfoil_protocol::wire::mesh::{JournalRow, MeshStatus, PeerRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -28,6 +28,8 @@ pub(crate) struct Mesh {
     acknowledged: watch::Sender<i64>,
     /// Whether a peer has said what it holds of this lane.
     has_met: watch::Sender<bool>,
+    /// A connection was lost.
+    lost: Notify,
 }
 
 #[derive(Default)]
@@ -36,6 +38,8 @@ struct State {
     address: Option<String>,
     me: Option<NodeId>,
     holdings: BTreeMap<NodeId, Holding>,
+    /// How far the hub has others' journals, for the status.
+    hub_ends: BTreeMap<NodeId, i64>,
     connections: BTreeMap<NodeId, Connected>,
     /// How far each peer has the own journal, connected or not.
     marks: BTreeMap<NodeId, i64>,
@@ -102,6 +106,7 @@ impl Default for Mesh {
             state: Mutex::default(),
             acknowledged: watch::Sender::new(0),
             has_met: watch::Sender::new(false),
+            lost: Notify::new(),
         }
     }
 }
@@ -182,6 +187,21 @@ impl Mesh {
 
     pub(super) fn is_connected(&self, peer: NodeId) -> bool {
         self.state().connections.contains_key(&peer)
+    }
+
+    /// Who is connected.
+    pub(crate) fn connected(&self) -> BTreeSet<NodeId> {
+        self.state().connections.keys().copied().collect()
+    }
+
+    /// Waits until a connection is lost; one that was lost before anybody waited counts.
+    pub(crate) async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    /// How far the hub has others' journals, as it said the last time.
+    pub(crate) fn tell_hub_ends(&self, ends: BTreeMap<NodeId, i64>) {
+        self.state().hub_ends = ends;
     }
 
     /// Whose journal peers have, and how far, when that is news.
@@ -277,6 +297,7 @@ impl Mesh {
         if held.is_some_and(|held| held.number == seat.number) {
             state.connections.remove(&seat.peer);
             state.replan();
+            self.lost.notify_one();
         }
     }
 
@@ -370,6 +391,7 @@ impl Mesh {
                 .map(|(origin, held)| JournalRow {
                     node_id: *origin,
                     held_seq: held.end.seq,
+                    hub_seq: state.hub_ends.get(origin).copied(),
                 })
                 .collect(),
             last_refusal: state.last_refusal.clone(),

@@ -1,6 +1,6 @@
 //! Requests to the hub.
 
-use crate::limits::{UNDO_WITHIN, UNDONE_BYTES_MAX};
+use crate::limits::{RELAY_WITHIN, UNDO_WITHIN, UNDONE_BYTES_MAX};
 use crate::node::Node;
 use crate::problem::chain;
 use crate::sync::SyncError;
@@ -8,6 +8,7 @@ use counterfoil_domain::NodeId;
 use counterfoil_protocol::gate::SCHEMA_HEADER;
 use counterfoil_protocol::wire::decisions::{UNDO_PATH, UndoRequest, Undone};
 use counterfoil_protocol::wire::hub::{HELLO_PATH, HelloAnswer, HelloRequest};
+use counterfoil_protocol::wire::relay::{RELAY_PATH, RelayEnd, RelayRequest};
 use counterfoil_replica::Remote;
 use counterfoil_replica::env::{HttpRequest, HttpResponse};
 use counterfoil_shop_store::{Binding, StoreError};
@@ -118,6 +119,16 @@ impl<'n> HubLink<'n> {
         body: &B,
     ) -> Result<A, SyncError> {
         post(self.node, &self.url, path, Some(&self.token), body).await
+    }
+
+    /// Brings entries of another lane's journal.
+    pub(super) async fn relay(&self, request: &RelayRequest) -> Result<RelayEnd, SyncError> {
+        let within = Within {
+            timeout: RELAY_WITHIN,
+            ..SMALL
+        };
+        let to = (self.url.as_str(), RELAY_PATH);
+        post_within(self.node, to, Some(&self.token), request, within).await
     }
 
     /// Has the hub take back what this shop wrote.

@@ -9,6 +9,7 @@ mod fold;
 mod identity;
 mod link;
 mod listen;
+pub(crate) mod relay;
 mod state;
 mod token;
 mod undo;

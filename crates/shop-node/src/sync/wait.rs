@@ -95,7 +95,7 @@ fn doubled(first: u64, last: u64, times: u32) -> Duration {
 }
 
 /// Between half of the pause and all of it, so that a thousand tills do not come back at once.
-fn jittered(longest: Duration, random: &dyn Random) -> Duration {
+pub(super) fn jittered(longest: Duration, random: &dyn Random) -> Duration {
     const STEPS: u32 = u16::MAX as u32;
     let mut bytes = [0_u8; 2];
     random.fill(&mut bytes);
