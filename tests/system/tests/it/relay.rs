@@ -96,6 +96,11 @@ impl Relay {
         self.state.silent.store(opened, Ordering::SeqCst);
     }
 
+    /// Nothing is delivered any more, on no connection, until [`Self::swallow`] says that those opened later work.
+    pub(crate) fn go_dark(&self) {
+        self.state.silent.store(u64::MAX, Ordering::SeqCst);
+    }
+
     /// The next `POST` to a path is answered, and the answer is lost with its connection.
     pub(crate) fn lose_answer_of(&self, path: &str) {
         *lock(&self.state.lose) = Some(path.to_owned());
