@@ -169,7 +169,7 @@ fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     }
 }
 
-/// Without a pause the hub would be asked all the time; after a day nobody counts on what was sold.
+/// A shorter pause is none; after a longer one a dead lane's sales would miss the figures of their day.
 pub(crate) const RELAY_PAUSE_S: RangeInclusive<i64> = 1..=86_400;
 
 fn relay_pause_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {

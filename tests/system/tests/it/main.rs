@@ -30,5 +30,6 @@ mod secure;
 mod selling;
 mod shop;
 mod store;
+mod stub;
 mod token;
 mod world;

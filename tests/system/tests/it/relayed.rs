@@ -4,8 +4,9 @@ use crate::process::{eventually, hub};
 use crate::relay::Relay;
 use crate::shop::{Lane, Shop, another_code, settings};
 use crate::store::assert_whole;
+use crate::stub::{Asked, Stub};
 use crate::world::{Account, at_hub, copy, replace, settle};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -229,4 +230,107 @@ fn a_lane_restored_behind_what_was_relayed_goes_on_under_a_new_identity() {
     settle(&one);
     is_counted_once(&shop, &account);
     assert_whole(&one.join("book.db"));
+}
+
+/// What the hub lacks of a journal: all of it.
+fn lacks(held: &Value, diverged: bool) -> Value {
+    let known = json!({"seq": 0, "chain": "0".repeat(64)});
+    json!({"origin": held["origin"], "known": known, "diverged": diverged})
+}
+
+/// A hub that lacks everything, takes every journal but one, and says whether it has another one under that name.
+fn hub_without(origin: &str, diverged: bool) -> impl Fn(&Asked) -> (u16, Value) + use<> {
+    let origin = origin.to_owned();
+    move |(path, body): &Asked| match path.as_str() {
+        "/v1/relay/ends" => {
+            let rows = body["holds"].as_array().expect("a list").iter();
+            let rows = rows.map(|held| lacks(held, diverged && held["origin"] == *origin));
+            (200, json!({"journals": rows.collect::<Vec<_>>()}))
+        }
+        "/v1/relay" if body["entries"][0]["fromTerminal"] == *origin => refused(422, "invalid"),
+        "/v1/relay" => {
+            let entries = body["entries"].as_array().expect("a list");
+            let last = entries.last().expect("one at least");
+            let payload = &last["payload"];
+            let known = json!({"seq": payload["seq"], "chain": payload["chain"]});
+            let end = json!({"origin": last["fromTerminal"], "known": known, "diverged": false});
+            (200, end)
+        }
+        _ => refused(503, "busy"),
+    }
+}
+
+fn refused(status: u16, code: &str) -> (u16, Value) {
+    let problem = json!({"code": code, "status": status, "detail": "so it is told"});
+    (status, problem)
+}
+
+/// How often something of a journal was logged.
+fn count(lane: &Lane, event: &str, origin: &str) -> usize {
+    let rows = lane.daemon.get("/v1/logs?limit=10000");
+    let rows = rows.as_array().expect("a list");
+    let is_of = |row: &&Value| row["event"] == event && row["detail"]["origin"] == origin;
+    rows.iter().filter(is_of).count()
+}
+
+#[test]
+fn a_hub_that_refuses_one_journal_gets_the_others_and_is_heard_once() {
+    let mut shop = Shop::new("relayed-refused");
+    let [one, two, other] = shop.lanes("France");
+    settings(&other, RELAYING);
+    shop.internet_is_gone();
+    let other = Lane::start(&other, &[]);
+    let [one, two] = [one, two].map(|data| {
+        let lane = Lane::start(&data, &[&other.url]);
+        lane.sell();
+        lane.is_heard_by(&other);
+        let id = lane.id();
+        lane.daemon.kill();
+        id
+    });
+    // A hub of before has no such call.
+    let hub = Stub::at(&shop.hub_url, |_: &Asked| refused(404, "not_found"));
+    let looks = |times: usize| {
+        eventually("it looks again", || {
+            hub.asked("/v1/relay/ends").len() >= times
+        });
+    };
+    looks(2);
+    assert!(hub.asked("/v1/relay").is_empty());
+    assert_eq!(hub_seq(&other, &one), None);
+
+    hub.says(hub_without(&one, false));
+    eventually("the other one is brought", || {
+        count(&other, "lane_relayed", &two) == 1
+    });
+    looks(4);
+    assert_eq!(count(&other, "relay_refused", &one), 1, "it is told once");
+    assert_eq!(count(&other, "lane_relayed", &one), 0);
+    assert!(hub_seq(&other, &two) > Some(0));
+    let sent = hub.asked("/v1/relay");
+    let of = |id: &str| {
+        sent.iter()
+            .filter(|body| body["entries"][0]["fromTerminal"] == *id)
+            .count()
+    };
+    assert!(of(&one) >= 3, "it is tried at each look");
+    assert_eq!(of(&two), 1);
+    let last = hub.asked("/v1/relay/ends").pop().expect("it looked");
+    let asked = last["holds"].as_array().expect("a list");
+    assert!(asked.iter().all(|held| held["origin"] == *one), "{last}");
+
+    hub.says(hub_without(&one, true));
+    looks(3);
+    assert!(hub.asked("/v1/relay").is_empty(), "nothing of it is sent");
+    assert_eq!(count(&other, "relay_diverged", &one), 1);
+    assert_eq!(count(&other, "relay_refused", &one), 1);
+
+    // The hub has it by another way: nothing is left to ask.
+    hub.says(hub_without("", false));
+    eventually("it is brought", || count(&other, "lane_relayed", &one) == 1);
+    let looked = hub.asked("/v1/relay/ends").len();
+    other.sell();
+    // Several looks long.
+    eventually("syncs are tried", || hub.asked("/v1/hello").len() >= 12);
+    assert_eq!(hub.asked("/v1/relay/ends").len(), looked);
 }

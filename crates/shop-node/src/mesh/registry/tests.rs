@@ -2,6 +2,7 @@ use super::*;
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::{DocumentId, Hlc, Topic};
+use futures_util::FutureExt as _;
 
 fn node(number: u128) -> NodeId {
     NodeId::from_slice(&number.to_be_bytes()).expect("an id")
@@ -113,4 +114,21 @@ fn a_refusal_is_logged_once_in_a_while_whatever_is_told() {
         assert!(!mesh.refused("own words", false));
     }
     assert!(mesh.refused("other words", false));
+}
+
+#[test]
+fn a_connection_that_is_lost_is_heard_of_once_and_one_that_was_replaced_is_not() {
+    let mesh = Mesh::default();
+    let holds = BTreeMap::from([(node(1), Holding::empty(Point::START))]);
+    mesh.join(node(1), holds, BTreeMap::new());
+    let is_lost = || mesh.lost().now_or_never().is_some();
+    let first = seated(&mesh, node(2), BTreeMap::new());
+    let second = seated(&mesh, node(2), BTreeMap::new());
+    mesh.unseat(&first);
+    assert!(!is_lost());
+    assert_eq!(mesh.connected(), BTreeSet::from([node(2)]));
+    mesh.unseat(&second);
+    assert!(is_lost(), "before anybody waited");
+    assert!(!is_lost());
+    assert_eq!(mesh.connected(), BTreeSet::new());
 }
