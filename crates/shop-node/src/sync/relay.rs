@@ -112,7 +112,7 @@ impl Memory {
                         node,
                         hub: &hub,
                         origin,
-                        until: holding.end,
+                        holding,
                         known,
                     };
                     self.take(turn).await?;
@@ -136,7 +136,7 @@ impl Memory {
         let ended = turn.bring().await;
         if turn.known.seq > before {
             self.ends.brought(origin, turn.known);
-            let until_seq = turn.known.seq.min(turn.until.seq);
+            let until_seq = turn.known.seq.min(turn.holding.end.seq);
             let detail = json!({"origin": origin, "from_seq": before + 1, "until_seq": until_seq});
             tracing::info!(%detail, "what another lane recorded was brought to the hub");
             node.log_mesh("info", "lane_relayed", detail).await;
@@ -146,7 +146,15 @@ impl Memory {
                 self.told.remove(&origin);
             }
             Err(Ended::Hub(error)) => return Err(error),
-            Err(ended) => self.tell(node, (origin, turn.known), &ended).await,
+            Err(ended) => {
+                if let Ended::Diverged(end) = ended {
+                    // The hub was asked about the end of what is held. Asked about where the two part, it tells a person too.
+                    let begin = turn.holding.begin;
+                    let parted = BTreeMap::from([(origin, Holding { begin, end })]);
+                    ask(turn.hub, &parted).await?;
+                }
+                self.tell(node, (origin, turn.known), &ended).await;
+            }
         }
         Ok(())
     }
@@ -212,7 +220,7 @@ struct Turn<'n> {
     hub: &'n HubLink<'n>,
     origin: NodeId,
     /// What is held here.
-    until: Point,
+    holding: Holding,
     /// What the hub has.
     known: Point,
 }
@@ -248,7 +256,7 @@ impl From<SyncError> for Ended {
 impl Turn<'_> {
     /// Brings entries until the hub has what is held.
     async fn bring(&mut self) -> Result<(), Ended> {
-        while self.known.seq < self.until.seq {
+        while self.known.seq < self.holding.end.seq {
             let (origin, after) = (self.origin, self.known.seq);
             let read = move |store: &mut ShopStore| store.lane_entries(origin, after, BATCH);
             let entries = self.node.store(read).await;
@@ -264,7 +272,7 @@ impl Turn<'_> {
             }
             self.known = answer.known;
             if answer.diverged {
-                return Err(Ended::Diverged(self.until));
+                return Err(Ended::Diverged(self.holding.end));
             }
         }
         Ok(())

@@ -232,19 +232,28 @@ fn a_lane_restored_behind_what_was_relayed_goes_on_under_a_new_identity() {
     assert_whole(&one.join("book.db"));
 }
 
-/// What the hub lacks of a journal: all of it.
-fn lacks(held: &Value, diverged: bool) -> Value {
+/// What a hub says that has nothing of a journal.
+fn nothing_of(held: &Value) -> Value {
     let known = json!({"seq": 0, "chain": "0".repeat(64)});
-    json!({"origin": held["origin"], "known": known, "diverged": diverged})
+    json!({"origin": held["origin"], "known": known, "diverged": false})
 }
 
-/// A hub that lacks everything, takes every journal but one, and says whether it has another one under that name.
+/// What a hub says that has one entry, and not the one that is held; it sees that when it is asked about that one.
+fn another_of(held: &Value) -> Value {
+    let known = json!({"seq": 1, "chain": "1".repeat(64)});
+    json!({"origin": held["origin"], "known": known, "diverged": held["end"]["seq"] == 1})
+}
+
+/// A hub that has nothing, or of one journal another entry, and takes every journal but that one.
 fn hub_without(origin: &str, diverged: bool) -> impl Fn(&Asked) -> (u16, Value) + use<> {
     let origin = origin.to_owned();
     move |(path, body): &Asked| match path.as_str() {
         "/v1/relay/ends" => {
             let rows = body["holds"].as_array().expect("a list").iter();
-            let rows = rows.map(|held| lacks(held, diverged && held["origin"] == *origin));
+            let rows = rows.map(|held| match diverged && held["origin"] == *origin {
+                true => another_of(held),
+                false => nothing_of(held),
+            });
             (200, json!({"journals": rows.collect::<Vec<_>>()}))
         }
         "/v1/relay" if body["entries"][0]["fromTerminal"] == *origin => refused(422, "invalid"),
@@ -321,8 +330,17 @@ fn a_hub_that_refuses_one_journal_gets_the_others_and_is_heard_once() {
 
     hub.says(hub_without(&one, true));
     looks(3);
-    assert!(hub.asked("/v1/relay").is_empty(), "nothing of it is sent");
-    assert_eq!(count(&other, "relay_diverged", &one), 1);
+    // What was on its way has come.
+    let sent = hub.asked("/v1/relay").len();
+    eventually("it is told here", || {
+        count(&other, "relay_diverged", &one) == 1
+    });
+    looks(7);
+    assert_eq!(count(&other, "relay_diverged", &one), 1, "once");
+    assert_eq!(hub.asked("/v1/relay").len(), sent, "nothing of it is sent");
+    let asked = hub.asked("/v1/relay/ends");
+    let at_parting = |body: &Value| body["holds"][0]["end"]["seq"] == 1;
+    assert!(asked.iter().any(at_parting), "and the hub hears of it");
     assert_eq!(count(&other, "relay_refused", &one), 1);
 
     // The hub has it by another way: nothing is left to ask.
