@@ -104,6 +104,36 @@ fn a_lane_killed_for_good_right_after_it_printed_reaches_the_hub_by_a_peer() {
 }
 
 #[test]
+fn several_lanes_that_hold_the_journal_of_one_that_is_gone_bring_it_once() {
+    let mut shop = Shop::new("relayed-by-several");
+    let [gone, left, right] = shop.lanes("France");
+    for data in [&gone, &left, &right] {
+        settings(data, RELAYING);
+    }
+    shop.internet_is_gone();
+    let left = Lane::start(&left, &[]);
+    let right = Lane::start(&right, &[&left.url]);
+    let gone = Lane::start(&gone, &[&left.url, &right.url]);
+    let mut account = Account::default();
+    for _ in 0..3 {
+        note(&gone.sell(), &mut account);
+    }
+    gone.is_heard_by(&left);
+    gone.is_heard_by(&right);
+    let id = gone.id();
+    let end = gone.daemon.get("/v1/status")["journal_seq"].as_i64();
+    gone.daemon.kill();
+    shop.internet_is_back();
+    is_counted_once(&shop, &account);
+    for lane in [&left, &right] {
+        eventually("it knows that nothing lacks", || hub_seq(lane, &id) == end);
+    }
+    let relays = relays_of(&shop.hub_data, &id);
+    assert_eq!(relays.len(), 1, "one of them brought it: {relays:?}");
+    is_counted_once(&shop, &account);
+}
+
+#[test]
 fn a_lane_that_comes_back_after_it_was_relayed_is_counted_once() {
     let mut shop = Shop::new("relayed-back");
     let [one, other] = shop.lanes("France");
