@@ -9,6 +9,9 @@
 use counterfoil_domain::lineage::Point;
 use serde::{Deserialize, Serialize};
 
+/// Why a folder leaves its series that comes without its mark.
+const ELSEWHERE: &str = "this folder was copied from another machine, or restored from a backup";
+
 /// What lies outside of the folder, for one series.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Mark {
@@ -70,11 +73,29 @@ pub(crate) fn judge(evidence: &Evidence) -> Option<&'static str> {
         (Some(_), _) => None,
         // The series has just begun, or its till comes from a program that made no marks.
         (None, Some(marked)) if marked.key != evidence.key => None,
-        (None, Some(marked)) if is_another(&marked.place, here) => {
-            Some("this folder was copied from another machine, or restored from a backup")
-        }
+        (None, Some(marked)) if is_another(&marked.place, here) => Some(ELSEWHERE),
         // Nobody made one yet, or it was lost alone.
         (None, _) => None,
+    }
+}
+
+/// Why a folder that is open must not go on with its series, when a mark of it lies outside that this process may not have
+/// written; `None` when it may. Only a mark that the journal does not hold says anything: one that is behind was written
+/// by this folder, by this process or one before.
+pub(crate) fn judge_open(holds_mark: bool) -> Option<&'static str> {
+    (!holds_mark).then_some("a copy of this folder runs at the same time, with the same marks")
+}
+
+/// The reason in words: with advice, when the same place comes without its mark as it did before. A container whose marks
+/// do not outlast it looks like that at each start.
+pub(crate) fn in_words(why: &str, evidence: &Evidence, before: Option<&str>) -> String {
+    let marked = evidence.marked.as_ref();
+    let is_same_place = marked.is_some_and(|it| it.place.path == evidence.here.path);
+    let is_again = before.is_some_and(|before| before.starts_with(ELSEWHERE));
+    if why == ELSEWHERE && is_same_place && is_again {
+        format!("{why}; as the time before: if neither is so, give `fence_dir` a volume of its own")
+    } else {
+        why.to_owned()
     }
 }
 
@@ -204,5 +225,25 @@ mod tests {
             let why = judge(&evidence).unwrap_or_default();
             assert!(why.contains(says), "{what}: {why}");
         }
+    }
+
+    #[test]
+    fn a_place_that_comes_without_its_mark_again_is_told_about_the_fence_folder() {
+        let mut evidence = usual();
+        (evidence.mark, evidence.here.inode) = (None, 2);
+        let first = in_words(ELSEWHERE, &evidence, Some("jo says so"));
+        assert_eq!(first, ELSEWHERE);
+        let second = in_words(ELSEWHERE, &evidence, Some(&first));
+        assert!(second.contains("a volume of its own"), "{second}");
+        assert_eq!(in_words(ELSEWHERE, &evidence, Some(&second)), second);
+        assert_eq!(in_words("restored", &evidence, Some(&second)), "restored");
+        evidence.here.path = "/elsewhere".to_owned();
+        assert_eq!(in_words(ELSEWHERE, &evidence, Some(&second)), ELSEWHERE);
+    }
+
+    #[test]
+    fn an_open_folder_leaves_its_series_only_for_a_mark_that_its_journal_does_not_hold() {
+        assert_eq!(judge_open(true), None);
+        assert!(judge_open(false).is_some_and(|why| why.contains("at the same time")));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::credentials::{Credentials, Keyring};
-use crate::marks::Marks;
+use crate::marks::{KeptMarks, Marks};
 use crate::mesh::Mesh;
 use crate::monitor::Monitor;
 use crate::repair;
@@ -54,7 +54,7 @@ pub(crate) struct Inner {
     pub(crate) book: BookReplica,
     pub(crate) catalog: CatalogReplica,
     /// How far the journal is, outside of the folder.
-    pub(crate) marks: Option<Worker<Marks>>,
+    pub(crate) marks: Option<KeptMarks>,
     /// There is something to mark.
     pub(crate) to_mark: Notify,
     /// Something urgent was recorded.
@@ -140,8 +140,8 @@ impl Node {
         let marks = match marks {
             Some(mut marks) => {
                 marks.settle(&mut store, env.clock.now_ms());
-                let worker = Worker::start(env.execution, "marks", marks);
-                Some(worker.map_err(OpenNodeError::Directory)?)
+                let kept = KeptMarks::start(marks, env.execution);
+                Some(kept.map_err(OpenNodeError::Directory)?)
             }
             None => None,
         };

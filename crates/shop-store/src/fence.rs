@@ -8,14 +8,17 @@
 use crate::error::StoreError;
 use crate::identity::set_meta;
 use crate::open::ShopStore;
+use counterfoil_domain::NodeId;
 use counterfoil_domain::lineage::Point;
 use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::fence::Fenced;
 use counterfoil_protocol::wire::node::LogRow;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 const TAG_KEY: &str = "series_tag";
-const EVIDENCE_KEY: &str = "fence_evidence";
+const BRANCHES_KEY: &str = "fence_branches";
 const MARKED_KEY: &str = "fence_mark";
 const FENCED_KEY: &str = "fenced";
 
@@ -29,8 +32,30 @@ const TAG_LETTERS: usize = 5;
 /// time at most.
 const FENCE_PAUSE_MS: i64 = 60_000;
 
-/// Reasons that are remembered. The oldest goes when there are more: a lane has fewer peers.
-const EVIDENCE_MAX: usize = 64;
+/// Peers whose branch is remembered. The oldest goes when there are more, and costs a series if it comes again: a lane has
+/// fewer peers.
+const BRANCHES_MAX: usize = 64;
+
+/// What tells the branches of this very book that peers hold from the present series.
+#[derive(Default, Serialize, Deserialize)]
+struct Branches {
+    /// Of which series, among those of all tills.
+    series: String,
+    /// The end of the journal when it began.
+    begun: Option<Point>,
+    /// Peers that held a branch before it began, and where that ended when it was last heard of. The newest last.
+    ends: Vec<(NodeId, Point)>,
+}
+
+/// Whether a branch that ends there, and is not in the journal, has no receipt of the present series. `begun` is the end
+/// of the journal when the series began, `seen` where the same peer's branch ended before.
+///
+/// A branch that is other than the journal up to where the series began was written by a folder that never had the
+/// series. So was one that was known before: whoever holds it can only add to it, however far it grows.
+fn is_explained(theirs: Point, begun: Option<Point>, seen: Option<Point>) -> bool {
+    begun.is_some_and(|begun| theirs.seq <= begun.seq)
+        || seen.is_some_and(|seen| seen.seq <= theirs.seq)
+}
 
 impl ShopStore {
     /// The series in which the next receipt is numbered.
@@ -45,18 +70,16 @@ impl ShopStore {
 
     /// Names this till's present series among those of all tills.
     pub fn series_key(&self) -> String {
-        match &self.series_tag {
-            Some(tag) => format!("{}-{tag}", self.node),
-            None => self.node.to_string(),
-        }
+        key_of(self.node, self.series_tag.as_deref())
     }
 
-    /// What the node remembers of the mark that lies outside of its folder, as it was kept.
+    /// What the node remembers of the mark that lies outside of its folder. A note that cannot be read is told, and as good
+    /// as none.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn marked(&self) -> Result<Option<String>, StoreError> {
-        self.local_state(MARKED_KEY)
+    pub fn marked<T: DeserializeOwned>(&self) -> Result<Option<T>, StoreError> {
+        self.note_of(MARKED_KEY)
     }
 
     /// Keeps what the node remembers of its mark.
@@ -75,15 +98,28 @@ impl ShopStore {
         if self.series_tag.is_none() {
             return Ok(None);
         }
-        let Some(text) = self.local_state(FENCED_KEY)? else {
-            return Ok(None);
-        };
+        let fenced: Option<Fenced> = self.note_of(FENCED_KEY)?;
         // What was in trial then may be live now.
         let series = self.series();
-        Ok(Some(Fenced {
-            series,
-            ..serde_json::from_str(&text)?
-        }))
+        Ok(fenced.map(|fenced| Fenced { series, ..fenced }))
+    }
+
+    /// A note in `local.db`. One that cannot be read is told once, and goes: a series more costs less than a till that
+    /// cannot say how it is.
+    fn note_of<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        let Some(text) = self.local_state(key)? else {
+            return Ok(None);
+        };
+        match serde_json::from_str(&text) {
+            Ok(note) => Ok(Some(note)),
+            Err(error) => {
+                tracing::warn!(%error, key, text, "a note of the book cannot be read: it counts as none");
+                if let Err(error) = self.remove_local_state(key) {
+                    tracing::warn!(%error, key, "it cannot be removed");
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// Leaves the present series: from here on receipts are numbered in one that no copy made before has. Costs nothing
@@ -106,37 +142,64 @@ impl ShopStore {
         Ok(fenced)
     }
 
-    /// Leaves the present series because somebody holds another history of this very book, which ends there. Once: they
-    /// hold it for as long as the hub has not named the till anew. Whether the series was left.
+    /// Leaves the present series because a peer holds another history of this very book, which ends there, or more of
+    /// it. Not when a fence made before is the answer to it already. Whether the series was left.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn fence_for(
         &mut self,
-        evidence: Point,
+        (peer, theirs): (NodeId, Point),
         why: &str,
         now_ms: i64,
     ) -> Result<bool, StoreError> {
-        let mut known: Vec<Point> = match self.local_state(EVIDENCE_KEY)? {
-            Some(text) => serde_json::from_str(&text)?,
-            None => Vec::new(),
-        };
-        if known.contains(&evidence) {
-            return Ok(false);
-        }
-        let last = self
-            .fenced()?
-            .map(|fenced| now_ms.saturating_sub(fenced.at_ms));
-        let is_due = !last.is_some_and(|ago_ms| (0..FENCE_PAUSE_MS).contains(&ago_ms));
+        let branches = self.branches()?;
+        let seen = branches.ends.iter().find(|(of, _)| *of == peer);
+        let is_explained = is_explained(theirs, branches.begun, seen.map(|(_, end)| *end));
+        let last = self.fenced()?.map(|it| now_ms.saturating_sub(it.at_ms));
+        let is_recent = last.is_some_and(|ago_ms| (0..FENCE_PAUSE_MS).contains(&ago_ms));
+        let is_due = !is_explained && !is_recent;
         if is_due {
             self.fence(why, now_ms)?;
         }
-        known.push(evidence);
-        let surplus = known.len().saturating_sub(EVIDENCE_MAX);
-        known.drain(..surplus);
+        let mut branches = self.branches()?;
+        branches.ends.retain(|(of, _)| *of != peer);
+        branches.ends.push((peer, theirs));
+        let surplus = branches.ends.len().saturating_sub(BRANCHES_MAX);
+        branches.ends.drain(..surplus);
         // Whoever is cut off before this draws one series more.
-        self.set_local_state(EVIDENCE_KEY, &serde_json::to_string(&known)?)?;
+        self.set_local_state(BRANCHES_KEY, &serde_json::to_string(&branches)?)?;
         Ok(is_due)
+    }
+
+    /// A peer holds what stands in the journal: if it held a branch before, it has lost that, and may get another.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_branch(&mut self, peer: NodeId) -> Result<(), StoreError> {
+        let mut branches = self.branches()?;
+        let known = branches.ends.len();
+        branches.ends.retain(|(of, _)| *of != peer);
+        if branches.ends.len() == known {
+            return Ok(());
+        }
+        self.set_local_state(BRANCHES_KEY, &serde_json::to_string(&branches)?)
+    }
+
+    /// What is known of branches for the present series: nothing when the book was put back alone, to one of before.
+    fn branches(&self) -> Result<Branches, StoreError> {
+        let series = self.series_key();
+        let known: Option<Branches> = self.note_of(BRANCHES_KEY)?;
+        let mut known = known
+            .filter(|known| known.series == series)
+            .unwrap_or_default();
+        known.series = series;
+        if let Some(begun) = known.begun
+            && !self.holds(&[begun])?
+        {
+            known.begun = None;
+        }
+        Ok(known)
     }
 
     /// A tag to be written with whatever is the reason for it.
@@ -156,8 +219,19 @@ impl ShopStore {
             left,
             series,
         };
-        let told = serde_json::to_string(&fenced)?;
-        Ok(Leave { tag, told, fenced })
+        // Whoever holds a branch by now never gets a receipt of a series that begins behind it.
+        let known: Option<Branches> = self.note_of(BRANCHES_KEY)?;
+        let branches = Branches {
+            series: key_of(self.node, Some(&tag)),
+            begun: Some(self.end()),
+            ends: known.unwrap_or_default().ends,
+        };
+        Ok(Leave {
+            tag,
+            told: serde_json::to_string(&fenced)?,
+            branches: serde_json::to_string(&branches)?,
+            fenced,
+        })
     }
 
     /// A tag that this book has not used.
@@ -180,10 +254,18 @@ impl ShopStore {
     }
 }
 
+fn key_of(node: NodeId, tag: Option<&str>) -> String {
+    match tag {
+        Some(tag) => format!("{node}-{tag}"),
+        None => node.to_string(),
+    }
+}
+
 /// A series that is about to be left.
 pub(crate) struct Leave {
     tag: String,
     told: String,
+    branches: String,
     pub(crate) fenced: Fenced,
 }
 
@@ -193,6 +275,7 @@ impl Leave {
         set_meta(conn, TAG_KEY, &self.tag)?;
         let sql = "INSERT OR REPLACE INTO local.state (key, value) VALUES (?1, ?2)";
         conn.execute(sql, params![FENCED_KEY, self.told.as_str()])?;
+        conn.execute(sql, params![BRANCHES_KEY, self.branches.as_str()])?;
         Ok(())
     }
 }
@@ -215,4 +298,38 @@ pub(crate) fn follow_epoch(
 /// Leaves a series whose tag a copy has, for the reason that is known already.
 pub(crate) fn set_tag(conn: &Connection, tag: &str) -> Result<(), SqlError> {
     set_meta(conn, TAG_KEY, tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use counterfoil_domain::Chain;
+
+    fn end(seq: i64) -> Point {
+        let chain = Chain::START;
+        Point { seq, chain }
+    }
+
+    #[test]
+    fn a_branch_is_explained_when_it_parts_before_the_series_or_was_known_before() {
+        let cases = [
+            ("nothing is known", 7, None, None, false),
+            ("it ends before the series began", 6, Some(7), None, true),
+            ("it ends where the series began", 7, Some(7), None, true),
+            ("it may part in the series", 8, Some(7), None, false),
+            ("it was known, and stands still", 8, Some(7), Some(8), true),
+            ("it was known, and has grown", 900, Some(7), Some(8), true),
+            (
+                "it was known longer: it is another",
+                8,
+                Some(7),
+                Some(9),
+                false,
+            ),
+        ];
+        for (what, theirs, begun, seen, expected) in cases {
+            let found = is_explained(end(theirs), begun.map(end), seen.map(end));
+            assert_eq!(found, expected, "{what}");
+        }
+    }
 }

@@ -120,6 +120,9 @@ pub(super) async fn operations(
             OperationContent::Sale(_) | OperationContent::Refund(_)
         )
     });
+    if urgent {
+        node.look_at_mark().await;
+    }
     let now_ms = node.now_ms();
     let carried = node
         .store(move |store| -> Result<Vec<OperationResult>, StoreError> {

@@ -34,6 +34,9 @@ async fn record(
     id: Option<DocumentId>,
     draft: impl FnOnce(&ShopStore, i64) -> Result<Document, StoreError> + Send + 'static,
 ) -> Answer {
+    if matches!(topic, Topic::Sale | Topic::Refund) {
+        node.look_at_mark().await;
+    }
     let now_ms = node.now_ms();
     #[cfg(feature = "planted-bugs")]
     if counterfoil_replica::planted::PlantedBug::ReplyBeforeCommit.is_planted() {

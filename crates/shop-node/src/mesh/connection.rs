@@ -148,13 +148,19 @@ impl Drop for Unseat<'_> {
 /// Leaves the receipt series when a peer knows more of this till than it does itself (X8), and tells a person.
 async fn judge(node: &Node, peer: NodeId, fits: OwnJournal, theirs: Option<Point>) {
     let what = match fits {
-        OwnJournal::Fits => return,
+        OwnJournal::Fits => {
+            let forgotten = node.store(move |store| store.forget_branch(peer));
+            if let Err(error) = forgotten.await {
+                tracing::warn!(error = %chain(&error), %peer, "what it held once cannot be forgotten");
+            }
+            return;
+        }
         OwnJournal::Longer => "it holds more of this till's book than this till",
         OwnJournal::Other => "it holds other entries under this till's name",
     };
     if let Some(theirs) = theirs {
         let (why, now_ms) = (format!("a lane of the shop: {what}"), node.now_ms());
-        let fenced = node.store(move |store| store.fence_for(theirs, &why, now_ms));
+        let fenced = node.store(move |store| store.fence_for((peer, theirs), &why, now_ms));
         if let Err(error) = fenced.await {
             tracing::error!(error = %chain(&error), "the receipt series cannot be left");
         }

@@ -2,7 +2,9 @@
 
 use crate::{NOW_MS, Till};
 use counterfoil_domain::lineage::Point;
+use counterfoil_domain::{Chain, NodeId};
 use counterfoil_protocol::wire::lineage::IdentityAnswer;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 fn printed(till: &mut Till) -> String {
@@ -138,29 +140,132 @@ fn copies_that_are_given_the_same_epoch_number_apart() {
     }
 }
 
+fn peer(number: u128) -> NodeId {
+    NodeId::from_uuid(uuid::Uuid::from_u128(number))
+}
+
+/// An end that is in no journal of these tests.
+fn branch(seq: i64) -> Point {
+    let chain = Chain::from_slice(&[7; 32]).expect("a chain value");
+    Point { seq, chain }
+}
+
+fn fences(till: &mut Till, number: u128, seq: i64, now_ms: i64) -> bool {
+    let evidence = (peer(number), branch(seq));
+    till.store()
+        .fence_for(evidence, "a peer", now_ms)
+        .expect("judged")
+}
+
 #[test]
 fn what_others_hold_of_this_book_is_a_reason_once_and_not_more_often_than_once_a_minute() {
     let mut till = Till::new("peers");
     till.activate(3).expect("activated");
-    let chain = till.store().end().chain;
-    let fences = |till: &mut Till, seq: i64, now_ms: i64| {
-        let point = Point { seq, chain };
-        till.store()
-            .fence_for(point, "a peer", now_ms)
-            .expect("judged")
-    };
-    assert!(fences(&mut till, 10, NOW_MS));
+    assert!(fences(&mut till, 1, 10, NOW_MS));
     let series = till.store().series();
-    assert!(!fences(&mut till, 10, NOW_MS + 100_000), "the same again");
+    assert!(
+        !fences(&mut till, 1, 10, NOW_MS + 100_000),
+        "the same again"
+    );
     // Two peers, of which one is behind, tell of one restore.
-    assert!(!fences(&mut till, 11, NOW_MS + 59_999));
+    assert!(!fences(&mut till, 2, 11, NOW_MS + 59_999));
     till.open();
-    assert!(!fences(&mut till, 11, NOW_MS + 200_000), "it was heard");
+    assert!(!fences(&mut till, 2, 11, NOW_MS + 200_000), "it was heard");
     assert_eq!(till.store().series(), series);
-    assert!(fences(&mut till, 12, NOW_MS + 60_000));
+    assert!(fences(&mut till, 3, 12, NOW_MS + 60_000));
     assert_ne!(till.store().series(), series);
     // A clock that was put back does not stop it.
-    assert!(fences(&mut till, 13, NOW_MS));
+    assert!(fences(&mut till, 4, 13, NOW_MS));
+}
+
+#[test]
+fn a_branch_that_goes_on_growing_is_a_reason_once() {
+    let mut till = Till::new("grows");
+    till.activate(3).expect("activated");
+    printed(&mut till);
+    assert!(fences(&mut till, 1, 10, NOW_MS));
+    let series = till.store().series();
+    for minute in 1..=10 {
+        printed(&mut till);
+        if minute == 5 {
+            till.open();
+        }
+        assert!(
+            !fences(&mut till, 1, 10 + 7 * minute, NOW_MS + minute * 60_000),
+            "minute {minute}"
+        );
+    }
+    assert_eq!(till.store().series(), series);
+    // Nor behind another reason to leave a series.
+    till.store().fence("jo says so", NOW_MS).expect("fenced");
+    assert!(!fences(&mut till, 1, 900, NOW_MS + 3_600_000));
+}
+
+#[test]
+fn only_what_may_have_receipts_of_the_present_series_is_a_reason() {
+    let mut till = Till::new("present");
+    till.activate(3).expect("activated");
+    printed(&mut till);
+    printed(&mut till);
+    let begun = till.store().end().seq;
+    till.store().fence("jo says so", NOW_MS).expect("fenced");
+    printed(&mut till);
+    let later_ms = NOW_MS + 60_000;
+    assert!(
+        !fences(&mut till, 1, begun, later_ms),
+        "it parts before the series"
+    );
+    assert!(
+        !fences(&mut till, 1, begun + 9, later_ms),
+        "and goes on from there"
+    );
+    assert!(fences(&mut till, 2, begun + 1, later_ms), "a copy of now");
+    // It has lost its branch, and got this journal: what it holds beyond it is of now.
+    till.store().forget_branch(peer(2)).expect("forgotten");
+    assert!(fences(&mut till, 2, begun + 9, later_ms + 60_000));
+    // It holds less than it did: that is not what it held.
+    assert!(fences(&mut till, 1, begun + 8, later_ms + 120_000));
+}
+
+#[test]
+fn a_book_that_is_put_back_alone_takes_no_branch_for_explained() {
+    let mut till = Till::new("alone");
+    till.activate(3).expect("activated");
+    printed(&mut till);
+    till.store = None;
+    let (book, kept) = (till.dir.join("book.db"), till.dir.join("kept.db"));
+    till.elsewhere("book.db", "PRAGMA wal_checkpoint(TRUNCATE)");
+    std::fs::copy(&book, &kept).expect("copied");
+    till.open();
+    assert!(fences(&mut till, 1, 10, NOW_MS));
+    till.store = None;
+    for file in ["book.db-wal", "book.db-shm"] {
+        let path = till.dir.join(file);
+        if path.exists() {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    std::fs::copy(&kept, &book).expect("put back");
+    till.open();
+    assert_eq!(till.store().series(), "L1");
+    assert!(fences(&mut till, 1, 10, NOW_MS + 60_000));
+}
+
+#[test]
+fn a_note_that_cannot_be_read_counts_as_none() {
+    let mut till = Till::new("damaged");
+    till.activate(3).expect("activated");
+    assert!(fences(&mut till, 1, 10, NOW_MS));
+    till.store().keep_marked("{}").expect("kept");
+    let read: Option<Value> = till.store().marked().expect("read");
+    assert!(read.is_some());
+    till.elsewhere("local.db", "UPDATE state SET value = '{' || value");
+    assert_eq!(till.store().fenced().expect("read"), None);
+    let read: Option<Value> = till.store().marked().expect("read");
+    assert_eq!(read, None);
+    assert!(fences(&mut till, 1, 11, NOW_MS), "a series more");
+    assert!(till.store().fenced().expect("read").is_some());
+    assert!(!fences(&mut till, 1, 12, NOW_MS + 60_000));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! X8, G4: a till that was restored from a backup, or copied, repeats no number before anybody has told it so.
 
 use crate::process::{Daemon, eventually, fence_dir, node};
+use crate::store::open;
 use crate::world::{World, copy, replace, settle};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -207,6 +208,112 @@ fn a_copy_that_comes_without_its_mark_numbers_apart() {
         settle(data);
     }
     world.finish();
+}
+
+/// One of two copies that run, each as its machine or container has it.
+struct Running<'d> {
+    name: &'d str,
+    daemon: &'d Daemon,
+}
+
+impl Running<'_> {
+    fn status(&self) -> Value {
+        self.daemon.get("/v1/status")
+    }
+
+    /// Sells, and waits until the mark of the series says so.
+    fn sell(&self, world: &mut World) -> Vec<String> {
+        let line = json!({"sku": "TEA", "quantity": "1", "unit_price": "2.55"});
+        let sale = json!({"lines": [line], "tender": "cash"});
+        let (status, sold) = self.daemon.post("/v1/sales", &sale).expect("an answer");
+        assert_eq!(status, 200, "{}: {sold}", self.name);
+        let id = sold["id"].as_str().expect("an id").to_owned();
+        assert_eq!(world.account.0.insert(id, 255), None, "a new receipt");
+        let status = self.status();
+        let series = status["series"].as_str().expect("a series");
+        let tag = series.split('.').nth(1).map(|tag| format!("-{tag}"));
+        let node = status["node_id"].as_str().expect("an id");
+        let mark = format!("{node}{}.json", tag.unwrap_or_default());
+        let mark = fence_dir(&world.till).join(mark);
+        eventually("it is marked", || {
+            let read = std::fs::read(&mark).unwrap_or_default();
+            let mark: Value = serde_json::from_slice(&read).unwrap_or_default();
+            mark["seq"] == status["journal_seq"]
+        });
+        vec![format!("{}-{}", sold["series"], sold["number"]).replace('"', "")]
+    }
+}
+
+#[test]
+fn copies_that_run_at_one_place_with_one_fence_folder_number_apart() {
+    for first in ["original", "twin"] {
+        let mut world = World::new(&format!("one-place-{first}"));
+        let mut printed = Printed::default();
+        let url = world.stop_hub();
+        let (twin, away) = (world.dir.join("twin"), world.dir.join("away"));
+        copy(&world.till, &twin);
+        // Its files stay open when another folder takes the place, as in a container of its own.
+        let of_original = Daemon::node(&world.till);
+        std::fs::rename(&world.till, &away).expect("renamed");
+        std::fs::rename(&twin, &world.till).expect("renamed");
+        let of_twin = Daemon::node(&world.till);
+        let mut running = [("original", &of_original), ("twin", &of_twin)]
+            .map(|(name, daemon)| Running { name, daemon });
+        running.sort_by_key(|it| it.name != first);
+        for _ in 0..3 {
+            for it in &running {
+                printed.add(it.sell(&mut world));
+            }
+        }
+        let [one, other] = running.map(|it| it.status());
+        assert_eq!(one["series"], "L1", "whoever sold first goes on");
+        let why = other["fenced"]["why"].as_str().expect("a reason");
+        assert!(why.contains("runs at the same time"), "{why}");
+        drop((of_original, of_twin));
+        world.start_hub(&url);
+        for data in [&away, &world.till] {
+            settle(data);
+        }
+        world.finish();
+    }
+}
+
+#[test]
+fn a_fence_folder_that_lasts_as_long_as_its_container_is_named() {
+    let mut world = World::new("volatile");
+    let mut printed = Printed::default();
+    let _url = world.stop_hub();
+    let kept = world.dir.join("kept");
+    for start in 0..3 {
+        // A new container: the data are on their volume, numbered anew, and the marks are gone.
+        std::fs::remove_dir_all(fence_dir(&world.till)).expect("removed");
+        std::fs::rename(&world.till, &kept).expect("renamed");
+        copy(&kept, &world.till);
+        std::fs::remove_dir_all(&kept).expect("removed");
+        printed.add(world.account.sell(&world.till, 1));
+        let why = why(&world.till);
+        assert!(why.contains("another machine"), "{why}");
+        assert_eq!(why.contains("a volume of its own"), start > 0, "{why}");
+    }
+}
+
+#[test]
+fn a_note_of_the_mark_that_cannot_be_read_is_told_once_and_no_reason() {
+    let mut world = World::new("damaged-note");
+    let _url = world.stop_hub();
+    let damage = "UPDATE state SET value = '{' WHERE key = 'fence_mark'";
+    let conn = open(&world.till.join("local.db"));
+    conn.execute_batch(damage).expect("damaged");
+    conn.abandon();
+    let told = node(&world.till, &["status"]);
+    assert!(told.stderr.contains("cannot be read"), "{told:?}");
+    assert_eq!(node(&world.till, &["status"]).stderr, "");
+    assert_eq!(world.account.sell(&world.till, 1), ["L1-3"]);
+    // And the mark is known again.
+    std::fs::remove_dir_all(fence_dir(&world.till)).expect("removed");
+    let data = world.dir.join("copy");
+    copy(&world.till, &data);
+    assert_ne!(series(&data), "L1");
 }
 
 #[test]
