@@ -232,20 +232,19 @@ fn a_book_that_is_put_back_alone_takes_no_branch_for_explained() {
     let mut till = Till::new("alone");
     till.activate(3).expect("activated");
     printed(&mut till);
-    till.store = None;
-    let (book, kept) = (till.dir.join("book.db"), till.dir.join("kept.db"));
-    till.elsewhere("book.db", "PRAGMA wal_checkpoint(TRUNCATE)");
-    std::fs::copy(&book, &kept).expect("copied");
-    till.open();
+    // The book alone goes back; what is beside it knows better.
+    let kept = till.copied("kept");
     assert!(fences(&mut till, 1, 10, NOW_MS));
     till.store = None;
-    for file in ["book.db-wal", "book.db-shm"] {
-        let path = till.dir.join(file);
+    for file in ["book.db", "book.db-wal", "book.db-shm"] {
+        let (kept, path) = (kept.dir.join(file), till.dir.join(file));
         if path.exists() {
-            std::fs::remove_file(path).expect("removed");
+            std::fs::remove_file(&path).expect("removed");
+        }
+        if kept.exists() {
+            std::fs::copy(&kept, &path).expect("put back");
         }
     }
-    std::fs::copy(&kept, &book).expect("put back");
     till.open();
     assert_eq!(till.store().series(), "L1");
     assert!(fences(&mut till, 1, 10, NOW_MS + 60_000));
