@@ -7,10 +7,10 @@ use counterfoil_protocol::wire::relay::RelayedRow;
 
 pub(super) async fn relays(session: Session) -> Result<(), Failure> {
     let (rows, out) = session.get::<Vec<RelayedRow>>("relays").await?;
-    out.print(&rows, text)
+    out.print(&rows, |rows| text(rows))
 }
 
-fn text(rows: &Vec<RelayedRow>) -> String {
+fn text(rows: &[RelayedRow]) -> String {
     if rows.is_empty() {
         return "every lane has sent its entries itself\n".to_owned();
     }

@@ -4,16 +4,18 @@
 //! with its watermark, so every entry is moved exactly once, whatever is interrupted or repeated.
 
 mod batch;
+mod check;
 
 use self::batch::{advance, reach};
+use self::check::{Broken, check, gapless, waiting};
 use super::alerts::NewAlert;
 use super::clock::Correction;
 use super::movement::{self, Batch, Moved};
-use super::reading::{self, AS_IS};
+use super::reading::AS_IS;
 use super::{Store, StoreError, alerts, edits, lineage, relayed, rules, shop_id};
 use crate::limits::CONSOLIDATE_ENTRIES_MAX;
-use counterfoil_domain::{Chain, NodeId, Priority, RuleSet, ShopId};
-use counterfoil_migrate::{Connection, SqlError, params};
+use counterfoil_domain::{NodeId, Priority, RuleSet, ShopId};
+use counterfoil_migrate::{SqlError, params};
 use std::error::Error as _;
 use std::path::PathBuf;
 
@@ -71,19 +73,8 @@ pub(super) struct NodeKey {
     pub(super) sent_until: i64,
 }
 
-struct Position {
-    newest: i64,
-    /// By priority: where the watermark stands.
-    lanes: Vec<(Priority, i64)>,
-}
-
-/// The book contradicts what was consolidated from it; why, for a person.
-struct Broken(String);
-
 /// The alert of a book that cannot be consolidated any further.
 const DIVERGED: &str = "diverged";
-
-type Checked<T> = Result<T, Broken>;
 
 /// Priorities as conditions on the journal: what this hub does not know goes last, and so does what is
 /// no number.
@@ -156,23 +147,7 @@ impl Store {
         book: &NodeBook,
         work: impl FnOnce(&mut Self, &NodeKey) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        let sql = "SELECT number, shop, forked_from IS NOT NULL,
-                          root IS NOT NULL OR EXISTS (SELECT 1 FROM node AS heir WHERE heir.root = node.number)
-                   FROM node WHERE id = ?1";
-        let node = self
-            .hub
-            .query_optional(sql, params![book.node.to_bytes()], |row| {
-                Ok(NodeKey {
-                    number: row.get(0)?,
-                    id: book.node,
-                    shop: shop_id(row, 1)?,
-                    forked: row.get(2)?,
-                    kin: row.get(3)?,
-                    tables: AS_IS,
-                    journal: relayed::SENT,
-                    sent_until: i64::MAX,
-                })
-            })?;
+        let node = self.key_of(book.node)?;
         let Some(mut node) = node else {
             return Ok(None);
         };
@@ -203,7 +178,6 @@ impl Store {
                 }
             }
         });
-        relayed::end_reading(&self.hub)?;
         self.end_reading()?;
         self.hub.detach("book")?;
         match done {
@@ -233,6 +207,27 @@ impl Store {
             }
             done => done,
         }
+    }
+
+    /// The node as it is before its book is attached.
+    fn key_of(&self, id: NodeId) -> Result<Option<NodeKey>, StoreError> {
+        let sql = "SELECT number, shop, forked_from IS NOT NULL,
+                          root IS NOT NULL OR EXISTS (SELECT 1 FROM node AS heir WHERE heir.root = node.number)
+                   FROM node WHERE id = ?1";
+        Ok(self
+            .hub
+            .query_optional(sql, params![id.to_bytes()], |row| {
+                Ok(NodeKey {
+                    number: row.get(0)?,
+                    id,
+                    shop: shop_id(row, 1)?,
+                    forked: row.get(2)?,
+                    kin: row.get(3)?,
+                    tables: AS_IS,
+                    journal: relayed::SENT,
+                    sent_until: i64::MAX,
+                })
+            })?)
     }
 
     /// An empty book in the place of one that has not arrived.
@@ -408,105 +403,4 @@ fn is_about_the_schema(error: &SqlError) -> bool {
         .iter()
         .any(|known| cause.contains(known));
     error.primary_code() == Some(SQLITE_ERROR) && is_missing
-}
-
-/// Which priorities have entries that wait, in a book that is sound as a whole.
-fn waiting(hub: &Connection, node: &NodeKey) -> Result<Checked<Found>, StoreError> {
-    let position = match check(hub, node)? {
-        Ok(position) => position,
-        Err(broken) => return Ok(Err(broken)),
-    };
-    let last = position.lanes.iter().min_by_key(|(_, at)| *at).copied();
-    let (last, lowest) = last.unwrap_or((Priority::Low, 0));
-    if let Err(broken) = gapless(hub, node, (lowest, position.newest))? {
-        return Ok(Err(broken));
-    }
-    let mut priorities = Vec::new();
-    for (priority, at) in position.lanes {
-        if has_entries(hub, node, priority, (at, position.newest))? {
-            priorities.push(priority);
-        }
-    }
-    if priorities.is_empty() && lowest < position.newest {
-        // Nothing to move, but the node waits to hear so: of the one that is behind.
-        priorities.push(last);
-    }
-    let newest = position.newest;
-    Ok(Ok(Found { priorities, newest }))
-}
-
-/// Compares the book with what was consolidated from it, and reads where both stand.
-fn check(hub: &Connection, node: &NodeKey) -> Result<Checked<Position>, StoreError> {
-    if !reading::has_tables(hub, node.tables)? {
-        return Ok(Err(Broken(
-            "the book does not hold a node's tables".to_owned(),
-        )));
-    }
-    let sql = format!("SELECT coalesce(max(seq), 0) FROM {}", node.journal);
-    let newest: i64 = hub.query_value(&sql, ())?;
-    let mut lanes = Vec::new();
-    for priority in Priority::ALL {
-        let mark = "SELECT seq, chain FROM watermark WHERE node = ?1 AND priority = ?2";
-        let mark = hub.query_optional(mark, params![node.number, priority.code()], |row| {
-            Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?))
-        })?;
-        let (seq, chain) = mark.unwrap_or_else(|| (0, Chain::START.as_bytes().to_vec()));
-        if let Some(reason) = contradiction(hub, node, seq, &chain)? {
-            return Ok(Err(Broken(reason)));
-        }
-        lanes.push((priority, seq));
-    }
-    Ok(Ok(Position { newest, lanes }))
-}
-
-fn gapless(
-    hub: &Connection,
-    node: &NodeKey,
-    (after, until): (i64, i64),
-) -> Result<Checked<()>, StoreError> {
-    let journal = node.journal;
-    let sql = format!("SELECT count(*) FROM {journal} WHERE seq > ?1 AND seq <= ?2");
-    let missing = until - after - hub.query_value::<i64>(&sql, params![after, until])?;
-    if missing == 0 {
-        return Ok(Ok(()));
-    }
-    let reason = format!("the journal has a gap: {missing} entries after {after} are missing");
-    Ok(Err(Broken(reason)))
-}
-
-fn has_entries(
-    hub: &Connection,
-    node: &NodeKey,
-    priority: Priority,
-    (after, until): (i64, i64),
-) -> Result<bool, StoreError> {
-    let sql = format!(
-        "SELECT EXISTS (SELECT 1 FROM {} WHERE seq > ?1 AND seq <= ?2 AND {})",
-        node.journal,
-        condition(priority)
-    );
-    Ok(hub.query_value(&sql, params![after, until])?)
-}
-
-fn contradiction(
-    hub: &Connection,
-    node: &NodeKey,
-    seq: i64,
-    chain: &[u8],
-) -> Result<Option<String>, StoreError> {
-    if seq == 0 {
-        return Ok(None);
-    }
-    let sql = format!("SELECT chain FROM {} WHERE seq = ?1", node.journal);
-    let found = hub.query_optional(&sql, params![seq], |row| row.get::<Vec<u8>>(0))?;
-    Ok(match found {
-        Some(found) if found == chain => None,
-        Some(_) => Some(format!(
-            "entry {seq} of the journal is not the one that was consolidated: two tills with one \
-             identity, or a restored backup"
-        )),
-        None => Some(format!(
-            "the journal ends before entry {seq}, which was consolidated: a restored backup"
-        )),
-    })
 }

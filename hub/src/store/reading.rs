@@ -6,7 +6,7 @@
 use super::alerts::NewAlert;
 use super::consolidation::NodeKey;
 use super::movement::PLAIN;
-use super::{Store, StoreError, alerts};
+use super::{Store, StoreError, alerts, relayed};
 use counterfoil_migrate::{Connection, Kind, params};
 use counterfoil_protocol::lens::{self, BOOK, Reading, Tables, VERSIONS_BEHIND_MAX};
 
@@ -58,6 +58,7 @@ impl Store {
 
     /// Takes the views away, so that the book can be detached.
     pub(super) fn end_reading(&self) -> Result<(), StoreError> {
+        relayed::end_reading(&self.hub)?;
         let sql =
             "SELECT name FROM temp.sqlite_schema WHERE type = 'view' AND name LIKE 'as_newest_%'";
         for view in self.hub.query_map(sql, (), |row| row.get::<String>(0))? {

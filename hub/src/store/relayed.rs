@@ -4,7 +4,7 @@
 //! journal goes on with it, and entries are consolidated by the same statements from where the watermarks stand:
 //! whichever way an entry came first, it is moved once.
 
-use super::alerts::{NewAlert, raise};
+use super::alerts::{self, NewAlert};
 use super::consolidation::{NodeBook, NodeKey};
 use super::contact::AuthedNode;
 use super::{Reader, Store, StoreError, lineage, node_id, shop_id};
@@ -23,6 +23,9 @@ const WHOLE: &str = "temp.whole_journal";
 
 /// What stands before the names of tables that are laid out beside a book.
 pub(super) const LAID_OUT: &str = "temp.";
+
+/// The alert of entries that only another lane has.
+const RELAY_DIVERGED: &str = "relay_diverged";
 
 /// What became of entries that a lane brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +130,8 @@ impl Store {
         })?;
         if found.diverged {
             self.tell_diverged(by, origin.id, now_ms)?;
+        } else {
+            self.tell_agreed(by, origin.id, now_ms)?;
         }
         Ok(found)
     }
@@ -163,7 +168,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let alert = NewAlert {
             at_ms: now_ms,
-            kind: "relay_diverged",
+            kind: RELAY_DIVERGED,
             node: Some(origin),
             subject: by.id.to_string(),
             detail: format!(
@@ -172,7 +177,19 @@ impl Store {
                 by.id
             ),
         };
-        self.hub.transaction(|tx| raise(tx, &alert))
+        self.hub.transaction(|tx| alerts::raise(tx, &alert))
+    }
+
+    /// What that lane holds is here, or is what follows.
+    fn tell_agreed(&self, by: &AuthedNode, origin: NodeId, now_ms: i64) -> Result<(), StoreError> {
+        let sql = "SELECT id FROM alert WHERE lasting = 1 AND cleared_ms IS NULL AND kind = ?1
+                   AND node = ?2 AND subject = ?3";
+        let of = params![RELAY_DIVERGED, origin.to_bytes(), by.id.to_string()];
+        let Some(alert) = self.hub.query_optional(sql, of, |row| row.get::<i64>(0))? else {
+            return Ok(());
+        };
+        self.hub
+            .transaction(|tx| alerts::clear_one(tx, alert, now_ms))
     }
 }
 

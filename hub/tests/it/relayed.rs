@@ -132,102 +132,140 @@ impl Dice {
 }
 
 /// A till of a shop with two other lanes, in an order of pushes, relays, passes and restarts of its own.
+struct Life {
+    dice: Dice,
+    hub: TestHub,
+    client: Client,
+    till: Till,
+    peers: [Till; 2],
+    /// What happened, for whoever reads of a difference.
+    told: Vec<String>,
+}
+
+async fn lanes(client: &Client) -> (Till, [Till; 2]) {
+    let till = Till::of(client, "Leith", 70).await;
+    let peers = [
+        Till::of(client, "Leith", 71).await,
+        Till::of(client, "Leith", 72).await,
+    ];
+    (till, peers)
+}
+
+impl Life {
+    async fn begin(seed: u64) -> Self {
+        let hub = TestHub::start().await;
+        let client = hub.client();
+        let (till, peers) = lanes(&client).await;
+        Self {
+            dice: Dice(SeededRandom::new(seed)),
+            hub,
+            client,
+            till,
+            peers,
+            told: Vec::new(),
+        }
+    }
+
+    async fn end_at(&self, by: &Till) -> RelayEnd {
+        let end = point(&self.till, self.till.seq);
+        end_of(&self.client, by, self.till.id, end).await.unwrap()
+    }
+
+    /// A lane brings any stretch of what there is.
+    async fn relay(&mut self) {
+        let by = &self.peers[usize::try_from(self.dice.below(2)).unwrap()];
+        let until = self.dice.below(self.till.seq + 1);
+        let after = self.dice.below(until + 1);
+        let brought = entries(&self.till, after, until);
+        if brought.is_empty() {
+            return;
+        }
+        let end = self.end_at(by).await;
+        assert!(!end.diverged, "{:?}", self.told);
+        let known = end.known.seq;
+        self.told
+            .push(format!("brought {after} to {until}, {known} known"));
+        let answer = bring(&self.client, by, &brought).await;
+        if after > known {
+            assert_eq!(
+                problem(&answer).code,
+                Code::Conflict,
+                "a gap: {:?}",
+                self.told
+            );
+        } else {
+            let now = parse::<RelayEnd>(&answer).known;
+            assert_eq!(now, point(&self.till, until.max(known)), "{:?}", self.told);
+        }
+    }
+
+    async fn step(mut self) -> Self {
+        match self.dice.below(8) {
+            0 => {
+                self.till.push(&self.client).await.unwrap();
+                self.told.push(format!("pushed {}", self.till.seq));
+            }
+            1..=4 => self.relay().await,
+            5 | 6 => {
+                self.client.settle().await;
+                self.told.push("settled".to_owned());
+            }
+            _ => {
+                self.hub.stop().await;
+                self.hub = self.hub.restart().await;
+                self.client = self.hub.client();
+                self.told.push("restarted".to_owned());
+            }
+        }
+        self
+    }
+
+    /// In the end everything is there: from the till itself, or the last of it from another lane alone.
+    async fn end(&self, by_itself: bool) {
+        let known = self.end_at(&self.peers[0]).await.known.seq;
+        if by_itself {
+            self.till.push(&self.client).await.unwrap();
+        } else if known < self.till.seq {
+            let rest = entries(&self.till, known, self.till.seq);
+            parse::<RelayEnd>(&bring(&self.client, &self.peers[0], &rest).await);
+        }
+    }
+}
+
 async fn live(seed: u64) {
     const ENTRIES: usize = 40;
-    let dice = Dice(SeededRandom::new(seed));
-    let mut hub = TestHub::start().await;
-    let mut client = hub.client();
-    let mut till = Till::of(&client, "Leith", 70).await;
-    let peers = [
-        Till::of(&client, "Leith", 71).await,
-        Till::of(&client, "Leith", 72).await,
-    ];
-    let (mut made, mut told) = (0, Vec::new());
-    while made < ENTRIES || till.seq > 0 && dice.below(6) > 0 {
-        for _ in 0..dice.below(4) {
+    let (mut life, mut made) = (Life::begin(seed).await, 0);
+    while made < ENTRIES || life.dice.below(6) > 0 {
+        for _ in 0..life.dice.below(4) {
             if made < ENTRIES {
-                trade(&mut till, made);
+                trade(&mut life.till, made);
                 made += 1;
             }
         }
-        match dice.below(8) {
-            0 => {
-                till.push(&client).await.unwrap();
-                told.push(format!("pushed {}", till.seq));
-            }
-            1..=4 => {
-                let by = &peers[usize::try_from(dice.below(2)).unwrap()];
-                let until = dice.below(till.seq + 1);
-                let after = dice.below(until + 1);
-                let brought = entries(&till, after, until);
-                if brought.is_empty() {
-                    continue;
-                }
-                let end = end_of(&client, by, till.id, point(&till, till.seq))
-                    .await
-                    .unwrap();
-                assert!(!end.diverged, "{told:?}");
-                let answer = bring(&client, by, &brought).await;
-                told.push(format!(
-                    "brought {after} to {until}, {} known",
-                    end.known.seq
-                ));
-                if after > end.known.seq {
-                    assert_eq!(problem(&answer).code, Code::Conflict, "a gap: {told:?}");
-                } else {
-                    let now = parse::<RelayEnd>(&answer).known;
-                    assert_eq!(now, point(&till, until.max(end.known.seq)), "{told:?}");
-                }
-            }
-            5 | 6 => {
-                client.settle().await;
-                told.push("settled".to_owned());
-            }
-            _ => {
-                hub.stop().await;
-                hub = hub.restart().await;
-                client = hub.client();
-                told.push("restarted".to_owned());
-            }
-        }
+        life = life.step().await;
     }
-    // In the end everything is there: from the till itself, or from another lane alone.
-    let by_itself = seed.is_multiple_of(2);
-    let end = end_of(&client, &peers[0], till.id, point(&till, till.seq))
-        .await
-        .unwrap();
-    if by_itself {
-        till.push(&client).await.unwrap();
-    } else if end.known.seq < till.seq {
-        parse::<RelayEnd>(
-            &bring(&client, &peers[0], &entries(&till, end.known.seq, till.seq)).await,
-        );
-    }
-    let status = client.settle().await;
+    life.end(seed.is_multiple_of(2)).await;
+    let status = life.client.settle().await;
+    let told = format!("seed {seed}: {:?}", life.told);
+    assert_eq!(status.alerts, [], "{told}");
+
+    // A hub to which the till came once.
     let control = TestHub::start().await;
     let other = control.client();
-    let same = Till::of(&other, "Leith", 70).await;
-    Till::of(&other, "Leith", 71).await;
-    Till::of(&other, "Leith", 72).await;
-    assert_eq!(same.id, till.id);
-    till.push(&other).await.unwrap();
+    lanes(&other).await;
+    life.till.push(&other).await.unwrap();
     other.settle().await;
-    assert_same(&hub, &control, &format!("seed {seed}: {told:?}"));
-    assert_eq!(status.alerts, [], "{told:?}");
-    let behind = format!(
-        "SELECT count(*) FROM watermark WHERE node = 1 AND seq <> {}",
-        till.seq
-    );
-    assert_eq!(number(&hub, &behind), 0, "{told:?}");
+    assert_same(&life.hub, &control, &told);
+    let behind = "SELECT count(*) FROM watermark WHERE node = 1 AND seq <>";
+    let behind = format!("{behind} {}", life.till.seq);
+    assert_eq!(number(&life.hub, &behind), 0, "{told}");
+
     // The till comes at last, and nothing changes.
-    till.push(&client).await.unwrap();
-    client.settle().await;
-    assert_same(&hub, &control, &format!("seed {seed}: {told:?}"));
-    assert_eq!(
-        number(&hub, "SELECT count(*) FROM relayed_entry"),
-        0,
-        "{told:?}"
-    );
+    life.till.push(&life.client).await.unwrap();
+    life.client.settle().await;
+    assert_same(&life.hub, &control, &told);
+    let kept = number(&life.hub, "SELECT count(*) FROM relayed_entry");
+    assert_eq!(kept, 0, "{told}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Which entries belong to a batch, and how far is its node then?
 
-use super::{NodeKey, Position, condition, has_entries};
+use super::check::{Position, has_entries};
+use super::{NodeKey, condition};
 use crate::store::StoreError;
 use crate::store::movement::Batch;
 use counterfoil_domain::Priority;
