@@ -5,6 +5,7 @@ use super::access::READ_SHOP;
 use super::bodies::{read_json, read_json_of};
 use super::caller::Caller;
 use super::calls::Calls;
+use crate::consolidator::{ConsolidateError, log};
 use crate::copies::CopyKey;
 use crate::hub::Hub;
 use crate::limits::RELAY_BYTES_MAX;
@@ -20,6 +21,7 @@ use counterfoil_protocol::wire::relay::{
     RELAY_ENDS_PATH, RELAY_PATH, RelayEnd, RelayEnds, RelayEndsRequest, RelayRequest, RelayedRow,
 };
 use http::HeaderMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa_axum::routes;
 
@@ -46,11 +48,18 @@ pub(crate) async fn ends(
         let detail = format!("{ORIGINS_MAX} journals can be asked about at once");
         return Err(ApiError::new(Code::TooLarge, detail));
     }
-    let mut journals = Vec::with_capacity(request.holds.len());
-    for held in request.holds {
+    let holds: BTreeMap<NodeId, Point> =
+        request.holds.iter().map(|it| (it.origin, it.end)).collect();
+    let mut journals = Vec::with_capacity(holds.len());
+    for (origin, end) in holds {
         // Of what is not of the shop nothing is said.
-        if let Some(lane) = lane_of(&hub, by, held.origin).await? {
-            journals.push(end_of(&hub, by, (held.origin, lane), held.end).await?);
+        let Some(lane) = lane_of(&hub, by, origin).await? else {
+            continue;
+        };
+        match end_of(&hub, by, (origin, lane), end).await {
+            Ok(end) => journals.push(end),
+            // A copy that cannot be read keeps no other journal back.
+            Err(error) => log(&error),
         }
     }
     Ok(Json(RelayEnds { journals }))
@@ -66,11 +75,11 @@ async fn end_of(
     by: AuthedNode,
     (origin, lane): (NodeId, Lane),
     end: Point,
-) -> Result<RelayEnd, ApiError> {
+) -> Result<RelayEnd, ConsolidateError> {
     let (held, book) = hub.held_book(origin).await?.unzip();
     let now_ms = hub.now_ms();
     let find = move |store: &mut Store| store.relay_end(&by, (lane, book.as_ref()), end, now_ms);
-    Ok(hub.on_book(held, find).await?)
+    hub.on_book(held, find).await
 }
 
 /// Takes entries of another lane of the shop from one that holds them.
@@ -92,6 +101,10 @@ pub(crate) async fn relay(
     let (origin, entries) =
         read.map_err(|error| ApiError::new(Code::Invalid, error.to_string()))?;
     let count = entries.len();
+    if origin == by.id {
+        let detail = "a till pushes its own book";
+        return Err(ApiError::new(Code::Invalid, detail));
+    }
     let Some(lane) = lane_of(&hub, by, origin).await? else {
         hub.refused(&by.id.to_string(), "relay").await;
         let detail = "the entries are of no lane of this till's shop";

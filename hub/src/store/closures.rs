@@ -11,16 +11,25 @@ use counterfoil_migrate::{Connection, Row, SqlError, params};
 pub(super) fn note(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
     let closure = Topic::Closure.code();
     let place = || params![batch.node.number, batch.after, batch.until];
+    let links = match batch.is_brought() {
+        false => {
+            "SELECT ?1, j.seq, coalesce(b.chain, zeroblob(32)), j.chain FROM moved
+             CROSS JOIN book.journal AS j ON j.seq = moved.seq
+             LEFT JOIN book.journal AS b ON b.seq = moved.seq - 1"
+        }
+        true => {
+            "SELECT ?1, r.seq, r.before, r.chain FROM moved
+             CROSS JOIN main.relayed_entry AS r ON r.node = ?1 AND r.seq = moved.seq"
+        }
+    };
     let sql = format!(
         "INSERT OR IGNORE INTO main.link (node, seq, before, chain)
-         SELECT ?1, j.seq, coalesce(b.chain, zeroblob(32)), j.chain
-         FROM (SELECT seq FROM main.receipt WHERE node = ?1 AND seq > ?2 AND seq <= ?3
-               UNION ALL
-               SELECT seq FROM main.document
-               WHERE node = ?1 AND seq > ?2 AND seq <= ?3 AND topic = {closure}) AS moved
-         CROSS JOIN (SELECT seq, chain FROM {journal} WHERE seq > ?2 AND seq <= ?3) AS j ON j.seq = moved.seq
-         LEFT JOIN (SELECT seq, chain FROM {journal} WHERE seq >= ?2 AND seq < ?3) AS b ON b.seq = moved.seq - 1",
-        journal = batch.node.journal
+         WITH moved (seq) AS (
+             SELECT seq FROM main.receipt WHERE node = ?1 AND seq > ?2 AND seq <= ?3
+             UNION ALL
+             SELECT seq FROM main.document
+             WHERE node = ?1 AND seq > ?2 AND seq <= ?3 AND topic = {closure})
+         {links}"
     );
     tx.execute(&sql, place())?;
     let sql = format!("{UNLISTED} AND d.node = ?1 AND d.seq > ?2 AND d.seq <= ?3");

@@ -15,7 +15,7 @@ use super::reading::AS_IS;
 use super::{Store, StoreError, alerts, edits, lineage, relayed, rules, shop_id};
 use crate::limits::CONSOLIDATE_ENTRIES_MAX;
 use counterfoil_domain::{NodeId, Priority, RuleSet, ShopId};
-use counterfoil_migrate::{SqlError, params};
+use counterfoil_migrate::{Connection, SqlError, params};
 use std::error::Error as _;
 use std::path::PathBuf;
 
@@ -71,6 +71,8 @@ pub(super) struct NodeKey {
     pub(super) journal: &'static str,
     /// Entries behind this one were brought by others and are laid out for reading.
     pub(super) sent_until: i64,
+    /// The last of those; 0 when there are none.
+    pub(super) brought_until: i64,
 }
 
 /// The alert of a book that cannot be consolidated any further.
@@ -96,7 +98,10 @@ impl Store {
                     .hub
                     .transaction(|tx| lineage::begin(tx, node, book.now_ms))?;
             }
-            relayed::forget_sent(&store.hub, node)?;
+            if book.path.is_some() && relayed::is_any(&store.hub, node)? {
+                let tend = |tx: &Connection| relayed::tend(tx, node, book.now_ms);
+                store.hub.transaction(tend)?;
+            }
             match store.hub.snapshot(|hub| waiting(hub, node))? {
                 Ok(found) => {
                     if found.priorities.is_empty() {
@@ -169,6 +174,9 @@ impl Store {
                 Ok(tables) => {
                     node.tables = tables;
                     relayed::begin_reading(&self.hub, &mut node)?;
+                    if book.path.is_none() && relayed::is_refilled(&self.hub, &node)? {
+                        return Ok(None);
+                    }
                     self.note_reading(&node, book.now_ms)?;
                     work(self, &node).map(Some)
                 }
@@ -226,6 +234,7 @@ impl Store {
                     tables: AS_IS,
                     journal: relayed::SENT,
                     sent_until: i64::MAX,
+                    brought_until: 0,
                 })
             })?)
     }
@@ -234,10 +243,14 @@ impl Store {
     fn attach_nothing(&self) -> Result<(), SqlError> {
         self.hub
             .execute_batch("ATTACH DATABASE ':memory:' AS book")?;
-        counterfoil_book::lay_tables(&self.hub, "book")?;
-        self.hub
-            .execute("CREATE TABLE book.meta (key TEXT, value TEXT)", ())?;
-        Ok(())
+        let laid = counterfoil_book::lay_tables(&self.hub, "book").and_then(|()| {
+            let meta = "CREATE TABLE book.meta (key TEXT, value TEXT)";
+            self.hub.execute(meta, ()).map(|_| ())
+        });
+        if laid.is_err() {
+            self.hub.detach("book")?;
+        }
+        laid
     }
 
     /// Whether anything has arrived in the attached book.

@@ -30,6 +30,13 @@ pub(super) struct Batch {
     pub(super) clock: Correction,
 }
 
+impl Batch {
+    /// Whether other lanes brought its entries, and their own till has not sent them.
+    pub(super) const fn is_brought(&self) -> bool {
+        self.until > self.node.sent_until
+    }
+}
+
 /// What became of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Moved {

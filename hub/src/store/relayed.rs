@@ -5,9 +5,11 @@
 //! whichever way an entry came first, it is moved once.
 
 use super::alerts::{self, NewAlert};
-use super::consolidation::{NodeBook, NodeKey};
+use super::consolidation::{NodeBook, NodeKey, is_about_a_record};
 use super::contact::AuthedNode;
 use super::{Reader, Store, StoreError, lineage, node_id, shop_id};
+use counterfoil_book::BookError;
+use counterfoil_domain::document::{RECEIPT_LINES_MAX, RECEIPT_PAYMENTS_MAX};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::{Holding, LaneEntry, Place};
@@ -49,13 +51,23 @@ pub(crate) struct Lane {
 struct Known {
     /// Where what its till has sent ends.
     sent: Point,
-    /// Where what others brought ends, when that is further.
-    brought: Option<Point>,
+    /// Where it ends with what others brought behind that.
+    end: Point,
 }
 
 impl Known {
-    fn end(&self) -> Point {
-        self.brought.unwrap_or(self.sent)
+    /// The chain value of an entry, in what the till has sent or in what others brought.
+    fn chain_at(
+        &self,
+        hub: &Connection,
+        lane: Lane,
+        seq: i64,
+    ) -> Result<Option<Chain>, StoreError> {
+        let point = match seq <= self.sent.seq {
+            true => lineage::point_at(hub, SENT, seq)?,
+            false => lineage::point_at(hub, &brought(lane.number), seq)?,
+        };
+        Ok(point.map(|point| point.chain))
     }
 }
 
@@ -69,20 +81,23 @@ impl Store {
         now_ms: i64,
     ) -> Result<Relayed, StoreError> {
         let placed = self.on_journal((origin, book), |hub, known| {
-            let mut held = Holding::empty(known.end());
+            let mut held = Holding::empty(known.end);
             let mut fresh = Vec::with_capacity(entries.len());
             for entry in entries {
-                match held.place(entry) {
-                    Place::Next => {
-                        held.end = entry.point();
-                        fresh.push(entry);
-                    }
-                    Place::Ahead => return Ok(Err(Relayed::Gap { known: known.end() })),
-                    // Whatever was held already is only the same when its chain value is.
-                    Place::Known if chain_at(hub, origin, entry.seq)? == Some(entry.chain) => {}
-                    Place::Known | Place::Forked => {
-                        return Ok(Err(Relayed::Diverged { known: known.end() }));
-                    }
+                let place = held.place(entry);
+                if place == Place::Ahead {
+                    return Ok(Err(Relayed::Gap { known: known.end }));
+                }
+                // Whatever is here already is only the same when its chain value is.
+                let here = known.chain_at(hub, origin, entry.seq)?;
+                let is_other = here.is_some_and(|chain| chain != entry.chain);
+                if place == Place::Forked || is_other {
+                    return Ok(Err(Relayed::Diverged { known: known.end }));
+                }
+                if place == Place::Next {
+                    held.end = entry.point();
+                    // What did not join before may be here.
+                    fresh.extend(here.is_none().then_some(entry));
                 }
             }
             Ok(Ok((fresh, held.end)))
@@ -114,26 +129,23 @@ impl Store {
         now_ms: i64,
     ) -> Result<RelayEnd, StoreError> {
         let found = self.on_journal((origin, book), |hub, known| {
-            let end = known.end();
-            let here = match held.seq {
-                0 => Some(Chain::START),
-                seq if seq <= end.seq => chain_at(hub, origin, seq)?,
-                _ => None,
-            };
-            // What is gone here cannot be compared.
-            let diverged = here.is_some_and(|chain| chain != held.chain);
-            Ok(RelayEnd {
+            // What is not here cannot be compared.
+            let here = known.chain_at(hub, origin, held.seq)?;
+            let is_same = here.map(|chain| chain == held.chain);
+            let end = RelayEnd {
                 origin: origin.id,
-                known: end,
-                diverged,
-            })
+                known: known.end,
+                diverged: is_same == Some(false),
+            };
+            Ok((end, is_same))
         })?;
-        if found.diverged {
-            self.tell_diverged(by, origin.id, now_ms)?;
-        } else {
-            self.tell_agreed(by, origin.id, now_ms)?;
+        let (end, is_same) = found;
+        match is_same {
+            Some(false) => self.tell_diverged(by, origin.id, now_ms)?,
+            Some(true) => self.tell_agreed(by, origin.id, now_ms)?,
+            None => {}
         }
-        Ok(found)
+        Ok(end)
     }
 
     /// Attaches the book meanwhile, when its till has sent one.
@@ -149,9 +161,8 @@ impl Store {
                 false => None,
             };
             let sent = sent.unwrap_or(Point::START);
-            let brought = last(hub, &brought(lane.number))?;
-            let brought = brought.filter(|brought| brought.seq > sent.seq);
-            work(hub, Known { sent, brought })
+            let end = joined(hub, lane.number, sent)?.unwrap_or(sent);
+            work(hub, Known { sent, end })
         };
         let done = look(&self.hub);
         if is_sent {
@@ -204,17 +215,21 @@ fn last(hub: &Connection, journal: &str) -> Result<Option<Point>, StoreError> {
     Ok(hub.query_optional(&sql, (), lineage::point)?)
 }
 
-/// The chain value of an entry, in what the till has sent or in what others brought.
-fn chain_at(hub: &Connection, lane: Lane, seq: i64) -> Result<Option<Chain>, StoreError> {
-    if let Some(point) = lineage::point_at(hub, &brought(lane.number), seq)? {
-        return Ok(Some(point.chain));
-    }
-    let attached = "SELECT EXISTS (SELECT 1 FROM pragma_database_list WHERE name = 'book')";
-    if !hub.query_value::<bool>(attached, ())? {
+/// Where what others brought ends that follows on what the till has sent; `None` when nothing does.
+fn joined(hub: &Connection, node: i64, sent: Point) -> Result<Option<Point>, StoreError> {
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM relayed_entry WHERE node = ?1 AND seq = ?2 AND before = ?3)";
+    let next = params![node, sent.seq + 1, sent.chain.as_bytes().to_vec()];
+    if !hub.query_value::<bool>(sql, next)? {
         return Ok(None);
     }
-    let point = lineage::point_at(hub, SENT, seq)?;
-    Ok(point.map(|point| point.chain))
+    // It is one run without a gap, unless the till's own copy was lost since: then another one may lie behind.
+    let sql =
+        "SELECT seq, chain FROM relayed_entry AS r WHERE node = ?1 AND seq > ?2 AND NOT EXISTS (
+                   SELECT 1 FROM relayed_entry AS next
+                   WHERE next.node = ?1 AND next.seq = r.seq + 1 AND next.before = r.chain)
+               ORDER BY seq LIMIT 1";
+    Ok(hub.query_optional(sql, params![node, sent.seq], lineage::point)?)
 }
 
 fn keep(
@@ -248,7 +263,9 @@ fn keep(
                WHERE node = ?1 AND until_seq = ?2 - 1 AND by = ?4";
     let row = || params![node, first.seq, last.seq, by, now_ms];
     if tx.execute(sql, row())? == 0 {
-        let sql = "INSERT INTO relayed (node, from_seq, until_seq, by, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT INTO relayed (node, from_seq, until_seq, by, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (node, from_seq) DO UPDATE SET
+                       until_seq = max(until_seq, excluded.until_seq), by = excluded.by, at_ms = excluded.at_ms";
         tx.execute(sql, row())?;
     }
     Ok(())
@@ -256,22 +273,30 @@ fn keep(
 
 /// Lets the journal of the attached book go on with what others brought, when that follows on it.
 pub(super) fn begin_reading(hub: &Connection, node: &mut NodeKey) -> Result<(), StoreError> {
-    let Some(brought) = last(hub, &brought(node.number))? else {
-        return Ok(());
-    };
-    let sent = last(hub, SENT)?.unwrap_or(Point::START);
-    if brought.seq <= sent.seq || !follows(hub, node.number, sent)? {
+    if last(hub, &brought(node.number))?.is_none() {
         return Ok(());
     }
+    let sent = last(hub, SENT)?.unwrap_or(Point::START);
+    let Some(end) = joined(hub, node.number, sent)? else {
+        return Ok(());
+    };
     let columns = "seq, id, hlc, topic, priority, chain";
     let sql = format!(
         "CREATE TEMP VIEW whole_journal AS SELECT {columns} FROM book.journal
-         UNION ALL SELECT {columns} FROM main.relayed_entry WHERE node = {} AND seq > {}",
-        node.number, sent.seq
+         UNION ALL SELECT {columns} FROM main.relayed_entry
+                   WHERE node = {} AND seq > {} AND seq <= {}",
+        node.number, sent.seq, end.seq
     );
     hub.execute(&sql, ())?;
-    (node.journal, node.sent_until) = (WHOLE, sent.seq);
+    (node.journal, node.sent_until, node.brought_until) = (WHOLE, sent.seq, end.seq);
     Ok(())
+}
+
+/// Whether less is here of a node, whose till has sent nothing, than was consolidated: its copy was lost, and other lanes
+/// bring it anew.
+pub(super) fn is_refilled(hub: &Connection, node: &NodeKey) -> Result<bool, StoreError> {
+    let sql = "SELECT coalesce(max(seq), 0) > ?2 FROM watermark WHERE node = ?1";
+    Ok(hub.query_value(sql, params![node.number, node.brought_until])?)
 }
 
 /// Takes the view away, so that the book can be detached.
@@ -280,21 +305,32 @@ pub(super) fn end_reading(hub: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether the entry behind the last one that the till has sent is here, and follows it.
-fn follows(hub: &Connection, node: i64, sent: Point) -> Result<bool, StoreError> {
-    let sql =
-        "SELECT EXISTS (SELECT 1 FROM relayed_entry WHERE node = ?1 AND seq = ?2 AND before = ?3)";
-    let next = params![node, sent.seq + 1, sent.chain.as_bytes().to_vec()];
-    Ok(hub.query_value(sql, next)?)
+/// Whether something is here that others brought.
+pub(super) fn is_any(hub: &Connection, node: &NodeKey) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM relayed_entry WHERE node = ?1)";
+    Ok(hub.query_value(sql, params![node.number])?)
 }
 
-/// Forgets what the till has sent itself since, the same; the book that sent it is attached.
-pub(super) fn forget_sent(tx: &Connection, node: &NodeKey) -> Result<(), StoreError> {
+/// Forgets what the till has sent itself since, the same; the book that sent it is attached. What is another history than
+/// the till's is told of.
+pub(super) fn tend(tx: &Connection, node: &NodeKey, now_ms: i64) -> Result<(), StoreError> {
     let sql = "DELETE FROM relayed_entry WHERE node = ?1 AND seq <= (
                    SELECT max(own.seq) FROM relayed_entry AS r JOIN book.journal AS own ON own.seq = r.seq
                    WHERE r.node = ?1 AND own.chain = r.chain)";
     tx.execute(sql, params![node.number])?;
-    Ok(())
+    if node.journal == WHOLE || !is_any(tx, node)? {
+        return Ok(());
+    }
+    let alert = NewAlert {
+        at_ms: now_ms,
+        kind: RELAY_DIVERGED,
+        node: Some(node.id),
+        subject: String::new(),
+        detail: "other lanes brought entries of this till that do not follow what it has sent: it sold them before it was \
+                 restored or copied. They are kept and not counted"
+            .to_owned(),
+    };
+    alerts::raise(tx, &alert)
 }
 
 /// Lays entries that others brought out in `temp`, as a book has them, and says what stands before the names of the
@@ -328,8 +364,21 @@ pub(super) fn lay_out(
                 hlc,
                 topic,
             };
-            counterfoil_book::insert(tx, &entry, &document, (&chain, None))?;
-            continue;
+            let laid =
+                tx.savepoint(|| counterfoil_book::insert(tx, &entry, &document, (&chain, None)));
+            match laid {
+                // A batch has one priority for an entry, that of the journal.
+                Ok(()) => {
+                    let sql =
+                        "UPDATE temp.journal SET priority = ?2 WHERE seq = ?1 AND priority <> ?2";
+                    tx.execute(sql, params![seq, priority])?;
+                    continue;
+                }
+                Err(BookError::Sql(error)) if is_about_a_record(&error) => {
+                    tracing::warn!(node = %node.id, seq, error = &error as &dyn std::error::Error, "a relayed entry");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         let sql = "INSERT INTO temp.journal (seq, id, hlc, topic, priority, chain)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -342,6 +391,13 @@ pub(super) fn lay_out(
 fn read(topic: i64, text: &str) -> Option<(Topic, Document)> {
     let topic = Topic::from_code(topic)?;
     let document: Document = serde_json::from_str(text).ok()?;
+    if let Document::Sale(receipt) | Document::Refund(receipt) = &document
+        && (receipt.lines.len() > RECEIPT_LINES_MAX
+            || receipt.payments.len() > RECEIPT_PAYMENTS_MAX)
+    {
+        // No book has room for it.
+        return None;
+    }
     let is_all = document.topic() == topic && document.canonical() == text.as_bytes();
     is_all.then_some((topic, document))
 }

@@ -46,6 +46,7 @@ mod proof;
 mod quarantine;
 mod reentry;
 mod relayed;
+mod relayed_lost;
 mod roles;
 mod schemas;
 mod shop_conflicts;

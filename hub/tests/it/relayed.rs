@@ -22,7 +22,7 @@ use serde_json::json;
 use std::path::Path;
 
 /// Entries of a till's journal behind one position, up to another, as another lane holds them.
-fn entries(till: &Till, after: i64, until: i64) -> Vec<LaneEntry> {
+pub(crate) fn entries(till: &Till, after: i64, until: i64) -> Vec<LaneEntry> {
     let mut before = point(till, after).chain;
     let sql = "SELECT seq, id, hlc, topic, chain, payload FROM journal WHERE seq > ?1 AND seq <= ?2 ORDER BY seq";
     let heads = till.book.query_map(sql, params![after, until], |row| {
@@ -54,13 +54,18 @@ fn entries(till: &Till, after: i64, until: i64) -> Vec<LaneEntry> {
     heads.unwrap().into_iter().map(entry).collect()
 }
 
-async fn bring(client: &Client, by: &Till, entries: &[LaneEntry]) -> HttpResponse {
+pub(crate) async fn bring(client: &Client, by: &Till, entries: &[LaneEntry]) -> HttpResponse {
     let body = serde_json::to_value(RelayRequest::of(entries)).unwrap();
     client.post(RELAY_PATH, Some(&by.token), &body).await
 }
 
 /// How far the hub has what `by` holds of a till's journal up to `end`.
-async fn end_of(client: &Client, by: &Till, origin: NodeId, end: Point) -> Option<RelayEnd> {
+pub(crate) async fn end_of(
+    client: &Client,
+    by: &Till,
+    origin: NodeId,
+    end: Point,
+) -> Option<RelayEnd> {
     let begin = Point::START;
     let holds = vec![Held { origin, begin, end }];
     let body = serde_json::to_value(RelayEndsRequest { holds }).unwrap();
@@ -100,7 +105,7 @@ fn assert_same(hub: &TestHub, control: &TestHub, told: &str) {
     assert!(found == wanted, "{told}\nlacks {lacks:#?}\nhas {more:#?}");
 }
 
-fn number(hub: &TestHub, sql: &str) -> i64 {
+pub(crate) fn number(hub: &TestHub, sql: &str) -> i64 {
     let db = Connection::open_read_only(hub.dir.join("hub.db")).unwrap();
     db.query_value(sql, ()).unwrap()
 }
@@ -411,6 +416,11 @@ async fn entries_of_a_till_that_went_on_without_them_are_told_of_and_not_mixed_i
     assert!(end.diverged);
     let answer = bring(&client, &peer, &entries(&before, 1, 2)).await;
     assert_eq!(problem(&answer).code, Code::Diverged);
+    // Who asks about more than there is to compare does not end it.
+    before.sell(1);
+    before.sell(1);
+    let end = end_of(&client, &peer, till.id, point(&before, 4)).await;
+    assert!(!end.unwrap().diverged, "the hub has three");
     let status = client.settle().await;
     let kinds: Vec<_> = status
         .alerts

@@ -25,7 +25,7 @@ pub struct RelayEndsRequest {
 /// One row for each journal that was asked about and belongs to a lane of the caller's shop; of others nothing is said.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct RelayEnds {
-    /// In the order of the request.
+    /// By node.
     pub journals: Vec<RelayEnd>,
 }
 

@@ -185,6 +185,8 @@ impl Memory {
         // The words of a refusal may be others each time.
         let told = match ended {
             Ended::Refused(problem) => format!("{event} {:?}", problem.code),
+            // The till may go on under the name meanwhile.
+            Ended::Diverged(here) => format!("{event} {here:?}"),
             _ => format!("{event} {detail}"),
         };
         if self.told.get(&origin) == Some(&told) {

@@ -48,8 +48,8 @@ pub(super) fn check(hub: &Connection, node: &NodeKey) -> Result<Checked<Position
             "the book does not hold a node's tables".to_owned(),
         )));
     }
-    let sql = format!("SELECT coalesce(max(seq), 0) FROM {}", node.journal);
-    let newest: i64 = hub.query_value(&sql, ())?;
+    let sql = "SELECT max(?1, coalesce(max(seq), 0)) FROM book.journal";
+    let newest: i64 = hub.query_value(sql, params![node.brought_until])?;
     let mut lanes = Vec::new();
     for priority in Priority::ALL {
         let mark = "SELECT seq, chain FROM watermark WHERE node = ?1 AND priority = ?2";
