@@ -214,7 +214,8 @@ fn state_of(
     let (mut of_another, mut was_taken_back) = (None, false);
     for stamp in replacing {
         match decided(&stamp)? {
-            Some(of) if of == conflict && field.is_undone(&stamp) => was_taken_back = true,
+            // One choice settles every conflict that it names, and taking it back opens them all.
+            Some(_) if field.is_undone(&stamp) => was_taken_back = true,
             Some(of) if of == conflict => return Ok((ConflictState::ByChoice, Some(stamp))),
             Some(_) => of_another = of_another.or(Some(stamp)),
             None => {}
@@ -227,7 +228,9 @@ fn state_of(
                 return Ok((ConflictState::ByChoice, Some(*stamp)));
             }
         }
-        return unreplaced(tx, name, (loser, policy), decision.current);
+        if of_another.is_none() {
+            return unreplaced(tx, name, (loser, policy), decision.current);
+        }
     }
     let Some(stamp) = of_another else {
         return Ok((ConflictState::ByEdit, Some(first)));

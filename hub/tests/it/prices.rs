@@ -1,9 +1,10 @@
 //! Prices are never merged by time: two that meet are for a person.
 
+mod choices;
+
 use crate::hub::{Client, TestHub, parse};
 use crate::roles::machine;
 use crate::till::{TIME_MS, Till};
-use counterfoil_domain::edit::{Chosen, ConflictDecision};
 use counterfoil_domain::env::import_id;
 use counterfoil_domain::merge::{Policy, Stamp};
 use counterfoil_domain::{CatalogEdit, Document, Hlc, ImportId, Scalar};
@@ -434,54 +435,4 @@ async fn a_price_that_waits_and_is_taken_back_waits_no_longer() {
         .map(|row| row.state)
         .collect();
     assert_eq!(states, [ConflictState::ByPolicy]);
-}
-
-#[tokio::test]
-async fn a_choice_about_a_price_that_is_taken_back_is_for_a_person_again() {
-    let hub = TestHub::start().await;
-    let client = hub.client();
-    let (mut tills, seen) = two_shops(&client, COLUMNS[0]).await;
-    let first = tills[0].edit("TEA", ("price_mills", number(1_100)), &[seen]);
-    tills[1].observe(first.hlc);
-    let second = tills[1].edit("TEA", ("price_mills", number(1_200)), &[seen]);
-    for till in &tills {
-        till.push(&client).await.unwrap();
-    }
-    assert_eq!(told(&client).await, ["A", "B"]);
-    // At a till somebody chooses the other one.
-    tills[0].observe(second.hlc);
-    let column = "price_mills".to_owned();
-    let (_, _, chosen) = tills[0].record(&Document::CatalogEdit(CatalogEdit {
-        table: "products".to_owned(),
-        row: "TEA".to_owned(),
-        columns: [(column.clone(), number(1_200))].into(),
-        base: [(column, vec![first, second])].into(),
-        base_revision: 0,
-        decision: Some(ConflictDecision {
-            loser: second,
-            put_back: false,
-            choice: Chosen::Loser,
-            by: "Jo".to_owned(),
-        }),
-        at_ms: None,
-    }));
-    tills[0].push(&client).await.unwrap();
-    assert_eq!(told(&client).await, [""; 0]);
-    assert_eq!(published(&hub, COLUMNS[0]), Some(1_200));
-    let undo = json!({"node_id": tills[0].id, "from_ms": chosen.millis(), "to_ms": chosen.millis() + 1, "by": "Jo"});
-    client.admin_post::<Value>("undo", &undo).await;
-    assert_eq!(published(&hub, COLUMNS[0]), Some(1_100));
-    assert_eq!(told(&client).await, ["A", "B"]);
-    let open = conflicts(&client).await;
-    let states: Vec<_> = open
-        .iter()
-        .map(|row| (row.state, &row.loser.value))
-        .collect();
-    assert_eq!(states, [(ConflictState::Open, &json!(1_200))]);
-    let path = format!("conflicts/{}/resolve", open[0].id);
-    let seen = open[0].current.stamp;
-    let loser = json!({"choice": "loser", "by": "Jo", "seen": seen});
-    client.admin_post::<Value>(&path, &loser).await;
-    assert_eq!(published(&hub, COLUMNS[0]), Some(1_200));
-    assert_eq!(client.settle().await.conflicts_open, 0);
 }
