@@ -340,6 +340,7 @@ pub(super) async fn import(
     State(node): State<Node>,
     Json(batch): Json<ImportBatch>,
 ) -> Result<axum::Json<ImportResult>, Refusal> {
+    node.look_at_mark().await;
     let now_ms = node.now_ms();
     let result = node
         .store(move |store| store.import(&batch, now_ms))
