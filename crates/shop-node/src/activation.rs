@@ -184,6 +184,7 @@ async fn complete(node: &Node, pending: &PendingActivation) -> Result<ActivateAn
                 node.store(move |store| store.rename_in_trial(now_ms))
                     .await
                     .map_err(|error| crate::problem::store_problem(&error))?;
+                node.inner.to_mark.notify_one();
                 renamed = true;
             }
             Err(SyncError::Refused(problem)) if problem.status < 500 => {

@@ -105,6 +105,8 @@ async fn change(node: &Node, hub: &HubLink<'_>, common: Point) -> Result<(), Syn
         let claim = node
             .store(move |store| store.claim_identity(common, now_ms))
             .await?;
+        // A claim begins a series.
+        node.inner.to_mark.notify_one();
         crash::pass(CrashPoint::IdentityClaimed);
         match ask(node, hub, claim.node, claim.common).await {
             Ok(answer) => {
