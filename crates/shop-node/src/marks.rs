@@ -201,7 +201,10 @@ impl Marks {
         let book = Paths::of(Path::new(folder)).book;
         let there = match std::fs::metadata(&book) {
             Ok(there) => there,
-            Err(error) => return error.kind() != io::ErrorKind::NotFound,
+            Err(error) => {
+                let kind = error.kind();
+                return !matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+            }
         };
         let is_this = std::fs::metadata(&self.book)
             .is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()));
