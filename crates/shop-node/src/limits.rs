@@ -45,6 +45,10 @@ pub(crate) const TOKEN_NOTICE_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 /// the folder is put back to a moment in it.
 pub(crate) const MARK_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a sale waits for the mark of its till to be read, once while a fence folder hangs: a local disk that is busy
+/// has answered by then. Later it says nothing.
+pub(crate) const MARK_READ_WITHIN: Duration = Duration::from_millis(200);
+
 /// Fewest characters of the secret that lanes share, so that nobody guesses it who hears a proof. A shorter one is
 /// refused at the start.
 pub(crate) const PEER_SECRET_CHARS_MIN: usize = 32;

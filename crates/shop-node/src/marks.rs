@@ -3,7 +3,7 @@
 //! Nothing here is a reason not to sell: a mark that cannot be read or written is a warning.
 
 use crate::fence::{Evidence, Mark, Marked, Place, in_words, judge, judge_open};
-use crate::limits::MARK_PAUSE;
+use crate::limits::{MARK_PAUSE, MARK_READ_WITHIN};
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::NodeId;
@@ -15,50 +15,123 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
 /// The places of marks, for whoever reads or writes one.
 pub(crate) struct Outside {
     files: Arc<dyn Files>,
-    /// All are read, the first that takes a mark is written.
+    /// All are read at the opening; the first that takes a mark is written.
     folders: Vec<PathBuf>,
+    /// How many of them a look reads: up to the one that is written.
+    looked_at: AtomicUsize,
+    /// Held while a look reads.
+    reading: Arc<tokio::sync::Mutex<()>>,
+    /// Whoever reads is late: nobody waits for it.
+    is_late: AtomicBool,
     has_warned: AtomicBool,
 }
 
+/// What lies outside for one series.
+struct Found {
+    key: String,
+    /// Each with the number of the folder that it lies in.
+    marks: Vec<(usize, Mark)>,
+    /// Numbers of the folders that could be read. What lies in others may be what tells a copy, and is not overwritten.
+    readable: Vec<usize>,
+}
+
+/// A series that may be marked: what lay outside of it was judged.
+pub(crate) struct Looked {
+    found: Found,
+    end: Point,
+    /// It has just begun.
+    has_fenced: bool,
+}
+
 impl Outside {
-    /// What lies in all of them.
-    fn found(&self, key: &str) -> Vec<Mark> {
-        let read = |folder: &PathBuf| {
-            let bytes = self.files.read(&mark_in(folder, key))?;
+    /// What lies in the first so many folders.
+    fn found(&self, key: String, folders: usize) -> Found {
+        let (mut marks, mut readable) = (Vec::new(), Vec::new());
+        for (number, folder) in self.folders.iter().enumerate().take(folders) {
+            let bytes = match self.files.read(&mark_in(folder, &key)) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.warn("a mark cannot be read", &error);
+                    continue;
+                }
+            };
+            readable.push(number);
             let mark = bytes.map(|bytes| serde_json::from_slice::<Mark>(&bytes));
-            Ok(mark.transpose()?)
-        };
-        let mut found = Vec::new();
-        for folder in &self.folders {
-            match read(folder) {
-                Ok(mark) => found.extend(mark),
-                Err(error) => self.warn("a mark cannot be read", &error),
+            match mark.transpose() {
+                Ok(mark) => marks.extend(mark.map(|mark| (number, mark))),
+                Err(error) => self.warn("a mark cannot be read", &error.into()),
             }
         }
-        found
+        Found {
+            key,
+            marks,
+            readable,
+        }
     }
 
-    /// Writes a mark in the first place that takes it.
-    fn write(&self, key: &str, mark: &Mark) -> io::Result<()> {
+    /// What a look finds; `None` when it takes too long: a fence folder that hangs stops no sale. One at a time, and
+    /// nobody waits behind one that is late.
+    async fn found_soon(self: &Arc<Self>, key: String, execution: Execution) -> Option<Found> {
+        let read = async {
+            let turn = Arc::clone(&self.reading);
+            let turn = if self.is_late.load(Ordering::Relaxed) {
+                match turn.try_lock_owned() {
+                    Ok(turn) => turn,
+                    Err(_) => return Ok(None),
+                }
+            } else {
+                turn.lock_owned().await
+            };
+            let outside = Arc::clone(self);
+            let work = move || {
+                let found = outside.found(key, outside.looked_at.load(Ordering::Relaxed));
+                outside.is_late.store(false, Ordering::Relaxed);
+                drop(turn);
+                found
+            };
+            aside(execution, work).await.map(Some)
+        };
+        let found = tokio::time::timeout(MARK_READ_WITHIN, read).await;
+        found
+            .unwrap_or_else(|_| {
+                self.is_late.store(true, Ordering::Relaxed);
+                Err(io::ErrorKind::TimedOut.into())
+            })
+            .unwrap_or_else(|error| {
+                self.warn("a mark cannot be read", &error);
+                None
+            })
+    }
+
+    /// Writes a mark in the first of these folders that takes it.
+    fn write(&self, key: &str, mark: &Mark, folders: &[usize]) -> io::Result<()> {
         let content = serde_json::to_vec(mark)?;
         let mut refused = None;
-        for folder in &self.folders {
+        for (number, folder) in self.folders.iter().enumerate() {
+            if !folders.contains(&number) {
+                continue;
+            }
             let write = || self.files.write_atomic(&mark_in(folder, key), &content);
             let written = write().or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => create_folder(folder).and_then(|()| write()),
                 _ => Err(error),
             });
             match written {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.looked_at.store(number + 1, Ordering::Relaxed);
+                    return Ok(());
+                }
                 Err(error) => refused = Some(error),
             }
         }
+        // The next look reads those behind it too, so that the mark may lie there.
+        self.looked_at.store(self.folders.len(), Ordering::Relaxed);
         Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
     }
 
@@ -69,25 +142,67 @@ impl Outside {
             tracing::warn!(%error, ?folders, "{what}: a restored or copied folder may not be known before the hub is reached");
         }
     }
+}
 
-    /// Lets a book that is open leave its series when another copy of it runs, which has marked what this one does not
-    /// hold. On the store's thread, so that no number is given meanwhile.
-    fn look(&self, store: &mut ShopStore, now_ms: i64) {
-        if let Err(error) = self.looked(store, now_ms) {
-            tracing::error!(error = %chain(&error), "whether another copy of this folder runs cannot be settled");
+/// Runs what may never end on a thread that nobody waits for, neither in time nor at the end of the process.
+async fn aside<R: Send + 'static>(
+    execution: Execution,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<R> {
+    if execution == Execution::Inline {
+        return Ok(work());
+    }
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let builder = std::thread::Builder::new().name("mark-reader".to_owned());
+    builder.spawn(move || {
+        // Whoever asked may have stopped waiting.
+        reply.send(work()).ok();
+    })?;
+    answer.await.map_err(io::Error::other)
+}
+
+/// Lets a book that is open leave its series when another copy of it runs, which has marked what this one does not
+/// hold. On the store's thread, so that no number is given meanwhile. `None` when the series is another one by now.
+fn look(store: &mut ShopStore, found: Found, now_ms: i64) -> Result<Option<Looked>, StoreError> {
+    if store.series_key() != found.key {
+        return Ok(None);
+    }
+    for (_, mark) in &found.marks {
+        // Whatever this folder marked itself is in its journal, however long ago and by which process.
+        if let Some(why) = judge_open(store.holds(&[mark.end])?) {
+            store.fence(why, now_ms)?;
+            break;
         }
     }
+    Ok(Some(Looked::of(store, found)))
+}
 
-    fn looked(&self, store: &mut ShopStore, now_ms: i64) -> Result<(), StoreError> {
-        for mark in self.found(&store.series_key()) {
-            // Whatever this folder marked itself is in its journal, however long ago and by which process.
-            if let Some(why) = judge_open(store.holds(&[mark.end])?) {
-                store.fence(why, now_ms)?;
-                break;
+impl Looked {
+    /// What may be marked after what lay there was judged.
+    fn of(store: &ShopStore, found: Found) -> Self {
+        let (key, end) = (store.series_key(), store.end());
+        let has_fenced = key != found.key;
+        let found = if has_fenced {
+            // Nobody else has the new one.
+            Found {
+                key,
+                marks: Vec::new(),
+                readable: found.readable,
             }
+        } else {
+            found
+        };
+        Self {
+            found,
+            end,
+            has_fenced,
         }
-        Ok(())
     }
+}
+
+/// Notes in the book where it was marked.
+fn remember(store: &ShopStore, marked: &Marked) -> Result<(), StoreError> {
+    store.keep_marked(&serde_json::to_string(marked)?)
 }
 
 /// The marks of one node.
@@ -99,6 +214,11 @@ pub(crate) struct Marks {
     kept: BTreeMap<String, i64>,
     /// What the book says of its mark.
     told: Option<Marked>,
+    /// The series at the opening, when it could not be judged: nothing that tells of it is overwritten. The next opening
+    /// judges it.
+    unjudged: Option<String>,
+    /// Folders that could not be read at the opening: what lies there is not judged yet.
+    unread: Vec<usize>,
 }
 
 impl Marks {
@@ -124,41 +244,74 @@ impl Marks {
         (!folders.is_empty()).then(|| Self {
             outside: Arc::new(Outside {
                 files: Arc::clone(files),
+                looked_at: AtomicUsize::new(folders.len()),
                 folders,
+                reading: Arc::default(),
+                is_late: AtomicBool::new(false),
                 has_warned: AtomicBool::new(false),
             }),
             data,
             book,
             kept: BTreeMap::new(),
             told: None,
+            unjudged: None,
+            unread: Vec::new(),
         })
     }
 
     /// Lets the book leave its series when it must, and marks where it is. Before the first receipt.
     pub(crate) fn settle(&mut self, store: &mut ShopStore, now_ms: i64) {
-        if let Err(error) = self.settled(store, now_ms) {
-            let error = chain(&error);
-            tracing::error!(%error, "whether this folder was restored or copied cannot be settled");
-        }
-    }
-
-    fn settled(&mut self, store: &mut ShopStore, now_ms: i64) -> Result<(), StoreError> {
+        let key = store.series_key();
         let here = match self.here() {
             Ok(here) => here,
             Err(error) => {
                 self.outside.warn("the book cannot be looked at", &error);
-                return Ok(());
+                self.unjudged = Some(key);
+                return;
             }
         };
+        match self.settled(store, here, now_ms) {
+            Ok(looked) => {
+                let Some(marked) = self.keep(&looked) else {
+                    return;
+                };
+                match remember(store, &marked) {
+                    Ok(()) => self.told = Some(marked),
+                    Err(error) => warn_of_note(&error),
+                }
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(%error, "whether this folder was restored or copied cannot be settled");
+                self.unjudged = Some(key);
+            }
+        }
+    }
+
+    fn settled(
+        &mut self,
+        store: &mut ShopStore,
+        here: Place,
+        now_ms: i64,
+    ) -> Result<Looked, StoreError> {
         let (key, end) = (store.series_key(), store.end());
-        let mark = self.read(&key);
+        let folders = self.outside.folders.len();
+        let found = self.outside.found(key.clone(), folders);
+        self.unread = (0..folders)
+            .filter(|folder| !found.readable.contains(folder))
+            .collect();
+        // The one that is furthest.
+        let mark = found.marks.iter().max_by_key(|(_, mark)| mark.end.seq);
         let marked: Option<Marked> = store.marked()?;
         self.told = marked.clone().filter(|it| it.place == here);
-        if let Some(mark) = &mark
+        if let Some((folder, mark)) = mark
             && (mark.path == here.path && mark.end == end)
         {
             self.kept.insert(key.clone(), end.seq);
+            let looked_at = &self.outside.looked_at;
+            looked_at.store(folder + 1, Ordering::Relaxed);
         }
+        let mark = mark.map(|(_, mark)| mark.clone());
         let evidence = Evidence {
             holds_mark: match &mark {
                 Some(mark) => store.holds(&[mark.end])?,
@@ -177,10 +330,7 @@ impl Marks {
             let why = in_words(why, &evidence, before.as_deref());
             store.fence(&why, now_ms)?;
         }
-        match self.keep(&store.series_key(), store.end()) {
-            Some(marked) => store.keep_marked(&marked),
-            None => Ok(()),
-        }
+        Ok(Looked::of(store, found))
     }
 
     /// Where the book lies now.
@@ -211,22 +361,21 @@ impl Marks {
         !is_this && node_of(&book).map_or(true, |found| found == Some(node))
     }
 
-    /// The mark that is furthest, of all places.
-    fn read(&self, key: &str) -> Option<Mark> {
-        let found = self.outside.found(key).into_iter();
-        found.max_by_key(|mark| mark.end.seq)
-    }
-
     /// Writes how far a series is, when that is news. What the book has to remember of it, when that has changed.
-    pub(crate) fn keep(&mut self, key: &str, end: Point) -> Option<String> {
+    pub(crate) fn keep(&mut self, looked: &Looked) -> Option<Marked> {
+        let (Found { key, .. }, end) = (&looked.found, looked.end);
+        if self.unjudged.as_ref() == Some(key) {
+            return None;
+        }
         let is_kept = self.kept.get(key).is_some_and(|seq| *seq >= end.seq);
-        if is_kept && self.told.as_ref().is_some_and(|told| told.key == key) {
+        if is_kept && self.told.as_ref().is_some_and(|told| told.key == *key) {
             return None;
         }
         let written = self.here().and_then(|place| {
-            let path = place.path.clone();
             if !is_kept {
-                self.outside.write(key, &Mark { path, end })?;
+                let folders = self.settled_folders(&looked.found, &place.path);
+                let path = place.path.clone();
+                self.outside.write(key, &Mark { path, end }, &folders)?;
             }
             Ok(place)
         });
@@ -238,16 +387,30 @@ impl Marks {
             }
         };
         if !is_kept {
-            self.kept.insert(key.to_owned(), end.seq);
+            self.kept.insert(key.clone(), end.seq);
         }
-        let key = key.to_owned();
-        let told = Some(Marked { key, place });
-        if self.told == told {
-            return None;
-        }
-        self.told = told;
-        serde_json::to_string(&self.told).ok()
+        let key = key.clone();
+        let marked = Marked { key, place };
+        (self.told.as_ref() != Some(&marked)).then_some(marked)
     }
+
+    /// Where no mark lies that was not judged. A look judges one that it could not read at the opening only when it names
+    /// this folder: one of another folder is a matter of the next opening.
+    fn settled_folders(&mut self, found: &Found, path: &str) -> Vec<usize> {
+        let names_another = |folder: usize| {
+            let mut marks = found.marks.iter();
+            marks.any(|(number, mark)| *number == folder && mark.path != path)
+        };
+        self.unread
+            .retain(|folder| !found.readable.contains(folder) || names_another(*folder));
+        let mut folders = found.readable.clone();
+        folders.retain(|folder| !self.unread.contains(folder));
+        folders
+    }
+}
+
+fn warn_of_note(error: &StoreError) {
+    tracing::warn!(error = %chain(error), "the book cannot remember its mark");
 }
 
 fn mark_in(folder: &Path, key: &str) -> PathBuf {
@@ -277,26 +440,38 @@ impl Node {
     /// Marks how far the journal is, when it has grown. What lies there is read first: two copies of one folder that
     /// write the same mark in turn would each take away what tells the other.
     pub(crate) async fn keep_mark(&self) {
-        let Some(KeptMarks { worker, .. }) = &self.inner.marks else {
+        let (Some(KeptMarks { worker, .. }), Some(looked)) = (&self.inner.marks, self.look().await)
+        else {
             return;
         };
-        self.look_at_mark().await;
-        let (key, end) = self.store(|store| (store.series_key(), store.end())).await;
-        let Some(marked) = worker.call(move |marks| marks.keep(&key, end)).await else {
+        let Some(marked) = worker.call(move |marks| marks.keep(&looked)).await else {
             return;
         };
-        let kept = self.store(move |store| store.keep_marked(&marked)).await;
-        if let Err(error) = kept {
-            tracing::warn!(error = %chain(&error), "the book cannot remember its mark");
+        let noted = self.store(move |store| remember(store, &marked).map(|()| marked));
+        match noted.await {
+            Ok(marked) => worker.call(move |marks| marks.told = Some(marked)).await,
+            Err(error) => warn_of_note(&error),
         }
     }
 
     /// Leaves the series when another copy of this folder has marked something, before the next receipt.
     pub(crate) async fn look_at_mark(&self) {
-        if let Some(KeptMarks { outside, .. }) = &self.inner.marks {
-            let (outside, now_ms) = (Arc::clone(outside), self.now_ms());
-            self.store(move |store| outside.look(store, now_ms)).await;
+        if self.look().await.is_some_and(|looked| looked.has_fenced) {
+            self.inner.to_mark.notify_one();
         }
+    }
+
+    /// Judges what lies outside, when it can be read in time.
+    async fn look(&self) -> Option<Looked> {
+        let KeptMarks { outside, .. } = self.inner.marks.as_ref()?;
+        let key = self.store(|store| store.series_key()).await;
+        let found = outside.found_soon(key, self.inner.env.execution).await?;
+        let now_ms = self.now_ms();
+        let looked = self.store(move |store| look(store, found, now_ms)).await;
+        looked.unwrap_or_else(|error| {
+            tracing::error!(error = %chain(&error), "whether another copy of this folder runs cannot be settled");
+            None
+        })
     }
 }
 

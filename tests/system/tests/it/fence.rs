@@ -5,7 +5,8 @@ use crate::store::open;
 use crate::world::{World, copy, replace, settle};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Numbers that were printed; one that is printed again is a failure.
 #[derive(Default)]
@@ -378,6 +379,64 @@ fn a_mark_that_is_lost_alone_costs_nothing() {
     std::fs::write(&fence, "").expect("written");
     let warned = node(&world.till, &["status"]);
     assert!(warned.stderr.contains("may not be known"), "{warned:?}");
+}
+
+/// The mark of a till that has not left its first series.
+fn first_mark(data: &Path) -> PathBuf {
+    let status = node(data, &["status", "--json"]).json();
+    let id = status["node_id"].as_str().expect("an id");
+    fence_dir(data).join(format!("{id}.json"))
+}
+
+#[test]
+fn a_mark_that_cannot_be_read_is_not_overwritten() {
+    let mut world = World::new("unreadable-mark");
+    let _url = world.stop_hub();
+    let mark = first_mark(&world.till);
+    let kept = world.dir.join("mark");
+    std::fs::rename(&mark, &kept).expect("renamed");
+    std::os::unix::fs::symlink(&mark, &mark).expect("linked");
+    assert_eq!(world.account.sell(&world.till, 1), ["L1-3"]);
+    assert!(mark.is_symlink(), "what may tell a copy is still there");
+    // As soon as it can be read the till marks again.
+    let daemon = Daemon::node(&world.till);
+    std::fs::rename(&kept, &mark).expect("renamed");
+    let before = std::fs::read(&mark).expect("a mark");
+    let line = json!({"sku": "TEA", "quantity": "1", "unit_price": "2.55"});
+    let sale = json!({"lines": [line], "tender": "cash"});
+    let (status, sold) = daemon.post("/v1/sales", &sale).expect("an answer");
+    assert_eq!((status, &sold["series"]), (200, &json!("L1")), "{sold}");
+    eventually("it is marked", || {
+        std::fs::read(&mark).expect("a mark") != before
+    });
+}
+
+#[test]
+fn a_fence_folder_that_hangs_stops_no_sale() {
+    let mut world = World::new("hanging");
+    let _url = world.stop_hub();
+    let mark = first_mark(&world.till);
+    let daemon = Daemon::node(&world.till);
+    std::fs::remove_file(&mark).expect("removed");
+    // Whoever reads it waits for somebody who writes.
+    let made = Command::new("mkfifo").arg(&mark).status();
+    assert!(made.expect("it starts").success());
+    let line = json!({"sku": "TEA", "quantity": "1", "unit_price": "2.55"});
+    let sale = json!({"lines": [line], "tender": "cash"});
+    for number in 3..6 {
+        let (status, sold) = daemon.post("/v1/sales", &sale).expect("an answer");
+        assert_eq!((status, &sold["number"]), (200, &json!(number)), "{sold}");
+    }
+    assert_eq!(daemon.get("/v1/status")["series"], "L1");
+    assert_eq!(daemon.get("/healthz")["status"], "ok");
+    // Nor does it keep the daemon from ending.
+    let stat = format!("/proc/{}/stat", daemon.pid());
+    let pid = daemon.pid().to_string();
+    let told = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(told.expect("it starts").success());
+    eventually("the daemon has ended", || {
+        std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "))
+    });
 }
 
 #[test]
