@@ -15,7 +15,7 @@ use super::reading::AS_IS;
 use super::{Store, StoreError, alerts, edits, lineage, relayed, rules, shop_id};
 use crate::limits::CONSOLIDATE_ENTRIES_MAX;
 use counterfoil_domain::{NodeId, Priority, RuleSet, ShopId};
-use counterfoil_migrate::{Connection, SqlError, params};
+use counterfoil_migrate::{SqlError, params};
 use std::error::Error as _;
 use std::path::PathBuf;
 
@@ -99,8 +99,9 @@ impl Store {
                     .transaction(|tx| lineage::begin(tx, node, book.now_ms))?;
             }
             if book.path.is_some() && relayed::is_any(&store.hub, node)? {
-                let tend = |tx: &Connection| relayed::tend(tx, node, book.now_ms);
-                store.hub.transaction(tend)?;
+                store
+                    .hub
+                    .transaction(|tx| relayed::tend(tx, node, book.now_ms))?;
             }
             match store.hub.snapshot(|hub| waiting(hub, node))? {
                 Ok(found) => {
