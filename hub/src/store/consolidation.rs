@@ -98,10 +98,8 @@ impl Store {
                     .hub
                     .transaction(|tx| lineage::begin(tx, node, book.now_ms))?;
             }
-            if book.path.is_some() && relayed::is_any(&store.hub, node)? {
-                store
-                    .hub
-                    .transaction(|tx| relayed::tend(tx, node, book.now_ms))?;
+            if book.path.is_some() {
+                relayed::tend(&store.hub, node, book.now_ms)?;
             }
             match store.hub.snapshot(|hub| waiting(hub, node))? {
                 Ok(found) => {

@@ -142,7 +142,7 @@ impl Store {
         let (end, is_same) = found;
         match is_same {
             Some(false) => self.tell_diverged(by, origin.id, now_ms)?,
-            Some(true) => self.tell_agreed(by, origin.id, now_ms)?,
+            Some(true) => end_told(&self.hub, (origin.id, &by.id.to_string()), now_ms)?,
             None => {}
         }
         Ok(end)
@@ -190,17 +190,20 @@ impl Store {
         };
         self.hub.transaction(|tx| alerts::raise(tx, &alert))
     }
+}
 
-    /// What that lane holds is here, or is what follows.
-    fn tell_agreed(&self, by: &AuthedNode, origin: NodeId, now_ms: i64) -> Result<(), StoreError> {
-        let sql = "SELECT id FROM alert WHERE lasting = 1 AND cleared_ms IS NULL AND kind = ?1
-                   AND node = ?2 AND subject = ?3";
-        let of = params![RELAY_DIVERGED, origin.to_bytes(), by.id.to_string()];
-        let Some(alert) = self.hub.query_optional(sql, of, |row| row.get::<i64>(0))? else {
-            return Ok(());
-        };
-        self.hub
-            .transaction(|tx| alerts::clear_one(tx, alert, now_ms))
+/// Ends what was told of a till's entries, by the lane that holds them or of those that are kept here.
+fn end_told(
+    hub: &Connection,
+    (origin, holder): (NodeId, &str),
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let sql = "SELECT id FROM alert WHERE lasting = 1 AND cleared_ms IS NULL AND kind = ?1
+               AND coalesce(node, x'') = ?2 AND subject = ?3";
+    let of = params![RELAY_DIVERGED, origin.to_bytes(), holder];
+    match hub.query_optional(sql, of, |row| row.get::<i64>(0))? {
+        Some(alert) => hub.transaction(|tx| alerts::clear_one(tx, alert, now_ms)),
+        None => Ok(()),
     }
 }
 
@@ -306,20 +309,22 @@ pub(super) fn end_reading(hub: &Connection) -> Result<(), StoreError> {
 }
 
 /// Whether something is here that others brought.
-pub(super) fn is_any(hub: &Connection, node: &NodeKey) -> Result<bool, StoreError> {
+fn is_any(hub: &Connection, node: &NodeKey) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM relayed_entry WHERE node = ?1)";
     Ok(hub.query_value(sql, params![node.number])?)
 }
 
 /// Forgets what the till has sent itself since, the same; the book that sent it is attached. What is another history than
-/// the till's is told of.
-pub(super) fn tend(tx: &Connection, node: &NodeKey, now_ms: i64) -> Result<(), StoreError> {
-    let sql = "DELETE FROM relayed_entry WHERE node = ?1 AND seq <= (
-                   SELECT max(own.seq) FROM relayed_entry AS r JOIN book.journal AS own ON own.seq = r.seq
-                   WHERE r.node = ?1 AND own.chain = r.chain)";
-    tx.execute(sql, params![node.number])?;
-    if node.journal == WHOLE || !is_any(tx, node)? {
-        return Ok(());
+/// the till's is told of, as long as it is here.
+pub(super) fn tend(hub: &Connection, node: &NodeKey, now_ms: i64) -> Result<(), StoreError> {
+    if is_any(hub, node)? {
+        let sql = "DELETE FROM relayed_entry WHERE node = ?1 AND seq <= (
+                       SELECT max(own.seq) FROM relayed_entry AS r JOIN book.journal AS own ON own.seq = r.seq
+                       WHERE r.node = ?1 AND own.chain = r.chain)";
+        hub.execute(sql, params![node.number])?;
+    }
+    if node.journal == WHOLE || !is_any(hub, node)? {
+        return end_told(hub, (node.id, ""), now_ms);
     }
     let alert = NewAlert {
         at_ms: now_ms,
@@ -330,7 +335,7 @@ pub(super) fn tend(tx: &Connection, node: &NodeKey, now_ms: i64) -> Result<(), S
                  restored or copied. They are kept and not counted"
             .to_owned(),
     };
-    alerts::raise(tx, &alert)
+    hub.transaction(|tx| alerts::raise(tx, &alert))
 }
 
 /// Lays entries that others brought out in `temp`, as a book has them, and says what stands before the names of the

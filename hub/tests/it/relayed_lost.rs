@@ -109,3 +109,38 @@ async fn a_receipt_that_no_book_has_room_for_steps_aside_alone() {
         2
     );
 }
+
+#[tokio::test]
+async fn what_others_brought_of_another_history_is_told_until_the_till_has_it_too() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let (mut till, peer) = (
+        Till::of(&client, "Leith", 1).await,
+        Till::of(&client, "Leith", 2).await,
+    );
+    // The same seed makes the same entries: a folder and its backup, which sold on.
+    let mut restored = Till::new(1);
+    restored.token.clone_from(&till.token);
+    for folder in [&mut till, &mut restored] {
+        folder.sell(1);
+    }
+    restored.next_id();
+    restored.sell(3);
+    till.sell(2);
+    till.push(&client).await.unwrap();
+    parse::<RelayEnd>(&bring(&client, &peer, &entries(&till, 0, 2)).await);
+    till.sell(2);
+    parse::<RelayEnd>(&bring(&client, &peer, &entries(&till, 2, 3)).await);
+    client.settle().await;
+    restored.push(&client).await.unwrap();
+    let alerts = client.settle().await.alerts;
+    let kinds: Vec<_> = alerts.iter().map(|alert| alert.kind.as_str()).collect();
+    assert!(kinds.contains(&"relay_diverged"), "{kinds:?}");
+    assert_eq!(number(&hub, "SELECT count(*) FROM receipt"), 3, "as before");
+    till.push(&client).await.unwrap();
+    let alerts = client.settle().await.alerts;
+    let lasts = alerts.iter().filter(|alert| alert.cleared_ms.is_none());
+    assert_eq!(lasts.count(), 0, "{alerts:?}");
+    assert_eq!(number(&hub, "SELECT count(*) FROM receipt"), 3);
+    assert_eq!(number(&hub, "SELECT count(*) FROM relayed_entry"), 0);
+}
