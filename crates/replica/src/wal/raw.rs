@@ -296,7 +296,8 @@ impl Handle {
                     salt,
                 }));
             }
-            std::hint::spin_loop();
+            // The writer may have lost its core between the two.
+            std::thread::yield_now();
         }
         Ok(None)
     }
