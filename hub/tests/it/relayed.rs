@@ -147,6 +147,12 @@ struct Life {
     told: Vec<String>,
 }
 
+/// A lane and another one that holds what it records.
+pub(crate) async fn two_lanes(client: &Client) -> (Till, Till) {
+    let till = Till::of(client, "Leith", 1).await;
+    (till, Till::of(client, "Leith", 2).await)
+}
+
 async fn lanes(client: &Client) -> (Till, [Till; 2]) {
     let till = Till::of(client, "Leith", 70).await;
     let peers = [
@@ -284,8 +290,7 @@ async fn what_book_and_lanes_bring_is_counted_once_in_any_order() {
 async fn a_lane_that_never_came_is_counted_from_what_another_one_holds() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let mut till = Till::of(&client, "Leith", 1).await;
-    let peer = Till::of(&client, "Leith", 2).await;
+    let (mut till, peer) = two_lanes(&client).await;
     let total = till.sell(2) + till.sell(1);
     parse::<RelayEnd>(&bring(&client, &peer, &entries(&till, 0, 2)).await);
     client.settle().await;
@@ -311,8 +316,7 @@ async fn a_lane_that_never_came_is_counted_from_what_another_one_holds() {
 async fn nobody_brings_what_is_not_of_their_shop_or_not_what_a_lane_wrote() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let mut till = Till::of(&client, "Leith", 1).await;
-    let peer = Till::of(&client, "Leith", 2).await;
+    let (mut till, peer) = two_lanes(&client).await;
     let stranger = Till::of(&client, "Tartu", 3).await;
     till.sell(1);
     till.sell(2);
@@ -358,10 +362,7 @@ async fn a_till_that_was_restored_behind_what_others_brought_goes_on_as_another(
     let hub = TestHub::start().await;
     let client = hub.client();
     // The same seed makes the same entries: a folder and its backup.
-    let (mut till, peer) = (
-        Till::of(&client, "Leith", 1).await,
-        Till::of(&client, "Leith", 2).await,
-    );
+    let (mut till, peer) = two_lanes(&client).await;
     let mut restored = Till::new(1);
     for folder in [&mut till, &mut restored] {
         folder.sell(1);
@@ -396,10 +397,7 @@ async fn a_till_that_was_restored_behind_what_others_brought_goes_on_as_another(
 async fn entries_of_a_till_that_went_on_without_them_are_told_of_and_not_mixed_in() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let (mut till, peer) = (
-        Till::of(&client, "Leith", 1).await,
-        Till::of(&client, "Leith", 2).await,
-    );
+    let (mut till, peer) = two_lanes(&client).await;
     let mut before = Till::new(1);
     for folder in [&mut till, &mut before] {
         folder.sell(1);
@@ -436,10 +434,7 @@ async fn entries_of_a_till_that_went_on_without_them_are_told_of_and_not_mixed_i
 async fn a_bad_record_that_another_lane_brought_steps_aside_and_comes_back() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let (mut till, peer) = (
-        Till::of(&client, "Leith", 1).await,
-        Till::of(&client, "Leith", 2).await,
-    );
+    let (mut till, peer) = two_lanes(&client).await;
     till.sell(1);
     let mut receipt = till.receipt(2);
     let right = receipt.total_minor;

@@ -2,7 +2,7 @@
 
 use crate::hub::{TestHub, parse};
 use crate::lineage::point;
-use crate::relayed::{bring, end_of, entries, number};
+use crate::relayed::{bring, end_of, entries, number, two_lanes};
 use crate::till::Till;
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::lineage::Point;
@@ -28,10 +28,7 @@ async fn lose_copy(mut hub: TestHub, till: &Till) -> TestHub {
 async fn a_copy_that_the_hub_has_lost_is_brought_anew_by_others_and_counted_once() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let (mut till, peer) = (
-        Till::of(&client, "Leith", 1).await,
-        Till::of(&client, "Leith", 2).await,
-    );
+    let (mut till, peer) = two_lanes(&client).await;
     for _ in 0..3 {
         till.sell(1);
     }
@@ -75,10 +72,7 @@ async fn a_copy_that_the_hub_has_lost_is_brought_anew_by_others_and_counted_once
 async fn a_receipt_that_no_book_has_room_for_steps_aside_alone() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let (mut till, peer) = (
-        Till::of(&client, "Leith", 1).await,
-        Till::of(&client, "Leith", 2).await,
-    );
+    let (mut till, peer) = two_lanes(&client).await;
     till.sell(1);
     let mut held = entries(&till, 0, 1);
     // Nobody's book holds that; who knows the secret of the shop can make it up.
@@ -114,10 +108,7 @@ async fn a_receipt_that_no_book_has_room_for_steps_aside_alone() {
 async fn what_others_brought_of_another_history_is_told_until_the_till_has_it_too() {
     let hub = TestHub::start().await;
     let client = hub.client();
-    let (mut till, peer) = (
-        Till::of(&client, "Leith", 1).await,
-        Till::of(&client, "Leith", 2).await,
-    );
+    let (mut till, peer) = two_lanes(&client).await;
     // The same seed makes the same entries: a folder and its backup, which sold on.
     let mut restored = Till::new(1);
     restored.token.clone_from(&till.token);

@@ -3,15 +3,14 @@
 use crate::hub::{Client, parse};
 use counterfoil_domain::document::{Line, Payment, Receipt, StockMovement, Tender};
 use counterfoil_domain::env::{document_id, uuid_v7};
-use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{
     CatalogEdit, Chain, Document, DocumentId, Hlc, HlcClock, ImportId, NodeId, Quantity, Scalar,
-    Topic, UnitPrice,
+    UnitPrice,
 };
 use counterfoil_hub::HubConfig;
-use counterfoil_migrate::{Connection, Kind, open_and_migrate_to, params};
+use counterfoil_migrate::{Connection, Kind, open_and_migrate_to};
 use counterfoil_protocol::gate::Schemas;
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::wire::hub::{ActivateAnswer, HelloAnswer, book_path};
@@ -167,31 +166,9 @@ impl Till {
             topic,
         };
         let chain = self.chain.next(&head, &document.canonical());
-        let payload = match document {
-            Document::CatalogEdit(edit) => Some(serde_json::to_string(edit).unwrap()),
-            _ => None,
-        };
+        let entered = (&chain, self.import);
         self.book
-            .transaction(|tx| -> Result<(), counterfoil_migrate::SqlError> {
-                tx.execute(
-                    "INSERT INTO journal (seq, id, hlc, topic, priority, payload, chain)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                    params![
-                        seq,
-                        id.to_bytes(),
-                        hlc.raw(),
-                        topic.code(),
-                        topic.priority().code(),
-                        payload,
-                        chain.as_bytes().to_vec()
-                    ],
-                )?;
-                if let Some(import) = self.import {
-                    let sql = "UPDATE journal SET import_id = ?2 WHERE seq = ?1";
-                    tx.execute(sql, params![seq, import.to_bytes()])?;
-                }
-                insert_rows(tx, seq, document)
-            })
+            .transaction(|tx| counterfoil_book::insert(tx, &head, document, entered))
             .unwrap();
         (self.seq, self.chain) = (seq, chain);
         (seq, id, hlc)
@@ -293,112 +270,4 @@ impl Till {
     pub(crate) fn tamper(&self, sql: &str) {
         self.book.execute(sql, ()).unwrap();
     }
-}
-
-fn insert_rows(
-    tx: &Connection,
-    seq: i64,
-    document: &Document,
-) -> Result<(), counterfoil_migrate::SqlError> {
-    match document {
-        Document::Sale(receipt) | Document::Refund(receipt) => insert_receipt(tx, seq, receipt)?,
-        Document::StockMovement(movement) => {
-            tx.execute(
-                "INSERT INTO stock_movement VALUES (?1, ?2, ?3, ?4, ?5, NULL)",
-                params![
-                    seq,
-                    movement.sku.as_str(),
-                    movement.quantity.milli,
-                    movement.reason.as_str(),
-                    movement.at_ms
-                ],
-            )?;
-        }
-        Document::LedgerEntry(entry) => {
-            tx.execute(
-                "INSERT INTO ledger_entry VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![
-                    seq,
-                    entry.customer.as_str(),
-                    entry.amount_minor,
-                    entry.currency.to_string(),
-                    entry.note.as_str(),
-                    entry.at_ms
-                ],
-            )?;
-        }
-        Document::AdvanceOrder(order) => {
-            tx.execute(
-                "INSERT INTO advance_order VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
-                    seq,
-                    order.customer.as_str(),
-                    order.due_ms,
-                    serde_json::to_string(&order.lines).unwrap(),
-                    order.total_minor,
-                    order.deposit_minor,
-                    order.currency.to_string(),
-                    order.at_ms
-                ],
-            )?;
-        }
-        Document::Closure(closure) => {
-            tx.execute(
-                "INSERT INTO closure VALUES (?1, ?2, ?3, ?4)",
-                params![
-                    seq,
-                    closure.day.to_string(),
-                    serde_json::to_string(closure).unwrap(),
-                    closure.at_ms
-                ],
-            )?;
-        }
-        other => assert_eq!(other.topic(), Topic::CatalogEdit, "not needed so far"),
-    }
-    Ok(())
-}
-
-fn insert_receipt(
-    tx: &Connection,
-    seq: i64,
-    receipt: &Receipt,
-) -> Result<(), counterfoil_migrate::SqlError> {
-    tx.execute(
-        "UPDATE journal SET trial = ?2, series = ?3, number = ?4, at_ms = ?5,
-                 currency = ?6, total_minor = ?7, refund_of = ?8 WHERE seq = ?1",
-        params![
-            seq,
-            i64::from(receipt.trial),
-            receipt.series.as_str(),
-            receipt.number,
-            receipt.at_ms,
-            receipt.currency.to_string(),
-            receipt.total_minor,
-            receipt.refund_of.map(DocumentId::to_bytes)
-        ],
-    )?;
-    for (index, line) in (1_i64..).zip(&receipt.lines) {
-        tx.execute(
-            "INSERT INTO receipt_item VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)",
-            params![
-                line_key(seq, index),
-                line.sku.as_str(),
-                line.description.as_str(),
-                line.quantity.milli,
-                line.unit_price.mills,
-                line.amount_minor
-            ],
-        )?;
-    }
-    for (index, payment) in (1_i64..).zip(&receipt.payments) {
-        tx.execute(
-            "INSERT INTO receipt_item (key, tender, amount_minor) VALUES (?1, ?2, ?3)",
-            params![
-                payment_key(seq, index),
-                payment.tender.name(),
-                payment.amount_minor
-            ],
-        )?;
-    }
-    Ok(())
 }
