@@ -59,3 +59,47 @@ CREATE TABLE peer_entry (
     document TEXT    NOT NULL,             -- canonical form, byte for byte
     PRIMARY KEY (origin, seq)
 ) STRICT, WITHOUT ROWID;
+
+-- Stock: everything below follows from the journals of the shop and is counted anew from them when it does not fit.
+-- How far each journal is counted.
+CREATE TABLE stock_journal (
+    origin INTEGER PRIMARY KEY,
+    node   BLOB    NOT NULL UNIQUE,        -- whose journal it is
+    seq    INTEGER NOT NULL,               -- the last entry that is counted
+    chain  BLOB    NOT NULL                -- its chain value
+) STRICT;
+
+-- What changed stock, each once, in the order in which this lane learned of it.
+CREATE TABLE inventory_changes (
+    change         INTEGER PRIMARY KEY,
+    sku            TEXT    NOT NULL,
+    origin         INTEGER NOT NULL REFERENCES stock_journal (origin),
+    seq            INTEGER NOT NULL,       -- the entry
+    item           INTEGER NOT NULL,       -- the line of a receipt, from 1; else 0
+    kind           INTEGER NOT NULL,       -- domain::Topic
+    id             BLOB    NOT NULL,       -- the document
+    hlc            INTEGER NOT NULL,
+    quantity_milli INTEGER NOT NULL,       -- thousandths of the unit: what moved, positive comes in; or what was counted
+    place          INTEGER,                -- of a count: where it stands among counts; else empty
+    dated_ms       INTEGER,                -- of a count: when; of what another system's data say: when by them; else empty
+    level_milli    INTEGER NOT NULL,       -- the level after it, as this lane then knew it
+    noted_ms       INTEGER NOT NULL        -- when this lane counted it
+) STRICT;
+CREATE INDEX inventory_changes_by_sku ON inventory_changes (sku);
+
+CREATE TABLE stock_level (
+    sku         TEXT PRIMARY KEY,
+    level_milli INTEGER NOT NULL,
+    count       INTEGER REFERENCES inventory_changes (change)  -- the count that holds; empty: nobody has counted
+) STRICT, WITHOUT ROWID;
+CREATE INDEX stock_level_oversold ON stock_level (sku) WHERE level_milli < 0 AND count IS NOT NULL;
+
+-- What each lane had of the others' journals when it counted, as far as that was news.
+CREATE TABLE stock_seen (
+    origin    INTEGER NOT NULL,            -- whose counts
+    lane      BLOB    NOT NULL,            -- of which journal
+    since_seq INTEGER NOT NULL,            -- from this entry of the origin on
+    seq       INTEGER NOT NULL,
+    connected INTEGER NOT NULL,
+    PRIMARY KEY (origin, lane, since_seq)
+) STRICT, WITHOUT ROWID;

@@ -57,6 +57,7 @@ const TABLES: [(&str, &[&str]); 10] = [
             "sku TEXT",
             "quantity_milli INTEGER",
             "at_ms INTEGER",
+            "seen TEXT",
         ],
     ),
     (

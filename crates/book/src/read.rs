@@ -165,13 +165,16 @@ fn movement(row: &Row<'_>) -> Result<Document, SqlError> {
     }))
 }
 
-const COUNT: &str = "SELECT sku, quantity_milli, at_ms FROM stock_count WHERE seq = ?1";
+const COUNT: &str = "SELECT sku, quantity_milli, at_ms, seen FROM stock_count WHERE seq = ?1";
 
 fn count(row: &Row<'_>) -> Result<Document, SqlError> {
     Ok(Document::StockCount(StockCount {
         sku: row.get(0)?,
         quantity: Quantity::from_milli(row.get(1)?),
         at_ms: row.get(2)?,
+        seen: row.get_with(3, |text: Option<String>| {
+            text.as_deref().map(serde_json::from_str).transpose()
+        })?,
     }))
 }
 

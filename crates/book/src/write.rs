@@ -165,11 +165,16 @@ fn insert_movement(conn: &Connection, seq: i64, movement: &StockMovement) -> Res
     Ok(())
 }
 
-fn insert_count(conn: &Connection, seq: i64, count: &StockCount) -> Result<(), SqlError> {
+fn insert_count(conn: &Connection, seq: i64, count: &StockCount) -> Result<(), BookError> {
     conn.execute(
         "INSERT INTO stock_count (seq, sku, quantity_milli, at_ms) VALUES (?1, ?2, ?3, ?4)",
         params![seq, count.sku.as_str(), count.quantity.milli, count.at_ms],
     )?;
+    // A book of an older schema, to which a program is held that stands for an old till, has no place for it.
+    if let Some(seen) = &count.seen {
+        let sql = "UPDATE stock_count SET seen = ?2 WHERE seq = ?1";
+        conn.execute(sql, params![seq, serde_json::to_string(seen)?])?;
+    }
     Ok(())
 }
 

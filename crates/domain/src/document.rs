@@ -7,6 +7,7 @@ use crate::edit::CatalogEdit;
 use crate::ids::{DocumentId, ShopId};
 use crate::journal::Priority;
 use crate::money::{Currency, MoneyError};
+use crate::stock::Seen;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -259,6 +260,10 @@ pub struct StockCount {
     pub quantity: Quantity,
     /// Milliseconds since the Unix epoch.
     pub at_ms: i64,
+    /// What this lane had of the others' journals, as far as that is news. Left out of the canonical form when nothing is, as
+    /// before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
 }
 
 /// Money spent out of the till.

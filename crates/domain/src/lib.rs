@@ -22,6 +22,7 @@ pub mod money;
 pub mod proof;
 pub mod rule;
 mod schema;
+pub mod stock;
 
 pub use amount::{Quantity, UnitPrice, line_amount};
 pub use closure::Closure;

@@ -70,6 +70,14 @@ pub const BOOK: &[Lens] = &[
             default: "NULL",
         }],
     },
+    Lens {
+        to: 4,
+        changes: &[Change::Added {
+            table: "stock_count",
+            column: "seen",
+            default: "NULL",
+        }],
+    },
 ];
 
 /// How one table of an older book reads as a table of the newest schema.

@@ -19,4 +19,5 @@ pub mod node;
 pub mod problem;
 mod repair;
 pub mod service;
+mod stock;
 pub mod sync;

@@ -107,5 +107,15 @@ pub(crate) const PEER_FRAMES_PER_SECOND_MAX: usize = 20_000;
 /// second copy is there soon.
 pub(crate) const PEER_BACKOFF_LAST_MS: u64 = 5_000;
 
+/// Entries that are counted into the levels of stock at once: sales of this lane wait for one such batch.
+pub(crate) const STOCK_BATCH_ENTRIES: usize = 256;
+
+/// How long what was recorded waits to be counted, when nobody asks for a level meanwhile.
+pub(crate) const STOCK_SETTLE: Duration = Duration::from_secs(1);
+
+/// How long whoever asks for levels waits for what is not counted yet, and how long after a failure it is tried
+/// again. Then the answer says how much is missing.
+pub(crate) const STOCK_PAUSE: Duration = Duration::from_secs(2);
+
 /// How often it is kept how far peers have this lane's journal; what is lost of it is told again by the next hello.
 pub(crate) const PEER_MARKS_PAUSE: Duration = Duration::from_secs(1);

@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) marks: Option<KeptMarks>,
     /// There is something to mark.
     pub(crate) to_mark: Notify,
+    /// There is something to count into the levels of stock.
+    pub(crate) to_count: Notify,
     /// Something urgent was recorded.
     pub(crate) urgent: Notify,
     /// Something was recorded that can wait for company.
@@ -153,6 +155,9 @@ impl Node {
         let state = state
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
+        let mesh: Arc<Mesh> = Arc::default();
+        let lanes = Arc::clone(&mesh);
+        store.ask_connected(move || lanes.connected());
         let store =
             Worker::start(env.execution, "store", store).map_err(OpenNodeError::Directory)?;
         let instance = uuid_v7(env.clock.now_ms(), env.random.as_ref()).to_string();
@@ -165,13 +170,14 @@ impl Node {
             catalog,
             marks,
             to_mark: Notify::new(),
+            to_count: Notify::new(),
             urgent: Notify::new(),
             written: Notify::new(),
             nudge: Notify::new(),
             news: News::default(),
             state: Mutex::new(state),
             monitor: Monitor::default(),
-            mesh: Arc::default(),
+            mesh,
             paths,
             activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),

@@ -4,6 +4,7 @@ use crate::api;
 use crate::marks;
 use crate::mesh::{self, Settings};
 use crate::node::Node;
+use crate::stock;
 use crate::sync;
 use axum::serve::Listener;
 use std::future::Future;
@@ -57,14 +58,19 @@ where
     let at_end = node.clone();
     let mut background = tokio::spawn(async move {
         let Some(Lanes { settings, listener }) = lanes else {
-            tokio::join!(sync::run(node.clone()), marks::run(node));
+            tokio::join!(
+                sync::run(node.clone()),
+                stock::run(node.clone()),
+                marks::run(node)
+            );
             return;
         };
         let (sync, mesh) = (
             sync::run(node.clone()),
             mesh::run(node.clone(), settings, listener),
         );
-        tokio::join!(sync, mesh, sync::relay::run(node.clone()), marks::run(node));
+        let (relay, stock) = (sync::relay::run(node.clone()), stock::run(node.clone()));
+        tokio::join!(sync, mesh, relay, stock, marks::run(node));
     });
     let ended = background.abort_handle();
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);

@@ -131,6 +131,8 @@ impl ShopStore {
                 sku,
                 quantity,
                 at_ms: now_ms,
+                // The store says it when it records the count.
+                seen: None,
             })
         } else {
             Document::StockMovement(StockMovement {

@@ -215,6 +215,8 @@ impl ShopStore {
         }
         self.reload_tag()?;
         self.binding = Binding::read(self)?;
+        // Another journal begins with nothing said.
+        self.head.said = None;
         Ok(())
     }
 

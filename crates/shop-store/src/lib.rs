@@ -18,12 +18,14 @@ mod fence;
 pub mod identity;
 pub mod import;
 mod journal;
+pub mod levels;
 mod loss;
 pub mod mesh;
 pub mod open;
 pub mod operations;
 pub mod overlay;
 pub mod record;
+pub mod stock;
 mod swap;
 pub mod tables;
 

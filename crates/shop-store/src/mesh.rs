@@ -29,6 +29,14 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError`].
     pub fn holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
+        let mut holdings = self.peer_holdings()?;
+        // A book that was restored is known to its peers, who may hold more of it.
+        holdings.insert(self.node, self.own_holding());
+        Ok(holdings)
+    }
+
+    /// What is held of peers' journals.
+    pub(crate) fn peer_holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
         let sql = "SELECT node, origin, begin_seq, begin_chain, end_seq, end_chain FROM local.peer_journal";
         let rows = self.conn.query_map(sql, (), |row| {
             let node = row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?;
@@ -38,9 +46,17 @@ impl ShopStore {
         for (node, journal) in rows {
             holdings.insert(node, journal.ok_or(CORRUPT)?.holding);
         }
-        // A book that was restored is known to its peers, who may hold more of it.
-        holdings.insert(self.node, self.own_holding());
         Ok(holdings)
+    }
+
+    /// The chain value of an entry of a peer's journal; `None` when it is not held.
+    pub(crate) fn peer_chain(&self, origin: NodeId, seq: i64) -> Result<Option<Chain>, StoreError> {
+        let sql = "SELECT e.chain FROM local.peer_journal AS j
+                   JOIN local.peer_entry AS e ON e.origin = j.origin AND e.seq = ?2 WHERE j.node = ?1";
+        let key = params![origin.to_bytes(), seq];
+        let found = self.conn.query_optional(sql, key, |row| row.get(0))?;
+        let chain = |bytes: Vec<u8>| Chain::from_slice(&bytes).ok_or(CORRUPT);
+        found.map(chain).transpose()
     }
 
     /// The own journal: what is common with a former identity stays that one's.

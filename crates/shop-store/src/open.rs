@@ -6,13 +6,14 @@ use crate::overlay::{self, CatalogState, Unmerged};
 use crate::tables::{self, Table};
 use counterfoil_domain::env::{Random, uuid_v7};
 use counterfoil_domain::lineage::Former;
+use counterfoil_domain::stock::SeenLane;
 use counterfoil_domain::{Chain, Currency, Hlc, HlcClock, NodeId};
 use counterfoil_migrate::{
     Connection, Durability, Kind, open_and_migrate, open_and_migrate_to, params, schema_version,
 };
 use counterfoil_protocol::gate::Schemas;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(crate) struct Head {
     pub(crate) clock: HlcClock,
     /// Last number given, by series.
     pub(crate) numbers: BTreeMap<String, i64>,
+    /// What the counts of this lane have said of the others; read when the first is made.
+    pub(crate) said: Option<BTreeMap<NodeId, SeenLane>>,
 }
 
 /// The three databases of one node behind their one writer.
@@ -71,6 +74,8 @@ pub struct ShopStore {
     pub(crate) unmerged: Unmerged,
     /// The catalog that the pending edits were last replayed over.
     pub(crate) replayed: Option<CatalogState>,
+    /// Says which lanes are connected now.
+    pub(crate) connected: Box<dyn Fn() -> BTreeSet<NodeId> + Send>,
 }
 
 impl ShopStore {
@@ -128,12 +133,14 @@ impl ShopStore {
                 chain: Chain::START,
                 clock: HlcClock::default(),
                 numbers: BTreeMap::new(),
+                said: None,
             },
             tables: BTreeMap::new(),
             described: 0,
             has_dated_prices: Cell::new(false),
             unmerged: Unmerged::default(),
             replayed: None,
+            connected: Box::new(BTreeSet::new),
         };
         store.conn.attach(&store.paths.local, "local")?;
         // Pending edits are replayed as what they were made under.
@@ -177,6 +184,7 @@ impl ShopStore {
             chain,
             clock,
             numbers: numbers.into_iter().collect(),
+            said: None,
         };
         if let Some(currency) = self.meta("currency")? {
             self.currency = currency.parse()?;

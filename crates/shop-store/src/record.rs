@@ -6,7 +6,8 @@ use crate::open::{Head, ShopStore};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
-use counterfoil_domain::{Document, DocumentId, ImportId, Topic};
+use counterfoil_domain::stock::Seen;
+use counterfoil_domain::{Document, DocumentId, Hlc, ImportId, Topic};
 use counterfoil_protocol::wire::node::Recorded;
 
 /// A document on its way into the book.
@@ -142,6 +143,10 @@ impl Writer<'_> {
             *last += 1;
             receipt.number = *last;
         }
+        let hlc = self.head.clock.tick(now_ms);
+        if let Document::StockCount(count) = &mut document {
+            count.seen = self.seen(&count.sku, hlc)?;
+        }
         document.check()?;
         let canonical = document.canonical();
         // Texts that are stored as JSON do not show it to the engine.
@@ -151,7 +156,7 @@ impl Writer<'_> {
         let entry = EntryHead {
             seq: self.head.seq + 1,
             id: id.unwrap_or_else(|| document_id(now_ms, store.random.as_ref())),
-            hlc: self.head.clock.tick(now_ms),
+            hlc,
             topic: document.topic(),
         };
         let chain = self.head.chain.next(&entry, &canonical);
@@ -166,6 +171,24 @@ impl Writer<'_> {
         self.head.seq = entry.seq;
         self.head.chain = chain;
         Ok(recorded(&entry, &document, trial))
+    }
+}
+
+impl Writer<'_> {
+    /// What a count says of the other lanes, which the counts behind it need not say again.
+    fn seen(&mut self, sku: &str, hlc: Hlc) -> Result<Option<Seen>, StoreError> {
+        let mut said = match self.head.said.take() {
+            Some(said) => said,
+            None => self.store.said()?,
+        };
+        let seen = self.store.seen((sku, hlc), &said)?;
+        said.extend(
+            seen.iter()
+                .flat_map(|seen| &seen.lanes)
+                .map(|lane| (lane.node, *lane)),
+        );
+        self.head.said = Some(said);
+        Ok(seen)
     }
 }
 

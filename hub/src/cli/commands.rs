@@ -122,6 +122,7 @@ pub(super) async fn execute(
             out.print(&rows, |rows| print::sales(by, rows))
         }
         Command::Proof { day } => super::proof::proof(day, session).await,
+        Command::Stock(args) => super::stock::stock(args, session).await,
         Command::Relays => super::relays::relays(session).await,
         Command::Runs(args) => super::monitor::runs(args, session).await,
         Command::Alerts(command) => super::monitor::alerts(command, session).await,

@@ -17,6 +17,7 @@ mod relays;
 mod run;
 mod secure;
 mod signed_in;
+mod stock;
 mod undo;
 
 pub use failure::Failure;
@@ -150,6 +151,8 @@ enum Command {
     },
     /// Entries that reached the hub by another lane than their own, newest first.
     Relays,
+    /// Stock of a shop, of all its lanes, as far as their entries were consolidated.
+    Stock(stock::StockArgs),
     /// Runs of sync, newest first: what tills sent and fetched, what was consolidated, how long it took, how it ended.
     Runs(monitor::RunsArgs),
     /// What asks for a person.

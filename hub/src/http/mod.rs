@@ -24,6 +24,7 @@ mod proof;
 mod quarantine;
 mod relay;
 mod shop_conflicts;
+mod stock;
 mod sync;
 mod tokens;
 mod undo;
@@ -129,6 +130,7 @@ fn calls() -> Calls {
         .merge(quarantine::calls())
         .merge(proof::calls())
         .merge(relay::calls())
+        .merge(stock::calls())
         .merge(users::calls())
         .merge(machines::calls())
         .merge(monitor::calls())

@@ -101,6 +101,7 @@ const fn fields(topic: Topic) -> &'static [Field] {
             ("sku", Text),
             ("quantity_milli", Integer),
             ("at_ms", Integer),
+            ("seen", Text),
         ],
         Topic::Closure => &[("day", Text), ("content", Text), ("at_ms", Integer)],
         Topic::CatalogEdit => &[],

@@ -103,7 +103,7 @@ pub(super) const PLAIN: [Plain; 8] = [
     Plain {
         topic: Topic::StockCount,
         table: "stock_count",
-        content: "'sku', sku, 'quantity_milli', quantity_milli, 'at_ms', at_ms",
+        content: "'sku', sku, 'quantity_milli', quantity_milli, 'at_ms', at_ms, 'seen', json(seen)",
     },
     Plain {
         topic: Topic::Closure,

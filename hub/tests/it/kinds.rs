@@ -40,7 +40,7 @@ const SOUND: [(Topic, &str); 7] = [
     ),
     (
         Topic::StockCount,
-        "INSERT INTO stock_count VALUES (?1, 'TEA', 500, 1700000000000)",
+        "INSERT INTO stock_count VALUES (?1, 'TEA', 500, 1700000000000, NULL)",
     ),
 ];
 

@@ -51,6 +51,7 @@ mod roles;
 mod schemas;
 mod shop_conflicts;
 mod states;
+mod stock;
 mod till;
 mod tls;
 mod tokens;

@@ -72,6 +72,7 @@ POST /v1/admin/quarantine/{node}/{seq}/fix              n y n
 POST /v1/admin/quarantine/{node}/{seq}/retry            n y n
 GET  /v1/admin/proof                                    y y y
 GET  /v1/admin/relays                                   y y y
+GET  /v1/admin/stock                                    y y y
 GET  /v1/admin/users                                    y n n
 POST /v1/admin/users                                    n n n
 POST /v1/admin/users/{user}/disable                     n n n

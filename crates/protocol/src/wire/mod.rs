@@ -21,4 +21,5 @@ pub mod quarantine;
 pub mod queue;
 pub mod relay;
 pub mod replication;
+pub mod stock;
 pub mod token;

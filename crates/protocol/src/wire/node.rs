@@ -327,6 +327,9 @@ pub struct NodeStatus {
     /// The other lanes of the shop; absent when this one is by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mesh: Option<MeshStatus>,
+    /// Products of which more was sold than somebody had counted, as far as is known here.
+    #[serde(default)]
+    pub oversold: i64,
     /// Sales and refunds in the book.
     pub receipts: i64,
     /// Their sum in minor units.

@@ -132,6 +132,7 @@ fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
         clock_offset_ms: None,
         token_expires_ms: None,
         mesh: None,
+        oversold: store.oversold()?,
         receipts: totals.receipts,
         total_minor: totals.total_minor,
         bytes_up: 0,

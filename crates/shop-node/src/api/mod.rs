@@ -1,7 +1,7 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
 //! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `undo` takes back, `clients` takes batches and tells what has changed, `control` shows and steers,
-//! `pages` decides which web pages may ask.
+//! `stock` shows levels, `pages` decides which web pages may ask.
 
 mod catalog;
 mod clients;
@@ -11,6 +11,7 @@ mod documents;
 mod openapi;
 mod pages;
 mod probes;
+mod stock;
 mod undo;
 
 pub use openapi::description;
@@ -89,7 +90,8 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(control::receipts))
         .routes(routes!(documents::sale))
         .routes(routes!(documents::refund))
-        .routes(routes!(documents::stock))
+        .routes(routes!(documents::stock, stock::levels))
+        .routes(routes!(stock::changes))
         .routes(routes!(documents::expense))
         .routes(routes!(documents::ledger))
         .routes(routes!(documents::order))

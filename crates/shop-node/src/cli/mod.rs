@@ -11,7 +11,7 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{catalog, closing, conflicts, control, documents, undo};
+use commands::{catalog, closing, conflicts, control, documents, stock, undo};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,6 +83,8 @@ enum Command {
     Refund(documents::ReceiptArgs),
     /// Record a stock movement, or a count.
     Stock(documents::StockArgs),
+    /// Show stock: of all products, of one, of those that are oversold.
+    Levels(stock::LevelArgs),
     /// Record money spent out of the till.
     Expense(documents::ExpenseArgs),
     /// Record customer credit given (positive) or paid back (negative).
@@ -163,6 +165,7 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Sell(args) => documents::receipt(args, "/v1/sales", env).await,
         Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
         Command::Stock(args) => documents::stock(args, env).await,
+        Command::Levels(args) => stock::levels(args, env).await,
         Command::Expense(args) => documents::expense(args, env).await,
         Command::Ledger(args) => documents::ledger(args, env).await,
         Command::Order(args) => documents::order(args, env).await,

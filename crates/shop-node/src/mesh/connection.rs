@@ -304,7 +304,7 @@ impl Ear<'_> {
                 kept
             };
             match self.node.store(keep).await {
-                Ok(_) => {}
+                Ok(_) => self.node.inner.to_count.notify_one(),
                 Err(StoreError::Gap { .. }) => mesh.ask_again(seat, origin),
                 Err(error @ StoreError::Forked { .. }) => {
                     let text = chain(&error);

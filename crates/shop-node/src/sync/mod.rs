@@ -416,6 +416,7 @@ impl Node {
     pub(crate) fn recorded(&self, priority: Priority) {
         self.inner.mesh.grown();
         self.inner.to_mark.notify_one();
+        self.inner.to_count.notify_one();
         match priority {
             Priority::Critical | Priority::High => self.inner.urgent.notify_one(),
             Priority::Normal | Priority::Low => self.inner.written.notify_one(),

@@ -11,6 +11,7 @@ mod layout;
 mod mesh;
 mod migrated;
 mod operations;
+mod stock;
 
 use counterfoil_domain::{Document, DocumentId, HubId, ShopId};
 use counterfoil_migrate::{Connection, Durability};

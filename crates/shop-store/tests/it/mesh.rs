@@ -117,6 +117,7 @@ fn of_stock() -> [Document; 2] {
         sku,
         quantity,
         at_ms,
+        seen: None,
     };
     [
         Document::StockMovement(movement),

@@ -29,6 +29,7 @@ mod saved;
 mod secure;
 mod selling;
 mod shop;
+mod stock;
 mod store;
 mod stub;
 mod token;

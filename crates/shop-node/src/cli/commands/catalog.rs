@@ -117,8 +117,8 @@ pub(crate) async fn catalog(command: CatalogCommand, env: Env) -> Result<(), Fai
     })
 }
 
-/// A path segment, percent-encoded.
-fn encode(text: &str) -> String {
+/// A path segment, or a value behind `=`, percent-encoded.
+pub(super) fn encode(text: &str) -> String {
     let encoded = text.bytes().map(|byte| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
             char::from(byte).to_string()

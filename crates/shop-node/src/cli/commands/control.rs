@@ -192,6 +192,13 @@ fn status_text(status: &NodeStatus) -> String {
     if let Some(mesh) = &status.mesh {
         rows.push(("lanes", lanes_text(mesh)));
     }
+    if status.oversold > 0 {
+        let text = format!(
+            "{} products oversold: see levels --oversold",
+            status.oversold
+        );
+        rows.push(("stock", text));
+    }
     if let Some(at_ms) = status.last_synced_ms {
         rows.push(("last synced", time(at_ms)));
     }

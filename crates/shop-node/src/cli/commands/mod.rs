@@ -5,6 +5,7 @@ pub(crate) mod closing;
 pub(crate) mod conflicts;
 pub(crate) mod control;
 pub(crate) mod documents;
+pub(crate) mod stock;
 pub(crate) mod undo;
 
 use crate::cli::{Common, Failure};
