@@ -59,6 +59,15 @@ CREATE TABLE peer_entry (
     document TEXT    NOT NULL,             -- canonical form, byte for byte
     PRIMARY KEY (origin, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX peer_entry_by_id ON peer_entry (id);
+
+-- Which of them take back which sale.
+CREATE TABLE peer_refund (
+    sale   BLOB    NOT NULL,
+    origin INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    PRIMARY KEY (sale, origin, seq)
+) STRICT, WITHOUT ROWID;
 
 -- Stock: everything below follows from the journals of the shop and is counted anew from them when it does not fit.
 -- How far each journal is counted.

@@ -95,6 +95,9 @@ pub fn store_problem(error: &StoreError) -> Problem {
         }
         StoreError::CursorGone => Problem::new(Code::CursorGone, detail)
             .hint("begin without a cursor, and forget what you had"),
+        StoreError::RefundedAlready(_) => Problem::new(Code::Conflict, detail).hint(
+            "look at the receipts of all lanes; money that is given back all the same is a refund that names no sale",
+        ),
         StoreError::FutureInvoice(_) => Problem::new(Code::Invalid, detail)
             .hint("correct the date in the file, or the clock of this till, and import again"),
         StoreError::DayAhead { .. } => Problem::new(Code::Invalid, detail)

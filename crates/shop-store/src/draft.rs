@@ -21,7 +21,7 @@ impl ShopStore {
     ///
     /// # Errors
     /// [`StoreError::UnknownProduct`], [`StoreError::NoPrice`], [`StoreError::Invalid`],
-    /// [`StoreError::Number`].
+    /// [`StoreError::Number`]; [`StoreError::RefundedAlready`] for a refund.
     pub fn draft_receipt(
         &self,
         request: &ReceiptRequest,
@@ -48,6 +48,7 @@ impl ShopStore {
             }],
         };
         Ok(if refund {
+            self.check_refund(&receipt)?;
             Document::Refund(receipt)
         } else {
             Document::Sale(receipt)

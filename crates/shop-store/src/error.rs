@@ -1,5 +1,6 @@
 //! What can go wrong in the store, by what the caller would do about it.
 
+use crate::refunds::OverRefund;
 use counterfoil_book::BookError;
 use counterfoil_domain::closure::Day;
 use counterfoil_domain::document::InvalidDocument;
@@ -165,6 +166,9 @@ pub enum StoreError {
         /// Into which one.
         into: String,
     },
+    /// More would be taken back than the sale had.
+    #[error("{} of {} sold, {} would be taken back by all refunds of sale {}", .0.sold, .0.sku, .0.refunded, .0.sale)]
+    RefundedAlready(OverRefund),
     /// An imported invoice is dated after tomorrow.
     #[error("invoice {0} is dated more than a day ahead of this till's clock")]
     FutureInvoice(String),

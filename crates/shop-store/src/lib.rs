@@ -25,6 +25,7 @@ pub mod open;
 pub mod operations;
 pub mod overlay;
 pub mod record;
+pub mod refunds;
 pub mod stock;
 mod swap;
 pub mod tables;

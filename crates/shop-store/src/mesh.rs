@@ -3,6 +3,7 @@
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
+use crate::refunds::note_refund;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::conversation::Window;
 use counterfoil_domain::mesh::{Holding, LaneEntry, Place};
@@ -188,6 +189,7 @@ impl ShopStore {
             let row = note_journal(tx, origin, holding)?;
             for entry in &fresh {
                 insert_entry(tx, row, entry)?;
+                note_refund(tx, row, entry)?;
             }
             Ok(())
         })?;

@@ -298,12 +298,15 @@ impl Ear<'_> {
             // On the store's thread: the connection may end meanwhile, and what is kept is kept.
             let keep = move |store: &mut ShopStore| {
                 let kept = store.keep_entries(origin, begin, &entries);
+                let over = kept.as_ref().ok().map(|_| store.over_refunds(&entries));
                 if let (Ok(holding), Some(last)) = (&kept, entries.last()) {
                     told.stored(&on, last, *holding);
                 }
-                kept
+                (kept, over)
             };
-            match self.node.store(keep).await {
+            let (kept, over) = self.node.store(keep).await;
+            self.node.tell_over_refunds(origin, over).await;
+            match kept {
                 Ok(_) => self.node.inner.to_count.notify_one(),
                 Err(StoreError::Gap { .. }) => mesh.ask_again(seat, origin),
                 Err(error @ StoreError::Forked { .. }) => {

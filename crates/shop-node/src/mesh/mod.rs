@@ -8,6 +8,7 @@ mod connection;
 mod copies;
 mod dial;
 mod greeting;
+mod refunds;
 mod registry;
 mod settings;
 

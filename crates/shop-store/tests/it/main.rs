@@ -11,6 +11,7 @@ mod layout;
 mod mesh;
 mod migrated;
 mod operations;
+mod refunds;
 mod stock;
 
 use counterfoil_domain::{Document, DocumentId, HubId, ShopId};

@@ -21,7 +21,7 @@ const ALL: Window = Window {
 };
 const HOUR_MS: i64 = 3_600_000;
 
-fn lane(name: &str, seed: u64) -> Till {
+pub(crate) fn lane(name: &str, seed: u64) -> Till {
     let (dir, store) = (TempDir::new(name), None);
     let mut till = Till { dir, store, seed };
     till.open();
@@ -87,7 +87,7 @@ fn entries(till: &mut Till, origin: NodeId, after: i64) -> Vec<LaneEntry> {
 }
 
 /// Everything of `from`'s own journal that `to` lacks.
-fn bring(from: &mut Till, to: &mut Till) {
+pub(crate) fn bring(from: &mut Till, to: &mut Till) {
     let origin = from.store().node();
     let begin = from.store().own_holding().begin;
     let held = to.store().holdings().expect("read").get(&origin).copied();
@@ -118,7 +118,7 @@ fn levels(till: &mut Till) -> BTreeMap<String, i64> {
     levels.into_iter().map(milli).collect()
 }
 
-fn units(till: &mut Till, sku: &str) -> Option<i64> {
+pub(crate) fn units(till: &mut Till, sku: &str) -> Option<i64> {
     count(till);
     let found = till.store().stock_level(sku).expect("read");
     found.map(|level| level.level_milli.div_euclid(1000))

@@ -125,3 +125,45 @@ fn a_product_that_nobody_knows_and_a_page_that_is_too_long_are_refused_with_word
         (&json!([]), &json!(0))
     );
 }
+
+#[test]
+fn a_receipt_of_another_lane_is_taken_back_once_and_twice_is_told_when_they_were_apart() {
+    let mut shop = Shop::new("stock-refunds");
+    let [one, other] = shop.lanes("France");
+    shop.internet_is_gone();
+    settings(&one, PATIENT);
+    let other = Lane::start(&other, &[]);
+    let one = Lane::start(&one, &[&other.url]);
+    one.is_connected(1);
+    let refund = |lane: &Lane, sale: &Value| {
+        let line = json!({"sku": "TEA", "quantity": "2", "unit_price": "2.55"});
+        let request = json!({"lines": [line], "tender": "cash", "refund_of": sale["id"]});
+        lane.daemon
+            .post("/v1/refunds", &request)
+            .expect("an answer")
+    };
+    let (first, second) = (one.sell(), one.sell());
+    assert_eq!(
+        refund(&other, &first).0,
+        200,
+        "it has the receipt of the other lane"
+    );
+    eventually("both know it", || tea(&one) == -2_000);
+    let (status, refused) = refund(&one, &first);
+    assert_eq!(
+        (status, &refused["code"]),
+        (409, &json!("conflict")),
+        "{refused}"
+    );
+    // Apart, nobody can know; a person is told.
+    other.daemon.kill();
+    assert_eq!(refund(&one, &second).0, 200);
+    let other = Lane::start(&other.data, &[]);
+    assert_eq!(refund(&other, &second).0, 200);
+    one.daemon.kill();
+    let one = Lane::start(&one.data, &[&other.url]);
+    one.is_connected(1);
+    let id = second["id"].as_str().expect("an id");
+    let is_told = |lane: &Lane| lane.has_logged("refunded_twice", id);
+    eventually("it is told on both", || is_told(&one) && is_told(&other));
+}

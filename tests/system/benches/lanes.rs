@@ -1,0 +1,159 @@
+//! Lanes of one shop without internet: from a sale at one to what another shows.
+//!
+//! `cargo bench -p system-tests --bench lanes` prints the table for 2 lanes; `-- 32` for 32. Every lane is a process and
+//! connected with every other over the loopback; the hub is away. The last lane is asked for its level again
+//! and again until it shows the sale. Then it is stopped, misses entries, and is started again.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the real clock"
+)]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+#![expect(clippy::expect_used, reason = "a benchmark may stop")]
+
+use counterfoil_testkit::TempDir;
+use http::Method;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use system_tests::daemon::{ANY_PORT, Daemon, command, till_folder};
+use system_tests::figures::milliseconds;
+
+const HUB: &str = env!("CARGO_BIN_EXE_system-hub");
+const NODE: &str = env!("CARGO_BIN_EXE_system-node");
+const LANES: usize = 2;
+const SALES: usize = 300;
+/// Between two sales.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Entries that a lane misses.
+const MISSED: usize = 10_000;
+/// What somebody counts at the beginning.
+const COUNTED: i64 = 1_000_000;
+
+fn main() {
+    let asked = std::env::args().skip(1).find_map(|it| it.parse().ok());
+    let lanes: usize = asked.unwrap_or(LANES).max(2);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(bench(lanes));
+}
+
+async fn bench(count: usize) {
+    let dir = TempDir::new("bench-lanes");
+    let folders: Vec<PathBuf> = (0..=count)
+        .map(|it| dir.join(&format!("lane-{it}")))
+        .collect();
+    let (alone, folders) = folders.split_last().expect("some");
+    let hub = Daemon::start(HUB, &dir.join("hub"));
+    let token = std::fs::read_to_string(dir.join("hub/admin.token")).expect("it is there");
+    let mut lanes: Vec<Daemon> = Vec::new();
+    for data in folders {
+        let lane = start(data, &addresses(&lanes).await);
+        activate(&hub, token.trim(), &lane).await;
+        lanes.push(lane);
+    }
+    let alone = start(alone, &[]);
+    activate(&hub, token.trim(), &alone).await;
+    drop(hub);
+    for lane in &lanes {
+        let others = count as u64 - 1;
+        lane.until(|status| status["mesh"]["connections"].as_u64() == Some(others))
+            .await;
+    }
+    let mut left = COUNTED;
+    let counted = json!({"sku": "TEA", "quantity": COUNTED.to_string(), "count": true});
+    lanes[0]
+        .ask(Method::POST, "/v1/stock", None, &counted)
+        .await;
+    let mut last = lanes.pop().expect("a lane");
+    until_level(&last, left).await;
+
+    println!("{count} lanes, {SALES} sales of one line, milliseconds\n");
+    println!("| | median | 99 of 100 |\n|---|---|---|");
+    let mut receipts = sell(&alone, None, &mut 0).await.0;
+    row("receipt of a lane by itself", &mut receipts);
+    let (mut receipts, mut shown) = sell(&lanes[0], Some(&last), &mut left).await;
+    row("receipt with a second copy", &mut receipts);
+    row("from the request until the last lane shows it", &mut shown);
+
+    let peers = addresses(&lanes).await;
+    drop(last);
+    let entry = json!({"sku": "TEA", "quantity": "-1", "reason": "tasting"});
+    let entries = Value::Array(vec![entry; 1_000]);
+    for _ in 0..MISSED.div_euclid(1_000) {
+        lanes[0]
+            .ask(Method::POST, "/v1/stock", None, &entries)
+            .await;
+    }
+    left -= i64::try_from(MISSED).expect("small");
+    last = start(&folders[count - 1], &peers);
+    let started = Instant::now();
+    until_level(&last, left).await;
+    let took = started.elapsed().as_millis();
+    println!(
+        "\n{MISSED} entries that the last lane missed are there and counted {took} ms after its start"
+    );
+    drop((last, alone));
+}
+
+fn start(data: &Path, peers: &[String]) -> Daemon {
+    if !data.exists() {
+        till_folder(data, "");
+    }
+    let mut arguments = vec!["run", "--listen", ANY_PORT, "--peer-listen", ANY_PORT];
+    arguments.extend(peers.iter().flat_map(|peer| ["--peer", peer]));
+    Daemon::announced(command(NODE, data, &arguments))
+}
+
+async fn addresses(lanes: &[Daemon]) -> Vec<String> {
+    let mut addresses = Vec::with_capacity(lanes.len());
+    for lane in lanes {
+        let status = lane
+            .ask(Method::GET, "/v1/status", None, &Value::Null)
+            .await;
+        let address = status["mesh"]["listen"].as_str().expect("an address");
+        addresses.push(address.to_owned());
+    }
+    addresses
+}
+
+/// Binds a lane to the one shop.
+async fn activate(hub: &Daemon, token: &str, lane: &Daemon) {
+    let shop = json!({"name": "France", "existing": true});
+    let made = hub
+        .ask(Method::POST, "/v1/admin/shops", Some(token), &shop)
+        .await;
+    let join = json!({"join": made["join_code"], "hub": hub.url});
+    lane.ask(Method::POST, "/v1/activate", None, &join).await;
+}
+
+/// How long receipts took, and how long it took from each request until another lane showed it.
+async fn sell(
+    at: &Daemon,
+    other: Option<&Daemon>,
+    left: &mut i64,
+) -> (Vec<Duration>, Vec<Duration>) {
+    let line = json!({"sku": "TEA", "quantity": "1", "unit_price": "2.55"});
+    let request = json!({"lines": [line], "tender": "cash"});
+    let (mut receipts, mut shown) = (Vec::new(), Vec::new());
+    for _ in 0..SALES {
+        tokio::time::sleep(PAUSE).await;
+        let asked = Instant::now();
+        at.ask(Method::POST, "/v1/sales", None, &request).await;
+        receipts.push(asked.elapsed());
+        *left -= 1;
+        if let Some(other) = other {
+            until_level(other, *left).await;
+            shown.push(asked.elapsed());
+        }
+    }
+    (receipts, shown)
+}
+
+async fn until_level(lane: &Daemon, units: i64) {
+    let is_it = |answer: &Value| answer["levels"][0]["level_milli"] == units * 1_000;
+    lane.until_there("/v1/stock?sku=TEA", is_it).await;
+}
+
+fn row(what: &str, times: &mut [Duration]) {
+    let (median, most) = (milliseconds(times, 50), milliseconds(times, 99));
+    println!("| {what} | {median:.2} | {most:.2} |");
+}
