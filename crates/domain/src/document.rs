@@ -7,7 +7,7 @@ use crate::edit::CatalogEdit;
 use crate::ids::{DocumentId, ShopId};
 use crate::journal::Priority;
 use crate::money::{Currency, MoneyError};
-use crate::stock::Seen;
+use crate::stock::{Seen, fits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -477,6 +477,14 @@ pub fn normalize_code(code: &str) -> String {
     code.trim().to_uppercase()
 }
 
+/// More would change no level: it is a slip of the hand, such as a barcode in the place of a quantity.
+fn within_stock(quantity: Quantity) -> Result<(), InvalidDocument> {
+    if fits(quantity.milli) {
+        return Ok(());
+    }
+    Err(InvalidDocument::TooLarge("a quantity of stock"))
+}
+
 fn require(text: &str, field: &'static str) -> Result<(), InvalidDocument> {
     if text.trim().is_empty() {
         Err(InvalidDocument::Empty(field))
@@ -631,14 +639,15 @@ impl Document {
             }
             Self::StockMovement(movement) => {
                 require(&movement.sku, "the product code")?;
-                require(&movement.reason, "the reason of a stock movement")
+                require(&movement.reason, "the reason of a stock movement")?;
+                within_stock(movement.quantity)
             }
             Self::StockCount(count) => {
                 require(&count.sku, "the product code")?;
                 if count.quantity.milli < 0 {
                     return Err(InvalidDocument::NotPositive("a counted quantity"));
                 }
-                Ok(())
+                within_stock(count.quantity)
             }
             Self::CatalogEdit(edit) => {
                 require(&edit.row, "the id of the row")?;

@@ -20,6 +20,9 @@ use utoipa::ToSchema;
 /// such ones add up in 64 bits. What says more changes no level.
 pub const QUANTITY_MILLI_MAX: i64 = 1_000_000_000_000;
 
+/// How far the clock of one lane may be ahead of another's, in milliseconds, for counts to be ordered by it: a hundred years.
+const PLACE_AHEAD_MS_MAX: i64 = 100 * 366 * 86_400_000;
+
 /// What the lane that counted had of the other journals of its shop, as far as that is news since its count before.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Seen {
@@ -38,11 +41,14 @@ impl Seen {
         self.place.is_none() && self.lanes.is_empty()
     }
 
-    /// Where a count stands among the counts of a product, when its entry has this time.
+    /// Where a count stands among the counts of a product, when its entry has this time. What no clock can be wrong by is passed
+    /// over: nobody could count after it.
     pub fn place(this: Option<&Self>, hlc: Hlc) -> Hlc {
         let later = this.and_then(|seen| seen.place.as_deref());
         let later = later.and_then(|text| text.parse().ok()).map(Hlc::from_raw);
-        later.map_or(hlc, |later| later.max(hlc))
+        let is_clock =
+            |later: &Hlc| later.millis().saturating_sub(hlc.millis()) <= PLACE_AHEAD_MS_MAX;
+        later.filter(is_clock).map_or(hlc, |later| later.max(hlc))
     }
 }
 
@@ -208,17 +214,17 @@ pub fn effects(entry: &LaneEntry) -> (Vec<Effect>, Option<Seen>) {
         hlc: entry.hlc,
         what,
     };
-    let fits =
-        |quantity: Quantity| (-QUANTITY_MILLI_MAX..=QUANTITY_MILLI_MAX).contains(&quantity.milli);
+    // A code with a NUL character cannot be stored anywhere.
+    let says = |sku: &str, quantity: Quantity| !sku.contains('\0') && fits(quantity.milli);
     match serde_json::from_str(&entry.document) {
         Ok(Document::Sale(receipt) | Document::Refund(receipt)) => {
             let lines = (1_i64..).zip(&receipt.lines);
-            let moved = lines.filter(|(_, line)| fits(line.quantity));
+            let moved = lines.filter(|(_, line)| says(&line.sku, line.quantity));
             let moved =
                 moved.map(|(item, line)| effect(&line.sku, item, sold(&receipt, line.quantity)));
             (moved.collect(), None)
         }
-        Ok(Document::StockMovement(it)) if fits(it.quantity) => {
+        Ok(Document::StockMovement(it)) if says(&it.sku, it.quantity) => {
             let what = What::Moved {
                 milli: it.quantity.milli,
                 dated_ms: it.external_ref.is_some().then_some(it.at_ms),
@@ -231,11 +237,16 @@ pub fn effects(entry: &LaneEntry) -> (Vec<Effect>, Option<Seen>) {
                 place: Seen::place(it.seen.as_ref(), entry.hlc),
                 at_ms: it.at_ms,
             };
-            let counted = fits(it.quantity).then(|| effect(&it.sku, 0, what));
+            let counted = says(&it.sku, it.quantity).then(|| effect(&it.sku, 0, what));
             (counted.into_iter().collect(), it.seen)
         }
         _ => NOTHING,
     }
+}
+
+/// Whether there can be so much of anything; thousandths of the unit.
+pub fn fits(milli: i64) -> bool {
+    (-QUANTITY_MILLI_MAX..=QUANTITY_MILLI_MAX).contains(&milli)
 }
 
 /// A line of a receipt takes goods out; one of a refund has a negative quantity and brings them back.
@@ -293,11 +304,9 @@ pub fn level<'e>(effects: impl Iterator<Item = &'e Effect> + Clone, sight: &Sigh
     let after = movements.filter(|movement| {
         count.is_none_or(|count| !movement.is_before(&count, sight.of(&count, movement.origin)))
     });
-    let moved: i64 = after.map(|movement| movement.milli).sum();
-    Level {
-        milli: count.map_or(0, |count| count.milli) + moved,
-        count,
-    }
+    let begin = count.map_or(0, |count| count.milli);
+    let milli = after.fold(begin, |sum, movement| sum.saturating_add(movement.milli));
+    Level { milli, count }
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use crate::catalog::When;
 use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::tables::to_sql;
-use counterfoil_domain::alias::{ALIASES, MERGEABLE, SURVIVOR, alias_id, survivor};
+use counterfoil_domain::alias::{ALIASES, MERGEABLE, SURVIVOR, alias_id, aliased, survivor};
 use counterfoil_domain::edit::{DELETED, Scalar, row_id};
 use counterfoil_protocol::wire::node::Recorded;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NEXT: &str = "SELECT survivor FROM temp.aliases WHERE id = ?1 AND deleted = 0";
 
@@ -27,6 +27,28 @@ impl ShopStore {
                 .query_optional(NEXT, [alias_id(table, at)], |row| row.get(0))?;
             Ok(found.flatten())
         })
+    }
+
+    /// Products that were merged into one, and into those in turn.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub(crate) fn duplicates_of(&self, sku: &str) -> Result<BTreeSet<String>, StoreError> {
+        let (mut found, mut left) = (BTreeSet::new(), vec![sku.to_owned()]);
+        if !self.tables.contains_key(ALIASES) {
+            return Ok(found);
+        }
+        let sql = "SELECT id FROM temp.aliases WHERE survivor = ?1 AND deleted = 0";
+        while let Some(next) = left.pop() {
+            let ids: Vec<String> = self.conn.query_map(sql, [next], |row| row.get(0))?;
+            let products = ids.iter().filter_map(|id| aliased(id));
+            for (_, duplicate) in products.filter(|(table, _)| *table == "products") {
+                if duplicate != sku && found.insert(duplicate.to_owned()) {
+                    left.push(duplicate.to_owned());
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Merges a row into another one: an edit that travels and merges like any other. `None` when that is so

@@ -2,9 +2,10 @@
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
+use crate::stock::seen_of;
 use counterfoil_domain::alias::{ALIASES, aliased};
 use counterfoil_domain::document::normalize_code;
-use counterfoil_domain::stock::{Count, Effect, Level, Seen, SeenLane, Sight, What, level};
+use counterfoil_domain::stock::{Count, Effect, Level, What};
 use counterfoil_domain::{DocumentId, Hlc, NodeId, Topic};
 use counterfoil_migrate::{Row, SqlError, Value, params};
 use counterfoil_protocol::wire::stock::{CountedStock, StockChange, StockLevel};
@@ -29,8 +30,7 @@ impl ShopStore {
     /// [`StoreError`].
     pub fn stock_level(&self, sku: &str) -> Result<Option<StockLevel>, StoreError> {
         let sku = self.survivor("products", &normalize_code(sku))?;
-        let twins = self.merged_products()?;
-        self.level_of(&sku, twins.get(&sku))
+        self.level_of(&sku, Some(&self.duplicates_of(&sku)?))
     }
 
     /// Stock by product code, as far as it is counted.
@@ -112,7 +112,7 @@ impl ShopStore {
         sku: &str,
         twins: Option<&BTreeSet<String>>,
     ) -> Result<Option<StockLevel>, StoreError> {
-        let found = match twins {
+        let found = match twins.filter(|twins| !twins.is_empty()) {
             None => self.counted_level(sku)?,
             // They are one product: the last count of any of them is the count of all.
             Some(twins) => self.joint_level(twins.iter().map(String::as_str).chain([sku]))?,
@@ -177,7 +177,27 @@ impl ShopStore {
         if effects.is_empty() {
             return Ok(None);
         }
-        let level = level(effects.iter().map(|(effect, _)| effect), &self.sight()?);
+        let counts = effects.iter().filter_map(|(effect, _)| effect.count());
+        let count = counts.max_by_key(Count::order);
+        let mut seen = BTreeMap::new();
+        let mut milli = count.map_or(0, |count| count.milli);
+        for movement in effects.iter().filter_map(|(effect, _)| effect.movement()) {
+            let is_before = match &count {
+                None => false,
+                Some(count) => {
+                    let lane = movement.origin;
+                    let seen = match seen.get(&lane) {
+                        Some(seen) => *seen,
+                        None => *seen
+                            .entry(lane)
+                            .or_insert(seen_of(&self.conn, count, lane)?),
+                    };
+                    movement.is_before(count, seen)
+                }
+            };
+            milli = milli.saturating_add(if is_before { 0 } else { movement.milli });
+        }
+        let level = Level { milli, count };
         let is_it = |effect: &Effect| effect.count().is_some() && effect.count() == level.count;
         let id = effects.iter().find(|(effect, _)| is_it(effect));
         Ok(Some((level, id.map(|(_, id)| *id))))
@@ -209,28 +229,6 @@ impl ShopStore {
         })?)
     }
 
-    fn sight(&self) -> Result<Sight, StoreError> {
-        let sql = "SELECT j.node, s.lane, s.since_seq, s.seq, s.connected
-                   FROM local.stock_seen AS s JOIN local.stock_journal AS j ON j.origin = s.origin";
-        let said = self.conn.query_map(sql, (), |row| {
-            let lane = SeenLane {
-                node: node(row, 1)?,
-                seq: row.get(3)?,
-                connected: row.get(4)?,
-            };
-            Ok((node(row, 0)?, row.get(2)?, lane))
-        })?;
-        let mut sight = Sight::default();
-        for (origin, since, lane) in said {
-            let seen = Seen {
-                place: None,
-                lanes: vec![lane],
-            };
-            sight.note(origin, since, &seen);
-        }
-        Ok(sight)
-    }
-
     /// What changed the stock of a product, newest first, before a number.
     ///
     /// # Errors
@@ -242,7 +240,7 @@ impl ShopStore {
         limit: i64,
     ) -> Result<Vec<StockChange>, StoreError> {
         let sku = self.survivor("products", &normalize_code(sku))?;
-        let mut skus = self.merged_products()?.remove(&sku).unwrap_or_default();
+        let mut skus = self.duplicates_of(&sku)?;
         skus.insert(sku);
         let sql = "SELECT c.change, c.sku, c.kind, c.id, j.node, c.seq, c.hlc, c.quantity_milli, c.level_milli, c.noted_ms
                    FROM local.inventory_changes AS c JOIN local.stock_journal AS j ON j.origin = c.origin

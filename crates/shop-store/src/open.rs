@@ -74,7 +74,9 @@ pub struct ShopStore {
     pub(crate) unmerged: Unmerged,
     /// The catalog that the pending edits were last replayed over.
     pub(crate) replayed: Option<CatalogState>,
-    /// Says which lanes are connected now.
+    /// Products that went below zero and nobody was told of yet.
+    pub(crate) oversold: BTreeSet<String>,
+    /// Says which lanes are connected now, with nothing outstanding.
     pub(crate) connected: Box<dyn Fn() -> BTreeSet<NodeId> + Send>,
 }
 
@@ -140,6 +142,7 @@ impl ShopStore {
             has_dated_prices: Cell::new(false),
             unmerged: Unmerged::default(),
             replayed: None,
+            oversold: BTreeSet::new(),
             connected: Box::new(BTreeSet::new),
         };
         store.conn.attach(&store.paths.local, "local")?;

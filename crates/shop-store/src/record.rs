@@ -177,6 +177,9 @@ impl Writer<'_> {
 impl Writer<'_> {
     /// What a count says of the other lanes, which the counts behind it need not say again.
     fn seen(&mut self, sku: &str, hlc: Hlc) -> Result<Option<Seen>, StoreError> {
+        if !self.store.counts_say_what_was_seen()? {
+            return Ok(None);
+        }
         let mut said = match self.head.said.take() {
             Some(said) => said,
             None => self.store.said()?,

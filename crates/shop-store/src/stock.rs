@@ -9,7 +9,7 @@ use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::conversation::Window;
 use counterfoil_domain::mesh::{Holding, LaneEntry};
 use counterfoil_domain::stock::{Count, Effect, Movement, Seen, SeenLane, What, effects};
-use counterfoil_domain::{Chain, Hlc, NodeId};
+use counterfoil_domain::{Chain, Document, Hlc, NodeId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +17,8 @@ const CORRUPT: StoreError = StoreError::Corrupt {
     what: "the levels of stock",
 };
 
-/// Bytes of entries that are read at a time.
-const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of entries that are counted at a time, give or take one: sales wait meanwhile.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// What became of a round of counting.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -41,6 +41,17 @@ struct Source {
     is_own: bool,
 }
 
+impl Source {
+    /// How far it is counted.
+    fn counted(&self, progress: &BTreeMap<NodeId, Point>) -> Point {
+        let begin = self.holding.begin;
+        let known = progress.get(&self.node).copied();
+        known
+            .filter(|known| known.seq >= begin.seq)
+            .unwrap_or(begin)
+    }
+}
+
 impl ShopStore {
     /// Counts entries that are held and not counted yet, at most so many.
     ///
@@ -53,45 +64,67 @@ impl ShopStore {
             self.forget_stock()?;
             progress.clear();
         }
-        // Journals of identities that went on from another's book may hold entries of that one.
-        let has_kin = sources.iter().any(|source| source.holding.begin.seq > 0);
         let mut counted = Counted::default();
+        let (mut unfinished, mut bytes) = (BTreeSet::new(), 0);
         for source in &sources {
-            let known = progress.get(&source.node).copied();
-            let begin = source.holding.begin;
-            let done = known
-                .filter(|known| known.seq >= begin.seq)
-                .unwrap_or(begin);
+            let done = source.counted(&progress);
+            let left = source.holding.end.seq - done.seq;
             let room = Window {
                 messages: limit - counted.entries,
-                bytes: BATCH_BYTES,
+                bytes: BATCH_BYTES.saturating_sub(bytes),
             };
-            if done.seq >= source.holding.end.seq || room.messages == 0 {
-                counted.behind += (source.holding.end.seq - done.seq).max(0);
+            // What one identity wrote is counted in its order, wherever the parts of it stand.
+            let is_next = unfinished.insert(source.node) && room.messages > 0 && room.bytes > 0;
+            if left <= 0 {
+                unfinished.remove(&source.node);
                 continue;
             }
-            let entries = match self.entries_of(source, done, room) {
-                Ok(entries) => entries,
-                Err(StoreError::Corrupt { .. } | StoreError::Gap { .. }) => {
+            if !is_next {
+                counted.behind += left;
+                continue;
+            }
+            let read = self.entries_of(source, done, room);
+            let end = read.and_then(|entries| {
+                bytes += entries.iter().map(LaneEntry::size).sum::<usize>();
+                counted.entries += entries.len();
+                let twins = self.twins(source, &entries, (&sources, &progress))?;
+                self.count_entries(source.node, &entries, &twins, now_ms)?;
+                Ok(entries.last().map_or(done, LaneEntry::point))
+            });
+            let end = match end {
+                Ok(end) => end,
+                Err(error @ StoreError::Sql(_)) => return Err(error),
+                // It holds up no other journal.
+                Err(error) => {
+                    tracing::debug!(%error, node = %source.node, "a journal cannot be counted any further");
                     counted.unreadable.insert(source.node);
-                    counted.behind += source.holding.end.seq - done.seq;
-                    continue;
+                    done
                 }
-                Err(error) => return Err(error),
             };
-            let own = match has_kin && !source.is_own {
-                true => self.own_twins(&entries, &progress)?,
-                false => BTreeSet::new(),
-            };
-            let kin = has_kin.then_some(&own);
-            let oversold = self.count_entries(source.node, &entries, kin, now_ms)?;
-            counted.oversold.extend(oversold);
-            counted.entries += entries.len();
-            let end = entries.last().map_or(done, LaneEntry::point);
             progress.insert(source.node, end);
             counted.behind += source.holding.end.seq - end.seq;
+            if end.seq == source.holding.end.seq {
+                unfinished.remove(&source.node);
+            }
+        }
+        if counted.behind == 0 || counted.entries == 0 {
+            counted.oversold = self.take_oversold()?;
         }
         Ok(counted)
+    }
+
+    /// What went below zero since it was told last, and is there still.
+    fn take_oversold(&mut self) -> Result<BTreeSet<String>, StoreError> {
+        let mut oversold = std::mem::take(&mut self.oversold);
+        let mut gone = BTreeSet::new();
+        for sku in &oversold {
+            let is_oversold = level(&self.conn, sku)?.is_some_and(|milli| milli < 0);
+            if !is_oversold {
+                gone.insert(sku.clone());
+            }
+        }
+        oversold.retain(|sku| !gone.contains(sku));
+        Ok(oversold)
     }
 
     /// The journals of the shop, in parts that stand in one place each: first what the own book holds, under the identities
@@ -99,8 +132,12 @@ impl ShopStore {
     fn sources(&self) -> Result<Vec<Source>, StoreError> {
         let mut sources = Vec::new();
         let mut begin = Point::START;
-        for former in &self.formers {
-            let end = former.common;
+        for (index, former) in self.formers.iter().enumerate() {
+            // A later identity may have gone on from before.
+            let later = self.formers.iter().skip(index).map(|it| it.common);
+            let end = later
+                .min_by_key(|common| common.seq)
+                .unwrap_or(former.common);
             if end.seq > begin.seq {
                 let holding = Holding { begin, end };
                 let (node, is_own) = (former.node, true);
@@ -109,8 +146,8 @@ impl ShopStore {
                     holding,
                     is_own,
                 });
+                begin = end;
             }
-            begin = end;
         }
         sources.push(Source {
             node: self.node,
@@ -159,18 +196,18 @@ impl ShopStore {
         Ok(entries)
     }
 
-    /// Counts entries of one journal in one transaction; the products that are oversold since.
+    /// Counts entries of one journal in one transaction, but those that are counted already.
     fn count_entries(
         &mut self,
         node: NodeId,
         entries: &[LaneEntry],
-        kin: Option<&BTreeSet<i64>>,
+        twins: &BTreeSet<i64>,
         now_ms: i64,
-    ) -> Result<BTreeSet<String>, StoreError> {
+    ) -> Result<(), StoreError> {
         let Some(last) = entries.last() else {
-            return Ok(BTreeSet::new());
+            return Ok(());
         };
-        self.conn.transaction(|tx| -> Result<_, StoreError> {
+        let oversold = self.conn.transaction(|tx| -> Result<_, StoreError> {
             let origin = note_progress(tx, node, last.point())?;
             let mut ledger = Ledger {
                 conn: tx,
@@ -180,32 +217,45 @@ impl ShopStore {
                 oversold: BTreeSet::new(),
             };
             for entry in entries {
-                let is_known = match kin {
-                    Some(own) => own.contains(&entry.seq) || has_twin(tx, entry, node)?,
-                    None => false,
-                };
-                if !is_known {
-                    ledger.count(entry)?;
-                }
+                ledger.count(entry, twins.contains(&entry.seq))?;
             }
             Ok(ledger.oversold)
-        })
+        })?;
+        self.oversold.extend(oversold);
+        Ok(())
     }
 
-    /// Positions at which the own book holds the very entries of another lane, and has counted them.
-    fn own_twins(
+    /// Positions of entries that are counted already under another name: journals that went on from one book have them in
+    /// common. Chain values tell, and where two journals differ once, they differ from there on.
+    fn twins(
         &self,
+        source: &Source,
         entries: &[LaneEntry],
-        progress: &BTreeMap<NodeId, Point>,
+        (sources, progress): (&[Source], &BTreeMap<NodeId, Point>),
     ) -> Result<BTreeSet<i64>, StoreError> {
-        let counted = progress.get(&self.node).map_or(0, |known| known.seq);
-        let mut same = BTreeSet::new();
-        for entry in entries.iter().filter(|entry| entry.seq <= counted) {
-            if self.chain_at(entry.seq)? == Some(entry.chain) {
-                same.insert(entry.seq);
+        let mut twins = BTreeSet::new();
+        for other in sources.iter().filter(|other| other.node != source.node) {
+            let counted = progress.get(&other.node).map_or(0, |point| point.seq);
+            let Holding { begin, end } = other.holding;
+            let both = entries
+                .iter()
+                .filter(|entry| entry.seq > begin.seq && entry.seq <= end.seq.min(counted));
+            for entry in both {
+                if self.chain_in(other, entry.seq)? != Some(entry.chain) {
+                    break;
+                }
+                twins.insert(entry.seq);
             }
         }
-        Ok(same)
+        Ok(twins)
+    }
+
+    fn chain_in(&self, source: &Source, seq: i64) -> Result<Option<Chain>, StoreError> {
+        match source {
+            Source { holding, .. } if holding.begin.seq == seq => Ok(Some(holding.begin.chain)),
+            Source { is_own: true, .. } => self.chain_at(seq),
+            Source { node, .. } => self.peer_chain(*node, seq),
+        }
     }
 
     fn progress(&self) -> Result<BTreeMap<NodeId, Point>, StoreError> {
@@ -237,11 +287,7 @@ impl ShopStore {
             });
             let found = match holds {
                 None => None,
-                Some(source) if source.holding.begin.seq == point.seq => {
-                    Some(source.holding.begin.chain)
-                }
-                Some(source) if source.is_own => self.chain_at(point.seq)?,
-                Some(_) => self.peer_chain(*node, point.seq)?,
+                Some(source) => self.chain_in(source, point.seq)?,
             };
             if found != Some(point.chain) {
                 tracing::info!(%node, seq = point.seq, "stock is counted anew: a journal is not the one that was counted");
@@ -277,28 +323,29 @@ impl ShopStore {
         (sku, hlc): (&str, Hlc),
         said: &BTreeMap<NodeId, SeenLane>,
     ) -> Result<Option<Seen>, StoreError> {
-        if self.book_schema()? < Some(SEEN_SINCE) {
-            return Ok(None);
-        }
-        let mut holdings = self.peer_holdings()?;
-        for former in &self.formers {
-            let held = Holding::empty(former.common);
-            holdings
-                .entry(former.node)
-                .and_modify(|it| it.end.seq = it.end.seq.max(held.end.seq))
-                .or_insert(held);
+        let mut held: BTreeMap<NodeId, i64> =
+            said.iter().map(|(node, lane)| (*node, lane.seq)).collect();
+        let formers = self
+            .formers
+            .iter()
+            .map(|former| (former.node, former.common.seq));
+        let peers = self.peer_holdings()?.into_iter();
+        for (node, seq) in formers.chain(peers.map(|(node, holding)| (node, holding.end.seq))) {
+            // What was seen once was there, whatever became of it here.
+            let known = held.entry(node).or_insert(seq);
+            *known = (*known).max(seq);
         }
         let connected = (self.connected)();
-        let lanes = holdings.into_iter().filter(|(node, _)| *node != self.node);
-        let lanes = lanes.map(|(node, holding)| SeenLane {
+        let lanes = held.into_iter().filter(|(node, _)| *node != self.node);
+        let lanes = lanes.map(|(node, seq)| SeenLane {
             node,
-            seq: holding.end.seq,
+            seq,
             connected: connected.contains(&node),
         });
         let news = lanes
             .filter(|lane| said.get(&lane.node) != Some(lane))
             .collect();
-        let known = standing(&self.conn, sku)?.map(|count| count.place);
+        let known = self.latest_count(sku)?;
         let place = known.filter(|known| *known >= hlc).map(Hlc::next);
         let seen = Seen {
             place: place.map(|place| place.raw().to_string()),
@@ -307,9 +354,41 @@ impl ShopStore {
         Ok((!seen.is_empty()).then_some(seen))
     }
 
+    /// Whether the book has a place for what a count had seen.
+    pub(crate) fn counts_say_what_was_seen(&self) -> Result<bool, StoreError> {
+        Ok(self.book_schema()? >= Some(SEEN_SINCE))
+    }
+
+    /// The latest place of the counts of a product, and of those that were merged into it, that are held here, counted into levels or
+    /// not.
+    fn latest_count(&self, sku: &str) -> Result<Option<Hlc>, StoreError> {
+        let mut codes = self.duplicates_of(sku)?;
+        codes.insert(sku.to_owned());
+        let mut latest = None;
+        for code in &codes {
+            latest = latest.max(standing(&self.conn, code)?.map(|count| count.place));
+        }
+        // Own counts that are not counted yet had seen the same.
+        let sql = "SELECT e.hlc, e.document FROM local.peer_journal AS j
+                   CROSS JOIN local.peer_entry AS e ON e.origin = j.origin AND e.kind = 9 AND e.seq >
+                       coalesce((SELECT s.seq FROM local.stock_journal AS s WHERE s.node = j.node), 0)";
+        let waiting = self.conn.query_map(sql, (), |row| {
+            Ok((Hlc::from_raw(row.get(0)?), row.get::<String>(1)?))
+        })?;
+        for (hlc, text) in waiting {
+            if let Ok(Document::StockCount(count)) = serde_json::from_str(&text)
+                && codes.contains(&count.sku)
+            {
+                latest = latest.max(Some(Seen::place(count.seen.as_ref(), hlc)));
+            }
+        }
+        Ok(latest)
+    }
+
     /// What the counts of this lane have said so far.
     pub(crate) fn said(&self) -> Result<BTreeMap<NodeId, SeenLane>, StoreError> {
-        let begin = self.own_holding().begin.seq;
+        // Counts from before were another node's, in whose journal others look them up.
+        let begin = self.formers.last().map_or(0, |former| former.until_seq);
         let sql =
             "SELECT seen FROM main.stock_count WHERE seq > ?1 AND seen IS NOT NULL ORDER BY seq";
         let said = self.conn.query_map(sql, [begin], |row| {
@@ -338,7 +417,8 @@ struct Ledger<'c> {
 }
 
 impl Ledger<'_> {
-    fn count(&mut self, entry: &LaneEntry) -> Result<(), StoreError> {
+    /// Of an entry that is counted under another name, only what it had seen is kept: later counts under this name refer to it.
+    fn count(&mut self, entry: &LaneEntry, is_known: bool) -> Result<(), StoreError> {
         let (said, seen) = effects(entry);
         for lane in seen.iter().flat_map(|seen| &seen.lanes) {
             let sql =
@@ -353,6 +433,9 @@ impl Ledger<'_> {
                 connected
             ];
             self.conn.execute(sql, row)?;
+        }
+        if is_known {
+            return Ok(());
         }
         for effect in &said {
             self.apply(entry, effect)?;
@@ -377,10 +460,7 @@ impl Ledger<'_> {
                     None => false,
                 };
                 let moved = if is_before { 0 } else { movement.milli };
-                (
-                    before.unwrap_or(0).checked_add(moved).ok_or(CORRUPT)?,
-                    false,
-                )
+                (before.unwrap_or(0).saturating_add(moved), false)
             }
             // A count that an earlier one which came first does not give way to.
             _ => (before.unwrap_or(0), false),
@@ -423,7 +503,7 @@ impl Ledger<'_> {
                 None => *seen.entry(lane).or_insert(seen_of(self.conn, count, lane)?),
             };
             if !movement.is_before(count, seen) {
-                milli = milli.checked_add(movement.milli).ok_or(CORRUPT)?;
+                milli = milli.saturating_add(movement.milli);
             }
         }
         Ok(milli)
@@ -464,16 +544,6 @@ impl Ledger<'_> {
     }
 }
 
-/// Whether the very entry is counted already, from a journal of peers that went on from the same book: chain values tell.
-fn has_twin(conn: &Connection, entry: &LaneEntry, node: NodeId) -> Result<bool, SqlError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM local.peer_journal AS j
-                   JOIN local.peer_entry AS e ON e.origin = j.origin AND e.seq = ?1 AND e.chain = ?2
-                   JOIN local.stock_journal AS s ON s.node = j.node AND s.seq >= ?1
-                   WHERE j.node <> ?3)";
-    let key = params![entry.seq, entry.chain.as_bytes().to_vec(), node.to_bytes()];
-    conn.query_value(sql, key)
-}
-
 /// The number of the journal.
 fn note_progress(conn: &Connection, node: NodeId, point: Point) -> Result<i64, SqlError> {
     let sql = "INSERT INTO local.stock_journal (node, seq, chain) VALUES (?1, ?2, ?3)
@@ -508,7 +578,11 @@ fn standing_row(row: &Row<'_>) -> Result<Count, SqlError> {
 }
 
 /// What the lane of a count had of a journal then.
-fn seen_of(conn: &Connection, count: &Count, lane: NodeId) -> Result<Option<SeenLane>, SqlError> {
+pub(crate) fn seen_of(
+    conn: &Connection,
+    count: &Count,
+    lane: NodeId,
+) -> Result<Option<SeenLane>, SqlError> {
     let sql = "SELECT s.seq, s.connected FROM local.stock_journal AS j
                CROSS JOIN local.stock_seen AS s ON s.origin = j.origin AND s.lane = ?2 AND s.since_seq <= ?3
                WHERE j.node = ?1 ORDER BY s.since_seq DESC LIMIT 1";

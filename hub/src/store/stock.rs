@@ -4,13 +4,12 @@
 //! Nothing is stored: the shop's consolidated entries are read through. What waits in quarantine counts when it is settled.
 
 use super::{Reader, StoreError, node_id};
-use counterfoil_domain::stock::{
-    Count, Level, Movement, QUANTITY_MILLI_MAX, Seen, SeenLane, Sight,
-};
+use counterfoil_domain::stock::{Count, Level, Movement, Seen, SeenLane, Sight, fits};
 use counterfoil_domain::{DocumentId, Hlc, NodeId, ShopId};
 use counterfoil_migrate::{Row, SqlError, params};
 use counterfoil_protocol::wire::stock::{CountedStock, StockLevel};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// Positions of a journal whose lines are read at once.
@@ -140,6 +139,7 @@ impl Reader {
             Ok((row.get(0)?, id, hlc, content::<Counted>(row, 3)?))
         })?;
         for (seq, id, hlc, said) in rows {
+            let Some(said) = said else { continue };
             if let Some(seen) = &said.seen {
                 shelves.sight.note(origin, seq, seen);
             }
@@ -169,6 +169,7 @@ impl Reader {
             Ok((row.get(0)?, hlc, content::<Moved>(row, 2)?))
         })?;
         for (seq, hlc, said) in rows {
+            let Some(said) = said else { continue };
             let movement = Movement {
                 origin,
                 seq,
@@ -257,10 +258,7 @@ impl Shelves {
     }
 }
 
-fn fits(milli: i64) -> bool {
-    (-QUANTITY_MILLI_MAX..=QUANTITY_MILLI_MAX).contains(&milli)
-}
-
-fn content<T: for<'a> Deserialize<'a>>(row: &Row<'_>, index: usize) -> Result<T, SqlError> {
-    row.get_with(index, |text: String| serde_json::from_str(&text))
+/// `None` for what is no such document: lanes pass over it too.
+fn content<T: DeserializeOwned>(row: &Row<'_>, index: usize) -> Result<Option<T>, SqlError> {
+    Ok(serde_json::from_str(&row.get::<String>(index)?).ok())
 }

@@ -84,6 +84,12 @@ struct Sent {
 }
 
 impl Conversation {
+    /// Whether everything of the peer's own journal that it has told of is held here.
+    pub fn has_given(&self, held: Option<&Holding>) -> bool {
+        let told = self.holds.get(&self.peer);
+        told.is_none_or(|told| held.is_some_and(|held| held.end.seq >= told.end.seq))
+    }
+
     /// With a peer that has told what it holds.
     pub fn new(peer: NodeId, holds: BTreeMap<NodeId, Holding>, window: Window) -> Self {
         Self {

@@ -256,3 +256,23 @@ fn an_entry_is_about_what_others_call_it() {
     assert_eq!(edit("employees"), Subject::Employee);
     assert_eq!(edit("products"), Subject::Catalog);
 }
+
+#[test]
+fn a_peer_has_given_all_when_so_much_is_held_as_it_told_of() {
+    let at = |seq| Holding {
+        begin: Point::START,
+        end: Point {
+            seq,
+            chain: Chain::START,
+        },
+    };
+    let told = BTreeMap::from([(node(1), at(7))]);
+    let conversation = Conversation::new(node(1), told, WINDOW);
+    assert!(!conversation.has_given(None));
+    assert!(!conversation.has_given(Some(&at(6))));
+    assert!(conversation.has_given(Some(&at(7))));
+    assert!(
+        conversation.has_given(Some(&at(8))),
+        "and more that it sent since"
+    );
+}

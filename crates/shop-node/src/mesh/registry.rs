@@ -194,6 +194,15 @@ impl Mesh {
         self.state().connections.keys().copied().collect()
     }
 
+    /// Who is connected, and has given everything of its own journal that it has told of.
+    pub(crate) fn caught_up_with(&self) -> BTreeSet<NodeId> {
+        let state = self.state();
+        let connections = state.connections.iter();
+        let all_here = connections
+            .filter(|(peer, connected)| connected.conversation.has_given(state.holdings.get(peer)));
+        all_here.map(|(peer, _)| *peer).collect()
+    }
+
     /// Waits until a connection is lost; one that was lost before anybody waited counts.
     pub(crate) async fn lost(&self) {
         self.lost.notified().await;
