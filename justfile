@@ -28,7 +28,7 @@ test filter="":
 simulate runs="20" seed="1":
     cargo run --release --package simulation --locked -- --runs {{ runs }} --seed {{ seed }}
 
-# The stock libSQL clients of Rust, JavaScript and Python against the hub; needs node, npm and python3.
+# The stock libSQL clients of Rust, JavaScript and Python against the hub, and a lane in Python among ours; needs node, npm and python3.
 foreign-clients:
     cargo test --package foreign-clients --locked
     cargo run --package foreign-clients --locked
