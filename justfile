@@ -47,6 +47,11 @@ stress-network minutes="5" seed="1":
     cargo build --release --package stress --locked
     target/release/stress network --minutes {{ minutes }} --seed {{ seed }}
 
+# Lanes of one shop in network namespaces, whose packets are cut off, lost, late and doubled; needs root and python3.
+stress-lanes minutes="5" seed="1":
+    cargo build --release --package stress --locked
+    target/release/stress lanes --minutes {{ minutes }} --seed {{ seed }}
+
 # SIGKILL at every named point of replication, on its side.
 kill-matrix rounds="3":
     cargo build --package stress --features rigged --locked

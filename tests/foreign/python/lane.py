@@ -172,6 +172,7 @@ class Peer:
             elif kind == "want":
                 self.sent = [sent for sent in self.sent if sent[1] != origin]
                 is_here = origin in journals.entries and journals.begins[origin]["seq"] <= said["after"] <= journals.end(origin)["seq"]
+                tell("wanted", origin=origin, after=said["after"])
                 self.wants[origin] = said["after"]
                 if not is_here:
                     del self.wants[origin]

@@ -244,7 +244,13 @@ pub async fn is_not_believed_with_a_broken_chain(programs: Programs) -> anyhow::
             till.has_logged("lane_lost", "it does not fit its chain value")
                 .await?;
         } else {
-            liar.tells("connected", &till.id).await?;
+            till.has_logged("lane_forked", &id).await?;
+            let is_want = |it: &&Value| it["event"] == "wanted" && it["origin"] == *id;
+            let asked = liar.told().iter().filter(is_want).count();
+            ensure!(
+                asked <= 5,
+                "a journal with a gap was asked for {asked} times"
+            );
         }
         until("what is whole is kept", async || {
             Ok((till.held(&id).await? == whole_part).then_some(()))

@@ -256,3 +256,24 @@ fn an_entry_is_about_what_others_call_it() {
     assert_eq!(edit("employees"), Subject::Employee);
     assert_eq!(edit("products"), Subject::Catalog);
 }
+
+#[test]
+fn a_journal_with_a_gap_is_asked_for_once_more_and_not_again() {
+    let (origin, peer) = (node(0), node(1));
+    let mut conversation = Conversation::new(peer, BTreeMap::new(), WINDOW);
+    conversation.ask(origin, 4);
+    assert!(
+        conversation.ask_again(origin, 4),
+        "it may have been on its way"
+    );
+    assert!(!conversation.ask_again(origin, 4), "nothing came of it");
+    assert!(
+        conversation.ask_again(origin, 6),
+        "it went on, and lacks something else"
+    );
+    let mut asked = Vec::new();
+    while let Some(next) = conversation.say() {
+        asked.push(next);
+    }
+    assert_eq!(asked, [Next::Want { origin, after: 6 }]);
+}

@@ -139,7 +139,7 @@ pub fn main() -> ExitCode {
     main_in(Env::system())
 }
 
-/// The same in another environment.
+/// The same in an environment of the caller's.
 pub fn main_in(env: Env) -> ExitCode {
     let cli = Cli::parse();
     output::init_log(matches!(cli.command, Command::Run { .. }));

@@ -106,7 +106,7 @@ fn at_hub(
             "the hub lacks {lacks} receipts that a lane has, and has {more} that none has"
         ));
     }
-    let counted: BTreeSet<String> = once.iter().filter_map(text).collect();
+    let counted: BTreeSet<String> = once.iter().filter_map(|id| text(id)).collect();
     let numbers: BTreeSet<usize> = sold.lanes.iter().map(|(number, ..)| *number).collect();
     for (id, receipt) in &sold.receipts {
         // Of a lane that is gone the receipts that nobody else had are gone: each of them said so.
@@ -121,6 +121,6 @@ fn at_hub(
     Ok(found)
 }
 
-fn text(id: &Vec<u8>) -> Option<String> {
+fn text(id: &[u8]) -> Option<String> {
     DocumentId::from_slice(id).ok().map(|id| id.to_string())
 }

@@ -12,7 +12,7 @@ use std::process::Command;
 pub(super) const LANE_PORT: u16 = 8123;
 
 pub(super) enum Network {
-    Spaces(Spaces),
+    Spaces(Box<Spaces>),
     Relays(Relays),
 }
 
@@ -21,7 +21,7 @@ impl Network {
     pub(super) async fn of(hosts: usize, seed: u64, spaces: bool) -> anyhow::Result<Self> {
         if spaces {
             match Spaces::new(hosts, seed).await {
-                Ok(spaces) => return Ok(Self::Spaces(spaces)),
+                Ok(spaces) => return Ok(Self::Spaces(Box::new(spaces))),
                 Err(error) => writeln!(
                     std::io::stderr(),
                     "no network namespaces here ({error:#}): relays stand between the lanes, and nothing is lost, repeated or \
