@@ -28,7 +28,7 @@ test filter="":
 simulate runs="20" seed="1":
     cargo run --release --package simulation --locked -- --runs {{ runs }} --seed {{ seed }}
 
-# The stock libSQL clients of Rust, JavaScript and Python against the hub; needs node, npm and python3.
+# The stock libSQL clients of Rust, JavaScript and Python against the hub, and a lane in Python among ours; needs node, npm and python3.
 foreign-clients:
     cargo test --package foreign-clients --locked
     cargo run --package foreign-clients --locked
@@ -46,6 +46,11 @@ stress-kills kills="2000" seed="1":
 stress-network minutes="5" seed="1":
     cargo build --release --package stress --locked
     target/release/stress network --minutes {{ minutes }} --seed {{ seed }}
+
+# Lanes of one shop in network namespaces, whose packets are cut off, lost, late and doubled; needs root and python3.
+stress-lanes minutes="5" seed="1":
+    cargo build --release --package stress --locked
+    target/release/stress lanes --minutes {{ minutes }} --seed {{ seed }}
 
 # SIGKILL at every named point of replication, on its side.
 kill-matrix rounds="3":

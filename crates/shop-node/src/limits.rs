@@ -75,9 +75,12 @@ pub(crate) const RELAY_BATCH_BYTES: usize = 512 * 1024;
 /// counts as away; what it has taken by then it says at the next look.
 pub(crate) const RELAY_WITHIN: Duration = Duration::from_secs(300);
 
-/// Bytes of one message of somebody who is not known yet: a hello or a proof fits many times. A larger one is malformed;
-/// it has been read by then, up to the largest frame.
+/// Bytes of one message of somebody who is not known yet: a hello or a proof fits many times. A larger one is malformed.
 pub(crate) const PEER_GREETING_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of all that somebody says who is not known yet: the opening of the line, a hello and a proof, and what is read
+/// ahead of what follows. Then the connection is closed.
+pub(crate) const PEER_STRANGER_BYTES_MAX: usize = 256 * 1024;
 
 /// How often the same refusal is noted. In between it is passed over.
 pub(crate) const PEER_REFUSAL_PAUSE: Duration = Duration::from_secs(60);

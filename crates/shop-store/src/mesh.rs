@@ -24,6 +24,21 @@ struct Journal {
     holding: Holding,
 }
 
+/// Why no more entries are read.
+enum Reading {
+    /// As many as fit were read.
+    Full,
+    /// What follows is not what was chained.
+    Broken,
+    Sql(SqlError),
+}
+
+impl From<SqlError> for Reading {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
+    }
+}
+
 impl ShopStore {
     /// What is held of every journal: the own one as far as it belongs to the present identity, and those of peers.
     ///
@@ -117,38 +132,36 @@ impl ShopStore {
         let sql = "SELECT seq, id, hlc, kind, chain, document FROM local.peer_entry
                    WHERE origin = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
         let limit = i64::try_from(room.messages).unwrap_or(i64::MAX);
-        let rows = self
-            .conn
-            .query_map(sql, params![journal.origin, after, limit], |row| {
-                let chain = Chain::from_slice(&row.get::<Vec<u8>>(4)?);
-                let entry = LaneEntry {
-                    origin,
-                    seq: row.get(0)?,
-                    id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-                    hlc: Hlc::from_raw(row.get(2)?),
-                    kind: row.get(3)?,
-                    before: Chain::START,
-                    chain: chain.unwrap_or(Chain::START),
-                    document: row.get(5)?,
-                };
-                Ok(entry)
-            })?;
         let (mut entries, mut read) = (Vec::new(), 0);
-        for mut entry in rows {
-            entry.before = before;
-            if !entry.is_whole() {
-                return if entries.is_empty() {
-                    Err(CORRUPT)
-                } else {
-                    Ok(entries)
-                };
-            }
+        let key = params![journal.origin, after, limit];
+        let ended = self.conn.query_each(sql, key, |row| {
+            // What does not fit is not read.
             if read >= room.bytes {
-                break;
+                return Err(Reading::Full);
+            }
+            let chain = Chain::from_slice(&row.get::<Vec<u8>>(4)?);
+            let entry = LaneEntry {
+                origin,
+                seq: row.get(0)?,
+                id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+                hlc: Hlc::from_raw(row.get(2)?),
+                kind: row.get(3)?,
+                before,
+                chain: chain.unwrap_or(Chain::START),
+                document: row.get(5)?,
+            };
+            if !entry.is_whole() {
+                return Err(Reading::Broken);
             }
             before = entry.chain;
             read += entry.size();
             entries.push(entry);
+            Ok(())
+        });
+        match ended {
+            Err(Reading::Sql(error)) => return Err(error.into()),
+            Err(Reading::Broken) if entries.is_empty() => return Err(CORRUPT),
+            Ok(()) | Err(Reading::Full | Reading::Broken) => {}
         }
         Ok(entries)
     }

@@ -65,6 +65,12 @@ impl Hub {
         Ok(())
     }
 
+    /// Where it is reached.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
     /// Kills the hub.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

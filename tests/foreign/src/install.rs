@@ -43,7 +43,7 @@ pub fn javascript(folder: &Path) -> anyhow::Result<Kind> {
     })
 }
 
-/// Installs `libsql` from PyPI; needs `python3` with its `venv`.
+/// Installs `libsql`, and what the lane needs, from PyPI; needs `python3` with its `venv`.
 ///
 /// # Errors
 /// When it is missing or fails.
@@ -51,7 +51,7 @@ pub fn python(folder: &Path) -> anyhow::Result<Kind> {
     let folder = folder.join("python");
     copy(
         "python",
-        &["requirements.txt", "client.py", "reader.py"],
+        &["requirements.txt", "client.py", "reader.py", "lane.py"],
         &folder,
     )?;
     let environment = folder.join("venv");
@@ -76,6 +76,17 @@ pub fn reader(folder: &Path) -> Reader {
     Reader::Python {
         interpreter: folder.join("venv/bin/python"),
         script: folder.join("reader.py"),
+    }
+}
+
+/// The lane that [`python`] installed in that folder.
+#[must_use]
+pub fn lane(folder: &Path) -> Kind {
+    let folder = folder.join("python");
+    Kind {
+        name: "Python lane",
+        program: folder.join("venv/bin/python"),
+        arguments: vec![folder.join("lane.py")],
     }
 }
 

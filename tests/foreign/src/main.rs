@@ -1,15 +1,26 @@
 //! `cargo run --package foreign-clients`: every stock client against the hub, see
-//! [`foreign_clients::scenarios`]. Needs node with npm, and python3 with venv; a missing one is a
+//! [`foreign_clients::scenarios`], and a lane in Python among ours, see [`foreign_clients::lanes`]. Needs node with npm, and python3 with venv; a missing one is a
 //! failure, not a skip.
 
 use anyhow::Context as _;
+use clap::Parser;
 use foreign_clients::client::Kind;
 use foreign_clients::content::Reader;
-use foreign_clients::install::{javascript, programs, python, reader};
+use foreign_clients::install::{javascript, lane, programs, python, reader};
+use foreign_clients::lanes::{self, Programs};
 use foreign_clients::scenarios::Scene;
 use std::future::Future;
 use std::io::Write as _;
 use std::path::Path;
+
+/// Stock clients against the hub, and a lane in Python among ours.
+#[derive(Debug, Parser)]
+#[command(name = "foreign-clients")]
+struct Cli {
+    /// Only those whose name has these words, such as `Rust` or `lane`
+    #[arg(default_value = "")]
+    only: String,
+}
 
 fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -79,8 +90,27 @@ async fn all(tally: &mut Tally, hub: &Path, kind: &Kind, reader: &Reader) -> any
     Ok(())
 }
 
+/// What a lane that somebody else wrote does among ours.
+async fn among_lanes(tally: &mut Tally, programs: &Programs) -> anyhow::Result<()> {
+    let kind = &programs.lane;
+    let all = || programs.clone();
+    let what = "keeps and hands on the journal of a dead lane";
+    let done = lanes::keeps_and_hands_on_the_journal_of_a_dead_lane(all());
+    tally.note(kind, what, done).await?;
+    let done = lanes::writes_a_journal_of_its_own(all());
+    tally
+        .note(kind, "writes a journal of its own", done)
+        .await?;
+    let done = lanes::stays_out_as_a_stranger(all());
+    tally.note(kind, "stays out as a stranger", done).await?;
+    let what = "is not believed with a broken chain";
+    let done = lanes::is_not_believed_with_a_broken_chain(all());
+    tally.note(kind, what, done).await
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let only = Cli::parse().only;
     let folder = programs()?;
     let work = folder.join("foreign-clients-installed");
     let program = |name: &str| folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
@@ -92,10 +122,18 @@ async fn main() -> anyhow::Result<()> {
     let kinds = [rust, javascript(&work)?, python(&work)?];
     let reader = reader(&work);
     let mut tally = Tally::default();
-    for kind in &kinds {
+    for kind in kinds.iter().filter(|kind| kind.name.contains(&only)) {
         all(&mut tally, &program("foreign-hub"), kind, &reader)
             .await
             .with_context(|| format!("{}: the stage cannot be set", kind.name))?;
+    }
+    let programs = Programs {
+        hub: program("foreign-hub"),
+        node: program("foreign-node"),
+        lane: lane(&work),
+    };
+    if programs.lane.name.contains(&only) {
+        Box::pin(among_lanes(&mut tally, &programs)).await?;
     }
     let Tally { passed, failed } = tally;
     say(&format!("{passed} passed, {failed} failed"))?;

@@ -6,13 +6,14 @@
 //! hub's copy of each book the book itself. Every choice comes from a seed; the machine's timing
 //! does not, so a seed repeats the choices and not the run.
 //!
-//! Start with [`run()`]. `proxy` breaks connections, `kills` kills, `chain` holds the processes.
+//! Start with [`run()`]; [`lanes()`] has the lanes of one shop among each other. `proxy` breaks connections, `kills` kills, `chain` holds the processes.
 
 mod account;
 mod chain;
 mod copies;
 mod faults;
 mod kills;
+mod lanes;
 mod matrix;
 mod proofs;
 mod provocation;
@@ -22,6 +23,7 @@ mod run;
 
 pub use chain::{Programs, Verdict};
 pub use faults::{Fault, FaultCounts};
+pub use lanes::{LaneOptions, LaneOutcome, lanes};
 pub use matrix::{Cell, Matrix, MatrixOptions, matrix};
 pub use proofs::{Proof, Proofs, prove};
 pub use provocation::Victim;

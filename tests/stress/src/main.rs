@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use stress::{Options, Programs, run};
+use stress::{LaneOptions, Options, Programs, lanes, run};
 
 /// Hub and tills as real processes, broken on purpose; the verdict is computed.
 ///
@@ -52,6 +52,15 @@ enum Command {
         #[arg(long, value_name = "NAME", default_value = "")]
         only: String,
     },
+    /// The lanes of one shop in a network of their own, whose packets are cut off, lost, late and doubled.
+    Lanes {
+        /// Minutes of trade
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        minutes: u64,
+        /// Relays between the lanes instead of network namespaces, which only root can make
+        #[arg(long)]
+        relays: bool,
+    },
     /// Run tests in programs that make a known mistake: each must be found.
     PlantedBugs,
 }
@@ -89,6 +98,19 @@ async fn carry_out(cli: Cli) -> anyhow::Result<bool> {
             let matrix = Box::pin(stress::matrix(&Programs::beside()?, &options)).await?;
             write!(std::io::stdout(), "{matrix}")?;
             return Ok(matrix.failures().is_empty());
+        }
+        Command::Lanes { minutes, relays } => {
+            let options = LaneOptions {
+                seed: cli.seed,
+                lanes: cli.tills.into(),
+                time: Duration::from_secs(minutes * 60),
+                breaks: true,
+                spaces: !relays,
+                keep: cli.keep,
+            };
+            let outcome = Box::pin(lanes(&Programs::beside()?, &options)).await?;
+            write!(std::io::stdout(), "{outcome}")?;
+            return Ok(outcome.failures().is_empty());
         }
         Command::PlantedBugs => {
             let proofs = stress::prove()?;

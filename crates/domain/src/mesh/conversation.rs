@@ -55,6 +55,8 @@ pub struct Conversation {
     holds: BTreeMap<NodeId, Holding>,
     /// What the peer is asked for.
     asked: BTreeSet<NodeId>,
+    /// Behind which position it was asked once more.
+    asked_again: BTreeMap<NodeId, i64>,
     /// What the peer asked for.
     served: BTreeMap<NodeId, Served>,
     sent: VecDeque<Sent>,
@@ -97,6 +99,7 @@ impl Conversation {
             window,
             holds,
             asked: BTreeSet::new(),
+            asked_again: BTreeMap::new(),
             served: BTreeMap::new(),
             sent: VecDeque::new(),
             sent_bytes: 0,
@@ -162,6 +165,16 @@ impl Conversation {
     pub fn ask(&mut self, origin: NodeId, after: i64) {
         self.asked.insert(origin);
         self.requests.insert(origin, Some(after));
+    }
+
+    /// Asks once more for what should have come behind a position. `false` when that was done before, and nothing came in
+    /// between that could be kept: it is not asked a third time.
+    pub fn ask_again(&mut self, origin: NodeId, after: i64) -> bool {
+        let is_first = self.asked_again.insert(origin, after) != Some(after);
+        if is_first {
+            self.ask(origin, after);
+        }
+        is_first
     }
 
     /// Asks the peer for no more of a journal.

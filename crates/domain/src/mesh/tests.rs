@@ -276,3 +276,24 @@ fn a_peer_has_given_all_when_so_much_is_held_as_it_told_of() {
         "and more that it sent since"
     );
 }
+
+#[test]
+fn a_journal_with_a_gap_is_asked_for_once_more_and_not_again() {
+    let (origin, peer) = (node(0), node(1));
+    let mut conversation = Conversation::new(peer, BTreeMap::new(), WINDOW);
+    conversation.ask(origin, 4);
+    assert!(
+        conversation.ask_again(origin, 4),
+        "it may have been on its way"
+    );
+    assert!(!conversation.ask_again(origin, 4), "nothing came of it");
+    assert!(
+        conversation.ask_again(origin, 6),
+        "it went on, and lacks something else"
+    );
+    let mut asked = Vec::new();
+    while let Some(next) = conversation.say() {
+        asked.push(next);
+    }
+    assert_eq!(asked, [Next::Want { origin, after: 6 }]);
+}

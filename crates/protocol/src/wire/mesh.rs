@@ -10,6 +10,9 @@ pub struct MeshStatus {
     /// Where this lane is reached; absent when it only dials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+    /// Why nobody reaches this lane: its port could not be opened. Absent when it could, or none is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_error: Option<String>,
     /// Peers that are connected now.
     pub connections: usize,
     /// Everybody who ever had something of this lane's journal.

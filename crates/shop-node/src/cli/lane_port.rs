@@ -43,12 +43,16 @@ impl LanePort {
                 self.node.inner.mesh.set_address(format!("ws://{address}"));
                 self.open = Some(listener);
             }
-            Err(error) => tracing::error!(
-                %error,
-                address = self.address,
-                "other lanes cannot reach this one, and it is tried again: end what else listens there, or \
-                 name another address of this machine as `peer_listen`"
-            ),
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    address = self.address,
+                    "other lanes cannot reach this one, and it is tried again: end what else listens there, or \
+                     name another address of this machine as `peer_listen`"
+                );
+                let text = format!("{}: {error}", self.address);
+                self.node.inner.mesh.set_address_error(text);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One connection with a peer: frames in, frames out, until it is over.
 
 use super::Me;
+use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse, understood};
 use super::registry::{NoSeat, OwnJournal, Seat, WINDOW};
 use crate::limits::{
@@ -39,9 +40,11 @@ pub(super) fn web_socket() -> WebSocketConfig {
 /// Somebody who connected, with the place that it has until it is let in.
 pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: OwnedSemaphorePermit) {
     let until = Instant::now() + PEER_GREETING_WITHIN;
+    let (io, gate) = Gate::before(io);
+    let stranger = Stranger { place, gate };
     let answer = tokio_tungstenite::accept_hdr_async_with_config(io, no_page, Some(web_socket()));
     let ended = match tokio::time::timeout_at(until, answer).await {
-        Ok(Ok(socket)) => match carry(node, me, (socket, until), Some(place)).await {
+        Ok(Ok(socket)) => match carry(node, me, (socket, until), Some(stranger)).await {
             // Anybody can come and say that.
             (None, ended @ ConnectionError::Refused { .. }) => {
                 tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
@@ -94,14 +97,15 @@ pub(super) async fn carry(
     node: &Node,
     me: &Me,
     (mut socket, until): (Socket, Instant),
-    place: Option<OwnedSemaphorePermit>,
+    stranger: Option<Stranger>,
 ) -> (Option<NodeId>, ConnectionError) {
-    let dialed = place.is_none();
-    let greeted = match greet(node, me, (&mut socket, until), dialed).await {
+    let (dialed, gate) = (stranger.is_none(), stranger.as_ref().map(|it| &*it.gate));
+    let greeted = match greet(node, me, (&mut socket, until), gate).await {
         Ok(greeted) => greeted,
         Err(error) => return (None, error),
     };
-    drop(place);
+    // Others may have its place now.
+    drop(stranger.map(|it| it.place));
     let Greeted { peer, holds, fits } = greeted;
     let of_this = holds.get(&me.node).map(|held| held.end);
     let seat = match node.inner.mesh.seat(peer, holds, fits, node.now_ms()) {
@@ -308,8 +312,8 @@ impl Ear<'_> {
             self.node.tell_over_refunds(origin, over).await;
             match kept {
                 Ok(_) => self.node.inner.to_count.notify_one(),
-                Err(StoreError::Gap { .. }) => mesh.ask_again(seat, origin),
-                Err(error @ StoreError::Forked { .. }) => {
+                Err(StoreError::Gap { .. }) if mesh.ask_again(seat, origin) => {}
+                Err(error @ (StoreError::Forked { .. } | StoreError::Gap { .. })) => {
                     let text = chain(&error);
                     tracing::error!(%origin, error = %text, "a lane's journal does not go on as it began");
                     mesh.change(seat, |it| it.refused(origin));

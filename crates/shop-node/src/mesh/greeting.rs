@@ -1,6 +1,7 @@
 //! Letting a peer in: who it is, that it belongs to the shop, that it knows the secret, and what it holds.
 
 use super::Me;
+use super::gate::Gate;
 use super::registry::{Introduced, OwnJournal, judge};
 use crate::limits::{PEER_GREETING_BYTES_MAX, PEER_GREETING_WITHIN};
 use crate::node::Node;
@@ -64,16 +65,19 @@ pub(super) struct Greeted {
     pub(super) fits: OwnJournal,
 }
 
-/// Greets whoever is at the other end. Somebody who is refused is told why.
+/// Greets whoever is at the other end, which has a gate unless this lane dialed. Somebody who is refused is told why.
 pub(super) async fn greet(
     node: &Node,
     me: &Me,
     (socket, until): (&mut Socket, Instant),
-    dialed: bool,
+    gate: Option<&Gate>,
 ) -> Result<Greeted, ConnectionError> {
-    let greeting = exchange(node, me, socket, dialed);
+    let greeting = exchange(node, me, socket, gate);
     let greeted = tokio::time::timeout_at(until, greeting).await;
-    let greeted = greeted.unwrap_or(Err(ConnectionError::Silent(PEER_GREETING_WITHIN)));
+    let mut greeted = greeted.unwrap_or(Err(ConnectionError::Silent(PEER_GREETING_WITHIN)));
+    if gate.is_some_and(Gate::is_full) {
+        greeted = Err(too_much());
+    }
     if let Err(error) = &greeted {
         refuse(socket, error).await;
     }
@@ -102,7 +106,7 @@ async fn exchange(
     node: &Node,
     me: &Me,
     socket: &mut Socket,
-    dialed: bool,
+    gate: Option<&Gate>,
 ) -> Result<Greeted, ConnectionError> {
     let mine = introduce(me, node.inner.schemas, node.inner.env.random.as_ref());
     let nonce = mine.nonce()?;
@@ -123,6 +127,9 @@ async fn exchange(
             return Err(ConnectionError::refusing(RefusalCode::Unpaired, detail));
         }
     }
+    if let Some(gate) = gate {
+        gate.open();
+    }
     let own = node.store(|store| store.own_holding()).await;
     let held = node.inner.mesh.holdings(own);
     let holds = held.iter().map(|(origin, held)| Held::of(*origin, *held));
@@ -137,7 +144,7 @@ async fn exchange(
         peer: Introduced {
             node: theirs.node,
             lane: theirs.lane,
-            dialed,
+            dialed: gate.is_none(),
         },
         holds,
         fits,
@@ -203,6 +210,11 @@ fn out_of_order(expected: &str) -> ConnectionError {
     ConnectionError::refusing(RefusalCode::Malformed, &detail)
 }
 
+fn too_much() -> ConnectionError {
+    let detail = "it says too much before it is known";
+    ConnectionError::refusing(RefusalCode::Malformed, detail)
+}
+
 async fn say(socket: &mut Socket, control: &Control) -> Result<(), ConnectionError> {
     let text = lane::write(control)?;
     Ok(socket.send(Message::text(text)).await?)
@@ -213,8 +225,7 @@ async fn hear(socket: &mut Socket, bytes_max: usize) -> Result<Control, Connecti
     loop {
         let message = socket.next().await.ok_or(ConnectionError::Closed)??;
         if message.len() > bytes_max {
-            let detail = "it says too much before it is known";
-            return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
+            return Err(too_much());
         }
         match understood(&message)? {
             Some(Frame::Control(Control::Refused { code, detail })) => {

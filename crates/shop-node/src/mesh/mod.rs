@@ -2,11 +2,12 @@
 //!
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `greeting` lets a peer in, `connection` carries one conversation, `dial` seeks peers,
-//! `copies` waits for the second copy of a sale.
+//! `gate` bounds what a stranger says, `copies` waits for the second copy of a sale.
 
 mod connection;
 mod copies;
 mod dial;
+mod gate;
 mod greeting;
 mod refunds;
 mod registry;

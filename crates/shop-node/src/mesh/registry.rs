@@ -36,6 +36,8 @@ pub(crate) struct Mesh {
 struct State {
     is_on: bool,
     address: Option<String>,
+    /// Why there is none, when one was to be.
+    address_error: Option<String>,
     me: Option<NodeId>,
     holdings: BTreeMap<NodeId, Holding>,
     /// How far the hub has others' journals, for the status.
@@ -146,7 +148,13 @@ impl Mesh {
 
     /// Where this lane is reached, for the status.
     pub(crate) fn set_address(&self, address: String) {
-        self.state().address = Some(address);
+        let mut state = self.state();
+        (state.address, state.address_error) = (Some(address), None);
+    }
+
+    /// Why nobody reaches this lane, for the status.
+    pub(crate) fn set_address_error(&self, error: String) {
+        self.state().address_error = Some(error);
     }
 
     pub(super) fn join(
@@ -363,17 +371,19 @@ impl Mesh {
     }
 
     /// A peer sent what does not follow on what is held: it is asked again. That may have been on its way from before
-    /// it was asked to stop.
-    pub(super) fn ask_again(&self, seat: &Seat, origin: NodeId) {
+    /// it was asked to stop. `false` for one that was asked before and still lacks what follows here: it has a gap.
+    pub(super) fn ask_again(&self, seat: &Seat, origin: NodeId) -> bool {
         let held = self.state().holdings.get(&origin).copied();
+        let mut may_go_on = true;
         self.change(seat, |conversation| {
             let theirs = conversation.holds().get(&origin).copied();
             if let Some(theirs) = theirs
                 && conversation.asked().contains(&origin)
             {
-                conversation.ask(origin, theirs.after(held.as_ref()));
+                may_go_on = conversation.ask_again(origin, theirs.after(held.as_ref()));
             }
         });
+        may_go_on
     }
 
     /// As the status shows it; `None` when this lane is by itself.
@@ -394,6 +404,7 @@ impl Mesh {
         let others = others.filter(|(origin, _)| Some(**origin) != state.me);
         state.is_on.then(|| MeshStatus {
             listen: state.address.clone(),
+            listen_error: state.address_error.clone(),
             connections: state.connections.len(),
             peers: peers.collect(),
             journals: others

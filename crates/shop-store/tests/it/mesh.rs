@@ -300,6 +300,26 @@ fn damage_to_what_is_held_is_not_given_on() {
 }
 
 #[test]
+fn entries_that_do_not_fit_are_not_read() {
+    let (mut one, mut other) = (Till::new("long"), another(TempDir::new("narrow"), 70));
+    (0..3).for_each(|round| drop(one.sell(None, NOW_MS + round)));
+    let origin = one.store().node();
+    let sent = entries(&mut one, origin, 0);
+    let kept = other.store().keep_entries(origin, Point::START, &sent);
+    kept.expect("kept");
+    other.elsewhere("local.db", "UPDATE peer_entry SET id = x'00' WHERE seq = 3");
+    let room = |bytes| Window {
+        messages: 10,
+        bytes,
+    };
+    let two = sent[0].size() + 1;
+    let read = other.store().lane_entries(origin, 0, room(two));
+    assert_eq!(read.expect("what fits is sound"), sent[..2]);
+    let all = other.store().lane_entries(origin, 0, room(1 << 20));
+    assert!(all.is_err(), "the third cannot be read: {all:?}");
+}
+
+#[test]
 fn a_new_identity_has_a_journal_that_begins_behind_what_is_common() {
     let mut till = Till::new("mesh-identity");
     till.activate(3).expect("activated");

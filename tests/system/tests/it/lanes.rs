@@ -1,6 +1,6 @@
 //! Lanes of one shop as processes: what one sells is on another's disk, whatever dies, and strangers stay out.
 
-use crate::process::{Daemon, NODE, eventually, fence_dir, node, till};
+use crate::process::{Daemon, NODE, eventually, fence_dir, node, pause, till};
 use crate::relay::Relay;
 use crate::shop::{Lane, PATIENT, Shop, another_code, held, own, settings};
 use crate::store::{assert_whole, column};
@@ -8,7 +8,10 @@ use crate::world::{copy, replace};
 use counterfoil_testkit::TempDir;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 #[test]
 fn a_sale_is_on_another_lanes_disk_before_the_receipt_while_the_internet_is_gone() {
@@ -249,10 +252,15 @@ fn a_till_whose_lane_port_is_taken_sells_and_meets_the_others_later() {
         url: format!("ws://{listen}"),
     };
     one.sell();
-    let address = |lane: &Lane| lane.daemon.get("/v1/status")["mesh"]["listen"].clone();
-    assert_eq!(address(&one), Value::Null);
+    let mesh = |lane: &Lane| lane.daemon.get("/v1/status")["mesh"].clone();
+    assert_eq!(mesh(&one)["listen"], Value::Null);
+    let why = mesh(&one)["listen_error"].to_string();
+    assert!(why.contains(&listen), "the status says why: {why}");
+    let told = node(&one.data, &["status"]).stdout;
+    assert!(told.contains("no other lane reaches this one"), "{told}");
     drop(taken);
-    eventually("the port is open", || address(&one) == *one.url);
+    eventually("the port is open", || mesh(&one)["listen"] == *one.url);
+    assert_eq!(mesh(&one)["listen_error"], Value::Null);
     let other = Lane::start(&other, &[&one.url]);
     one.is_heard_by(&other);
 }
@@ -262,14 +270,21 @@ fn a_till_meets_the_others_as_soon_as_it_is_activated() {
     let shop = Shop::new("lanes-trial");
     let [one] = shop.lanes("France");
     let one = Lane::start(&one, &[]);
+    let line = Relay::to(&one.url.replace("ws://", "http://"));
     let trial = shop.dir.join("trial");
     till(&trial);
-    let trial = Lane::start(&trial, &[&one.url]);
-    trial.sell();
-    assert_eq!(trial.connections(), 0, "in trial nobody is asked");
+    // Nothing that comes by the clock leads to it.
+    settings(&trial, "sync_interval_ms = 3_600_000\n");
+    let trial = Lane::start(&trial, &[&line.url.replace("http://", "ws://")]);
+    for _ in 0..5 {
+        trial.sell();
+        pause(Duration::from_millis(200));
+    }
+    assert_eq!(line.opened(), 0, "in trial nobody is asked");
     let code = another_code(&shop.hub_data, "France");
     node(&trial.data, &["activate", "--join", &code]).succeeds();
     trial.is_heard_by(&one);
+    assert_eq!(line.opened(), 1, "the first call was answered");
     assert_eq!(
         held(&one.data, &trial.id()),
         own(&trial.data),
@@ -277,11 +292,25 @@ fn a_till_meets_the_others_as_soon_as_it_is_activated() {
     );
 }
 
+/// Connections that a lane was called on and that are open, as the kernel has them.
+fn open_at(url: &str) -> usize {
+    let (_, port) = url.rsplit_once(':').expect("a port");
+    let port: u16 = port.parse().expect("a port");
+    let local = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let rows = table.lines().map(|row| row.split_whitespace().collect());
+    let is_open = |row: &Vec<&str>| row[1].ends_with(&local) && row[3] == "01";
+    rows.skip(1).filter(is_open).count()
+}
+
 #[test]
 fn lanes_that_dial_each_other_keep_one_connection() {
     let mut shop = Shop::new("lanes-crossed");
     let [one, other] = shop.lanes("France");
     shop.internet_is_gone();
+    for data in [&one, &other] {
+        settings(data, "backoff_first_ms = 50\nbackoff_last_ms = 100\n");
+    }
     let first = Lane::start(&one, &[]);
     let listen = first.url.replace("ws://", "");
     first.daemon.kill();
@@ -289,13 +318,53 @@ fn lanes_that_dial_each_other_keep_one_connection() {
     let other = Lane::start(&other, &[&url]);
     // One that dials itself too: one list may serve all lanes.
     let one = Lane::start_at(&one, &listen, &[&other.url, &url]);
-    for _ in 0..5 {
+    one.is_heard_by(&other);
+    other.is_heard_by(&one);
+    let open = || open_at(&one.url) + open_at(&other.url);
+    eventually("one of the two calls is over", || open() == 1);
+    let met = || [&one, &other].map(|lane| lane.count("lane_connected"));
+    let before = met();
+    // Many times as long as either waits before it calls again.
+    for _ in 0..20 {
         one.sell();
         other.sell();
+        pause(Duration::from_millis(100));
+        assert_eq!(met(), before, "they met anew");
     }
+    assert_eq!(open(), 1);
     one.is_heard_by(&other);
     other.is_heard_by(&one);
     assert_eq!((one.connections(), other.connections()), (1, 1));
     assert_eq!(held(&one.data, &other.id()), own(&other.data));
     assert_eq!(held(&other.data, &one.id()), own(&one.data));
+}
+
+#[test]
+fn a_stranger_who_announces_much_is_refused_before_it_has_said_it() {
+    let mut shop = Shop::new("lanes-flood");
+    let [one] = shop.lanes("France");
+    shop.internet_is_gone();
+    let one = Lane::start(&one, &[]);
+    let address = one.url.replace("ws://", "");
+    let mut stranger = TcpStream::connect(&address).expect("connected");
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stranger.write_all(request.as_bytes()).expect("asked");
+    let mut answer = BufReader::new(stranger.try_clone().expect("the same line"));
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        answer.read_line(&mut line).expect("an answer");
+    }
+    // A text of 8 MiB less one byte, of which a part comes, and then no more.
+    let size: u64 = 8 * 1024 * 1024 - 1;
+    let head = [&[0x81, 0xff], &size.to_be_bytes()[..], &[0; 4]].concat();
+    stranger.write_all(&head).expect("announced");
+    // It may be closed meanwhile.
+    let _sent = stranger.write_all(&vec![b' '; 1024 * 1024]);
+    let says = "it says too much before it is known";
+    eventually("it is refused", || one.has_logged("lane_refused", says));
+    assert_eq!(one.connections(), 0);
 }

@@ -138,6 +138,13 @@ impl Lane {
             .to_owned()
     }
 
+    /// How often something was logged.
+    pub(crate) fn count(&self, event: &str) -> usize {
+        let rows = self.daemon.get("/v1/logs?limit=10000");
+        let rows = rows.as_array().expect("a list");
+        rows.iter().filter(|row| row["event"] == event).count()
+    }
+
     pub(crate) fn has_logged(&self, event: &str, text: &str) -> bool {
         let rows = self.daemon.get("/v1/logs?limit=10000");
         let rows = rows.as_array().expect("a list").clone();

@@ -7,7 +7,7 @@ use crate::lineage::Point;
 use crate::mesh::conversation::{Conversation, Next, Window};
 use crate::mesh::sources::{Offer, Step, plan};
 use crate::mesh::{Holding, LaneEntry, Place};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
 
 pub(super) const WINDOW: Window = Window {
@@ -186,6 +186,8 @@ impl Lane {
 pub(super) struct World {
     pub(super) lanes: Vec<Lane>,
     pub(super) lines: BTreeMap<(usize, usize), VecDeque<Said>>,
+    /// What was put on each line and not asked for again.
+    carried: BTreeMap<(usize, usize), BTreeSet<(NodeId, i64)>>,
 }
 
 impl World {
@@ -193,6 +195,7 @@ impl World {
         Self {
             lanes: (0..count).map(Lane::new).collect(),
             lines: BTreeMap::new(),
+            carried: BTreeMap::new(),
         }
     }
 
@@ -209,6 +212,7 @@ impl World {
             lane.conversations.insert(node(to), conversation);
             lane.replan();
             self.lines.insert((from, to), VecDeque::new());
+            self.carried.insert((from, to), BTreeSet::new());
         }
     }
 
@@ -222,15 +226,27 @@ impl World {
         }
     }
 
-    /// Lets a lane speak, and its peer hear one thing.
+    /// Lets a lane speak, and its peer hear one thing. No entry goes over a line twice, unless it is asked for again.
     pub(super) fn step(&mut self, from: usize, to: usize) -> bool {
         let Some(line) = self.lines.get_mut(&(from, to)) else {
             return false;
         };
-        line.extend(self.lanes[from].say(node(to)));
+        let spoken = self.lanes[from].say(node(to));
+        let carried = self.carried.entry((from, to)).or_default();
+        for said in &spoken {
+            if let Said::Entry(entry) = said {
+                let is_new = carried.insert((entry.origin, entry.seq));
+                assert!(is_new, "twice on one line: {entry:?}");
+            }
+        }
+        line.extend(spoken);
         let Some(said) = line.pop_front() else {
             return false;
         };
+        if let Said::Want(origin, after) = &said {
+            let back = self.carried.entry((to, from)).or_default();
+            back.retain(|(of, seq)| of != origin || seq <= after);
+        }
         self.lanes[to].hear(node(from), said);
         true
     }

@@ -310,8 +310,12 @@ fn lanes_text(mesh: &MeshStatus) -> String {
         Some(text) => format!("; the last that was not let in: {text}"),
         None => String::new(),
     };
+    let port = match &mesh.listen_error {
+        Some(text) => format!("; no other lane reaches this one: {text}"),
+        None => String::new(),
+    };
     format!(
-        "{} connected; another lane has the journal up to {copied}; {} journals held here{refusal}",
+        "{} connected; another lane has the journal up to {copied}; {} journals held here{port}{refusal}",
         mesh.connections,
         mesh.journals.len()
     )

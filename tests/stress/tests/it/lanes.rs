@@ -1,0 +1,41 @@
+//! Lanes of one shop, in a network whose packets are cut off, lost, late and doubled.
+
+use crate::broken::programs;
+use std::time::Duration;
+use stress::{LaneOptions, LaneOutcome, lanes};
+
+async fn passes(options: LaneOptions) -> LaneOutcome {
+    let outcome = Box::pin(lanes(&programs(), &options)).await;
+    let outcome = outcome.expect("a run that can be judged");
+    assert_eq!(outcome.failures(), [] as [String; 0], "{outcome}");
+    outcome
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_in_a_network_that_breaks_in_every_way_hold_the_same_and_the_hub_counts_each_sale_once()
+ {
+    let outcome = passes(LaneOptions {
+        seed: 1,
+        lanes: 5,
+        time: Duration::from_secs(40),
+        breaks: true,
+        spaces: true,
+        keep: None,
+    })
+    .await;
+    println!("{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_two_lanes_on_one_machine_hold_the_same() {
+    let outcome = passes(LaneOptions {
+        seed: 2,
+        lanes: 32,
+        time: Duration::from_secs(5),
+        breaks: false,
+        spaces: false,
+        keep: None,
+    })
+    .await;
+    println!("{outcome}");
+}
