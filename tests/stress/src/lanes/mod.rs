@@ -24,6 +24,9 @@ use weather::Weather;
 /// The shortest weather that is noticed.
 const SPELL_MIN: Duration = Duration::from_millis(700);
 
+/// The first ones tell most.
+const DIFFERENCES_SHOWN: usize = 20;
+
 /// What a run is to do.
 #[derive(Clone, Debug)]
 pub struct LaneOptions {
@@ -71,10 +74,13 @@ impl fmt::Display for LaneOutcome {
             "{} spells of weather, {} receipts, {} of them printed as a single copy; all agreed after {:.1?}",
             self.spells, self.receipts, self.single_copies, self.settled
         )?;
-        for difference in &self.differences {
+        for difference in self.differences.iter().take(DIFFERENCES_SHOWN) {
             writeln!(f, "DIFFERENCE: {difference}")?;
         }
-        Ok(())
+        match self.differences.len().saturating_sub(DIFFERENCES_SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "and {more} more"),
+        }
     }
 }
 
