@@ -17,7 +17,6 @@ mod integrity;
 pub mod limits;
 mod monitor;
 mod news;
-mod passwords;
 mod quarantine;
 mod secrets;
 pub mod service;

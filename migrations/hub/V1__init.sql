@@ -457,6 +457,7 @@ CREATE TABLE access_log (
 
 -- The closures among the documents: those that this hub could not read are tried again when it starts.
 CREATE INDEX document_closures ON document (node, seq) WHERE topic = 10;
+CREATE INDEX document_employee_events ON document (corrected_ms) WHERE topic = 11;
 
 -- Tills that were told to update and of which nothing is taken meanwhile, because the gate is `strict` (L4).
 CREATE TABLE shut_out (

@@ -112,3 +112,24 @@ CREATE TABLE stock_seen (
     connected INTEGER NOT NULL,
     PRIMARY KEY (origin, lane, since_seq)
 ) STRICT, WITHOUT ROWID;
+
+-- Wrong PINs of employees since the last right one. They cannot be rebuilt: without them the next wait is the shortest again.
+CREATE TABLE pin_lock (
+    employee TEXT PRIMARY KEY,
+    pin      TEXT,                         -- the hash that they did not fit: of another PIN nothing is known
+    failures INTEGER NOT NULL,
+    wait_ms  INTEGER NOT NULL,             -- what was left of the wait
+    at_ms    INTEGER NOT NULL,             -- at that time
+    unlooked INTEGER NOT NULL              -- tries that came during it
+) STRICT, WITHOUT ROWID;
+
+-- Who is signed in at this till, and what somebody approved.
+CREATE TABLE employee_session (
+    token      BLOB PRIMARY KEY,           -- SHA-256
+    employee   TEXT    NOT NULL,
+    permission TEXT,                       -- what an approval is for, once; empty: a session
+    pin        TEXT,                       -- the hash of the PIN that opened it: another PIN ends it
+    begun_ms   INTEGER NOT NULL,
+    seen_ms    INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -3,7 +3,7 @@
 use counterfoil_migrate::{Connection, SqlError};
 
 /// The tables of a book that hold entries, each with its columns; the first column is the key.
-const TABLES: [(&str, &[&str]); 10] = [
+const TABLES: [(&str, &[&str]); 11] = [
     (
         "journal",
         &[
@@ -119,6 +119,18 @@ const TABLES: [(&str, &[&str]); 10] = [
     (
         "closure",
         &["seq INTEGER", "day TEXT", "content TEXT", "at_ms INTEGER"],
+    ),
+    (
+        "employee_event",
+        &[
+            "seq INTEGER",
+            "employee TEXT",
+            "event TEXT",
+            "permission TEXT",
+            "outcome TEXT",
+            "unlooked INTEGER",
+            "at_ms INTEGER",
+        ],
     ),
 ];
 

@@ -5,6 +5,7 @@ use counterfoil_domain::document::{
     Activation, AdvanceOrder, CashEvent, CashSession, Document, Expense, LedgerEntry, Line,
     Payment, Receipt, StockCount, StockMovement,
 };
+use counterfoil_domain::employee::{EmployeeEvent, EventKind, Outcome, Permission};
 use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::money::MoneyError;
 use counterfoil_domain::{Currency, DocumentId, Quantity, ShopId, Topic, UnitPrice};
@@ -41,6 +42,7 @@ pub fn document(
         Topic::Expense => conn.query_optional(EXPENSE, [seq], expense)?,
         Topic::StockMovement => conn.query_optional(MOVEMENT, [seq], movement)?,
         Topic::StockCount => conn.query_optional(COUNT, [seq], count)?,
+        Topic::EmployeeEvent => conn.query_optional(EMPLOYEE_EVENT, [seq], employee_event)?,
     })
 }
 
@@ -175,6 +177,21 @@ fn count(row: &Row<'_>) -> Result<Document, SqlError> {
         seen: row.get_with(3, |text: Option<String>| {
             text.as_deref().map(serde_json::from_str).transpose()
         })?,
+    }))
+}
+
+const EMPLOYEE_EVENT: &str = "SELECT employee, event, permission, outcome, unlooked, at_ms
+                              FROM employee_event WHERE seq = ?1";
+
+fn employee_event(row: &Row<'_>) -> Result<Document, SqlError> {
+    let permission = |text: Option<String>| text.map(|text| text.parse::<Permission>()).transpose();
+    Ok(Document::EmployeeEvent(EmployeeEvent {
+        employee: row.get(0)?,
+        event: row.get_with(1, |text: String| text.parse::<EventKind>())?,
+        permission: row.get_with(2, permission)?,
+        outcome: row.get_with(3, |text: String| text.parse::<Outcome>())?,
+        unlooked: row.get(4)?,
+        at_ms: row.get(5)?,
     }))
 }
 

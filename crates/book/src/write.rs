@@ -4,6 +4,7 @@ use crate::BookError;
 use counterfoil_domain::document::{
     Activation, AdvanceOrder, CashSession, Expense, LedgerEntry, Receipt, StockCount, StockMovement,
 };
+use counterfoil_domain::employee::{EmployeeEvent, Permission};
 use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::{Chain, Closure, Document, DocumentId, ImportId};
@@ -50,6 +51,7 @@ pub fn insert(
         Document::CashSession(session) => insert_session(conn, seq, session)?,
         Document::Activation(activation) => insert_activation(conn, seq, activation)?,
         Document::Closure(closure) => insert_closure(conn, seq, closure)?,
+        Document::EmployeeEvent(event) => insert_employee_event(conn, seq, event)?,
         // The entry is all there is of a receipt's head and of an edit.
         Document::Sale(_) | Document::Refund(_) | Document::CatalogEdit(_) => {}
     }
@@ -131,6 +133,27 @@ fn insert_closure(conn: &Connection, seq: i64, closure: &Closure) -> Result<(), 
             closure.day.to_string(),
             serde_json::to_string(closure)?,
             closure.at_ms
+        ],
+    )?;
+    Ok(())
+}
+
+fn insert_employee_event(
+    conn: &Connection,
+    seq: i64,
+    event: &EmployeeEvent,
+) -> Result<(), SqlError> {
+    conn.execute(
+        "INSERT INTO employee_event (seq, employee, event, permission, outcome, unlooked, at_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            seq,
+            event.employee.as_str(),
+            event.event.name(),
+            event.permission.map(Permission::name),
+            event.outcome.name(),
+            event.unlooked,
+            event.at_ms
         ],
     )?;
     Ok(())

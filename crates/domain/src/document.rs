@@ -4,6 +4,7 @@
 use crate::amount::{Quantity, UnitPrice, line_amount};
 use crate::closure::Closure;
 use crate::edit::CatalogEdit;
+use crate::employee::EmployeeEvent;
 use crate::ids::{DocumentId, ShopId};
 use crate::journal::Priority;
 use crate::money::{Currency, MoneyError};
@@ -41,11 +42,13 @@ pub enum Topic {
     StockCount = 9,
     /// A business day was closed.
     Closure = 10,
+    /// An employee signed in, or tried to, or did what only an entry tells of.
+    EmployeeEvent = 11,
 }
 
 impl Topic {
     /// All topics in the order of their codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Activation,
         Self::Sale,
         Self::Refund,
@@ -57,6 +60,7 @@ impl Topic {
         Self::StockMovement,
         Self::StockCount,
         Self::Closure,
+        Self::EmployeeEvent,
     ];
 
     /// The stored number.
@@ -83,6 +87,7 @@ impl Topic {
             Self::StockMovement => "stock_movement",
             Self::StockCount => "stock_count",
             Self::Closure => "closure",
+            Self::EmployeeEvent => "employee_event",
         }
     }
 
@@ -98,6 +103,7 @@ impl Topic {
             | Self::Expense
             | Self::Closure => Priority::High,
             Self::CatalogEdit | Self::StockMovement | Self::StockCount => Priority::Normal,
+            Self::EmployeeEvent => Priority::Low,
         }
     }
 }
@@ -394,6 +400,8 @@ pub enum Document {
     StockCount(StockCount),
     /// See [`Topic::Closure`].
     Closure(Closure),
+    /// See [`Topic::EmployeeEvent`].
+    EmployeeEvent(EmployeeEvent),
 }
 
 /// A document that breaks a rule of its own; it was not recorded.
@@ -583,6 +591,7 @@ impl Document {
             Self::StockMovement(_) => Topic::StockMovement,
             Self::StockCount(_) => Topic::StockCount,
             Self::Closure(_) => Topic::Closure,
+            Self::EmployeeEvent(_) => Topic::EmployeeEvent,
         }
     }
 
@@ -599,6 +608,7 @@ impl Document {
             Self::StockMovement(content) => Some(content.at_ms),
             Self::StockCount(content) => Some(content.at_ms),
             Self::Closure(content) => Some(content.at_ms),
+            Self::EmployeeEvent(content) => Some(content.at_ms),
             Self::CatalogEdit(_) => None,
         }
     }
@@ -657,6 +667,7 @@ impl Document {
                 Ok(())
             }
             Self::CashSession(session) => bound(session.counted_minor, "the counted amount"),
+            Self::EmployeeEvent(event) => require(&event.employee, "the employee"),
             // A closure is computed, never typed.
             Self::Activation(_) | Self::Closure(_) => Ok(()),
         }

@@ -75,6 +75,7 @@ impl LaneEntry {
         match Topic::from_code(self.kind) {
             Some(Topic::StockMovement | Topic::StockCount) => Subject::Inventory,
             Some(Topic::LedgerEntry) => Subject::Customer,
+            Some(Topic::EmployeeEvent) => Subject::Employee,
             Some(Topic::CatalogEdit) if edits("customers") => Subject::Customer,
             Some(Topic::CatalogEdit) if edits("employees") => Subject::Employee,
             Some(Topic::CatalogEdit) => Subject::Catalog,
@@ -92,7 +93,7 @@ pub enum Subject {
     Inventory,
     /// Customers and what they owe.
     Customer,
-    /// Employees.
+    /// Employees, and what they did at a till beside documents.
     Employee,
     /// Any other row of the catalog.
     Catalog,

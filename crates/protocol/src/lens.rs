@@ -25,6 +25,13 @@ pub enum Change {
         /// What rows from before hold in it: a literal of SQL.
         default: &'static str,
     },
+    /// A table came.
+    Made {
+        /// Its name.
+        table: &'static str,
+        /// Its columns; a book from before has no rows of them.
+        columns: &'static [&'static str],
+    },
     /// A column has another name.
     Renamed {
         /// Its table, as it is named afterwards.
@@ -72,11 +79,25 @@ pub const BOOK: &[Lens] = &[
     },
     Lens {
         to: 4,
-        changes: &[Change::Added {
-            table: "stock_count",
-            column: "seen",
-            default: "NULL",
-        }],
+        changes: &[
+            Change::Added {
+                table: "stock_count",
+                column: "seen",
+                default: "NULL",
+            },
+            Change::Made {
+                table: "employee_event",
+                columns: &[
+                    "seq",
+                    "employee",
+                    "event",
+                    "permission",
+                    "outcome",
+                    "unlooked",
+                    "at_ms",
+                ],
+            },
+        ],
     },
 ];
 
@@ -85,7 +106,7 @@ pub const BOOK: &[Lens] = &[
 pub struct View {
     /// Its name in the newest schema.
     pub name: String,
-    /// Its name in the book.
+    /// Its name in the book; empty: there is none, and it has no rows.
     pub table: String,
     /// Columns of the newest schema, each with what stands for it: a column of the book, or a literal.
     pub columns: Vec<(String, String)>,
@@ -114,7 +135,7 @@ pub fn views(tables: &Tables, version: i32, lenses: &[Lens]) -> Vec<View> {
     views
 }
 
-fn apply(views: &mut [View], change: &Change) {
+fn apply(views: &mut Vec<View>, change: &Change) {
     match *change {
         Change::Added {
             table,
@@ -124,6 +145,14 @@ fn apply(views: &mut [View], change: &Change) {
             for view in views.iter_mut().filter(|view| view.name == table) {
                 view.columns.push((column.to_owned(), default.to_owned()));
             }
+        }
+        Change::Made { table, columns } => {
+            let empty = |column: &&str| ((*column).to_owned(), "NULL".to_owned());
+            views.push(View {
+                name: table.to_owned(),
+                table: String::new(),
+                columns: columns.iter().map(empty).collect(),
+            });
         }
         Change::Renamed { table, from, to } => {
             let of_table = views.iter_mut().filter(|view| view.name == table);

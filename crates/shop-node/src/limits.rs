@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Most characters of the name of who decides; more is refused.
 pub(crate) const WHO_CHARS_MAX: usize = 200;
 
+/// PINs that wait to be checked, one after another, some 50 ms each; one more is refused at once.
+pub(crate) const PIN_CHECKS_MAX: usize = 8;
+
 /// How long a decision waits for one exchange with the hub. A hub that takes longer counts as away: the
 /// decision is recorded and travels later.
 pub(crate) const DECISION_SYNC_WITHIN: Duration = Duration::from_secs(5);

@@ -240,7 +240,7 @@ impl LocalClient {
         }))
     }
 
-    /// One request of the API.
+    /// One request of the API, by nobody who signed in.
     ///
     /// # Errors
     /// The problem that the API answered, or that the daemon went away.
@@ -250,6 +250,22 @@ impl LocalClient {
         path: &str,
         body: Option<&B>,
     ) -> Result<A, CallError> {
+        self.call_with(HeaderMap::new(), method, path, body).await
+    }
+
+    /// One request of the API, with headers of its own.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_with<B: Serialize, A: DeserializeOwned>(
+        &self,
+        mut headers: HeaderMap,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<A, CallError> {
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
         let unreadable = |error: serde_json::Error| Problem::new(Code::Internal, error.to_string());
         let body = match body {
             Some(body) => serde_json::to_vec(body).map_err(unreadable)?,
@@ -257,13 +273,15 @@ impl LocalClient {
         };
         let (ok, answer) = match self {
             Self::Embedded { router, node, .. } => {
-                let answer = in_process(router, method, path, body).await?;
+                let answer = in_process(router, (method, headers), path, body).await?;
                 node.keep_mark().await;
                 answer
             }
-            Self::Daemon { url, env } => over_socket(env, method, format!("{url}{path}"), body)
-                .await
-                .map_err(CallError::Lost)?,
+            Self::Daemon { url, env } => {
+                over_socket(env, (method, headers), format!("{url}{path}"), body)
+                    .await
+                    .map_err(CallError::Lost)?
+            }
         };
         if ok {
             return Ok(serde_json::from_slice(&answer).map_err(unreadable)?);
@@ -296,17 +314,17 @@ impl Shared {
 
 async fn in_process(
     router: &Router,
-    method: Method,
+    (method, headers): (Method, HeaderMap),
     path: &str,
     body: Vec<u8>,
 ) -> Result<(bool, Vec<u8>), Problem> {
     let internal = |error: &dyn std::error::Error| Problem::new(Code::Internal, error.to_string());
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(body))
         .map_err(|error| internal(&error))?;
+    *request.headers_mut() = headers;
     let response = match router.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
@@ -322,15 +340,10 @@ async fn in_process(
 
 async fn over_socket(
     env: &Env,
-    method: Method,
+    (method, headers): (Method, HeaderMap),
     url: String,
     body: Vec<u8>,
 ) -> Result<(bool, Vec<u8>), HttpError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
     let request = HttpRequest {
         method,
         url,

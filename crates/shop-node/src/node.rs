@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::credentials::{Credentials, Keyring};
+use crate::limits::PIN_CHECKS_MAX;
 use crate::marks::{KeptMarks, Marks};
 use crate::mesh::Mesh;
 use crate::monitor::Monitor;
@@ -72,6 +73,10 @@ pub(crate) struct Inner {
     /// The other lanes of the shop.
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) paths: Paths,
+    /// Held while a PIN is hashed: one at a time.
+    pub(crate) pin_turn: tokio::sync::Mutex<()>,
+    /// Of those who wait for that.
+    pub(crate) pin_places: tokio::sync::Semaphore,
     /// Held while an activation runs: one at a time.
     pub(crate) activating: tokio::sync::Mutex<()>,
     /// Held while a sync runs: one at a time.
@@ -179,6 +184,8 @@ impl Node {
             monitor: Monitor::default(),
             mesh,
             paths,
+            pin_turn: tokio::sync::Mutex::new(()),
+            pin_places: tokio::sync::Semaphore::new(PIN_CHECKS_MAX),
             activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),
             config,

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use counterfoil_protocol::problem::{Code, PROBLEM_MEDIA_TYPE, Problem};
 use counterfoil_shop_store::StoreError;
+use counterfoil_shop_store::employees::PinFault;
 use http::{StatusCode, header};
 use std::error::Error;
 
@@ -54,6 +55,42 @@ pub fn internal(error: &dyn Error) -> Problem {
         .hint("the node's log says more; repeat the request under the same id")
 }
 
+/// What somebody is told who may not do something at this till.
+fn employee_problem(error: &StoreError, detail: String) -> Problem {
+    match error {
+        StoreError::Employee(_) | StoreError::AnotherEmployee { .. } => {
+            Problem::new(Code::Invalid, detail)
+        }
+        StoreError::Pin { employee, fault } => pin_problem(employee, *fault, detail),
+        StoreError::PinChanged => Problem::new(Code::ChangedMeanwhile, detail).hint("try again"),
+        StoreError::PinsUnknown => Problem::new(Code::Conflict, detail)
+            .hint("upgrade the hub; until then this till asks for no PIN"),
+        StoreError::SignInRequired => Problem::new(Code::Unauthorized, detail)
+            .hint("sign in: counterfoil-node sign-in EMPLOYEE, or POST /v1/sign-in"),
+        StoreError::NotPermitted { permission, .. } => Problem::new(Code::Forbidden, detail).hint(
+            format!(
+                "somebody who may can allow it this once: --approved-by EMPLOYEE, or POST /v1/approvals for {permission}"
+            ),
+        ),
+        StoreError::ApprovalEnded(_) => Problem::new(Code::Forbidden, detail)
+            .hint("an approval is good for one thing and two minutes: ask for another"),
+        StoreError::NobodyManages => Problem::new(Code::Conflict, detail)
+            .hint("give somebody both first; a till of a shop is helped by its hub"),
+        other => internal(other),
+    }
+}
+
+fn pin_problem(employee: &str, fault: PinFault, detail: String) -> Problem {
+    match fault {
+        PinFault::Locked { .. } => Problem::new(Code::TooManyAttempts, detail)
+            .hint("only waiting helps, or another employee"),
+        PinFault::Wrong { .. } | PinFault::NotActive => Problem::new(Code::Unauthorized, detail),
+        PinFault::NoPin => Problem::new(Code::Unauthorized, detail)
+            .hint(format!("set one: counterfoil-node employee pin {employee}")),
+        PinFault::NotPermitted(_) => Problem::new(Code::Forbidden, detail),
+    }
+}
+
 /// What a caller is told when the store refuses.
 pub fn store_problem(error: &StoreError) -> Problem {
     if error.is_full() {
@@ -79,6 +116,15 @@ pub fn store_problem(error: &StoreError) -> Problem {
         StoreError::UnknownColumn { .. } | StoreError::ColumnType { .. } => {
             Problem::new(Code::Invalid, detail)
         }
+        StoreError::Employee(_)
+        | StoreError::AnotherEmployee { .. }
+        | StoreError::Pin { .. }
+        | StoreError::PinChanged
+        | StoreError::PinsUnknown
+        | StoreError::SignInRequired
+        | StoreError::NotPermitted { .. }
+        | StoreError::ApprovalEnded(_)
+        | StoreError::NobodyManages => employee_problem(error, detail),
         StoreError::UnknownConflict(_) => Problem::new(Code::NotFound, detail)
             .hint("`counterfoil-node conflicts list` shows the numbers; others' are decided at the hub"),
         StoreError::ConflictSettled { id, .. } => Problem::new(Code::AlreadySettled, detail).hint(

@@ -8,6 +8,7 @@ use crate::open::ShopStore;
 use crate::record::{Entry, Writer};
 use crate::tables::to_json;
 use counterfoil_domain::edit::{CatalogEdit, ConflictDecision, Scalar};
+use counterfoil_domain::employee::{InvalidEmployee, is_secret};
 use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::{Policy, Stamp};
 use counterfoil_domain::{Document, DocumentId, Hlc, Topic};
@@ -292,6 +293,10 @@ impl Writer<'_> {
         let current = value.unwrap_or(Scalar::Null);
         let stamp = stamp.unwrap_or(row.current.stamp);
         let lost: Scalar = serde_json::from_value(row.loser.value.clone())?;
+        if is_secret(&row.table, &row.column) && !matches!(order.choice, Choice::Winner) {
+            // Nobody told what it was: a PIN is set anew.
+            return Err(InvalidEmployee::NoHash.into());
+        }
         let wanted = match &order.choice {
             Choice::Winner => current.clone(),
             Choice::Loser => lost.clone(),

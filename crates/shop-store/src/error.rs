@@ -1,9 +1,11 @@
 //! What can go wrong in the store, by what the caller would do about it.
 
+use crate::employees::PinFault;
 use crate::refunds::OverRefund;
 use counterfoil_book::BookError;
 use counterfoil_domain::closure::Day;
 use counterfoil_domain::document::InvalidDocument;
+use counterfoil_domain::employee::{InvalidEmployee, Permission};
 use counterfoil_domain::ids::ParseIdError;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::money::MoneyError;
@@ -112,6 +114,50 @@ pub enum StoreError {
         /// What was given.
         value: String,
     },
+    /// A PIN or a permission that no employee has.
+    #[error("the employee cannot be changed like that")]
+    Employee(#[from] InvalidEmployee),
+    /// A PIN opened nothing.
+    #[error("{}", told(employee, *fault))]
+    Pin {
+        /// Whose it was said to be.
+        employee: String,
+        /// Why.
+        fault: PinFault,
+    },
+    /// The PIN was changed while it was checked.
+    #[error("the PIN was changed in this moment")]
+    PinChanged,
+    /// The catalog has no place for PINs: its hub is older than this till.
+    #[error("the catalog of this shop has no PINs yet: its hub is older than this till")]
+    PinsUnknown,
+    /// Nobody is signed in, and the shop asks for PINs.
+    #[error("nobody is signed in, or the session has ended")]
+    SignInRequired,
+    /// Whoever is signed in may not do that.
+    #[error("employee {employee} may not do that: it needs the permission {permission}")]
+    NotPermitted {
+        /// Who.
+        employee: String,
+        /// What is missing.
+        permission: Permission,
+    },
+    /// The approval was used, is too old, or is for something else.
+    #[error("there is no approval of {0} that still holds")]
+    ApprovalEnded(Permission),
+    /// A document names somebody else than who is signed in.
+    #[error("employee {signed_in} is signed in, and the document names {named}")]
+    AnotherEmployee {
+        /// Who is signed in.
+        signed_in: String,
+        /// Who is named.
+        named: String,
+    },
+    /// PINs would be asked for, and nobody could switch that off.
+    #[error(
+        "no active employee has a PIN and the permission manage: nobody could change this again"
+    )]
+    NobodyManages,
     /// No such catalog row.
     #[error("{table} has no row {row}")]
     UnknownRow {
@@ -200,6 +246,30 @@ pub enum StoreError {
         /// Where it stands.
         what: &'static str,
     },
+}
+
+/// Why a PIN opened nothing, in words.
+fn told(employee: &str, fault: PinFault) -> String {
+    // Of a wait that has begun the last second counts.
+    let seconds = |wait_ms: i64| wait_ms.saturating_add(999).div_euclid(1_000);
+    match fault {
+        PinFault::Locked { wait_ms } => format!(
+            "too many wrong PINs for {employee}: the next one is looked at in {} s",
+            seconds(wait_ms)
+        ),
+        PinFault::Wrong { wait_ms: 0 } => "the employee or the PIN is wrong".to_owned(),
+        PinFault::Wrong { wait_ms } => format!(
+            "the employee or the PIN is wrong; the next one is looked at in {} s",
+            seconds(wait_ms)
+        ),
+        PinFault::NoPin => format!("employee {employee} has no PIN"),
+        PinFault::NotActive => format!("employee {employee} is not active"),
+        PinFault::NotPermitted(permission) => {
+            format!(
+                "employee {employee} may not approve that: it needs the permission {permission}"
+            )
+        }
+    }
 }
 
 impl StoreError {

@@ -6,6 +6,7 @@
 //! catalog.
 
 pub mod activation;
+pub mod admission;
 pub mod alias;
 pub mod catalog;
 pub mod changes;
@@ -13,6 +14,7 @@ pub mod closure;
 pub mod conflicts;
 pub mod delivery;
 pub mod draft;
+pub mod employees;
 pub mod error;
 mod fence;
 pub mod identity;
@@ -31,6 +33,7 @@ mod swap;
 pub mod tables;
 
 pub use activation::{Binding, PendingActivation};
+pub use admission::{EditOf, Presented, column_names};
 pub use changes::ChangeFilter;
 pub use closure::CloseDay;
 pub use conflicts::{ConflictFilter, DecideConflict};

@@ -1,6 +1,7 @@
 //! Batches of operations of other clients (E3): one transaction for all, and a savepoint for each, so that
 //! one that is refused leaves no trace and does not hold up the others.
 
+use crate::admission::{EditOf, Presented, column_names};
 use crate::catalog::When;
 use crate::error::StoreError;
 use crate::open::ShopStore;
@@ -18,19 +19,21 @@ const UNCHANGED_OPERATIONS_MAX: i64 = 10_000;
 pub type Carried = Result<Option<Recorded>, StoreError>;
 
 impl ShopStore {
-    /// Carries out a batch. What is not refused is durable when this returns.
+    /// Carries out a batch for whoever is signed in. What is not refused is durable when this returns.
     ///
     /// # Errors
     /// Those that are nobody's fault, such as a full disk: nothing of the batch was recorded.
     pub fn carry_out(
         &mut self,
         operations: &[Operation],
+        presented: Presented,
         now_ms: i64,
     ) -> Result<Vec<Carried>, StoreError> {
         self.write(|writer| {
             let mut carried = Vec::with_capacity(operations.len());
             for operation in operations {
-                carried.push(writer.attempt(|writer| writer.carry_out(operation, now_ms))?);
+                let done = writer.attempt(|writer| writer.carry_out(operation, presented, now_ms));
+                carried.push(done?);
             }
             Ok(carried)
         })
@@ -59,6 +62,7 @@ impl Writer<'_> {
     fn carry_out(
         &mut self,
         operation: &Operation,
+        presented: Presented,
         now_ms: i64,
     ) -> Result<Option<Recorded>, StoreError> {
         let Operation { id, content } = operation;
@@ -83,6 +87,12 @@ impl Writer<'_> {
                 if store.was_unchanged(*id)? {
                     return Ok(None);
                 }
+                let of = EditOf {
+                    table,
+                    row,
+                    columns: &column_names(columns),
+                };
+                store.admit_edit(presented, of, now_ms)?;
                 let (row, values) = store.edit_of(table, row, columns)?;
                 let recorded = self.edit(table, &row, values, When::Clock(now_ms), Some(*id))?;
                 if recorded.is_none() {
@@ -93,7 +103,7 @@ impl Writer<'_> {
         };
         let entry = Entry {
             id: Some(*id),
-            document,
+            document: store.admit_document(presented, document, now_ms)?,
             now_ms,
         };
         self.append(entry).map(Some)

@@ -148,6 +148,9 @@ impl Writer<'_> {
             count.seen = self.seen(&count.sku, hlc)?;
         }
         document.check()?;
+        if let Document::CatalogEdit(edit) = &document {
+            store.check_lock_out(edit)?;
+        }
         let canonical = document.canonical();
         // Texts that are stored as JSON do not show it to the engine.
         if holds_nul(&canonical) {

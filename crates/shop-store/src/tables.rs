@@ -4,7 +4,9 @@
 use crate::error::StoreError;
 use counterfoil_domain::Scalar;
 use counterfoil_domain::edit::{BOOKKEEPING, DELETED, is_price_below_zero};
+use counterfoil_domain::employee::{self, InvalidEmployee, is_secret};
 use counterfoil_domain::money::{MoneyError, parse_fixed};
+use counterfoil_domain::password::without_hashes;
 use counterfoil_migrate::{Connection, Row, SqlError, Value};
 use std::collections::BTreeMap;
 
@@ -58,7 +60,12 @@ impl Table {
         let Some(described) = described else {
             return self.convert_amount(column, value);
         };
-        let value = self.convert_typed(described, value)?;
+        let value = self.convert_typed(described, value);
+        if is_secret(&self.name, column) && value.is_err() {
+            // What it would say shows what was given.
+            return Err(InvalidEmployee::NoHash.into());
+        }
+        let value = employee::column_value(&self.name, &described.name, value?)?;
         self.check_price(&described.name, &value)?;
         Ok((described.name.clone(), value))
     }
@@ -223,11 +230,11 @@ pub(crate) fn to_sql(scalar: &Scalar) -> Value {
     }
 }
 
-/// The value as JSON.
+/// The value as JSON, as it is shown: without the hash of a PIN.
 pub(crate) fn to_json(scalar: &Scalar) -> serde_json::Value {
     match scalar {
         Scalar::Null => serde_json::Value::Null,
         Scalar::Integer(number) => (*number).into(),
-        Scalar::Text(text) => text.as_str().into(),
+        Scalar::Text(text) => without_hashes(text).into(),
     }
 }

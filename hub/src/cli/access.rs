@@ -99,7 +99,7 @@ fn read_password(prompt: &str) -> Result<String, Failure> {
     let text = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(text);
     if line.is_empty() {
-        return Err(Failure::usage("the password is empty")
+        return Err(Failure::usage("nothing was typed")
             .hint("type it when asked, or give it as the first line of standard input"));
     }
     Ok(line)
@@ -107,11 +107,16 @@ fn read_password(prompt: &str) -> Result<String, Failure> {
 
 /// A new password: typed twice on a terminal.
 fn new_password(name: &str) -> Result<String, Failure> {
-    let password = read_password(&format!("New password for {name}"))?;
-    if io::stdin().is_terminal() && read_password("Again")? != password {
-        return Err(Failure::usage("the two passwords differ"));
+    typed_twice(&format!("New password for {name}"))
+}
+
+/// A new secret: typed twice on a terminal.
+pub(super) fn typed_twice(prompt: &str) -> Result<String, Failure> {
+    let typed = read_password(prompt)?;
+    if io::stdin().is_terminal() && read_password("Again")? != typed {
+        return Err(Failure::usage("the two differ"));
     }
-    Ok(password)
+    Ok(typed)
 }
 
 pub(super) async fn user(command: UserCommand, session: Session) -> Result<(), Failure> {

@@ -103,6 +103,7 @@ pub(super) async fn execute(
         Command::Shop(command) => shop(command, session).await,
         Command::Node(command) => node(command, session).await,
         Command::Catalog(command) => catalog(command, session).await,
+        Command::Employees(command) => super::employees::execute(command, session).await,
         Command::Database(command) => database::execute(command, session).await,
         Command::Conflicts(command) => super::conflicts::execute(command, session).await,
         Command::Gate(command) => super::gate::execute(command, session).await,

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod conflicts;
 mod database;
+mod employees;
 mod failure;
 mod gate;
 mod history;
@@ -139,6 +140,9 @@ enum Command {
     /// The catalog that all tills share.
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// The PINs of employees.
+    #[command(subcommand)]
+    Employees(employees::EmployeesCommand),
     /// Reports over everything consolidated.
     #[command(subcommand)]
     Report(ReportCommand),

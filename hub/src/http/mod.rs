@@ -9,6 +9,7 @@ mod caller;
 mod calls;
 mod conflicts;
 mod databases;
+mod employees;
 mod events;
 mod export;
 mod gate;
@@ -120,6 +121,7 @@ fn calls() -> Calls {
         .merge(own_copy().below("/v1/db/database/{database}"))
         .merge(catalog().below(CATALOG_PATH))
         .merge(admin::calls())
+        .merge(employees::calls())
         .merge(tokens::calls())
         .merge(conflicts::calls())
         .merge(gate::calls())

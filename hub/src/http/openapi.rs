@@ -23,6 +23,7 @@ const SEGMENTS: &[(&str, &str)] = &[
     ),
     ("conflict", "Number of the conflict"),
     ("database", "Name of the free-standing database"),
+    ("employee", "Id of the employee"),
     ("end", "Frame or page behind the last one"),
     ("frame", "Number of a frame"),
     ("generation", "Number of the generation"),

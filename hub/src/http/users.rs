@@ -8,12 +8,12 @@ use super::calls::Calls;
 use super::sync::Segments;
 use crate::hub::Hub;
 use crate::limits::{ACCOUNT_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
+use crate::secrets;
 use crate::store::{Account, NewSession, NewUser, PasswordChange};
-use crate::{passwords, secrets};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use counterfoil_domain::ShopId;
+use counterfoil_domain::{ShopId, password as hashes};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::access::{
     LoggedIn, LoginRequest, PasswordRequest, Role, SessionRow, UserAddRequest, UserPasswordRequest,
@@ -87,7 +87,7 @@ async fn hashed(hub: &Hub, password: String) -> Result<String, ApiError> {
         return Err(ApiError::new(Code::Invalid, detail));
     }
     let random = Arc::clone(&hub.env.random);
-    let hash = move || passwords::hash(&password, &*random);
+    let hash = move || hashes::hash(&password, &*random);
     let hashed = hub.env.execution.blocking(hash).await;
     hashed.map_err(|error| ApiError::internal(&error))
 }
@@ -117,7 +117,7 @@ async fn check(hub: &Hub, name: &str, password: String) -> Result<String, ApiErr
     }
     let (stored, disabled) = (known.password, known.disabled);
     let hash = stored.clone();
-    let right = move || passwords::is_right(&password, hash.as_deref());
+    let right = move || hashes::is_right(&password, hash.as_deref());
     let is_right = hub.env.execution.blocking(right).await;
     if let Some(stored) = stored.filter(|_| is_right && !disabled) {
         return Ok(stored);

@@ -4,6 +4,7 @@ use super::policies::Policies;
 use super::{Reader, Store, StoreError};
 use counterfoil_domain::digest::CatalogHasher;
 use counterfoil_domain::edit::{BOOKKEEPING, DELETED};
+use counterfoil_domain::password::without_hashes;
 use counterfoil_domain::{Hlc, Scalar};
 use counterfoil_migrate::{Connection, Row, SqlError, Value, params};
 use counterfoil_protocol::wire::hub::{CatalogExport, CatalogSetAnswer};
@@ -105,11 +106,12 @@ pub(super) fn scalars(row: &Row<'_>, count: usize) -> Result<Vec<Scalar>, SqlErr
     (0..count).map(|index| scalar(row, index)).collect()
 }
 
+/// A value as it is shown: without the hash of a PIN.
 fn to_json(value: Scalar) -> serde_json::Value {
     match value {
         Scalar::Null => serde_json::Value::Null,
         Scalar::Integer(number) => number.into(),
-        Scalar::Text(text) => text.into(),
+        Scalar::Text(text) => without_hashes(&text).into(),
     }
 }
 

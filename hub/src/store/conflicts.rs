@@ -5,6 +5,7 @@ use super::fields::{Fields, load_fields};
 use super::{Reader, StoreError, node_id, shop_id_optional};
 use crate::limits::SHOP_CONFLICTS_MAX;
 use counterfoil_domain::merge::Stamp;
+use counterfoil_domain::password::without_hashes;
 use counterfoil_domain::{Hlc, Scalar, ShopId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::decisions::{
@@ -110,12 +111,12 @@ impl Stored {
     }
 }
 
-/// A value as programs read it.
+/// A value as programs read it: without the hash of a PIN.
 pub(super) fn plain(value: &Scalar) -> serde_json::Value {
     match value {
         Scalar::Null => serde_json::Value::Null,
         Scalar::Integer(number) => (*number).into(),
-        Scalar::Text(text) => text.as_str().into(),
+        Scalar::Text(text) => without_hashes(text).into(),
     }
 }
 
@@ -140,7 +141,9 @@ pub(super) fn side(
     ];
     Ok(hub.query_optional(sql, key, |row| {
         Ok(ConflictSide {
-            value: row.get_with(0, |text: String| serde_json::from_str(&text))?,
+            value: row.get_with(0, |text: String| {
+                serde_json::from_str::<Scalar>(&text).map(|value| plain(&value))
+            })?,
             stamp,
             at_ms: Hlc::from_raw(row.get(7)?).millis(),
             node_id: node_id(row, 3)?,

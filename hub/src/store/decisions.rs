@@ -121,7 +121,12 @@ pub(super) fn note_of_till(
     write_down(tx, decided)
 }
 
-fn may_decide(what: &What, conflict: &ConflictRow, seen: Option<Stamp>) -> Result<(), DecideError> {
+fn may_decide(
+    what: &What,
+    conflict: &ConflictRow,
+    seen: Option<Stamp>,
+    is_there: bool,
+) -> Result<(), DecideError> {
     let boxed = || Box::new(conflict.clone());
     let (seen, settled) = match what {
         What::Resolve(_) => {
@@ -135,11 +140,7 @@ fn may_decide(what: &What, conflict: &ConflictRow, seen: Option<Stamp>) -> Resul
                 !waits || conflict.current.stamp == conflict.loser.stamp,
             )
         }
-        // The value is there already.
-        What::PutBack => (
-            seen.unwrap_or(conflict.current.stamp),
-            conflict.current.value == conflict.loser.value,
-        ),
+        What::PutBack => (seen.unwrap_or(conflict.current.stamp), is_there),
     };
     if settled {
         return Err(DecideError::Settled(boxed()));
@@ -201,7 +202,10 @@ impl Store {
                 repeated: true,
             }));
         }
-        if let Err(refused) = may_decide(what, &conflict, seen) {
+        // Of what is shown as a word two different values look alike.
+        let value_of = |stamp: &Stamp| version(stamp).map(|it| &it.value);
+        let is_there = value_of(&conflict.current.stamp) == value_of(&conflict.loser.stamp);
+        if let Err(refused) = may_decide(what, &conflict, seen, is_there) {
             return Ok(Err(refused));
         }
         let target = (conflict.table.as_str(), conflict.row.as_str());

@@ -12,6 +12,7 @@ use super::{StoreError, decisions, known, lineage};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::clock::corrected_hlc;
 use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::employee::{column_value, is_secret};
 use counterfoil_domain::lineage::{Former, writer_of};
 use counterfoil_domain::merge::{Origin, Stamp};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, NodeId, Rule, Scalar, Topic};
@@ -323,7 +324,12 @@ fn check_value(table: &TableShape, column: &str, value: &Scalar) -> Result<(), F
         Scalar::Text(text) if text.contains('\0') => {
             wrong(format!("`{name}.{column}` holds a damaged text"))
         }
-        Scalar::Null | Scalar::Integer(_) | Scalar::Text(_) => Ok(()),
+        Scalar::Null | Scalar::Integer(_) | Scalar::Text(_) => {
+            match is_secret(name, column).then(|| column_value(name, column, value.clone())) {
+                Some(Err(error)) => wrong(error.to_string()),
+                Some(Ok(_)) | None => Ok(()),
+            }
+        }
     }
 }
 

@@ -8,8 +8,10 @@ use super::movement::{PLAIN, lines, payments};
 use super::reports::uuid_text;
 use super::{StoreError, hub_edits};
 use counterfoil_domain::document::{RECEIPT_LINES_MAX, RECEIPT_PAYMENTS_MAX};
+use counterfoil_domain::employee::PIN;
 use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM, line_key, payment_key};
-use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, Topic};
+use counterfoil_domain::password::{HIDDEN, without_hashes};
+use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, Scalar, Topic};
 use counterfoil_migrate::{Connection, Value, params};
 use serde_json::Map;
 use std::collections::BTreeMap;
@@ -104,6 +106,14 @@ const fn fields(topic: Topic) -> &'static [Field] {
             ("seen", Text),
         ],
         Topic::Closure => &[("day", Text), ("content", Text), ("at_ms", Integer)],
+        Topic::EmployeeEvent => &[
+            ("employee", Text),
+            ("event", Text),
+            ("permission", Text),
+            ("outcome", Text),
+            ("unlooked", Integer),
+            ("at_ms", Integer),
+        ],
         Topic::CatalogEdit => &[],
     }
 }
@@ -135,8 +145,26 @@ fn read(
     at: impl counterfoil_migrate::IntoParams,
 ) -> Result<Option<Map<String, serde_json::Value>>, StoreError> {
     Ok(hub.query_optional(sql, at, |row| {
-        row.get_with(0, |text: String| serde_json::from_str(&text))
+        row.get_with(0, |text: String| -> Result<_, serde_json::Error> {
+            // An edit may hold the hash of a PIN.
+            let mut found = serde_json::from_str(&without_hashes(&text))?;
+            hide_pin(&mut found);
+            Ok(found)
+        })
     })?)
+}
+
+/// Or the PIN itself, when another program wrote the book; such an edit is never merged.
+fn hide_pin(found: &mut Map<String, serde_json::Value>) {
+    let payload = found.get("payload").and_then(serde_json::Value::as_str);
+    let edit = payload.and_then(|text| serde_json::from_str::<CatalogEdit>(text).ok());
+    if let Some(mut edit) = edit
+        && let Some(pin @ Scalar::Text(_)) = edit.columns.get_mut(PIN)
+    {
+        *pin = Scalar::Text(HIDDEN.to_owned());
+        let shown = serde_json::json!(edit).to_string();
+        found.insert("payload".to_owned(), shown.into());
+    }
 }
 
 /// An entry, field by field; `book` stands before the names of the tables that hold it.

@@ -7,6 +7,7 @@ use super::edits::{Entered, check_edit, insert_versions};
 use super::fields::{Fields, load_fields};
 use super::{Store, StoreError, undecided};
 use counterfoil_domain::edit::{DELETED, is_price_below_zero, row_id};
+use counterfoil_domain::employee;
 use counterfoil_domain::merge::{Field, Origin, Stamp};
 use counterfoil_domain::{CatalogEdit, DocumentId, Hlc, HlcClock, NodeId, Scalar};
 use counterfoil_migrate::{Connection, params};
@@ -214,7 +215,7 @@ pub(super) fn typed(
             "`{name}.{column}` takes a price of zero or more, not `{text}`"
         ));
     }
-    Ok(value)
+    employee::column_value(&shape.name, column, value).map_err(|error| error.to_string())
 }
 
 fn converted(shape: &TableShape, column: &str, text: &str) -> Result<Scalar, String> {

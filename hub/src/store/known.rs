@@ -65,7 +65,8 @@ pub(super) const fn owing(topic: Topic) -> Option<&'static str> {
         | Topic::CatalogEdit
         | Topic::StockMovement
         | Topic::StockCount
-        | Topic::Closure => None,
+        | Topic::Closure
+        | Topic::EmployeeEvent => None,
     }
 }
 

@@ -63,7 +63,7 @@ impl Plain {
 }
 
 /// Sales and refunds have tables of their own, edits become versions of catalog fields (`edits`).
-pub(super) const PLAIN: [Plain; 8] = [
+pub(super) const PLAIN: [Plain; 9] = [
     Plain {
         topic: Topic::Activation,
         table: "activation",
@@ -109,6 +109,12 @@ pub(super) const PLAIN: [Plain; 8] = [
         topic: Topic::Closure,
         table: "closure",
         content: "'closure', json(content), 'at_ms', at_ms",
+    },
+    Plain {
+        topic: Topic::EmployeeEvent,
+        table: "employee_event",
+        content: "'employee', employee, 'event', event, 'permission', permission,
+                  'outcome', outcome, 'unlooked', unlooked, 'at_ms', at_ms",
     },
 ];
 

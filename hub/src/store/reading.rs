@@ -174,11 +174,14 @@ fn lay(hub: &Connection, version: i32) -> Result<(), StoreError> {
             format!("{of} AS {}", quoted(name))
         });
         let columns: Vec<_> = columns.collect();
+        let rows = match view.table.as_str() {
+            "" => "WHERE FALSE".to_owned(),
+            table => format!("FROM book.{}", quoted(table)),
+        };
         let sql = format!(
-            "CREATE TEMP VIEW as_newest_{} AS SELECT {} FROM book.{}",
+            "CREATE TEMP VIEW as_newest_{} AS SELECT {} {rows}",
             view.name,
             columns.join(", "),
-            quoted(&view.table)
         );
         hub.execute(&sql, ())?;
     }

@@ -421,7 +421,8 @@ fn document_rules(topic: Topic) -> Vec<(String, Rule, &'static str)> {
         | Topic::Refund
         | Topic::CatalogEdit
         | Topic::StockMovement
-        | Topic::Closure => Vec::new(),
+        | Topic::Closure
+        | Topic::EmployeeEvent => Vec::new(),
     }
 }
 

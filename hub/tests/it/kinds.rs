@@ -11,7 +11,7 @@ use counterfoil_replica::env::HttpResponse;
 use serde_json::{Value, json};
 
 /// A sound row of a kind, with the journal's number at `?1`.
-const SOUND: [(Topic, &str); 7] = [
+const SOUND: [(Topic, &str); 8] = [
     (
         Topic::Activation,
         "INSERT INTO activation VALUES (?1, x'0190AAAA000070008000000000000001', 'Leith', 1700000000000)",
@@ -42,10 +42,14 @@ const SOUND: [(Topic, &str); 7] = [
         Topic::StockCount,
         "INSERT INTO stock_count VALUES (?1, 'TEA', 500, 1700000000000, NULL)",
     ),
+    (
+        Topic::EmployeeEvent,
+        "INSERT INTO employee_event VALUES (?1, 'E1', 'sign_in', NULL, 'granted', 0, 1700000000000)",
+    ),
 ];
 
 /// How each kind is poisoned, the rule, and the cure: no changes are a waiver.
-const POISON: [(Topic, &str, &str, &str); 8] = [
+const POISON: [(Topic, &str, &str, &str); 9] = [
     (
         Topic::Activation,
         "UPDATE activation SET at_ms = 0 WHERE seq = ?1",
@@ -93,6 +97,12 @@ const POISON: [(Topic, &str, &str, &str); 8] = [
         "UPDATE stock_count SET quantity_milli = -1 WHERE seq = ?1",
         "value_out_of_range",
         r#"{"quantity_milli": "500"}"#,
+    ),
+    (
+        Topic::EmployeeEvent,
+        "UPDATE employee_event SET at_ms = 0 WHERE seq = ?1",
+        "time_impossible",
+        r#"{"at_ms": "1700000000000"}"#,
     ),
 ];
 
@@ -143,7 +153,7 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         expected.push((seq, code.to_owned()));
     }
     till.push(&client).await.unwrap();
-    assert_eq!(client.settle().await.documents, 7);
+    assert_eq!(client.settle().await.documents, 8);
     assert_eq!(open(&client).await, expected);
     for ((seq, _), (topic, _, _, changes)) in expected.iter().zip(POISON) {
         let changes: Value = serde_json::from_str(changes).unwrap();
@@ -163,7 +173,7 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         }
     }
     let status = client.settle().await;
-    assert_eq!((status.documents, status.quarantined), (15, 0));
+    assert_eq!((status.documents, status.quarantined), (17, 0));
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ mod open_conflicts;
 mod orders;
 mod own_shop;
 mod ownership;
+mod pins;
 mod poison;
 mod poisoned_days;
 mod policies;

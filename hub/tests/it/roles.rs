@@ -36,6 +36,8 @@ GET  /v1/admin/catalog/{table}                          y y y
 POST /v1/admin/catalog/{table}/{row}                    n n n
 POST /v1/admin/catalog/{table}/{row}/merge              n n n
 POST /v1/admin/catalog/{table}/{row}/unmerge            n n n
+POST /v1/admin/employees/{employee}/pin                 n n n
+GET  /v1/admin/employee-events                          y y y
 GET  /v1/admin/reports/sales                            y n n
 POST /v1/admin/consolidate                              n n n
 GET  /v1/admin/gate                                     y n n

@@ -28,6 +28,8 @@ const PURE: [(&str, &[&str]); 2] = [
     (
         "domain",
         &[
+            // Without its own randomness: the salt is a value that comes in.
+            "argon2",
             "blake3",
             "serde",
             "serde_json",

@@ -252,6 +252,7 @@ fn an_entry_is_about_what_others_call_it() {
     assert_eq!(about(Topic::Refund, "{}"), Subject::Transaction);
     assert_eq!(about(Topic::StockCount, "{}"), Subject::Inventory);
     assert_eq!(about(Topic::LedgerEntry, "{}"), Subject::Customer);
+    assert_eq!(about(Topic::EmployeeEvent, "{}"), Subject::Employee);
     assert_eq!(edit("customers"), Subject::Customer);
     assert_eq!(edit("employees"), Subject::Employee);
     assert_eq!(edit("products"), Subject::Catalog);

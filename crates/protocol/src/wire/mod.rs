@@ -6,6 +6,7 @@ pub mod clients;
 pub mod closure;
 pub mod database;
 pub mod decisions;
+pub mod employees;
 pub mod events;
 pub mod fence;
 pub mod gate;

@@ -1,5 +1,6 @@
 //! The catalog as this till sees it, and edits proposed to the hub.
 
+use crate::api::employees::Headers;
 use crate::api::{Json, named};
 use crate::node::Node;
 use crate::problem::Refusal;
@@ -9,7 +10,7 @@ use counterfoil_domain::Priority;
 use counterfoil_domain::edit::{DELETED, row_id};
 use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, CatalogSetRequest};
-use counterfoil_shop_store::{ShopStore, StoreError};
+use counterfoil_shop_store::{EditOf, Presented, ShopStore, StoreError, column_names};
 
 /// Table and id of a row, as the address names them.
 type NamedRow = Result<Path<(String, String)>, PathRejection>;
@@ -43,11 +44,18 @@ pub(super) async fn get(
 pub(super) async fn set(
     State(node): State<Node>,
     row: NamedRow,
+    Headers(presented): Headers,
     Json(request): Json<CatalogSetRequest>,
 ) -> Result<axum::Json<CatalogRow>, Refusal> {
     let (table, id) = named(row)?;
     let now_ms = node.now_ms();
     let work = move |store: &mut ShopStore| -> Result<_, StoreError> {
+        let of = EditOf {
+            table: &table,
+            row: &id,
+            columns: &column_names(&request.columns),
+        };
+        store.admit_edit(presented, of, now_ms)?;
         let recorded = store.catalog_set(&table, &id, &request.columns, now_ms)?;
         // Who deletes a duplicate is shown the duplicate.
         let row = match request.columns.contains_key(DELETED) {
@@ -79,10 +87,10 @@ pub(super) async fn set(
 pub(super) async fn merge(
     State(node): State<Node>,
     row: NamedRow,
+    Headers(presented): Headers,
     Json(request): Json<MergeRequest>,
 ) -> Result<axum::Json<MergeAnswer>, Refusal> {
-    let (table, id) = named(row)?;
-    merged(&node, table, id, Some(request.into)).await
+    merged(&node, named(row)?, presented, Some(request.into)).await
 }
 
 /// Takes a merge back.
@@ -95,19 +103,20 @@ pub(super) async fn merge(
 pub(super) async fn unmerge(
     State(node): State<Node>,
     row: NamedRow,
+    Headers(presented): Headers,
 ) -> Result<axum::Json<MergeAnswer>, Refusal> {
-    let (table, id) = named(row)?;
-    merged(&node, table, id, None).await
+    merged(&node, named(row)?, presented, None).await
 }
 
 async fn merged(
     node: &Node,
-    table: String,
-    id: String,
+    (table, id): (String, String),
+    presented: Presented,
     into: Option<String>,
 ) -> Result<axum::Json<MergeAnswer>, Refusal> {
     let now_ms = node.now_ms();
     let work = move |store: &mut ShopStore| -> Result<_, StoreError> {
+        store.admit(presented, None, now_ms)?;
         let recorded = match into {
             Some(into) => store.merge_rows(&table, &id, &into, now_ms)?,
             None => store.unmerge_row(&table, &id, now_ms)?,

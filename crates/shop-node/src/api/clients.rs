@@ -1,5 +1,6 @@
 //! What other clients of the node do (E3): push operations in batches, pull what has changed.
 
+use crate::api::employees::Headers;
 use crate::api::{Json, asked, page_size};
 use crate::limits::{CHANGES_MAX, OPERATIONS_MAX};
 use crate::node::Node;
@@ -94,6 +95,7 @@ fn read(value: Value) -> Read {
 )]
 pub(super) async fn operations(
     State(node): State<Node>,
+    Headers(presented): Headers,
     Json(request): Json<OperationsRequest>,
 ) -> Result<axum::Json<OperationsAnswer>, Refusal> {
     if request.operations.len() > OPERATIONS_MAX {
@@ -126,7 +128,7 @@ pub(super) async fn operations(
     let now_ms = node.now_ms();
     let carried = node
         .store(move |store| -> Result<Vec<OperationResult>, StoreError> {
-            let carried = store.carry_out(&good, now_ms)?;
+            let carried = store.carry_out(&good, presented, now_ms)?;
             let ids = good.iter().map(|operation| operation.id);
             Ok(ids
                 .zip(carried)

@@ -3,6 +3,7 @@
 //! A decision is recorded in the book, online or not. Before that a node that reaches its hub asks what is
 //! new, so that nobody decides about what is settled; after it the node delivers.
 
+use crate::api::employees::Headers;
 use crate::api::{Json, asked, bad_request, check_who, page_size};
 use crate::limits::{DECISION_MERGED_PAUSE, DECISION_SYNC_WITHIN, DECISION_SYNCS_MAX};
 use crate::node::Node;
@@ -16,7 +17,9 @@ use counterfoil_protocol::wire::decisions::{
     ShopConflictPage,
 };
 use counterfoil_protocol::wire::policies::PolicyRow;
-use counterfoil_shop_store::{ConflictFilter, DecideConflict, StoreError};
+use counterfoil_shop_store::{
+    ConflictFilter, DecideConflict, EditOf, Presented, ShopStore, StoreError,
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -112,10 +115,12 @@ pub(super) async fn show(
 pub(super) async fn resolve(
     State(node): State<Node>,
     named: Named,
+    Headers(presented): Headers,
     Json(request): Json<ResolveRequest>,
 ) -> Result<axum::Json<ShopConflictDecided>, Refusal> {
     let ResolveRequest { choice, deciding } = request;
-    decide(&node, number(named)?, choice, false, deciding).await
+    let wanted = (choice, false, deciding);
+    decide(&node, number(named)?, presented, wanted).await
 }
 
 /// Makes the value that lost current again, online or not.
@@ -129,21 +134,33 @@ pub(super) async fn resolve(
 pub(super) async fn put_back(
     State(node): State<Node>,
     named: Named,
+    Headers(presented): Headers,
     Json(deciding): Json<Deciding>,
 ) -> Result<axum::Json<ShopConflictDecided>, Refusal> {
-    decide(&node, number(named)?, Choice::Loser, true, deciding).await
+    let wanted = (Choice::Loser, true, deciding);
+    decide(&node, number(named)?, presented, wanted).await
 }
 
 async fn decide(
     node: &Node,
     conflict: i64,
-    choice: Choice,
-    put_back: bool,
-    deciding: Deciding,
+    presented: Presented,
+    (choice, put_back, deciding): (Choice, bool, Deciding),
 ) -> Result<axum::Json<ShopConflictDecided>, Refusal> {
     if let Some(by) = &deciding.by {
         check_who(by)?;
     }
+    let now_ms = node.now_ms();
+    let admit = move |store: &mut ShopStore| {
+        let row = store.conflict(conflict)?.conflict;
+        let of = EditOf {
+            table: &row.table,
+            row: &row.row,
+            columns: &[&row.column],
+        };
+        store.admit_edit(presented, of, now_ms)
+    };
+    node.store(admit).await?;
     let online = exchange(node).await;
     let order = DecideConflict {
         conflict,

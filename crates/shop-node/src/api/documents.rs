@@ -2,11 +2,13 @@
 //! commit, so what it says is durable; syncing is somebody else's business.
 
 use crate::api::Json;
+use crate::api::employees::Headers;
 use crate::credentials::token_digest;
 use crate::node::Node;
 use crate::problem::{Refusal, internal};
 use axum::extract::State;
 use counterfoil_domain::closure::{DayRule, SealKey};
+use counterfoil_domain::employee::Permission;
 use counterfoil_domain::{Document, DocumentId, NodeId, Priority, Topic};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::closure::{CloseDayRequest, ClosedDay};
@@ -15,7 +17,7 @@ use counterfoil_protocol::wire::node::{
     ReceiptRequest, Recorded, StockAnswer, StockBody,
 };
 use counterfoil_shop_store::record::Entry;
-use counterfoil_shop_store::{CloseDay, ShopStore, StoreError};
+use counterfoil_shop_store::{CloseDay, Presented, ShopStore, StoreError};
 
 /// How far the clocks of till and hub may differ before the till doubts what day it is, in milliseconds: a minute,
 /// as much as the hub takes without an alert. Beyond it a closing near the end of a day is refused.
@@ -30,14 +32,17 @@ type Answer = Result<axum::Json<Recorded>, Refusal>;
 /// Drafts and records on the store's thread, then wakes the sync loop.
 async fn record(
     node: &Node,
-    topic: Topic,
-    id: Option<DocumentId>,
+    (topic, id): (Topic, Option<DocumentId>),
+    presented: Presented,
     draft: impl FnOnce(&ShopStore, i64) -> Result<Document, StoreError> + Send + 'static,
 ) -> Answer {
     if matches!(topic, Topic::Sale | Topic::Refund) {
         node.look_at_mark().await;
     }
     let now_ms = node.now_ms();
+    let draft = move |store: &ShopStore, now_ms| {
+        store.admit_document(presented, draft(store, now_ms)?, now_ms)
+    };
     #[cfg(feature = "planted-bugs")]
     if counterfoil_replica::planted::PlantedBug::ReplyBeforeCommit.is_planted() {
         return too_early(node, topic, id, draft).await;
@@ -110,10 +115,17 @@ fn announce(node: &Node, topic: Topic, recorded: &Recorded) {
     request_body = ReceiptRequest,
     responses((status = 200, body = Recorded)),
 )]
-pub(super) async fn sale(State(node): State<Node>, Json(request): Json<ReceiptRequest>) -> Answer {
-    record(&node, Topic::Sale, request.id, move |store, now_ms| {
-        store.draft_receipt(&request, false, now_ms)
-    })
+pub(super) async fn sale(
+    State(node): State<Node>,
+    Headers(presented): Headers,
+    Json(request): Json<ReceiptRequest>,
+) -> Answer {
+    record(
+        &node,
+        (Topic::Sale, request.id),
+        presented,
+        move |store, now_ms| store.draft_receipt(&request, false, now_ms),
+    )
     .await
 }
 
@@ -127,11 +139,15 @@ pub(super) async fn sale(State(node): State<Node>, Json(request): Json<ReceiptRe
 )]
 pub(super) async fn refund(
     State(node): State<Node>,
+    Headers(presented): Headers,
     Json(request): Json<ReceiptRequest>,
 ) -> Answer {
-    record(&node, Topic::Refund, request.id, move |store, now_ms| {
-        store.draft_receipt(&request, true, now_ms)
-    })
+    record(
+        &node,
+        (Topic::Refund, request.id),
+        presented,
+        move |store, now_ms| store.draft_receipt(&request, true, now_ms),
+    )
     .await
 }
 
@@ -145,6 +161,7 @@ pub(super) async fn refund(
 )]
 pub(super) async fn stock(
     State(node): State<Node>,
+    Headers(presented): Headers,
     Json(body): Json<StockBody>,
 ) -> Result<axum::Json<StockAnswer>, Refusal> {
     let now_ms = node.now_ms();
@@ -156,6 +173,7 @@ pub(super) async fn stock(
         let mut entries = Vec::with_capacity(requests.len());
         for request in &requests {
             let document = store.draft_stock(request, now_ms)?;
+            let document = store.admit_document(presented, document, now_ms)?;
             entries.push(Entry {
                 id: request.id,
                 document,
@@ -184,11 +202,15 @@ pub(super) async fn stock(
 )]
 pub(super) async fn expense(
     State(node): State<Node>,
+    Headers(presented): Headers,
     Json(request): Json<ExpenseRequest>,
 ) -> Answer {
-    record(&node, Topic::Expense, request.id, move |store, now_ms| {
-        store.draft_expense(&request, now_ms)
-    })
+    record(
+        &node,
+        (Topic::Expense, request.id),
+        presented,
+        move |store, now_ms| store.draft_expense(&request, now_ms),
+    )
     .await
 }
 
@@ -200,11 +222,15 @@ pub(super) async fn expense(
     request_body = LedgerRequest,
     responses((status = 200, body = Recorded)),
 )]
-pub(super) async fn ledger(State(node): State<Node>, Json(request): Json<LedgerRequest>) -> Answer {
+pub(super) async fn ledger(
+    State(node): State<Node>,
+    Headers(presented): Headers,
+    Json(request): Json<LedgerRequest>,
+) -> Answer {
     record(
         &node,
-        Topic::LedgerEntry,
-        request.id,
+        (Topic::LedgerEntry, request.id),
+        presented,
         move |store, now_ms| store.draft_ledger(&request, now_ms),
     )
     .await
@@ -218,11 +244,15 @@ pub(super) async fn ledger(State(node): State<Node>, Json(request): Json<LedgerR
     request_body = OrderRequest,
     responses((status = 200, body = Recorded)),
 )]
-pub(super) async fn order(State(node): State<Node>, Json(request): Json<OrderRequest>) -> Answer {
+pub(super) async fn order(
+    State(node): State<Node>,
+    Headers(presented): Headers,
+    Json(request): Json<OrderRequest>,
+) -> Answer {
     record(
         &node,
-        Topic::AdvanceOrder,
-        request.id,
+        (Topic::AdvanceOrder, request.id),
+        presented,
         move |store, now_ms| store.draft_order(&request, now_ms),
     )
     .await
@@ -236,11 +266,15 @@ pub(super) async fn order(State(node): State<Node>, Json(request): Json<OrderReq
     request_body = CashRequest,
     responses((status = 200, body = Recorded)),
 )]
-pub(super) async fn cash(State(node): State<Node>, Json(request): Json<CashRequest>) -> Answer {
+pub(super) async fn cash(
+    State(node): State<Node>,
+    Headers(presented): Headers,
+    Json(request): Json<CashRequest>,
+) -> Answer {
     record(
         &node,
-        Topic::CashSession,
-        request.id,
+        (Topic::CashSession, request.id),
+        presented,
         move |store, now_ms| store.draft_cash(&request, now_ms),
     )
     .await
@@ -256,9 +290,12 @@ pub(super) async fn cash(State(node): State<Node>, Json(request): Json<CashReque
 )]
 pub(super) async fn close_day(
     State(node): State<Node>,
+    Headers(presented): Headers,
     Json(request): Json<CloseDayRequest>,
 ) -> Result<axum::Json<ClosedDay>, Refusal> {
     let (rule, now_ms) = (node.inner.config.day_rule(), node.now_ms());
+    node.store(move |store| store.admit(presented, None, now_ms))
+        .await?;
     if request.day.is_none() {
         check_clock(node.state().clock_offset_ms, rule, now_ms)?;
     }
@@ -338,13 +375,16 @@ async fn seal_key(node: &Node) -> Result<Option<(NodeId, SealKey)>, Refusal> {
 )]
 pub(super) async fn import(
     State(node): State<Node>,
+    Headers(presented): Headers,
     Json(batch): Json<ImportBatch>,
 ) -> Result<axum::Json<ImportResult>, Refusal> {
     node.look_at_mark().await;
     let now_ms = node.now_ms();
-    let result = node
-        .store(move |store| store.import(&batch, now_ms))
-        .await?;
+    let import = move |store: &mut ShopStore| {
+        store.admit(presented, Some(Permission::Manage), now_ms)?;
+        store.import(&batch, now_ms)
+    };
+    let result = node.store(import).await?;
     tracing::info!(?result, "imported");
     // An import is no customer at the counter: it goes with the next batch.
     node.recorded(Priority::Normal);

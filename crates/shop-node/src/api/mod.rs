@@ -1,6 +1,6 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
-//! `documents` records, `catalog` reads and edits, `conflicts` shows and decides, `undo` takes back, `clients` takes batches and tells what has changed, `control` shows and steers,
+//! `documents` records, `employees` sign in, `catalog` reads and edits, `conflicts` shows and decides, `undo` takes back, `clients` takes batches and tells what has changed, `control` shows and steers,
 //! `stock` shows levels, `pages` decides which web pages may ask.
 
 mod catalog;
@@ -8,6 +8,7 @@ mod clients;
 mod conflicts;
 mod control;
 mod documents;
+mod employees;
 mod openapi;
 mod pages;
 mod probes;
@@ -98,6 +99,11 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(documents::cash))
         .routes(routes!(documents::close_day))
         .routes(routes!(documents::import))
+        .routes(routes!(employees::sign_in))
+        .routes(routes!(employees::sign_out))
+        .routes(routes!(employees::approve))
+        .routes(routes!(employees::no_sale))
+        .routes(routes!(employees::set_pin))
         .routes(routes!(catalog::set, catalog::get))
         .routes(routes!(catalog::digest))
         .routes(routes!(catalog::merge))

@@ -10,12 +10,16 @@ use counterfoil_protocol::problem::{Code, Problem};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 /// What a page may call, with what is below it: `docs/clients.md` and the status.
-const OPEN_TO_PAGES: [&str; 6] = [
+const OPEN_TO_PAGES: [&str; 10] = [
     "/v1/operations",
     "/v1/changes",
     "/v1/conflicts",
     "/v1/policies",
     "/v1/status",
+    "/v1/sign-in",
+    "/v1/sign-out",
+    "/v1/approvals",
+    "/v1/no-sale",
     "/v1/openapi.json",
 ];
 
@@ -72,7 +76,10 @@ fn preflight(asked: &HeaderMap) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "content-type, x-counterfoil-session, x-counterfoil-approval",
+        ),
         (header::ACCESS_CONTROL_MAX_AGE, REMEMBERED_SECONDS),
     ] {
         headers.insert(name, HeaderValue::from_static(value));

@@ -1,5 +1,6 @@
 //! `counterfoil-node import`.
 
+use crate::cli::commands::employees::signed_in;
 use crate::cli::output::{self, money};
 use crate::cli::{Common, Failure};
 use crate::import::Filter;
@@ -11,7 +12,7 @@ use counterfoil_domain::env::import_id;
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::node::ImportBatch;
 use counterfoil_replica::env::Env;
-use http::Method;
+use http::{HeaderMap, Method};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -54,8 +55,12 @@ pub(crate) async fn import(args: ImportArgs, env: Env) -> Result<(), Failure> {
         .share(&args.common.data)
         .await
         .map_err(|error| Failure::failed(&error))?;
+    let headers = signed_in(HeaderMap::new(), &args.common.data)?;
     let post = async |batch: ImportBatch| {
-        let answer = client.call(Method::POST, "/v1/import", Some(&batch)).await;
+        let (headers, path) = (headers.clone(), "/v1/import");
+        let answer = client
+            .call_with(headers, Method::POST, path, Some(&batch))
+            .await;
         answer.map_err(Problem::from)
     };
     let progress = progress_bar();

@@ -11,7 +11,7 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{catalog, closing, conflicts, control, documents, stock, undo};
+use commands::{catalog, closing, conflicts, control, documents, employees, stock, undo};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,6 +95,15 @@ enum Command {
     Cash(documents::CashArgs),
     /// Close a business day: what was sold, for the hub to prove.
     CloseDay(closing::CloseDayArgs),
+    /// Sign an employee in, whose PIN is asked for or read from standard input; later commands are theirs.
+    SignIn(employees::SignInArgs),
+    /// Sign out whoever is signed in.
+    SignOut(Common),
+    /// Record that the drawer is opened without a sale.
+    NoSale(employees::NoSaleArgs),
+    /// The PINs of employees.
+    #[command(subcommand)]
+    Employee(employees::EmployeeCommand),
     /// Read or edit the catalog.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
@@ -176,6 +185,10 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Order(args) => documents::order(args, env).await,
         Command::Cash(args) => documents::cash(args, env).await,
         Command::CloseDay(args) => closing::close_day(&args, env).await,
+        Command::SignIn(args) => employees::sign_in(args, env).await,
+        Command::SignOut(common) => employees::sign_out(&common, env).await,
+        Command::NoSale(args) => employees::no_sale(args, env).await,
+        Command::Employee(command) => employees::employee(command, env).await,
         Command::Catalog(command) => catalog::catalog(command, env).await,
         Command::Conflicts(command) => conflicts::conflicts(command, env).await,
         Command::Undo(args) => undo::undo(args, env).await,

@@ -4,6 +4,7 @@ mod aliases;
 mod catalog;
 mod changes;
 mod closure;
+mod employees;
 mod fence;
 mod identity;
 mod journal;

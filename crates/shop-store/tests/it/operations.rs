@@ -4,7 +4,7 @@ use crate::{NOW_MS, Till};
 use counterfoil_domain::DocumentId;
 use counterfoil_protocol::wire::clients::Operation;
 use counterfoil_protocol::wire::node::Recorded;
-use counterfoil_shop_store::StoreError;
+use counterfoil_shop_store::{Presented, StoreError};
 use serde_json::{Value, json};
 
 pub(crate) fn id(number: u128) -> DocumentId {
@@ -26,7 +26,9 @@ impl Till {
         &mut self,
         operations: &[Operation],
     ) -> Vec<Result<Option<Recorded>, StoreError>> {
-        let carried = self.store().carry_out(operations, NOW_MS);
+        let carried = self
+            .store()
+            .carry_out(operations, Presented::default(), NOW_MS);
         carried.expect("the batch is carried out")
     }
 }

@@ -6,7 +6,8 @@
 use anyhow::Context as _;
 use axum::body::Body;
 use counterfoil_domain::closure::DayRule;
-use counterfoil_domain::{Document, DocumentId};
+use counterfoil_domain::employee::{EmployeeEvent, EventKind, Outcome};
+use counterfoil_domain::{Document, DocumentId, password};
 use counterfoil_hub::{DataDir, Hub, HubConfig, router};
 use counterfoil_migrate::{Connection, Durability, Kind};
 use counterfoil_protocol::gate::Schemas;
@@ -102,6 +103,11 @@ async fn publish(data: &Path, schemas: Schemas) -> anyhow::Result<()> {
     if schemas.catalog >= 3 {
         rows.push(("suppliers/S1", json!({"name": "Lipton"})));
         rows.push(("products/TEA", json!({"supplier": "S1"})));
+    }
+    if schemas.catalog >= 4 {
+        let pin = password::hash("4711", &SeededRandom::new(1))?;
+        let columns = json!({"name": "Jo", "permissions": "refund", "pin": pin});
+        rows.push(("employees/JO", columns));
     }
     for (row, columns) in rows {
         let body: Value = json!({"columns": columns});
@@ -200,8 +206,8 @@ fn others(store: &ShopStore, schemas: Schemas, now_ms: i64) -> anyhow::Result<Ve
             now_ms,
         )?,
     ];
-    // Programs of today record an expense only as the newest schema has it.
-    if schemas.book == Kind::Book.schema_version() {
+    // Programs of today record an expense only as the third schema has it.
+    if schemas.book >= 3 {
         let expense = ExpenseRequest {
             id: None,
             category: "cleaning".to_owned(),
@@ -210,6 +216,16 @@ fn others(store: &ShopStore, schemas: Schemas, now_ms: i64) -> anyhow::Result<Ve
             employee: Some("JO".to_owned()),
         };
         documents.push(store.draft_expense(&expense, now_ms)?);
+    }
+    if schemas.book >= 4 {
+        documents.push(Document::EmployeeEvent(EmployeeEvent {
+            employee: "JO".to_owned(),
+            event: EventKind::SignIn,
+            permission: None,
+            outcome: Outcome::Granted,
+            unlooked: 0,
+            at_ms: now_ms,
+        }));
     }
     Ok(documents)
 }

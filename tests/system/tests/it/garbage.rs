@@ -176,7 +176,7 @@ fn pages_of_the_origins_that_the_shop_names_record_and_follow_and_steer_nothing(
         "http/1.1 204 ",
         "access-control-allow-origin: https://till.example\r\n",
         "access-control-allow-methods: get, post\r\n",
-        "access-control-allow-headers: content-type\r\n",
+        "access-control-allow-headers: content-type, x-counterfoil-session, x-counterfoil-approval\r\n",
         "access-control-allow-private-network: true\r\n",
     ] {
         assert!(answer.contains(line), "{line} is not in {answer}");

@@ -19,6 +19,7 @@ mod lineage;
 mod monitor;
 mod notices;
 mod offline;
+mod pins;
 mod process;
 mod proof;
 mod refusals;

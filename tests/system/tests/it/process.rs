@@ -132,9 +132,20 @@ impl Daemon {
         done.stderr
     }
 
+    /// One that writes down all it does in a file.
+    pub(crate) fn noting(program: &str, data: &Path, listen: &str, log: &Path) -> Self {
+        let mut command = command(program, data, &["run", "--listen", listen]);
+        command.stderr(std::fs::File::create(log).expect("a file"));
+        Self::announced_at(&mut command, "trace")
+    }
+
     fn announced(command: &mut Command) -> Self {
+        Self::announced_at(command, "warn")
+    }
+
+    fn announced_at(command: &mut Command, level: &str) -> Self {
         let mut child = command
-            .env("COUNTERFOIL_LOG", "warn")
+            .env("COUNTERFOIL_LOG", level)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the daemon starts");

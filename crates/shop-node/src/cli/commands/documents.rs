@@ -1,16 +1,17 @@
 //! Recording: sales, refunds, stock, expenses, credit, orders, the drawer.
 
-use super::{ask, mint};
+use super::{ask, ask_with, employees, mint};
 use crate::cli::output::{self, money};
 use crate::cli::{Common, Failure};
 use clap::Args;
 use counterfoil_domain::DocumentId;
+use counterfoil_domain::employee::Permission;
 use counterfoil_protocol::wire::node::{
     CashRequest, ExpenseRequest, LedgerRequest, LineRequest, OrderRequest, ReceiptRequest,
     Recorded, StockAnswer, StockBody, StockRequest,
 };
 use counterfoil_replica::env::Env;
-use http::Method;
+use http::{HeaderMap, Method};
 
 #[derive(Args)]
 pub(crate) struct ReceiptArgs {
@@ -28,6 +29,12 @@ pub(crate) struct ReceiptArgs {
     /// Who sells: a catalog id.
     #[arg(long)]
     employee: Option<String>,
+    /// Who allows it with their PIN when whoever is signed in may not: a catalog id.
+    #[arg(long, value_name = "EMPLOYEE")]
+    approved_by: Option<String>,
+    /// What they allow.
+    #[arg(long, value_name = "PERMISSION", value_parser = employees::permission)]
+    approve: Option<Permission>,
     /// For a refund: id of the sale it takes back.
     #[arg(long, value_name = "ID")]
     of: Option<DocumentId>,
@@ -191,7 +198,20 @@ pub(crate) async fn receipt(args: ReceiptArgs, path: &str, env: Env) -> Result<(
         employee: args.employee,
         refund_of: args.of,
     };
-    let answer: Recorded = ask(&args.common, env, Method::POST, path, Some(&request)).await?;
+    let headers = match &args.approved_by {
+        Some(by) => {
+            let usual = match path {
+                "/v1/refunds" => Permission::Refund,
+                _ => Permission::PriceOverride,
+            };
+            let permission = args.approve.unwrap_or(usual);
+            employees::approved(&args.common, env.clone(), by, permission).await?
+        }
+        None => HeaderMap::new(),
+    };
+    let common = &args.common;
+    let answer: Recorded =
+        ask_with(headers, common, env, Method::POST, path, Some(&request)).await?;
     output::show(args.common.json, &answer, recorded)
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod closing;
 pub(crate) mod conflicts;
 pub(crate) mod control;
 pub(crate) mod documents;
+pub(crate) mod employees;
 pub(crate) mod stock;
 pub(crate) mod undo;
 
@@ -13,7 +14,7 @@ use crate::local_client::{CallError, LocalClient};
 use counterfoil_domain::DocumentId;
 use counterfoil_domain::env::document_id;
 use counterfoil_replica::env::Env;
-use http::Method;
+use http::{HeaderMap, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -29,10 +30,24 @@ async fn ask<B: Serialize, A: DeserializeOwned>(
     path: &str,
     body: Option<&B>,
 ) -> Result<A, Failure> {
+    ask_with(HeaderMap::new(), common, env, method, path, body).await
+}
+
+/// The same with headers beside those of whoever is signed in here.
+async fn ask_with<B: Serialize, A: DeserializeOwned>(
+    headers: HeaderMap,
+    common: &Common,
+    env: Env,
+    method: Method,
+    path: &str,
+    body: Option<&B>,
+) -> Result<A, Failure> {
+    let headers = employees::signed_in(headers, &common.data)?;
     let mut attempt = 1;
     loop {
         let client = LocalClient::reach(&common.data, env.clone()).await?;
-        match client.call(method.clone(), path, body).await {
+        let (headers, method) = (headers.clone(), method.clone());
+        match client.call_with(headers, method, path, body).await {
             Err(CallError::Lost(_)) if attempt < ATTEMPTS_MAX => attempt += 1,
             answer => return Ok(answer?),
         }
@@ -54,7 +69,8 @@ async fn ask_long<B: Serialize, A: DeserializeOwned>(
         .share(&common.data)
         .await
         .map_err(|error| Failure::failed(&error))?;
-    let answer = client.call(Method::POST, path, body).await;
+    let headers = employees::signed_in(HeaderMap::new(), &common.data)?;
+    let answer = client.call_with(headers, Method::POST, path, body).await;
     if let Some(shared) = shared {
         shared.end().await;
     }
