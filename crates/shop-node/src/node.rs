@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::credentials::{Credentials, Keyring};
 use crate::marks::{KeptMarks, Marks};
 use crate::mesh::Mesh;
+use crate::mesh::trust::Trust;
 use crate::monitor::Monitor;
 use crate::repair;
 use crate::sync::{News, SyncState};
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) monitor: Monitor,
     /// The other lanes of the shop.
     pub(crate) mesh: Arc<Mesh>,
+    /// By what they know this one.
+    pub(crate) trust: Trust,
     pub(crate) paths: Paths,
     /// Held while an activation runs: one at a time.
     pub(crate) activating: tokio::sync::Mutex<()>,
@@ -178,6 +181,7 @@ impl Node {
             state: Mutex::new(state),
             monitor: Monitor::default(),
             mesh,
+            trust: Trust::default(),
             paths,
             activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),

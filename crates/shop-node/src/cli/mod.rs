@@ -136,6 +136,11 @@ enum SyncCommand {
 
 /// Parses the command line, carries it out, and says how it went.
 pub fn main() -> ExitCode {
+    main_in(Env::system())
+}
+
+/// The same in an environment of the caller's.
+pub fn main_in(env: Env) -> ExitCode {
     let cli = Cli::parse();
     output::init_log(matches!(cli.command, Command::Run { .. }));
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -145,7 +150,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::configuration(&error).report(),
     };
-    match runtime.block_on(carry_out(cli.command, Env::system())) {
+    match runtime.block_on(carry_out(cli.command, env)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

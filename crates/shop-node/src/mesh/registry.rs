@@ -394,6 +394,7 @@ impl Mesh {
         let others = others.filter(|(origin, _)| Some(**origin) != state.me);
         state.is_on.then(|| MeshStatus {
             listen: state.address.clone(),
+            certificate_expires_ms: None,
             connections: state.connections.len(),
             peers: peers.collect(),
             journals: others
