@@ -115,6 +115,28 @@ impl DataDir {
         self.root.join("tls")
     }
 
+    /// The secret of which the authorities of all shops' lanes are made; it is made when there is none. When it is lost,
+    /// lanes know each other again as soon as each has asked for another certificate.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn lane_secret(&self, random: &dyn Random) -> Result<[u8; 32], DataDirError> {
+        let path = self.root.join("lanes.secret");
+        let kept = match std::fs::read_to_string(&path) {
+            Ok(text) => secrets::from_hex_32(text.trim()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(io_error("read", &path)(source)),
+        };
+        if let Some(secret) = kept {
+            return Ok(secret);
+        }
+        let mut secret = [0; 32];
+        random.fill(&mut secret);
+        let text = secrets::to_hex(&secret);
+        secrets::write_file(&path, text.as_bytes()).map_err(io_error("write", &path))?;
+        Ok(secret)
+    }
+
     fn token_file(&self) -> PathBuf {
         self.root.join("admin.token")
     }

@@ -6,6 +6,7 @@ use crate::copies::{Copies, CopyFailure};
 use crate::datadir::{DataDir, DataDirError, Ownership};
 use crate::history::Pruner;
 use crate::integrity::{self, OpenCatalogError, Verifier};
+use crate::lanes::LaneAuthorities;
 use crate::limits::{EXPORTS_AT_ONCE_MAX, PUSHES_AT_ONCE_MAX, SIGN_INS_WAITING_MAX};
 use crate::monitor::Monitor;
 use crate::news::{News, Place};
@@ -42,6 +43,8 @@ pub struct Hub {
     pub(crate) env: Env,
     pub(crate) id: HubId,
     pub(crate) admin_token: String,
+    /// They sign the certificates of lanes.
+    pub(crate) lanes: LaneAuthorities,
     /// URL it listens on, once it does.
     pub(crate) url: OnceLock<String>,
     pub(crate) dir: DataDir,
@@ -105,6 +108,7 @@ impl Hub {
         // Whoever owns the folder knows that no hub listens.
         dir.withdraw(&env)?;
         let admin_token = dir.admin_token(&*env.random)?;
+        let lanes = LaneAuthorities::open(&dir, &*env.random)?;
         let now_ms = env.clock.now_ms();
         let (hub_db, catalog_db) = (dir.hub_db(), dir.catalog_db());
         let copies = Copies::new(env.clone(), dir.clone(), config.history);
@@ -137,6 +141,7 @@ impl Hub {
             env,
             id,
             admin_token,
+            lanes,
             url: OnceLock::new(),
             dir,
             catalog_is_whole,

@@ -14,6 +14,7 @@ mod history;
 mod http;
 mod hub;
 mod integrity;
+mod lanes;
 pub mod limits;
 mod monitor;
 mod news;

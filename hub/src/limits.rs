@@ -292,6 +292,10 @@ pub const SIGN_IN_NAMES_MAX: i64 = 10_000;
 /// Sign-ins that wait for their turn; each takes 19 MiB and some 50 ms. A further one is told to come again.
 pub const SIGN_INS_WAITING_MAX: usize = 32;
 
+/// How long the certificate of a lane holds, in days; a till asks for the next one after a third of it. A lane that has no
+/// internet of its own is known to the others that long, and what it sells reaches the hub through them.
+pub const LANE_CERTIFICATE_DAYS: i64 = 90;
+
 /// Most characters of the name of a person or machine; more is refused.
 pub const ACCOUNT_CHARS_MAX: usize = 64;
 

@@ -12,7 +12,8 @@ CREATE TABLE shop (
     phone      TEXT,
     email      TEXT,
     active     INTEGER NOT NULL DEFAULT 1,
-    created_ms INTEGER NOT NULL
+    created_ms INTEGER NOT NULL,
+    revocations INTEGER NOT NULL DEFAULT 0 -- number of the list of its revoked lanes, grows with each change
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX shop_by_name ON shop (name);
 

@@ -4,6 +4,7 @@
 //! Nothing here knows a socket or a disk. [`sources`] decides whom to ask, [`conversation`] what one connection says,
 //! [`pairing`] who may speak at all, [`relay`] what is brought to the hub for a lane that does not come.
 
+pub mod authority;
 pub mod conversation;
 pub mod pairing;
 pub mod relay;

@@ -125,3 +125,6 @@ pub(crate) const STOCK_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often it is kept how far peers have this lane's journal; what is lost of it is told again by the next hello.
 pub(crate) const PEER_MARKS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time between two looks whether a connected lane may still take part: its certificate may end meanwhile.
+pub(crate) const PEER_TRUST_PAUSE: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@ use crate::credentials::{Credentials, Keyring};
 use crate::limits::PIN_CHECKS_MAX;
 use crate::marks::{KeptMarks, Marks};
 use crate::mesh::Mesh;
+use crate::mesh::trust::Trust;
 use crate::monitor::Monitor;
 use crate::repair;
 use crate::sync::{News, SyncState};
@@ -72,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) monitor: Monitor,
     /// The other lanes of the shop.
     pub(crate) mesh: Arc<Mesh>,
+    /// By what they know this one.
+    pub(crate) trust: Trust,
     pub(crate) paths: Paths,
     /// Held while a PIN is hashed: one at a time.
     pub(crate) pin_turn: tokio::sync::Mutex<()>,
@@ -183,6 +186,7 @@ impl Node {
             state: Mutex::new(state),
             monitor: Monitor::default(),
             mesh,
+            trust: Trust::default(),
             paths,
             pin_turn: tokio::sync::Mutex::new(()),
             pin_places: tokio::sync::Semaphore::new(PIN_CHECKS_MAX),

@@ -24,6 +24,11 @@ struct Journal {
     holding: Holding,
 }
 
+/// Where the certificate is kept by which other lanes know this one.
+const CERTIFICATE_KEY: &str = "lane_certificate";
+/// Where the newest list of revoked lanes is kept.
+const REVOCATIONS_KEY: &str = "lane_revocations";
+
 /// Why no more entries are read.
 enum Reading {
     /// As many as fit were read.
@@ -40,6 +45,38 @@ impl From<SqlError> for Reading {
 }
 
 impl ShopStore {
+    /// The certificate by which other lanes know this one, as it was kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn lane_certificate(&self) -> Result<Option<String>, StoreError> {
+        self.local_state(CERTIFICATE_KEY)
+    }
+
+    /// Keeps the certificate by which other lanes know this one.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn keep_lane_certificate(&mut self, text: &str) -> Result<(), StoreError> {
+        self.set_local_state(CERTIFICATE_KEY, text)
+    }
+
+    /// The newest list of revoked lanes, as it was kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn lane_revocations(&self) -> Result<Option<String>, StoreError> {
+        self.local_state(REVOCATIONS_KEY)
+    }
+
+    /// Keeps the newest list of revoked lanes.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn keep_lane_revocations(&mut self, text: &str) -> Result<(), StoreError> {
+        self.set_local_state(REVOCATIONS_KEY, text)
+    }
+
     /// What is held of every journal: the own one as far as it belongs to the present identity, and those of peers.
     ///
     /// # Errors

@@ -266,5 +266,6 @@ pub(crate) async fn hello(
         known: standing.known,
         conflicts: Some(standing.conflicts),
         token: Some(standing_of(&hub, standing.token)),
+        lanes: Some(super::lanes::standing(&hub, node.shop).await?),
     }))
 }

@@ -14,6 +14,7 @@ mod events;
 mod export;
 mod gate;
 mod history;
+mod lanes;
 mod lineage;
 mod machines;
 mod monitor;
@@ -114,6 +115,7 @@ fn calls() -> Calls {
         .add(TILL, routes!(lineage::points))
         .add(TILL, routes!(lineage::identity))
         .add(TILL, routes!(tokens::next))
+        .add(TILL, routes!(lanes::certificate))
         .add(TILL, routes!(relay::ends))
         .add(TILL, routes!(relay::relay))
         .add(ANYONE, routes!(openapi::openapi))

@@ -3,7 +3,7 @@
 //! The same request may arrive any number of times; the answer stays the same.
 
 use super::shops::{ShopDetails, insert_shop, shop_by_name};
-use super::{Store, StoreError, closures, lineage, node_id_optional, shop_id, tokens};
+use super::{Store, StoreError, closures, lineage, node_id_optional, revocations, shop_id, tokens};
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::gate::Schemas;
@@ -279,6 +279,10 @@ fn by_registration(
 }
 
 fn bind(tx: &Connection, request: &Activation, shop: ShopId) -> Result<(), StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE id = ?1 AND revoked_ms IS NOT NULL)";
+    if tx.query_value(sql, params![request.node.to_bytes()])? {
+        revocations::changed_by(tx, request.node, request.now_ms)?;
+    }
     tx.execute(
         "INSERT INTO node (id, shop, lane, token_hash, created_ms, seen_ms,
                            book_schema, catalog_schema, schema_ms, token_expires_ms)

@@ -41,6 +41,7 @@ mod reentry;
 mod rehearsal;
 mod relayed;
 mod reports;
+mod revocations;
 mod rules;
 mod runs;
 mod shops;

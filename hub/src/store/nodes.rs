@@ -2,7 +2,7 @@
 
 use super::users::note;
 use super::watch::TRADES;
-use super::{Reader, Store, StoreError, node_id, node_id_optional, shop_id};
+use super::{Reader, Store, StoreError, node_id, node_id_optional, revocations, shop_id};
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::gate::{Gate, Schemas, gate};
@@ -25,6 +25,7 @@ impl Store {
             if tx.execute(sql, params![node.to_bytes(), by.1])? > 0 {
                 let what = ("node_revoked", format!("node {node}"));
                 note(tx, by, what, Value::Null)?;
+                revocations::changed_by(tx, node, by.1)?;
             }
             let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE id = ?1)";
             Ok(tx.query_value(sql, params![node.to_bytes()])?)

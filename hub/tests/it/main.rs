@@ -31,6 +31,7 @@ mod history;
 mod hub;
 mod integrity;
 mod kinds;
+mod lanes;
 mod lineage;
 mod monitor;
 mod open_conflicts;

@@ -1,5 +1,6 @@
 //! Node to hub, and operator to hub. Paths are below the hub's base URL.
 
+use super::certificate::LaneStanding;
 use super::token::TokenStanding;
 use crate::gate::{Gate, Schemas};
 use crate::wire::monitor::AlertRow;
@@ -142,6 +143,9 @@ pub struct HelloAnswer {
     /// What becomes of the token that this was asked with. Absent from a hub whose tokens do not end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStanding>,
+    /// The authority of the lanes of the node's shop. Absent from a hub that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<LaneStanding>,
 }
 
 /// `POST /v1/admin/shops` makes a shop and its first join code; `GET` lists shops.

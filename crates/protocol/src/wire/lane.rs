@@ -4,6 +4,7 @@
 //! that a newer lane may say more. Numbers that do not fit into 53 bits are texts, for lanes in any language.
 //! `docs/lanes.md` describes the exchange for whoever writes one.
 
+use super::certificate::SignedRevocations;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::pairing::Nonce;
 use counterfoil_domain::mesh::{Holding, LaneEntry};
@@ -67,6 +68,10 @@ pub enum RefusalCode {
     TooMany,
     /// What it says cannot be understood, or comes out of order.
     Malformed,
+    /// Its certificate has ended, or is of another authority or lane; or it has none.
+    Certificate,
+    /// The hub has revoked it.
+    Revoked,
 }
 
 /// The first thing that each side says.
@@ -172,6 +177,8 @@ pub enum Control {
         #[serde(rename = "messageId")]
         message_id: DocumentId,
     },
+    /// Lanes that may not take part any more, as the shop's authority signed it.
+    Revoked(SignedRevocations),
     /// The connection ends, and why.
     Refused {
         /// For programs.
@@ -308,8 +315,8 @@ struct Kind {
 }
 
 /// The types of [`Control`].
-const CONTROLS: [&str; 9] = [
-    "hello", "proof", "holds", "want", "stop", "gone", "have", "ack", "refused",
+const CONTROLS: [&str; 10] = [
+    "hello", "proof", "holds", "want", "stop", "gone", "have", "ack", "revoked", "refused",
 ];
 
 /// The text of an entry.

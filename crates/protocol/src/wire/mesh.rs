@@ -13,6 +13,10 @@ pub struct MeshStatus {
     /// Why nobody reaches this lane: its port could not be opened. Absent when it could, or none is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen_error: Option<String>,
+    /// When the certificate ends by which other lanes know this one, milliseconds since the Unix epoch by the hub's clock;
+    /// absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires_ms: Option<i64>,
     /// Peers that are connected now.
     pub connections: usize,
     /// Everybody who ever had something of this lane's journal.

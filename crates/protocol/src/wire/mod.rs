@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod aliases;
+pub mod certificate;
 pub mod clients;
 pub mod closure;
 pub mod database;

@@ -7,6 +7,7 @@ mod dial;
 mod execution;
 pub(crate) mod files;
 mod http;
+mod keys;
 mod moment;
 mod tls;
 
@@ -19,6 +20,7 @@ pub use self::{
     execution::{Execution, Worker},
     files::{DiskSteps, Files, OsFiles, create_folder},
     http::{HttpClient, HttpError, HttpRequest, HttpResponse, HttpStream},
+    keys::{is_signed_by, private_key, public_key, sign},
     moment::parse_time,
     tls::{HUB_NAME, TlsClock, authority_of, fingerprint, provider},
 };

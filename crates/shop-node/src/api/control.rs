@@ -11,6 +11,7 @@ use counterfoil_protocol::hub_url::{self, ParseHubUrlError};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::fence::{FenceRequest, Fenced};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
+use counterfoil_protocol::wire::mesh::MeshStatus;
 use counterfoil_protocol::wire::node::{
     ActivateCommand, HubMoved, LogRow, NodeStatus, ReceiptRow, SyncReport,
 };
@@ -88,7 +89,11 @@ pub(super) async fn status_of(node: &Node) -> Result<NodeStatus, Refusal> {
     status.token_expires_ms = state.token_expires_ms;
     status.bytes_up = state.bytes_up;
     status.bytes_down = state.bytes_down;
-    status.mesh = node.inner.mesh.status();
+    let identity = node.inner.trust.held().identity;
+    status.mesh = node.inner.mesh.status().map(|mesh| MeshStatus {
+        certificate_expires_ms: identity.map(|it| it.expires_ms),
+        ..mesh
+    });
     Ok(status)
 }
 

@@ -198,6 +198,29 @@ impl Credentials {
         self.beside("previous")
     }
 
+    /// Where the seed of the key is kept by which other lanes know this identity.
+    fn lane(&self) -> Self {
+        self.beside("lane")
+    }
+
+    /// The seed of that key, if there is one.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn lane_seed(&self) -> Result<Option<[u8; 32]>, CredentialError> {
+        let kept = self.lane().token()?;
+        Ok(kept.map(|text| token_digest(&text)))
+    }
+
+    /// The same, minted and kept first when there is none.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn lane_seed_or_mint(&self, random: &dyn Random) -> Result<[u8; 32], CredentialError> {
+        let text = self.lane().token_or_mint(random)?;
+        Ok(token_digest(&text))
+    }
+
     fn beside(&self, place: &'static str) -> Self {
         Self {
             stores: self.stores.clone(),

@@ -3,7 +3,9 @@
 use super::Me;
 use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse, understood};
+use super::line::{self, Line};
 use super::registry::{NoSeat, OwnJournal, Seat, WINDOW};
+use super::trust;
 use crate::limits::{
     PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_FRAMES_PER_SECOND_MAX, PEER_GREETING_WITHIN,
     PEER_SEND_WITHIN,
@@ -42,9 +44,8 @@ pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: Owned
     let until = Instant::now() + PEER_GREETING_WITHIN;
     let (io, gate) = Gate::before(io);
     let stranger = Stranger { place, gate };
-    let answer = tokio_tungstenite::accept_hdr_async_with_config(io, no_page, Some(web_socket()));
-    let ended = match tokio::time::timeout_at(until, answer).await {
-        Ok(Ok(socket)) => match carry(node, me, (socket, until), Some(stranger)).await {
+    let ended = match tokio::time::timeout_at(until, line::answer(node, me, io)).await {
+        Ok(Ok(line)) => match carry(node, me, (line, until), Some(stranger)).await {
             // Anybody can come and say that.
             (None, ended @ ConnectionError::Refused { .. }) => {
                 tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
@@ -52,10 +53,10 @@ pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: Owned
             }
             (_, ended) => ended,
         },
-        Ok(Err(error)) => error.into(),
+        Ok(Err(error)) => error,
         Err(_) => ConnectionError::Silent(PEER_GREETING_WITHIN),
     };
-    note_refusal(node, &ended).await;
+    note_refusal(node, &line::explained(ended)).await;
 }
 
 /// A page in a browser on this machine is no lane, whoever wrote it.
@@ -63,7 +64,7 @@ pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: Owned
     clippy::result_large_err,
     reason = "the shape that the library asks for"
 )]
-fn no_page(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
+pub(super) fn no_page(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
     if request.headers().contains_key(http::header::ORIGIN) {
         let mut refused = ErrorResponse::new(Some("lanes are no web pages".to_owned()));
         *refused.status_mut() = http::StatusCode::FORBIDDEN;
@@ -96,11 +97,12 @@ pub(super) async fn note_refusal(node: &Node, ended: &ConnectionError) {
 pub(super) async fn carry(
     node: &Node,
     me: &Me,
-    (mut socket, until): (Socket, Instant),
+    (line, until): (Line, Instant),
     stranger: Option<Stranger>,
 ) -> (Option<NodeId>, ConnectionError) {
     let (dialed, gate) = (stranger.is_none(), stranger.as_ref().map(|it| &*it.gate));
-    let greeted = match greet(node, me, (&mut socket, until), gate).await {
+    let Line { mut socket, way } = line;
+    let greeted = match greet(node, me, (&mut socket, &way, until), gate).await {
         Ok(greeted) => greeted,
         Err(error) => return (None, error),
     };
@@ -124,12 +126,17 @@ pub(super) async fn carry(
         }
     };
     let _unseats = Unseat { node, seat: &seat };
-    let detail = json!({"node": peer.node, "lane": peer.lane});
-    tracing::info!(node = %peer.node, lane = peer.lane, dialed, "a lane is connected");
+    let secured = !way.is_plain();
+    let detail = json!({"node": peer.node, "lane": peer.lane, "secured": secured});
+    tracing::info!(node = %peer.node, lane = peer.lane, dialed, secured, "a lane is connected");
     node.log_mesh("info", "lane_connected", detail).await;
     judge(node, peer.node, fits, of_this).await;
     node.inner.mesh.meet();
-    let ended = converse(node, me, &seat, socket).await;
+    let ended = tokio::select! {
+        biased;
+        ended = line::ends(node, me, (peer.node, &way), &seat.wake) => ended,
+        ended = converse(node, me, &seat, socket) => ended,
+    };
     let text = chain(&ended);
     tracing::info!(node = %peer.node, lane = peer.lane, why = %text, "a lane is not connected any more");
     let detail = json!({"node": peer.node, "lane": peer.lane, "why": text});
@@ -266,6 +273,7 @@ impl Ear<'_> {
                 let holding = held.holding()?;
                 mesh.change(seat, |it| it.told(held.origin, holding));
             }
+            Control::Revoked(signed) => trust::heard(self.node, &signed),
             Control::Refused { code, detail } => {
                 return Err(ConnectionError::Refused { code, detail });
             }
@@ -359,6 +367,8 @@ struct Mouth<'c> {
     sink: SplitSink<Socket, Message>,
     /// When something was said last.
     said: Instant,
+    /// Number of the list of revoked lanes that the peer was told.
+    told: i64,
 }
 
 impl<'c> Mouth<'c> {
@@ -369,12 +379,14 @@ impl<'c> Mouth<'c> {
             seat,
             sink,
             said: Instant::now(),
+            told: 0,
         }
     }
 
     async fn speak(mut self) -> Result<Never, ConnectionError> {
         let mesh = &self.node.inner.mesh;
         loop {
+            self.tell_revoked().await?;
             let next = mesh.with(self.seat, |conversation| conversation.say());
             let control = match next.ok_or(ConnectionError::Replaced)? {
                 Some(Next::Ack(message_id)) => Control::Ack { message_id },
@@ -406,6 +418,17 @@ impl<'c> Mouth<'c> {
             };
             self.send(Message::text(lane::write(&control)?)).await?;
         }
+    }
+
+    /// Hands on which lanes were revoked, when the list is newer than what the peer was told.
+    async fn tell_revoked(&mut self) -> Result<(), ConnectionError> {
+        let held = self.node.inner.trust.held();
+        let Some(revoked) = held.revoked.as_ref().filter(|_| held.number() > self.told) else {
+            return Ok(());
+        };
+        self.told = held.number();
+        let control = Control::Revoked(revoked.signed.clone());
+        self.send(Message::text(lane::write(&control)?)).await
     }
 
     /// Sends entries of a journal, as many as there is room for.

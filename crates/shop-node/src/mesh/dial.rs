@@ -1,8 +1,9 @@
 //! Seeking a peer at a configured address, again and again.
 
 use super::Me;
-use super::connection::{carry, note_refusal, web_socket};
+use super::connection::{carry, note_refusal};
 use super::greeting::ConnectionError;
+use super::line;
 use super::settings::Peer;
 use crate::config::Config;
 use crate::limits::{
@@ -52,17 +53,11 @@ pub(super) async fn seek(node: &Node, me: &Me, peer: &Peer) {
 }
 
 async fn dial(node: &Node, me: &Me, peer: &Peer) -> (Option<NodeId>, ConnectionError) {
-    let open = async {
-        let io = node.inner.env.dial.dial(&peer.host, peer.port);
-        let io = io.await.map_err(ConnectionError::Dial)?;
-        let url = format!("ws://{peer}/");
-        let socket = tokio_tungstenite::client_async_with_config(url, io, Some(web_socket()));
-        Ok::<_, ConnectionError>(socket.await?.0)
-    };
     let until = Instant::now() + PEER_GREETING_WITHIN;
-    match tokio::time::timeout_at(until, open).await {
-        Ok(Ok(socket)) => carry(node, me, (socket, until), None).await,
+    let (found, ended) = match tokio::time::timeout_at(until, line::open(node, me, peer)).await {
+        Ok(Ok(line)) => carry(node, me, (line, until), None).await,
         Ok(Err(error)) => (None, error),
         Err(_) => (None, ConnectionError::Silent(PEER_GREETING_WITHIN)),
-    }
+    };
+    (found, line::explained(ended))
 }

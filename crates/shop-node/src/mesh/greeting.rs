@@ -2,6 +2,7 @@
 
 use super::Me;
 use super::gate::Gate;
+use super::line::{self, Way};
 use super::registry::{Introduced, OwnJournal, judge};
 use crate::limits::{PEER_GREETING_BYTES_MAX, PEER_GREETING_WITHIN};
 use crate::node::Node;
@@ -30,6 +31,15 @@ pub(super) type Socket = WebSocketStream<Box<dyn Io>>;
 pub(super) enum ConnectionError {
     #[error("it cannot be reached")]
     Dial(#[source] io::Error),
+    #[error("the line cannot be secured")]
+    Line(#[source] io::Error),
+    #[error(
+        "this lane has no certificate yet: it gets one when it reaches the hub, and speaks in the clear with lanes of this \
+         machine only, or with a `peer_secret_file`"
+    )]
+    NoCertificate,
+    #[error("this lane has a certificate by now: the two meet anew")]
+    Upgraded,
     #[error("the connection broke")]
     Network(#[from] tungstenite::Error),
     #[error("nothing was heard of it for {0:?}")]
@@ -69,10 +79,10 @@ pub(super) struct Greeted {
 pub(super) async fn greet(
     node: &Node,
     me: &Me,
-    (socket, until): (&mut Socket, Instant),
+    (socket, way, until): (&mut Socket, &Way, Instant),
     gate: Option<&Gate>,
 ) -> Result<Greeted, ConnectionError> {
-    let greeting = exchange(node, me, socket, gate);
+    let greeting = exchange(node, me, (socket, way), gate);
     let greeted = tokio::time::timeout_at(until, greeting).await;
     let mut greeted = greeted.unwrap_or(Err(ConnectionError::Silent(PEER_GREETING_WITHIN)));
     if gate.is_some_and(Gate::is_full) {
@@ -105,17 +115,24 @@ pub(super) async fn refuse(socket: &mut Socket, error: &ConnectionError) {
 async fn exchange(
     node: &Node,
     me: &Me,
-    socket: &mut Socket,
+    (socket, way): (&mut Socket, &Way),
     gate: Option<&Gate>,
 ) -> Result<Greeted, ConnectionError> {
-    let mine = introduce(me, node.inner.schemas, node.inner.env.random.as_ref());
+    // Certificates say more than the secret does.
+    let key = me.key.as_ref().filter(|_| way.is_plain());
+    let mine = introduce(
+        (me, key.is_some()),
+        node.inner.schemas,
+        node.inner.env.random.as_ref(),
+    );
     let nonce = mine.nonce()?;
     say(socket, &Control::Hello(mine)).await?;
     let Control::Hello(theirs) = hear(socket, PEER_GREETING_BYTES_MAX).await? else {
         return Err(out_of_order("a hello"));
     };
-    admit(me, &theirs)?;
-    if let Some(key) = &me.key {
+    admit((me, key.is_some()), &theirs)?;
+    line::vouch(node, me, theirs.node, way)?;
+    if let Some(key) = key {
         let (own, other) = (party(me.node, nonce), party(theirs.node, theirs.nonce()?));
         let proof = key.proof(&own, &other, me.shop);
         say(socket, &Control::Proof { proof }).await?;
@@ -164,7 +181,7 @@ async fn compare(node: &Node, theirs: Option<Holding>) -> Result<OwnJournal, Sto
     Ok(judge(theirs, own, at_their_end))
 }
 
-fn introduce(me: &Me, schemas: Schemas, random: &dyn Random) -> Hello {
+fn introduce((me, secret): (&Me, bool), schemas: Schemas, random: &dyn Random) -> Hello {
     let mut nonce = [0; 32];
     random.fill(&mut nonce);
     Hello {
@@ -174,11 +191,11 @@ fn introduce(me: &Me, schemas: Schemas, random: &dyn Random) -> Hello {
         lane: me.lane,
         book_schema: schemas.book,
         nonce: lane::to_hex(&nonce),
-        secret: me.key.is_some(),
+        secret,
     }
 }
 
-fn admit(me: &Me, theirs: &Hello) -> Result<(), ConnectionError> {
+fn admit((me, secret): (&Me, bool), theirs: &Hello) -> Result<(), ConnectionError> {
     let wrong = if theirs.protocol != LANE_PROTOCOL {
         let detail =
             "it speaks another version of the exchange between lanes: update the older one";
@@ -190,7 +207,7 @@ fn admit(me: &Me, theirs: &Hello) -> Result<(), ConnectionError> {
         ))
     } else if theirs.shop != me.shop {
         Some((RefusalCode::OtherShop, "it is a lane of another shop"))
-    } else if theirs.secret != me.key.is_some() {
+    } else if theirs.secret != secret {
         let detail = "one of the two has a `peer_secret_file` and the other has none";
         Some((RefusalCode::Unpaired, detail))
     } else {

@@ -1,19 +1,26 @@
 //! The lanes of one shop, connected (ADR 0015): what each holds, who is connected, and what is said next.
 //!
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
-//! `counterfoil_domain::mesh`. `greeting` lets a peer in, `connection` carries one conversation, `dial` seeks peers,
-//! `gate` bounds what a stranger says, `copies` waits for the second copy of a sale.
+//! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
+//! `gate` bounds what a stranger says, `connection` carries one conversation, `dial` seeks peers, `copies` waits for the
+//! second copy of a sale.
 
 mod connection;
 mod copies;
 mod dial;
 mod gate;
 mod greeting;
+mod line;
 mod refunds;
 mod registry;
 mod settings;
+mod tls;
+pub(crate) mod trust;
+mod verifier;
 
 pub use settings::{MeshError, Peer, Settings};
+pub use tls::IdentityError;
+pub use trust::TrustError;
 
 pub(crate) use registry::Mesh;
 
@@ -39,6 +46,8 @@ struct Me {
     shop: ShopId,
     lane: i64,
     key: Option<PairingKey>,
+    /// Whether somebody who comes may speak in the clear.
+    takes_plain: bool,
     heartbeat: Duration,
 }
 
@@ -47,7 +56,8 @@ pub(crate) async fn run<L: Listener>(node: Node, settings: Settings, mut listene
     let mesh = &node.inner.mesh;
     if settings.key.is_some() {
         tracing::warn!(
-            "what lanes say to each other is not encrypted: whoever listens on the network reads along"
+            "with lanes that have no certificate this one speaks in the clear, because of `peer_secret_file`; when all have \
+             one, take it away"
         );
     }
     loop {
@@ -61,6 +71,7 @@ pub(crate) async fn run<L: Listener>(node: Node, settings: Settings, mut listene
             tokio::time::sleep(PEER_MARKS_PAUSE).await;
             continue;
         }
+        trust::load(&node).await;
         tracing::info!(lane = me.lane, "this lane meets the others of its shop");
         tokio::select! {
             biased;
@@ -81,6 +92,7 @@ async fn who(node: &Node, settings: &Settings) -> Option<Me> {
         shop: binding.shop,
         lane: binding.lane,
         key: settings.key.clone(),
+        takes_plain: settings.takes_plain(),
         heartbeat: settings.heartbeat,
     })
 }

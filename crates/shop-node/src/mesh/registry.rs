@@ -405,6 +405,7 @@ impl Mesh {
         state.is_on.then(|| MeshStatus {
             listen: state.address.clone(),
             listen_error: state.address_error.clone(),
+            certificate_expires_ms: None,
             connections: state.connections.len(),
             peers: peers.collect(),
             journals: others

@@ -15,19 +15,10 @@ const PORT: u16 = 8123;
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
     /// Not an address.
-    #[error("`{0}` is no address of a lane; write HOST or HOST:PORT, or ws://HOST:PORT")]
+    #[error(
+        "`{0}` is no address of a lane; write HOST or HOST:PORT, or ws://HOST:PORT, or wss://HOST:PORT"
+    )]
     Address(String),
-    /// Certificates are for later.
-    #[error(
-        "`{0}`: lanes have no certificates to speak TLS with; write ws://, and a `peer_secret_file`"
-    )]
-    Tls(String),
-    /// Anybody on the network could join.
-    #[error(
-        "{0} is reached over the network, and this lane has no secret by which it would know the others: \
-             write one into a file, the same in every lane of the shop, and name it as `peer_secret_file`"
-    )]
-    NoSecret(Peer),
     /// The secret cannot be read.
     #[error("the secret of the lanes cannot be read from {path}")]
     Secret {
@@ -55,19 +46,20 @@ pub struct Peer {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Nothing but TLS is spoken there.
+    pub secured: bool,
 }
 
 impl Peer {
-    /// Reads `HOST`, `HOST:PORT` or `ws://HOST:PORT`.
+    /// Reads `HOST`, `HOST:PORT`, `ws://HOST:PORT` or `wss://HOST:PORT`.
     ///
     /// # Errors
-    /// [`MeshError::Address`], [`MeshError::Tls`].
+    /// [`MeshError::Address`].
     pub fn parse(text: &str) -> Result<Self, MeshError> {
         let wrong = || MeshError::Address(text.to_owned());
-        if text.starts_with("wss://") {
-            return Err(MeshError::Tls(text.to_owned()));
-        }
-        let rest = text.strip_prefix("ws://").unwrap_or(text);
+        let secured = text.strip_prefix("wss://");
+        let rest = secured.or_else(|| text.strip_prefix("ws://"));
+        let (rest, secured) = (rest.unwrap_or(text), secured.is_some());
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = match rest.strip_prefix('[') {
             Some(bracketed) => {
@@ -86,10 +78,14 @@ impl Peer {
         }
         let port = port.map_or(Ok(PORT), str::parse).map_err(|_| wrong())?;
         let host = host.to_owned();
-        Ok(Self { host, port })
+        Ok(Self {
+            host,
+            port,
+            secured,
+        })
     }
 
-    fn is_this_machine(&self) -> bool {
+    pub(super) fn is_this_machine(&self) -> bool {
         let address = self.host.parse::<IpAddr>();
         self.host == "localhost" || address.is_ok_and(|it| it.is_loopback())
     }
@@ -112,7 +108,7 @@ pub struct Settings {
     pub listen: Option<Peer>,
     /// Whom it dials.
     pub peers: Vec<Peer>,
-    /// What lanes of the shop share; without it only this machine is reached.
+    /// What lanes of the shop share that speak in the clear; without it only this machine's do.
     pub(crate) key: Option<PairingKey>,
     /// The longest silence that it keeps; twice and a half of it from a peer, and the connection counts as lost.
     pub(crate) heartbeat: Duration,
@@ -139,18 +135,20 @@ impl Settings {
             "" => None,
             file => Some(PairingKey::of_secret(&secret(&data.join(file))?)),
         };
-        let mut reached = listen.iter().chain(&peers);
-        if key.is_none()
-            && let Some(peer) = reached.find(|peer| !peer.is_this_machine())
-        {
-            return Err(MeshError::NoSecret(peer.clone()));
-        }
         Ok(Some(Self {
             listen,
             peers,
             key,
             heartbeat: Duration::from_millis(config.peer_heartbeat_ms.max(10)),
         }))
+    }
+}
+
+impl Settings {
+    /// Whether somebody who comes may speak in the clear: whoever knows the secret, else this machine's lanes alone.
+    pub(super) fn takes_plain(&self) -> bool {
+        let listen = self.listen.as_ref().filter(|listen| !listen.secured);
+        listen.is_some_and(|listen| self.key.is_some() || listen.is_this_machine())
     }
 }
 
@@ -208,11 +206,12 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(matches!(Peer::parse("wss://till2"), Err(MeshError::Tls(_))));
+        let secured = Peer::parse("wss://till2").expect("an address");
+        assert_eq!((secured.port, secured.secured), (PORT, true));
     }
 
     #[test]
-    fn a_lane_without_a_good_secret_stays_on_its_machine() {
+    fn only_this_machine_and_who_knows_the_secret_speaks_in_the_clear() {
         let dir = TempDir::new("mesh-settings");
         let config = |listen: &str, peers: &[&str], secret: &str| Config {
             peer_listen: listen.to_owned(),
@@ -224,23 +223,17 @@ mod tests {
         assert!(of(&Config::default()).expect("by itself").is_none());
         let empty = of(&config("", &["", " "], ""));
         assert!(empty.expect("by itself").is_none());
-        for (listen, peers) in [
-            ("127.0.0.1", vec!["localhost:1", "[::1]:2"]),
-            ("", vec!["127.0.0.1"]),
-            ("", vec![" 127.0.0.1", ""]),
+        for (listen, plain) in [
+            ("127.0.0.1", true),
+            ("[::1]:2", true),
+            ("wss://127.0.0.1", false),
+            ("0.0.0.0", false),
+            ("till1", false),
+            ("", false),
         ] {
-            assert!(
-                of(&config(listen, &peers, ""))
-                    .expect("this machine")
-                    .is_some()
-            );
-        }
-        for (listen, peers) in [("0.0.0.0", vec![]), ("127.0.0.1", vec!["till2"])] {
-            let refused = of(&config(listen, &peers, ""));
-            assert!(
-                matches!(refused, Err(MeshError::NoSecret(_))),
-                "{refused:?}"
-            );
+            let settings = of(&config(listen, &[" till2", ""], "")).expect("good");
+            let settings = settings.expect("not by itself");
+            assert_eq!(settings.takes_plain(), plain, "{listen}");
         }
         let open = config("0.0.0.0", &[], "secret");
         assert!(matches!(of(&open), Err(MeshError::Secret { .. })));
@@ -258,7 +251,10 @@ mod tests {
         assert!(
             of(&open)
                 .expect("good")
-                .is_some_and(|settings| settings.key.is_some())
+                .is_some_and(|settings| settings.key.is_some() && settings.takes_plain())
         );
+        let secured = config("wss://0.0.0.0", &[], "secret");
+        let secured = of(&secured).expect("good").expect("not by itself");
+        assert!(!secured.takes_plain(), "whoever knows the secret");
     }
 }

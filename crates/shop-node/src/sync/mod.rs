@@ -7,6 +7,7 @@
 mod conflicts;
 mod fold;
 mod identity;
+mod lanes;
 mod link;
 mod listen;
 pub(crate) mod relay;
@@ -25,6 +26,7 @@ pub(crate) use wait::Pace;
 use self::identity::Pushed;
 use self::link::HubLink;
 use crate::credentials::CredentialError;
+use crate::mesh::trust::TrustError;
 use crate::node::{Node, StoreGate};
 use crate::problem::chain;
 use counterfoil_domain::Priority;
@@ -82,6 +84,9 @@ pub enum SyncError {
     /// The token is gone from the credential store.
     #[error("the hub's token is gone from the credential store")]
     NoToken,
+    /// What other lanes know this one by.
+    #[error("the certificate of this lane cannot be had")]
+    Lanes(#[from] TrustError),
     /// The book cannot be pushed.
     #[error("the book cannot be pushed")]
     Push(#[from] PushError),
@@ -118,6 +123,7 @@ impl SyncError {
             }
             Self::Way(_)
             | Self::Credential(_)
+            | Self::Lanes(_)
             | Self::Push(_)
             | Self::Pull(_)
             | Self::Unsettled
@@ -309,6 +315,14 @@ async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncEr
         Err(error) if error.ends_the_run() => return Err(error),
         // The present token is good still, and sales wait.
         Err(error) => tracing::warn!(error = %chain(&error), "the token cannot be changed now"),
+    }
+    match lanes::renew(node, hub, &hello).await {
+        Ok(()) => {}
+        Err(error) if error.ends_the_run() => return Err(error),
+        // The one that there is holds for months, and sales wait.
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the certificate of this lane cannot be renewed now");
+        }
     }
     if !hello.takes_book {
         return shut_out(node, &hello).await;

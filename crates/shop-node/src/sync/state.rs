@@ -277,6 +277,7 @@ mod tests {
             catalog: 1,
         };
         let hello = HelloAnswer {
+            lanes: None,
             gate: Gate::Open,
             schemas,
             now_ms: 10_000,

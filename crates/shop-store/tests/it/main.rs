@@ -14,6 +14,7 @@ mod migrated;
 mod operations;
 mod refunds;
 mod stock;
+mod stock_kin;
 
 use counterfoil_domain::{Document, DocumentId, HubId, ShopId};
 use counterfoil_migrate::{Connection, Durability};

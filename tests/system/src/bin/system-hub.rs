@@ -2,12 +2,11 @@
 
 use clap::Parser as _;
 use counterfoil_hub::cli::{Cli, execute};
-use counterfoil_replica::env::Env;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    match runtime.block_on(execute(Cli::parse(), Env::system())) {
+    match runtime.block_on(execute(Cli::parse(), system_tests::clock::env())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure

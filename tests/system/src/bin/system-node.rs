@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    counterfoil_shop_node::cli::main()
+    counterfoil_shop_node::cli::main_in(system_tests::clock::env())
 }

@@ -2,10 +2,9 @@
 
 use crate::process::{Daemon, NODE, eventually, fence_dir, node, pause, till};
 use crate::relay::Relay;
-use crate::shop::{Lane, PATIENT, Shop, another_code, held, own, settings};
+use crate::shop::{Lane, PATIENT, Shop, another_code, before_certificates, held, own, settings};
 use crate::store::{assert_whole, column};
 use crate::world::{copy, replace};
-use counterfoil_testkit::TempDir;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -195,12 +194,14 @@ fn lanes_of_another_shop_and_lanes_without_the_secret_stay_out() {
         (&stranger, "s"),
         (&guessing, "g"),
     ] {
+        before_certificates(data);
         let file = data.join("lanes.secret");
         std::fs::write(&file, secret.repeat(40)).expect("written");
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&file, private).expect("set");
         settings(data, "peer_secret_file = \"lanes.secret\"\n");
     }
+    before_certificates(&unpaired);
     let one = Lane::start(&one, &[]);
     one.sell();
     for (data, says) in [
@@ -226,14 +227,20 @@ fn lanes_of_another_shop_and_lanes_without_the_secret_stay_out() {
 }
 
 #[test]
-fn a_lane_without_a_secret_is_not_opened_to_the_network() {
-    let dir = TempDir::new("lanes-open");
-    let data = dir.join("till");
-    till(&data);
-    for arguments in [["--peer-listen", "0.0.0.0"], ["--peer", "ws://till2"]] {
-        let refused = node(&data, &[&["run"], &arguments[..]].concat());
-        refused.fails(7, "peer_secret_file");
-    }
+fn a_lane_without_a_secret_is_not_opened_to_the_network_without_tls() {
+    const SAYS: &str = "it came without TLS";
+    let mut shop = Shop::new("lanes-open");
+    let [one, other] = shop.lanes("France");
+    shop.internet_is_gone();
+    before_certificates(&one);
+    before_certificates(&other);
+    let one = Lane::start_at(&one, "0.0.0.0:0", &["ws://till.invalid"]);
+    one.sell();
+    let other = Lane::start(&other, &[&one.url.replace("0.0.0.0", "127.0.0.1")]);
+    eventually("it is refused and told so", || {
+        one.has_logged("lane_refused", SAYS) && other.has_logged("lane_refused", SAYS)
+    });
+    assert_eq!((one.connections(), other.connections()), (0, 0));
 }
 
 #[test]

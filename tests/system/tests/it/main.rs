@@ -14,6 +14,8 @@ mod garbage;
 mod gate;
 mod identity;
 mod imports;
+mod lane_liar;
+mod lane_tls;
 mod lanes;
 mod lineage;
 mod monitor;

@@ -60,7 +60,8 @@ pub(crate) fn command(program: &str, data: &Path, arguments: &[&str]) -> Command
         .arg("--data")
         .arg(data)
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
-        .env("COUNTERFOIL_FENCE_DIR", fence_dir(data));
+        .env("COUNTERFOIL_FENCE_DIR", fence_dir(data))
+        .env(system_tests::clock::FILE, data.with_extension("clock"));
     command.stdin(Stdio::null());
     command
 }

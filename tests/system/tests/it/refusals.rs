@@ -121,12 +121,8 @@ fn a_token_opens_the_book_of_its_own_till_only() {
             .expect("an id")
             .to_owned()
     };
-    let token = std::fs::read_dir(first.join("credentials")).expect("a token is kept");
-    let token = token
-        .map(|entry| entry.expect("an entry").path())
-        .next()
-        .expect("one token");
-    let token = std::fs::read_to_string(token).expect("it can be read");
+    let file = format!("credentials/counterfoil-node-{}", node_id(&first));
+    let token = std::fs::read_to_string(first.join(file)).expect("a token is kept");
     let ask = |id: &str, token: &str| {
         let path = format!("/v1/db/book/{id}/info");
         let bearer = format!("Bearer {token}");

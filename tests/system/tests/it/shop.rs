@@ -1,7 +1,7 @@
 //! A shop of several lanes as processes, for tests of what they do among each other.
 
 use crate::process::{Daemon, HUB, NODE, eventually, hub, join_code, node, till};
-use crate::store::column;
+use crate::store::{column, open};
 use counterfoil_testkit::TempDir;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -60,6 +60,15 @@ impl Shop {
         let address = address.expect("an address");
         self.hub = Some(Daemon::start(HUB, &self.hub_data, address));
     }
+}
+
+/// As a lane is that was upgraded and has not met its hub since.
+pub(crate) fn before_certificates(data: &Path) {
+    let conn = open(&data.join("local.db"));
+    let sql = "DELETE FROM state WHERE key IN ('lane_certificate', 'lane_revocations')";
+    let forgotten = conn.execute(sql, ()).expect("forgotten");
+    assert!(forgotten > 0, "it had one since its activation");
+    conn.abandon();
 }
 
 pub(crate) fn another_code(hub_data: &Path, shop: &str) -> String {

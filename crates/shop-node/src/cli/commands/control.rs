@@ -186,6 +186,16 @@ fn status_text(status: &NodeStatus) -> String {
             ),
         ),
     ];
+    rows.extend(happened(status));
+    rows.iter()
+        .map(|(key, value)| format!("{key:<12} {value}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The lines of the status that are there when there is something to say.
+fn happened(status: &NodeStatus) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
     for former in &status.formers {
         rows.push(("was before", was_before(former)));
     }
@@ -218,10 +228,7 @@ fn status_text(status: &NodeStatus) -> String {
     if let Some(notice) = &status.notice {
         rows.push(("notice", notice.clone()));
     }
-    rows.iter()
-        .map(|(key, value)| format!("{key:<12} {value}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    rows
 }
 
 pub(crate) async fn queue(args: &ListArgs, env: Env) -> Result<(), Failure> {

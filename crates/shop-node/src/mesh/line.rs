@@ -1,0 +1,154 @@
+//! How two lanes speak: over TLS when both have certificates, in the clear only where that is allowed, and no longer than
+//! either is believed.
+
+use super::Me;
+use super::connection::{no_page, web_socket};
+use super::greeting::{ConnectionError, Socket, refuse};
+use super::settings::Peer;
+use super::tls::{self, Disbelief};
+use crate::limits::PEER_TRUST_PAUSE;
+use crate::node::Node;
+use counterfoil_domain::NodeId;
+use counterfoil_protocol::wire::lane::RefusalCode;
+use counterfoil_replica::env::Io;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite;
+
+/// Whether others can read what is said.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    /// They can; only this machine's lanes, or such as know the secret, meet there.
+    Plain,
+    /// They cannot. What the peer has shown.
+    Secured(CertificateDer<'static>),
+}
+
+impl Way {
+    pub(super) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain)
+    }
+}
+
+/// An open line to somebody who is not known yet.
+pub(super) struct Line {
+    pub(super) socket: Socket,
+    pub(super) way: Way,
+}
+
+/// Takes in whoever connected. One port serves both ways.
+pub(super) async fn answer(node: &Node, me: &Me, io: Box<dyn Io>) -> Result<Line, ConnectionError> {
+    let (is_tls, io) = tls::begins_tls(io).await.map_err(ConnectionError::Line)?;
+    let (io, way) = if is_tls {
+        let identity = node.inner.trust.identity_of((me.node, me.shop));
+        let identity = identity.ok_or(ConnectionError::NoCertificate)?;
+        let secured = tls::accept(&identity, node.lane_time_ms(), io).await;
+        let secured = secured.map_err(ConnectionError::Line)?;
+        (secured.io, Way::Secured(secured.certificate))
+    } else {
+        (io, Way::Plain)
+    };
+    let socket = tokio_tungstenite::accept_hdr_async_with_config(io, no_page, Some(web_socket()));
+    let mut socket = socket.await?;
+    if way.is_plain() && !me.takes_plain {
+        let detail = "it came without TLS, which this lane asks of all that come over the network";
+        let error = ConnectionError::refusing(RefusalCode::Unpaired, detail);
+        refuse(&mut socket, &error).await;
+        return Err(error);
+    }
+    Ok(Line { socket, way })
+}
+
+/// Connects with a peer: over TLS when this lane has a certificate. A peer that speaks none is spoken to in the clear where
+/// that is allowed.
+pub(super) async fn open(node: &Node, me: &Me, peer: &Peer) -> Result<Line, ConnectionError> {
+    let may_be_plain = !peer.secured && (me.key.is_some() || peer.is_this_machine());
+    let connect = || async {
+        let io = node.inner.env.dial.dial(&peer.host, peer.port).await;
+        io.map_err(ConnectionError::Dial)
+    };
+    let (io, way) = match node.inner.trust.identity_of((me.node, me.shop)) {
+        Some(identity) => {
+            let now_ms = node.lane_time_ms();
+            match tls::connect(&identity, now_ms, connect().await?).await {
+                Ok(secured) => (secured.io, Way::Secured(secured.certificate)),
+                Err(error) if may_be_plain && tls::speaks_no_tls(&error) => {
+                    (connect().await?, Way::Plain)
+                }
+                Err(error) => return Err(ConnectionError::Line(error)),
+            }
+        }
+        None if may_be_plain => (connect().await?, Way::Plain),
+        None => return Err(ConnectionError::NoCertificate),
+    };
+    // TLS, where there is some, is this program's own.
+    let url = format!("ws://{peer}/");
+    let socket = tokio_tungstenite::client_async_with_config(url, io, Some(web_socket()));
+    let socket = socket.await?.0;
+    Ok(Line { socket, way })
+}
+
+/// What a failure means when one of the two did not believe the other's certificate.
+pub(super) fn explained(error: ConnectionError) -> ConnectionError {
+    let (ConnectionError::Line(io) | ConnectionError::Network(tungstenite::Error::Io(io))) = &error
+    else {
+        return error;
+    };
+    let code = RefusalCode::Certificate;
+    match tls::disbelief(io) {
+        Some(Disbelief::Ours(why)) => ConnectionError::refusing(code, why),
+        Some(Disbelief::Theirs(why)) => {
+            let detail = why.to_owned();
+            ConnectionError::Refused { code, detail }
+        }
+        None => error,
+    }
+}
+
+/// Whether a lane may take part: the hub has not revoked it, and it is the one that its certificate names.
+///
+/// # Errors
+/// [`ConnectionError::Refusing`].
+pub(super) fn vouch(node: &Node, me: &Me, peer: NodeId, way: &Way) -> Result<(), ConnectionError> {
+    let trust = &node.inner.trust;
+    if trust.held().is_revoked(peer) {
+        let detail = "the hub has revoked it";
+        return Err(ConnectionError::refusing(RefusalCode::Revoked, detail));
+    }
+    if let Way::Secured(certificate) = way {
+        let identity = trust.identity_of((me.node, me.shop));
+        let identity = identity.ok_or(ConnectionError::NoCertificate)?;
+        let checked = identity.check(certificate, peer, node.lane_time_ms());
+        let refusing =
+            |error| ConnectionError::refusing(RefusalCode::Certificate, tls::in_words(&error));
+        checked.map_err(refusing)?;
+    }
+    Ok(())
+}
+
+/// Waits until a peer may not take part any more, or until this lane can speak TLS and did not. When there is another list
+/// of revoked lanes, the connection is woken to hand it on.
+pub(super) async fn ends(
+    node: &Node,
+    me: &Me,
+    (peer, way): (NodeId, &Way),
+    wake: &Notify,
+) -> ConnectionError {
+    let mut held = node.inner.trust.watch();
+    let me_here = (me.node, me.shop);
+    // What lanes of one machine say in the clear nobody else reads.
+    let may_upgrade =
+        way.is_plain() && me.key.is_some() && node.inner.trust.identity_of(me_here).is_none();
+    loop {
+        held.mark_unchanged();
+        if let Err(error) = vouch(node, me, peer, way) {
+            return error;
+        }
+        if may_upgrade && node.inner.trust.identity_of(me_here).is_some() {
+            return ConnectionError::Upgraded;
+        }
+        wake.notify_one();
+        // Whichever it was, there is something to look at.
+        let _either = tokio::time::timeout(PEER_TRUST_PAUSE, held.changed()).await;
+    }
+}

@@ -1,0 +1,230 @@
+use super::*;
+use crate::mesh::trust::Trust;
+use counterfoil_domain::mesh::authority::shop_seed;
+use counterfoil_protocol::wire::certificate::{Revocations, SignedRevocations};
+use counterfoil_replica::env::{public_key, sign};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PKCS_ED25519,
+};
+use time::OffsetDateTime;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const NOW_MS: i64 = 1_795_000_000_000;
+
+fn node(number: u8) -> NodeId {
+    NodeId::from_slice(&[number; 16]).expect("an id")
+}
+
+fn shop(number: u8) -> ShopId {
+    ShopId::from_slice(&[number; 16]).expect("an id")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The authority of a shop, as the hub has it.
+struct Authority {
+    shop: ShopId,
+    seed: [u8; 32],
+}
+
+impl Authority {
+    fn of(number: u8) -> Self {
+        let shop = shop(number);
+        let seed = shop_seed(&[7; 32], shop);
+        Self { shop, seed }
+    }
+
+    fn params() -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params
+    }
+
+    fn key(&self) -> KeyPair {
+        let key = private_key(&self.seed);
+        KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ED25519).expect("a key")
+    }
+
+    fn revoked(&self, number: i64, nodes: &[NodeId]) -> SignedRevocations {
+        let (shop, nodes) = (self.shop, nodes.to_vec());
+        let list = serde_json::to_string(&Revocations {
+            shop,
+            number,
+            nodes,
+        });
+        let list = list.expect("written");
+        let signature = sign(&self.seed, &SignedRevocations::signed(&list)).expect("signed");
+        let signature = hex(&signature);
+        SignedRevocations { list, signature }
+    }
+
+    /// A lane whose certificate names `named`, and holds over these days around now.
+    fn given(&self, lane: NodeId, named: NodeId, days: (i64, i64)) -> LaneCertificate {
+        let names = vec![ANY_LANE_NAME.to_owned(), lane_name(named, self.shop)];
+        let mut params = CertificateParams::new(names).expect("names");
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let (issued_ms, expires_ms) = (NOW_MS + days.0 * DAY_MS, NOW_MS + days.1 * DAY_MS);
+        let moment = |ms: i64| {
+            let seconds = ms.div_euclid(1_000);
+            OffsetDateTime::from_unix_timestamp(seconds).expect("a time")
+        };
+        params.not_before = moment(issued_ms);
+        params.not_after = moment(expires_ms);
+        let own = KeyPair::from_pkcs8_der_and_sign_algo(&private_key(&seed(lane)), &PKCS_ED25519);
+        let issuer = Issuer::new(Self::params(), self.key());
+        let certificate = params.signed_by(&own.expect("a key"), &issuer);
+        LaneCertificate {
+            certificate: certificate.expect("signed").pem(),
+            authority: Self::params()
+                .self_signed(&self.key())
+                .expect("signed")
+                .pem(),
+            authority_key: hex(&public_key(&self.seed).expect("a key")),
+            issued_ms,
+            expires_ms,
+            revocations: self.revoked(1, &[]),
+        }
+    }
+
+    fn lane(&self, number: u8, days: (i64, i64)) -> Identity {
+        let given = self.given(node(number), node(number), days);
+        Identity::new((node(number), self.shop), seed(node(number)), &given).expect("good")
+    }
+}
+
+fn seed(lane: NodeId) -> [u8; 32] {
+    shop_seed(
+        &[9; 32],
+        ShopId::from_slice(&lane.to_bytes()).expect("an id"),
+    )
+}
+
+fn certificate_of(lane: &Identity) -> CertificateDer<'static> {
+    lane.certificate.clone()
+}
+
+/// What lanes make of each other over a real handshake: how the one that dialed ends, and the one that was dialed.
+fn meet(
+    dials: (&Identity, i64),
+    dialed: (&Identity, i64),
+) -> (Option<Disbelief>, Option<Disbelief>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime").block_on(async {
+        let (one, other) = tokio::io::duplex(64 * 1024);
+        let client = async {
+            let mut line = connect(dials.0, dials.1, Box::new(one)).await?;
+            line.io.read_u8().await
+        };
+        let server = async {
+            use tokio::io::AsyncWriteExt as _;
+            let mut line = accept(dialed.0, dialed.1, Box::new(other)).await?;
+            line.io.write_u8(1).await
+        };
+        let (client, server) = tokio::join!(client, server);
+        let why = |error: &io::Error| disbelief(error);
+        (
+            client.as_ref().err().and_then(why),
+            server.as_ref().err().and_then(why),
+        )
+    })
+}
+
+#[test]
+fn lanes_of_one_shop_believe_each_other_and_no_one_else() {
+    let (ours, theirs) = (Authority::of(1), Authority::of(2));
+    let (one, other) = (ours.lane(1, (-10, 80)), ours.lane(2, (-1, 89)));
+    assert_eq!(meet((&one, NOW_MS), (&other, NOW_MS)), (None, None));
+    let stranger = theirs.lane(3, (-1, 89));
+    let (dialed, dials) = meet((&one, NOW_MS), (&stranger, NOW_MS));
+    assert_eq!(dialed, Some(Disbelief::Ours(STRANGER)));
+    assert!(matches!(dials, Some(Disbelief::Theirs(_))), "{dials:?}");
+    let (dials, dialed) = meet((&stranger, NOW_MS), (&one, NOW_MS));
+    assert!(matches!(dials, Some(Disbelief::Ours(_))), "{dials:?}");
+    assert!(matches!(dialed, Some(Disbelief::Theirs(_))), "{dialed:?}");
+    assert!(
+        one.check(&certificate_of(&stranger), node(3), NOW_MS)
+            .is_err()
+    );
+}
+
+#[test]
+fn a_certificate_speaks_for_the_lane_that_it_names_and_for_its_own_key() {
+    let authority = Authority::of(1);
+    let (one, other) = (authority.lane(1, (-1, 89)), authority.lane(2, (-1, 89)));
+    let shown = certificate_of(&other);
+    one.check(&shown, node(2), NOW_MS).expect("it is that lane");
+    let wrong = one
+        .check(&shown, node(3), NOW_MS)
+        .expect_err("another lane");
+    assert_eq!(in_words(&wrong), "its certificate is of another lane");
+    // Nor does a lane take one that the hub made for another, or for another key.
+    let of_another = authority.given(node(3), node(2), (-1, 89));
+    let taken = Identity::new((node(3), authority.shop), seed(node(3)), &of_another);
+    assert!(taken.is_err());
+    let own = authority.given(node(3), node(3), (-1, 89));
+    assert!(Identity::new((node(3), authority.shop), seed(node(2)), &own).is_err());
+    assert!(Identity::new((node(3), shop(2)), seed(node(3)), &own).is_err());
+}
+
+#[test]
+fn a_certificate_that_has_ended_is_refused_by_a_lane_that_knows_the_time() {
+    let authority = Authority::of(1);
+    let (one, ended) = (authority.lane(1, (-10, 80)), authority.lane(2, (-95, -5)));
+    let (dials, dialed) = meet((&one, NOW_MS), (&ended, NOW_MS));
+    assert_eq!(dials, Some(Disbelief::Ours(ENDED)));
+    assert!(matches!(dialed, Some(Disbelief::Theirs(_))), "{dialed:?}");
+    // It would let the other in, and is told why it is not itself.
+    let (dials, dialed) = meet((&ended, NOW_MS), (&one, NOW_MS));
+    assert!(matches!(dials, Some(Disbelief::Theirs(_))), "{dials:?}");
+    assert_eq!(dialed, Some(Disbelief::Ours(ENDED)));
+}
+
+#[test]
+fn a_clock_that_contradicts_the_own_certificate_judges_none() {
+    let authority = Authority::of(1);
+    let (one, older) = (authority.lane(1, (-10, 80)), authority.lane(2, (-40, 50)));
+    let gone = authority.lane(3, (-200, -110));
+    for wrong_ms in [0, NOW_MS - 9_000 * DAY_MS, NOW_MS + 9_000 * DAY_MS] {
+        for (left, right) in [(&one, &older), (&older, &one)] {
+            assert_eq!(meet((left, wrong_ms), (right, NOW_MS)), (None, None));
+            assert_eq!(meet((left, NOW_MS), (right, wrong_ms)), (None, None));
+        }
+        // What was over before the own one began is over.
+        let wrong = one.check(&certificate_of(&gone), node(3), wrong_ms);
+        assert_eq!(in_words(&wrong.expect_err("over")), ENDED);
+    }
+    // All of them away from the hub for longer than certificates hold.
+    let later_ms = NOW_MS + 100 * DAY_MS;
+    assert_eq!(meet((&one, later_ms), (&older, later_ms)), (None, None));
+}
+
+#[test]
+fn only_a_newer_list_of_the_own_authority_revokes() {
+    let (ours, theirs) = (Authority::of(1), Authority::of(2));
+    let trust = Trust::default();
+    let is_revoked = |trust: &Trust| trust.held().is_revoked(node(2));
+    assert!(
+        !trust.offer(&ours.revoked(5, &[node(2)])),
+        "nobody to believe"
+    );
+    trust.set(ours.lane(1, (-1, 89)));
+    let mut forged = ours.revoked(5, &[]);
+    forged.list = ours.revoked(5, &[node(2)]).list;
+    assert!(!trust.offer(&forged));
+    assert!(!trust.offer(&theirs.revoked(5, &[node(2)])));
+    assert!(!is_revoked(&trust));
+    assert!(trust.offer(&ours.revoked(5, &[node(2)])));
+    assert!(is_revoked(&trust));
+    for older in [5, 4] {
+        assert!(!trust.offer(&ours.revoked(older, &[])), "{older}");
+    }
+    assert!(is_revoked(&trust));
+    assert!(trust.offer(&ours.revoked(6, &[])), "taken in again");
+    assert!(!is_revoked(&trust));
+}
