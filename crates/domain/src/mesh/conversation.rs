@@ -8,6 +8,9 @@ use crate::ids::{DocumentId, NodeId};
 use crate::lineage::Point;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// How often a journal is asked for behind one position because what came left a gap. Then the peer does not have what it tells.
+pub const GAPS_MAX: u32 = 8;
+
 /// How much may be on its way unacknowledged. At the limit nothing more is sent until an acknowledgement comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
@@ -55,8 +58,8 @@ pub struct Conversation {
     holds: BTreeMap<NodeId, Holding>,
     /// What the peer is asked for.
     asked: BTreeSet<NodeId>,
-    /// Behind which position it was asked once more.
-    asked_again: BTreeMap<NodeId, i64>,
+    /// Behind which position it was asked once more, and how often.
+    asked_again: BTreeMap<NodeId, (i64, u32)>,
     /// What the peer asked for.
     served: BTreeMap<NodeId, Served>,
     sent: VecDeque<Sent>,
@@ -167,14 +170,19 @@ impl Conversation {
         self.requests.insert(origin, Some(after));
     }
 
-    /// Asks once more for what should have come behind a position. `false` when that was done before, and nothing came in
-    /// between that could be kept: it is not asked a third time.
+    /// Asks once more for what should have come behind a position: what came may have been on its way for longer. `false` when
+    /// that was done [`GAPS_MAX`] times, and nothing came in between that could be kept: it is not asked any more.
     pub fn ask_again(&mut self, origin: NodeId, after: i64) -> bool {
-        let is_first = self.asked_again.insert(origin, after) != Some(after);
-        if is_first {
+        let again = self.asked_again.entry(origin).or_insert((after, 0));
+        if again.0 != after {
+            *again = (after, 0);
+        }
+        again.1 += 1;
+        let may_ask = again.1 <= GAPS_MAX;
+        if may_ask {
             self.ask(origin, after);
         }
-        is_first
+        may_ask
     }
 
     /// Asks the peer for no more of a journal.

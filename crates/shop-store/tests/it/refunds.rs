@@ -50,7 +50,7 @@ fn no_more_is_taken_back_than_was_sold_whichever_lane_sold_it() {
     let refused = refund(&mut one, "1", sold);
     let text = refused.as_ref().expect_err("too much").to_string();
     assert!(
-        text.contains("2 of TEA sold, 2.5 would be taken back"),
+        text.contains("2 of TEA sold, 2.500 would be taken back"),
         "{text}"
     );
     refund(&mut one, "0.5", sold).expect("what is left");

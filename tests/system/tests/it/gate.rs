@@ -2,7 +2,9 @@
 
 use crate::process::{Daemon, eventually, hub, join_code};
 use crate::store::{assert_whole, hub_receipt_ids, receipt_ids};
+use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
+use counterfoil_protocol::lens::VERSIONS_BEHIND_MAX;
 use counterfoil_protocol::wire::node::ActivateCommand;
 use counterfoil_replica::env::Env;
 use counterfoil_shop_node::config::Config;
@@ -23,7 +25,7 @@ fn an_older_till_is_told_to_update_and_still_delivers_its_sales() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let options = NodeOptions {
         schemas: Schemas {
-            book: 1,
+            book: Kind::Book.schema_version() - VERSIONS_BEHIND_MAX,
             catalog: 1,
         },
         keyring: Keyring::Away,
@@ -67,7 +69,13 @@ fn an_older_till_is_told_to_update_and_still_delivers_its_sales() {
     });
 }
 
-/// A hub, and a till of the first release that has delivered one sale to it.
+/// What a till of the oldest release knows whose sales are counted.
+fn old_schemas() -> String {
+    let book = Kind::Book.schema_version() - VERSIONS_BEHIND_MAX;
+    format!("book={book};catalog=1")
+}
+
+/// A hub, and a till of the oldest release that has delivered one sale to it.
 struct Shop {
     _dir: TempDir,
     hub_data: PathBuf,
@@ -81,7 +89,7 @@ impl Shop {
         let dir = TempDir::new(name);
         let (hub_data, data) = (dir.join("hub"), dir.join("till"));
         let hub = Daemon::hub(&hub_data);
-        let till = Daemon::old("node", "book=1;catalog=1", &data, "127.0.0.1:0");
+        let till = Daemon::old("node", &old_schemas(), &data, "127.0.0.1:0");
         let code = json!({"join": join_code(&hub_data, "France")});
         let (status, answer) = till.post("/v1/activate", &code).expect("an answer");
         assert_eq!(status, 200, "{answer}");

@@ -146,7 +146,14 @@ impl Lane {
         match held.place(entry) {
             Place::Known => {}
             Place::Next => self.journals.entry(origin).or_default().push(entry.clone()),
-            Place::Ahead | Place::Forked => panic!("{entry:?} behind {held:?}"),
+            // It was on its way when this lane asked for less, and then again for more.
+            Place::Ahead => {
+                let after = held.end.seq;
+                let is_asked = self.with(peer).ask_again(origin, after);
+                assert!(is_asked, "{entry:?} behind {held:?}, again and again");
+                return;
+            }
+            Place::Forked => panic!("{entry:?} behind {held:?}"),
         }
         self.with(peer).stored(origin, entry.id);
         let holding = self.holdings()[&origin];
