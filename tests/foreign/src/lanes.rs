@@ -248,7 +248,7 @@ pub async fn is_not_believed_with_a_broken_chain(programs: Programs) -> anyhow::
             let is_want = |it: &&Value| it["event"] == "wanted" && it["origin"] == *id;
             let asked = liar.told().iter().filter(is_want).count();
             ensure!(
-                asked <= 12,
+                asked <= 24,
                 "a journal with a gap was asked for {asked} times"
             );
         }
