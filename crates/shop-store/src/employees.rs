@@ -204,8 +204,11 @@ impl ShopStore {
         if !self.knows_pins() {
             return Err(StoreError::PinsUnknown);
         }
-        let employee: String = employee.trim().chars().take(EMPLOYEE_CHARS_MAX).collect();
-        let found = self.employee(&employee)?;
+        let asked: String = employee.trim().chars().take(EMPLOYEE_CHARS_MAX).collect();
+        let found = self.employee(&asked)?;
+        // Whoever was found is locked, however the name was written.
+        let known = found.as_ref().map(|found| found.id.clone());
+        let employee = known.unwrap_or_else(|| asked.trim().to_owned());
         let hash = found.as_ref().and_then(|found| found.pin.as_ref());
         let lock = self.pin_lock(&employee, hash)?.looked_at(now_ms);
         if lock.wait_ms > 0 {

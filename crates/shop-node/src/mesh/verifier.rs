@@ -54,11 +54,13 @@ impl Verifier {
         now: UnixTime,
         verify: impl Fn(UnixTime) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let is_outside = !self.own.contains(&now);
         match verify(now) {
-            Err(Error::InvalidCertificate(wrong)) if !self.own.contains(&now) => {
-                // The moment of its time that is nearest to now.
+            Err(Error::InvalidCertificate(wrong)) => {
+                // The moment of its time that is nearest to now. The authority signs nothing for later: a certificate that is
+                // not good yet says that the own clock is behind.
                 let nearest = match wrong {
-                    CertificateError::ExpiredContext { not_after, .. } => not_after,
+                    CertificateError::ExpiredContext { not_after, .. } if is_outside => not_after,
                     CertificateError::NotValidYetContext { not_before, .. } => not_before,
                     wrong => return Err(Error::InvalidCertificate(wrong)),
                 };

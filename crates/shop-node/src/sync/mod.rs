@@ -318,8 +318,7 @@ async fn exchange_as(node: &Node, hub: &HubLink<'_>) -> Result<Exchanged, SyncEr
     }
     match lanes::renew(node, hub, &hello).await {
         Ok(()) => {}
-        Err(error) if error.ends_the_run() => return Err(error),
-        // The one that there is holds for months, and sales wait.
+        // The one that there is holds for months, and sales wait: whether the hub is away, the push finds out.
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the certificate of this lane cannot be renewed now");
         }

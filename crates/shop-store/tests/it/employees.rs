@@ -105,6 +105,36 @@ fn attempts(till: &mut Till) -> Vec<(String, i64)> {
 }
 
 #[test]
+fn however_a_name_is_written_it_is_the_same_employee_who_is_locked() {
+    let mut till = till("pin-names");
+    let mut number = 0;
+    let mut try_as = |till: &mut Till, name: &str, is_right: bool| {
+        number += 1;
+        let opened = attempt(till, (name, Purpose::SignIn), is_right, (number, NOW_MS));
+        opened.err()
+    };
+    for _ in 0..5 {
+        assert!(try_as(&mut till, "ANN", false).is_some());
+    }
+    for name in [
+        "ANN",
+        " ANN ",
+        &format!("ANN{}x", " ".repeat(300)),
+        &format!("ANN{}x", "\t".repeat(300)),
+    ] {
+        let refused = try_as(&mut till, name, true);
+        let is_locked = matches!(
+            refused,
+            Some(StoreError::Pin {
+                fault: PinFault::Locked { .. },
+                ..
+            })
+        );
+        assert!(is_locked, "{name:?}: {refused:?}");
+    }
+}
+
+#[test]
 fn a_till_waits_longer_after_each_wrong_pin_over_restarts_and_a_clock_that_is_turned_back() {
     let mut till = till("pin-waits");
     for _ in 0..4 {

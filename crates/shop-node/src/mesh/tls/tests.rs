@@ -205,6 +205,22 @@ fn a_clock_that_contradicts_the_own_certificate_judges_none() {
 }
 
 #[test]
+fn a_clock_that_is_some_weeks_behind_refuses_nobody_whose_certificate_is_new() {
+    let ours = Authority::of(1);
+    // It was off for weeks, its clock stood still, and the other has another certificate since.
+    let (behind, renewed) = (ours.lane(1, (-40, 50)), ours.lane(2, (-2, 88)));
+    let stood_still = NOW_MS - 35 * DAY_MS;
+    assert_eq!(
+        meet((&behind, stood_still), (&renewed, NOW_MS)),
+        (None, None)
+    );
+    assert_eq!(
+        meet((&renewed, NOW_MS), (&behind, stood_still)),
+        (None, None)
+    );
+}
+
+#[test]
 fn only_a_newer_list_of_the_own_authority_revokes() {
     let (ours, theirs) = (Authority::of(1), Authority::of(2));
     let trust = Trust::default();
