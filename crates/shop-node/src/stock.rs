@@ -1,6 +1,6 @@
 //! Keeps the levels of stock up with what is recorded here and what comes from other lanes.
 
-use crate::limits::{STOCK_BATCH_ENTRIES, STOCK_PAUSE, STOCK_SETTLE};
+use crate::limits::{MEND_PAUSE, STOCK_BATCH_ENTRIES, STOCK_PAUSE, STOCK_SETTLE};
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::NodeId;
@@ -19,7 +19,12 @@ pub(crate) async fn run(node: Node) {
                 if counted.entries > 0 && counted.behind > 0 {
                     continue;
                 }
-                node.inner.to_count.notified().await;
+                let news = node.inner.to_count.notified();
+                match counted.unreadable.is_empty() {
+                    true => news.await,
+                    // Somebody who holds it may be there by then.
+                    false => _ = tokio::time::timeout(MEND_PAUSE, news).await,
+                }
                 // Whoever asks counts for himself: what is recorded one after the other is counted together.
                 tokio::time::sleep(STOCK_SETTLE).await;
             }
@@ -31,14 +36,18 @@ pub(crate) async fn run(node: Node) {
     }
 }
 
-/// Each journal once for as long as it is so.
+/// Each journal once for as long as it is so; another lane is asked again and again.
 async fn tell_unreadable(node: &Node, counted: &Counted, told: &mut BTreeSet<NodeId>) {
-    for origin in counted.unreadable.difference(told) {
+    for (origin, after) in &counted.unreadable {
+        node.mend_journal(*origin, *after).await;
+        if told.contains(origin) {
+            continue;
+        }
         tracing::error!(%origin, "stock of a journal cannot be counted any further: what is held of it is damaged");
         node.log_mesh("error", "stock_unreadable", json!({"node": origin}))
             .await;
     }
-    told.clone_from(&counted.unreadable);
+    *told = counted.unreadable.keys().copied().collect();
 }
 
 impl Node {

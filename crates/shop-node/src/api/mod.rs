@@ -93,6 +93,7 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(documents::refund))
         .routes(routes!(documents::stock, stock::levels))
         .routes(routes!(stock::changes))
+        .routes(routes!(stock::reconcile))
         .routes(routes!(documents::expense))
         .routes(routes!(documents::ledger))
         .routes(routes!(documents::order))

@@ -85,6 +85,8 @@ enum Command {
     Stock(documents::StockArgs),
     /// Show stock: of all products, of one, of those that are oversold.
     Levels(stock::LevelArgs),
+    /// Compare stock with the other lanes now, and count again what this one has counted wrong.
+    Reconcile(Common),
     /// Record money spent out of the till.
     Expense(documents::ExpenseArgs),
     /// Record customer credit given (positive) or paid back (negative).
@@ -180,6 +182,7 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
         Command::Stock(args) => documents::stock(args, env).await,
         Command::Levels(args) => stock::levels(args, env).await,
+        Command::Reconcile(common) => stock::reconcile(&common, env).await,
         Command::Expense(args) => documents::expense(args, env).await,
         Command::Ledger(args) => documents::ledger(args, env).await,
         Command::Order(args) => documents::order(args, env).await,

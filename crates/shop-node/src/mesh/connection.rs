@@ -3,12 +3,13 @@
 use super::Me;
 use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse, understood};
+use super::letters::correspond;
 use super::line::{self, Line};
+use super::rate::Rate;
 use super::registry::{NoSeat, OwnJournal, Seat, WINDOW};
 use super::trust;
 use crate::limits::{
-    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_FRAMES_PER_SECOND_MAX, PEER_GREETING_WITHIN,
-    PEER_SEND_WITHIN,
+    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_GREETING_WITHIN, PEER_SEND_WITHIN,
 };
 use crate::node::Node;
 use crate::problem::chain;
@@ -25,7 +26,6 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -188,6 +188,7 @@ async fn converse(node: &Node, me: &Me, seat: &Seat, socket: Socket) -> Connecti
         biased;
         () = seat.replaced.notified() => return ConnectionError::Replaced,
         ended = Ear { node, me, seat, stream }.hear() => ended,
+        ended = correspond(node, seat) => ended,
         ended = Mouth::new(node, me, seat, sink).speak() => ended,
     };
     match ended {
@@ -197,7 +198,7 @@ async fn converse(node: &Node, me: &Me, seat: &Seat, socket: Socket) -> Connecti
 }
 
 /// What neither side of a conversation returns: it ends with an error.
-enum Never {}
+pub(super) enum Never {}
 
 /// What comes in.
 struct Ear<'c> {
@@ -252,6 +253,9 @@ impl Ear<'_> {
                     batch.push(entry);
                 }
             }
+            Some(Frame::Control(Control::InventoryResponse(answer))) => {
+                self.seat.letters.answered(answer, message.len());
+            }
             Some(Frame::Control(control)) => self.control(control)?,
             Some(Frame::Unknown) | None => {}
         }
@@ -277,6 +281,8 @@ impl Ear<'_> {
             Control::Refused { code, detail } => {
                 return Err(ConnectionError::Refused { code, detail });
             }
+            Control::InventoryRequest(request) => seat.letters.request(request),
+            Control::InventoryResponse(_) => {}
             Control::Hello(_) | Control::Proof { .. } | Control::Holds { .. } => {
                 let detail = "it greeted a second time";
                 return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
@@ -335,30 +341,6 @@ impl Ear<'_> {
     }
 }
 
-/// Lets a peer say no more in a second than it may.
-struct Rate {
-    since: Instant,
-    frames: usize,
-}
-
-impl Rate {
-    fn new() -> Self {
-        let (since, frames) = (Instant::now(), 0);
-        Self { since, frames }
-    }
-
-    async fn keep(&mut self, frames: usize) {
-        self.frames = self.frames.saturating_add(frames);
-        let second = Duration::from_secs(1);
-        if self.since.elapsed() >= second {
-            *self = Self::new();
-        } else if self.frames > PEER_FRAMES_PER_SECOND_MAX {
-            tokio::time::sleep_until(self.since + second).await;
-            *self = Self::new();
-        }
-    }
-}
-
 /// What goes out.
 struct Mouth<'c> {
     node: &'c Node,
@@ -402,6 +384,7 @@ impl<'c> Mouth<'c> {
                     self.serve(origin, after, room).await?;
                     continue;
                 }
+                None if let Some(letter) = self.seat.letters.next() => letter,
                 None => {
                     // However often there is nothing to say, the peer hears that this lane is there.
                     let until = self.said + self.me.heartbeat;
@@ -450,6 +433,9 @@ impl<'c> Mouth<'c> {
             Ok(entries) => entries,
             Err(error @ (StoreError::Gap { .. } | StoreError::Corrupt { .. })) => {
                 self.cannot_serve(origin, &chain(&error)).await;
+                if matches!(error, StoreError::Corrupt { .. }) {
+                    self.node.mend_journal(origin, after).await;
+                }
                 return Ok(());
             }
             Err(error) => return Err(error.into()),

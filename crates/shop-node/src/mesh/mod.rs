@@ -3,14 +3,17 @@
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
 //! `gate` bounds what a stranger says, `connection` carries one conversation, `dial` seeks peers, `copies` waits for the
-//! second copy of a sale.
+//! second copy of a sale, `reconcile` compares stock by `letters`.
 
 mod connection;
 mod copies;
 mod dial;
 mod gate;
 mod greeting;
+mod letters;
 mod line;
+mod rate;
+pub(crate) mod reconcile;
 mod refunds;
 mod registry;
 mod settings;

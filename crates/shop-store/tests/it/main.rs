@@ -12,6 +12,7 @@ mod layout;
 mod mesh;
 mod migrated;
 mod operations;
+mod reconcile;
 mod refunds;
 mod stock;
 mod stock_kin;

@@ -13,7 +13,7 @@ use counterfoil_testkit::{SeededRandom, TempDir};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-const ALL: Window = Window {
+pub(crate) const ALL: Window = Window {
     messages: 100_000,
     bytes: 1 << 30,
 };

@@ -24,6 +24,7 @@ mod offline;
 mod pins;
 mod process;
 mod proof;
+mod reconciliation;
 mod refusals;
 mod relay;
 mod relayed;
