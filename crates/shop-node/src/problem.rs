@@ -144,6 +144,11 @@ pub fn store_problem(error: &StoreError) -> Problem {
         StoreError::RefundedAlready(_) => Problem::new(Code::Conflict, detail).hint(
             "look at the receipts of all lanes; money that is given back all the same is a refund that names no sale",
         ),
+        StoreError::UnknownParked(_) => Problem::new(Code::NotFound, detail).hint(
+            "`counterfoil-node parked` lists what is here; one of another lane comes as soon as the lanes are connected",
+        ),
+        StoreError::ParkedSettled { .. } => Problem::new(Code::Conflict, detail)
+            .hint("what the customer buys besides is a sale of its own"),
         StoreError::FutureInvoice(_) => Problem::new(Code::Invalid, detail)
             .hint("correct the date in the file, or the clock of this till, and import again"),
         StoreError::DayAhead { .. } => Problem::new(Code::Invalid, detail)

@@ -9,6 +9,7 @@ use counterfoil_domain::employee::{InvalidEmployee, Permission};
 use counterfoil_domain::ids::ParseIdError;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::money::MoneyError;
+use counterfoil_domain::DocumentId;
 use counterfoil_migrate::{ApplyError, OpenError, SqlError, StatusError};
 
 /// The databases of a node cannot be opened; nothing was changed.
@@ -215,6 +216,17 @@ pub enum StoreError {
     /// More would be taken back than the sale had.
     #[error("{} of {} sold, {} would be taken back by all refunds of sale {}", .0.sold, .0.sku, .0.refunded, .0.sale)]
     RefundedAlready(OverRefund),
+    /// No such parked sale has come here.
+    #[error("no parked sale {0} is known at this lane")]
+    UnknownParked(DocumentId),
+    /// It was finished or discarded, as far as is known here.
+    #[error("parked sale {id} was {how} already")]
+    ParkedSettled {
+        /// The parked sale.
+        id: DocumentId,
+        /// By which lane, with which receipt.
+        how: String,
+    },
     /// An imported invoice is dated after tomorrow.
     #[error("invoice {0} is dated more than a day ahead of this till's clock")]
     FutureInvoice(String),

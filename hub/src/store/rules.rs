@@ -422,7 +422,9 @@ fn document_rules(topic: Topic) -> Vec<(String, Rule, &'static str)> {
         | Topic::CatalogEdit
         | Topic::StockMovement
         | Topic::Closure
-        | Topic::EmployeeEvent => Vec::new(),
+        | Topic::EmployeeEvent
+        | Topic::ParkedSale
+        | Topic::ParkedDiscard => Vec::new(),
     }
 }
 

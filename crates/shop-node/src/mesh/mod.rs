@@ -11,6 +11,7 @@ mod dial;
 mod gate;
 mod greeting;
 mod line;
+mod parked;
 mod refunds;
 mod registry;
 mod settings;
