@@ -103,7 +103,7 @@ impl Known {
             // Of two documents under one id the earlier one holds, everywhere.
             match once.get(&deed.id) {
                 Some(held) if order(held) <= order(&deed) => {}
-                _ => _ = once.insert(deed.id, deed),
+                _ => drop(once.insert(deed.id, deed)),
             }
         }
         let mut known = Self::default();

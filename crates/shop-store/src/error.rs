@@ -3,13 +3,13 @@
 use crate::employees::PinFault;
 use crate::refunds::OverRefund;
 use counterfoil_book::BookError;
+use counterfoil_domain::DocumentId;
 use counterfoil_domain::closure::Day;
 use counterfoil_domain::document::InvalidDocument;
 use counterfoil_domain::employee::{InvalidEmployee, Permission};
 use counterfoil_domain::ids::ParseIdError;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::money::MoneyError;
-use counterfoil_domain::DocumentId;
 use counterfoil_migrate::{ApplyError, OpenError, SqlError, StatusError};
 
 /// The databases of a node cannot be opened; nothing was changed.

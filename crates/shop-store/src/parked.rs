@@ -170,8 +170,7 @@ impl ShopStore {
             let Some(topic) = Topic::from_code(kind) else {
                 continue;
             };
-            let document =
-                counterfoil_book::document(&self.conn, topic, seq, payload.as_deref())?;
+            let document = counterfoil_book::document(&self.conn, topic, seq, payload.as_deref())?;
             deeds.extend(document.map(|document| Deed { id, hlc, document }));
         }
         let sql = "SELECT e.id, e.hlc, e.document FROM local.parked_entry AS p

@@ -25,7 +25,9 @@ pub(super) fn tell(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
             kind: "parked_sold_twice",
             node: Some(batch.node.id),
             subject: String::new(),
-            detail: format!("receipt {sale} finishes a parked sale that {other} finished too: both were paid, and both count"),
+            detail: format!(
+                "receipt {sale} finishes a parked sale that {other} finished too: both were paid, and both count"
+            ),
         };
         insert_alert(tx, &alert)?;
     }

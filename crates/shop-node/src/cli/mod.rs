@@ -11,9 +11,7 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{
-    catalog, closing, conflicts, control, documents, employees, parked, stock, undo,
-};
+use commands::{catalog, closing, conflicts, control, documents, employees, parked, stock, undo};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;

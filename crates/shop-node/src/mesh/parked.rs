@@ -20,9 +20,7 @@ impl Node {
             Some(Ok(found)) => {
                 for SoldTwice { parked, sold } in found {
                     tracing::warn!(%origin, %parked, sales = sold.len(), "a parked sale was finished more than once");
-                    let receipt = |it: &Sold| {
-                        json!({"id": it.id, "lane": it.lane, "series": it.series, "number": it.number})
-                    };
+                    let receipt = |it: &Sold| json!({"id": it.id, "lane": it.lane, "series": it.series, "number": it.number});
                     let sold: Vec<_> = sold.iter().map(receipt).collect();
                     let detail = json!({"parked": parked, "sales": sold, "node": origin});
                     self.log_mesh("warn", "parked_sold_twice", detail).await;

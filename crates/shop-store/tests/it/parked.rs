@@ -135,9 +135,7 @@ fn a_parked_product_keeps_its_price_and_what_is_added_has_todays() {
     let mut till = lane("parked-prices", 1);
     let price = |till: &mut Till, sku: &str, price: &str| {
         let columns = [("price".to_owned(), json!(price))].into();
-        let set = till
-            .store()
-            .catalog_set("products", sku, &columns, NOW_MS);
+        let set = till.store().catalog_set("products", sku, &columns, NOW_MS);
         set.expect("set");
     };
     price(&mut till, "TEA", "2.55");

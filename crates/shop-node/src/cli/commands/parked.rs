@@ -95,7 +95,9 @@ pub(crate) async fn parked(args: ParkedArgs, env: Env) -> Result<(), Failure> {
         let answer: Recorded = ask(common, env, Method::POST, path, Some(&request)).await?;
         return output::show(common.json, &answer, recorded);
     }
-    let after = args.after.map_or_else(String::new, |id| format!("&after={id}"));
+    let after = args
+        .after
+        .map_or_else(String::new, |id| format!("&after={id}"));
     let path = format!("/v1/parked?limit={}{after}", args.limit);
     let found: ParkedSales = get(common, env, &path).await?;
     output::show(common.json, &found, list)
@@ -104,7 +106,9 @@ pub(crate) async fn parked(args: ParkedArgs, env: Env) -> Result<(), Failure> {
 fn list(found: &ParkedSales) -> String {
     let line = |line: &Line| format!("{}:{}", line.sku, line.quantity);
     let row = |row: &ParkedRow| {
-        let lane = row.lane.map_or_else(|| "trial".to_owned(), |lane| lane.to_string());
+        let lane = row
+            .lane
+            .map_or_else(|| "trial".to_owned(), |lane| lane.to_string());
         vec![
             row.id.to_string(),
             time(row.at_ms),
@@ -116,7 +120,16 @@ fn list(found: &ParkedSales) -> String {
             if row.stale { "stale" } else { "" }.to_owned(),
         ]
     };
-    let heads = ["parked sale", "time", "lane", "who", "total", "lines", "note", ""];
+    let heads = [
+        "parked sale",
+        "time",
+        "lane",
+        "who",
+        "total",
+        "lines",
+        "note",
+        "",
+    ];
     let mut text = table(&heads, found.parked.iter().map(row));
     if let Some(next) = found.next {
         text.push_str(&format!("\nthere may be more: --after {next}"));
