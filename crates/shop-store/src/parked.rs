@@ -109,7 +109,11 @@ impl ShopStore {
             if rows.len() >= limit {
                 break;
             }
-            let known = self.read_parked(id)?;
+            let known = match self.read_parked(id) {
+                // What is damaged holds up no other.
+                Err(StoreError::Corrupt { .. }) => continue,
+                known => known?,
+            };
             let cart = known.cart.filter(|_| known.sold.is_empty());
             rows.extend(cart.map(|cart| ParkedRow {
                 id,

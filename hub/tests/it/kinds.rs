@@ -189,11 +189,16 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         let found: QuarantineDetail = client.admin_get(&path).await;
         let held = found.consolidated.unwrap();
         for (field, value) in changes.as_object().unwrap() {
+            if field == "payload" {
+                // It stands under the name of what it is.
+                assert!(held.contains_key("parked") || held.contains_key("discard"));
+                continue;
+            }
             let text = match &held[field] {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            if !matches!(field.as_str(), "lines" | "payload") {
+            if field != "lines" {
                 assert_eq!(json!(text), *value, "{topic:?} {field}");
             }
         }

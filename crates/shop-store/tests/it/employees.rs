@@ -299,22 +299,33 @@ fn an_approval_is_for_one_thing_once_and_soon() {
     assert!(matches!(again, Err(StoreError::ApprovalEnded(_))));
 }
 
-#[test]
-fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_more_is_bought() {
-    let mut till = till("pin-parked");
-    sign_in(&mut till, "ANN", 1, NOW_MS);
-    sign_in(&mut till, "EVE", 2, NOW_MS);
-    let request = |price| ParkRequest {
+/// Two of tea at a price, for whoever has the session.
+fn park(till: &mut Till, price: &str, number: u8) -> Result<Document, StoreError> {
+    let request = ParkRequest {
         id: None,
         lines: lines(&[("TEA", "2", Some(price))]),
         customer: None,
         employee: None,
         note: None,
     };
-    let park = |till: &mut Till, price, number| {
-        let cart = till.store().draft_parked(&request(price), NOW_MS)?;
-        till.store().admit_document(session(number), cart, NOW_MS)
+    let cart = till.store().draft_parked(&request, NOW_MS)?;
+    till.store().admit_document(session(number), cart, NOW_MS)
+}
+
+fn record(till: &mut Till, document: Document) -> DocumentId {
+    let entry = Entry {
+        id: None,
+        document,
+        now_ms: NOW_MS,
     };
+    till.store().record(entry).expect("recorded").id
+}
+
+#[test]
+fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_more_is_bought() {
+    let mut till = till("pin-parked");
+    sign_in(&mut till, "ANN", 1, NOW_MS);
+    sign_in(&mut till, "EVE", 2, NOW_MS);
     let nobody = park(&mut till, "2.55", 9);
     assert!(matches!(nobody, Err(StoreError::SignInRequired)));
     assert!(park(&mut till, "2.55", 1).is_ok());
@@ -325,12 +336,7 @@ fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_mor
         panic!("a cart")
     };
     assert_eq!(cart.employee.as_deref(), Some("EVE"));
-    let entry = Entry {
-        id: None,
-        document,
-        now_ms: NOW_MS,
-    };
-    let parked = till.store().record(entry).expect("parked").id;
+    let parked = record(&mut till, document);
     let finish = |till: &mut Till, of: &[(&str, &str, Option<&str>)], now_ms| {
         let request = finishing(parked, lines(of));
         let sale = till.store().draft_receipt(&request, false, now_ms)?;
@@ -353,19 +359,27 @@ fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_mor
     sign_in(&mut till, "ANN", 1, stale_ms);
     let late = finish(&mut till, &[], stale_ms);
     assert!(matches!(late, Err(StoreError::NotPermitted { .. })));
+}
+
+#[test]
+fn a_parked_sale_is_discarded_under_the_name_of_who_signed_in() {
+    let mut till = till("pin-discard");
+    sign_in(&mut till, "ANN", 1, NOW_MS);
+    let document = park(&mut till, "2.55", 1).expect("Ann may");
+    let parked = record(&mut till, document);
     let employee = None;
     let discard = DiscardRequest {
         id: None,
         parked,
         employee,
     };
-    let discard = till.store().draft_discard(&discard, stale_ms);
+    let discard = till.store().draft_discard(&discard, NOW_MS);
     let discard = discard.expect("open");
     let nobody = till
         .store()
-        .admit_document(session(9), discard.clone(), stale_ms);
+        .admit_document(session(9), discard.clone(), NOW_MS);
     assert!(matches!(nobody, Err(StoreError::SignInRequired)));
-    let signed = till.store().admit_document(session(1), discard, stale_ms);
+    let signed = till.store().admit_document(session(1), discard, NOW_MS);
     match signed {
         Ok(Document::ParkedDiscard(discard)) => {
             assert_eq!(discard.employee.as_deref(), Some("ANN"));

@@ -266,6 +266,20 @@ fn a_book_that_was_restored_lists_what_it_holds() {
 }
 
 #[test]
+fn a_parked_sale_that_is_damaged_holds_up_no_other() {
+    let mut till = lane("parked-damaged", 1);
+    let (first, second) = (park(&mut till, 1), park(&mut till, 2));
+    assert_eq!(ids(&mut till), [first, second]);
+    till.elsewhere("book.db", "UPDATE journal SET payload = '{' WHERE seq = 1");
+    assert_eq!(ids(&mut till), [second]);
+    assert!(matches!(
+        finish(&mut till, first),
+        Err(StoreError::Corrupt { .. })
+    ));
+    finish(&mut till, second).expect("sound");
+}
+
+#[test]
 fn lanes_that_finished_the_same_apart_are_found_out_when_they_meet() {
     let (mut one, mut other) = (lane("sold-one", 1), lane("sold-other", 5));
     let parked = park(&mut one, 1);
