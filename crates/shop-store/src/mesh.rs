@@ -3,6 +3,7 @@
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
+use crate::parked::note_parked;
 use crate::refunds::note_refund;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::conversation::Window;
@@ -258,6 +259,7 @@ impl ShopStore {
             for entry in &fresh {
                 insert_entry(tx, row, entry)?;
                 note_refund(tx, row, entry)?;
+                note_parked(tx, row, entry)?;
             }
             Ok(())
         })?;

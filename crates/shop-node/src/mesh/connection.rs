@@ -317,13 +317,15 @@ impl Ear<'_> {
             let keep = move |store: &mut ShopStore| {
                 let kept = store.keep_entries(origin, begin, &entries);
                 let over = kept.as_ref().ok().map(|_| store.over_refunds(&entries));
+                let twice = kept.as_ref().ok().map(|_| store.sold_twice(&entries));
                 if let (Ok(holding), Some(last)) = (&kept, entries.last()) {
                     told.stored(&on, last, *holding);
                 }
-                (kept, over)
+                (kept, over, twice)
             };
-            let (kept, over) = self.node.store(keep).await;
+            let (kept, over, twice) = self.node.store(keep).await;
             self.node.tell_over_refunds(origin, over).await;
+            self.node.tell_sold_twice(origin, twice).await;
             match kept {
                 Ok(_) => self.node.inner.to_count.notify_one(),
                 Err(StoreError::Gap { .. }) if mesh.ask_again(seat, origin) => {}

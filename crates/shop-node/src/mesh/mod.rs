@@ -12,6 +12,7 @@ mod gate;
 mod greeting;
 mod letters;
 mod line;
+mod parked;
 mod rate;
 pub(crate) mod reconcile;
 mod refunds;

@@ -12,6 +12,7 @@ mod layout;
 mod mesh;
 mod migrated;
 mod operations;
+mod parked;
 mod reconcile;
 mod refunds;
 mod stock;
@@ -137,6 +138,7 @@ pub(crate) fn sale(store: &ShopStore, quantity: &str, now_ms: i64) -> Document {
         customer: None,
         employee: None,
         refund_of: None,
+        parked: None,
     };
     store
         .draft_receipt(&request, false, now_ms)

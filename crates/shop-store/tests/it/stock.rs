@@ -53,6 +53,7 @@ pub(crate) fn sold(sku: &str, units: i64) -> Document {
         employee: None,
         refund_of: None,
         external_ref: None,
+        parked: None,
         lines: vec![line],
         payments: vec![Payment {
             tender: Tender::Cash,

@@ -21,6 +21,7 @@ mod lineage;
 mod monitor;
 mod notices;
 mod offline;
+mod parked;
 mod pins;
 mod process;
 mod proof;
