@@ -151,5 +151,9 @@ pub(crate) const RECONCILE_SETTLE: [Duration; 2] = [Duration::from_secs(1), Dura
 /// Codes of products that a person is told of at once.
 pub(crate) const RECONCILE_NAMED_MAX: usize = 10;
 
-/// How long after a damaged journal was asked for again it is asked for once more.
+/// How long after a damaged journal was asked for again it is asked for once more; doubles each time, as all that follows on
+/// the damage comes again.
 pub(crate) const MEND_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longest such pause.
+pub(crate) const MEND_PAUSE_MAX: Duration = Duration::from_secs(600);

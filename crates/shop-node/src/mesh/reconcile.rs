@@ -252,12 +252,14 @@ impl Node {
         Ok(())
     }
 
-    /// Has the part of another lane's journal that is damaged here sent again by somebody who holds it.
-    pub(crate) async fn mend_journal(&self, origin: NodeId, after: i64) {
+    /// Has the part of another lane's journal that is damaged here sent again by somebody who holds it; `false` when nobody is there.
+    pub(crate) async fn mend_journal(&self, origin: NodeId, after: i64) -> bool {
         self.store(move |store| store.expect_again(origin)).await;
-        if self.inner.mesh.ask_from(origin, after) {
+        let is_asked = self.inner.mesh.ask_from(origin, after);
+        if is_asked {
             tracing::info!(%origin, after, "what is damaged of a journal is asked for again");
         }
+        is_asked
     }
 
     /// Levels in a range.
