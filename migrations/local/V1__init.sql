@@ -103,7 +103,7 @@ CREATE TABLE inventory_changes (
     level_milli    INTEGER NOT NULL,       -- the level after it, as this lane then knew it
     noted_ms       INTEGER NOT NULL        -- when this lane counted it
 ) STRICT;
-CREATE INDEX inventory_changes_by_sku ON inventory_changes (sku);
+CREATE INDEX inventory_changes_by_sku ON inventory_changes (sku, id);
 
 CREATE TABLE stock_level (
     sku         TEXT PRIMARY KEY,

@@ -138,12 +138,18 @@ pub(crate) const RECONCILE_PRODUCTS_AT_ONCE: usize = 64;
 /// Products that differ which one comparison looks into. The others are left to the next one.
 pub(crate) const RECONCILE_PRODUCTS_MAX: usize = 1_000;
 
+/// Documents of one product that one comparison counts again. The others are left to the next one.
+pub(crate) const RECONCILE_DOCUMENTS_MAX: usize = 10_000;
+
+/// Documents that are counted again at once: sales of this lane wait for one such part.
+pub(crate) const RECONCILE_DOCUMENTS_AT_ONCE: usize = 64;
+
 /// Entries that one of two lanes has and the other lacks, above which the two are not compared: they would differ everywhere. The
 /// next comparison comes when that one has caught up.
 pub(crate) const RECONCILE_APART_MAX: u64 = 1_000;
 
 /// How long a lane may take to answer one request, a large inventory on a slow machine too. Then it counts as silent.
-pub(crate) const RECONCILE_ANSWER_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const RECONCILE_ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Pauses before what differs is compared once more: what was on its way to one of both is counted by then.
 pub(crate) const RECONCILE_SETTLE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];

@@ -40,7 +40,7 @@ pub(crate) async fn run(node: Node) {
 
 /// When a damaged journal was asked for, and how long the next time waits.
 struct Asked {
-    after: i64,
+    after: Option<i64>,
     at: Instant,
     pause: Duration,
 }
@@ -61,10 +61,11 @@ async fn tell_unreadable(node: &Node, counted: &Counted, told: &mut BTreeMap<Nod
             }
         };
         // When nobody who holds it is there, the next try comes soon.
-        let pause = match node.mend_journal(origin, after).await {
-            true => pause,
-            false => MEND_PAUSE,
+        let is_asked = match after {
+            Some(after) => node.mend_journal(origin, after).await,
+            None => false,
         };
+        let pause = if is_asked { pause } else { MEND_PAUSE };
         let at = Instant::now();
         told.insert(origin, Asked { after, at, pause });
     }

@@ -34,8 +34,9 @@ pub struct Counted {
     pub behind: i64,
     /// Products of which more was sold than somebody had counted, since this round.
     pub oversold: BTreeSet<String>,
-    /// Journals that cannot be counted any further, because what is held of them is damaged; behind which position.
-    pub unreadable: BTreeMap<NodeId, i64>,
+    /// Journals that cannot be counted any further, because what is held of them is damaged; behind which position
+    /// they may be had again, as the own book may not.
+    pub unreadable: BTreeMap<NodeId, Option<i64>>,
 }
 
 /// A journal of the shop, or what one identity of this book has of it.
@@ -64,8 +65,12 @@ impl ShopStore {
     /// [`StoreError`]; what was counted before stays.
     pub fn count_stock(&mut self, limit: usize, now_ms: i64) -> Result<Counted, StoreError> {
         let sources = self.sources()?;
-        let mut progress = self.progress()?;
-        if !self.fits(&sources, &progress)? {
+        let (mut progress, is_whole) = match self.progress() {
+            Ok(progress) => (progress, true),
+            Err(StoreError::Corrupt { .. }) => (BTreeMap::new(), false),
+            Err(error) => return Err(error),
+        };
+        if !is_whole || !self.fits(&sources, &progress)? {
             self.forget_stock()?;
             progress.clear();
         }
@@ -102,7 +107,8 @@ impl ShopStore {
                 // It holds up no other journal.
                 Err(error) => {
                     tracing::debug!(%error, node = %source.node, "a journal cannot be counted any further");
-                    counted.unreadable.insert(source.node, done.seq);
+                    let again = (!source.is_own).then_some(done.seq);
+                    counted.unreadable.insert(source.node, again);
                     done
                 }
             };

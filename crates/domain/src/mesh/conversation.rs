@@ -58,6 +58,8 @@ pub struct Conversation {
     holds: BTreeMap<NodeId, Holding>,
     /// What the peer is asked for.
     asked: BTreeSet<NodeId>,
+    /// Journals that it sends once more, from before what is held.
+    resent: BTreeSet<NodeId>,
     /// Behind which position it was asked once more, and how often.
     asked_again: BTreeMap<NodeId, (i64, u32)>,
     /// What the peer asked for.
@@ -91,6 +93,10 @@ struct Sent {
 impl Conversation {
     /// Whether everything of the peer's own journal that it has told of is held here.
     pub fn has_given(&self, held: Option<&Holding>) -> bool {
+        // While it sends what was there before, what it writes waits behind it.
+        if self.resent.contains(&self.peer) {
+            return false;
+        }
         let told = self.holds.get(&self.peer);
         told.is_none_or(|told| held.is_some_and(|held| held.end.seq >= told.end.seq))
     }
@@ -102,6 +108,7 @@ impl Conversation {
             window,
             holds,
             asked: BTreeSet::new(),
+            resent: BTreeSet::new(),
             asked_again: BTreeMap::new(),
             served: BTreeMap::new(),
             sent: VecDeque::new(),
@@ -170,6 +177,12 @@ impl Conversation {
         self.requests.insert(origin, Some(after));
     }
 
+    /// Asks the peer for what is held here already, and all that follows: something of it is damaged.
+    pub fn ask_from(&mut self, origin: NodeId, after: i64) {
+        self.resent.insert(origin);
+        self.ask(origin, after);
+    }
+
     /// Asks once more for what should have come behind a position: what came may have been on its way for longer. `false` when
     /// that was done [`GAPS_MAX`] times, and nothing came in between that could be kept: it is not asked any more.
     pub fn ask_again(&mut self, origin: NodeId, after: i64) -> bool {
@@ -187,6 +200,7 @@ impl Conversation {
 
     /// Asks the peer for no more of a journal.
     pub fn stop(&mut self, origin: NodeId) {
+        self.resent.remove(&origin);
         if self.asked.remove(&origin) {
             self.requests.insert(origin, None);
         }
@@ -211,6 +225,10 @@ impl Conversation {
     /// An entry came from the peer, which so has it.
     pub fn came(&mut self, entry: &LaneEntry) {
         let end = entry.point();
+        let told = self.holds.get(&entry.origin);
+        if told.is_none_or(|told| told.end.seq <= end.seq) {
+            self.resent.remove(&entry.origin);
+        }
         if let Some(held) = self.holds.get_mut(&entry.origin)
             && held.end.seq < end.seq
         {

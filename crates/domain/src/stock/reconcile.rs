@@ -24,6 +24,11 @@ pub const KEYS_NAMED_MAX: usize = 16;
 /// than there are products.
 pub const ROUNDS_MAX: usize = 16;
 
+/// Keys that differ, and questions that are open, above which the peer counts as one that makes things up, or has nothing in common with
+/// this lane: nothing is gained by comparing.
+const DIFFERING_MAX: usize = 100_000;
+const OPEN_MAX: usize = 100_000;
+
 const DIGEST_BYTES: usize = 16;
 
 /// The first half of a SHA-256: 32 hexadecimal digits.
@@ -127,7 +132,9 @@ impl Leaf {
                 at_ms,
             } => (milli, Some(place.raw()), Some(at_ms)),
         };
-        let fields = [&key, &milli.to_string(), &optional(place), &optional(at_ms)];
+        let (seq, hlc) = (effect.seq.to_string(), effect.hlc.raw().to_string());
+        let (milli, place) = (milli.to_string(), optional(place));
+        let fields = [&key, &seq, &hlc, &milli, &place, &optional(at_ms)];
         let digest = Digest::of_fields(&fields.map(String::as_str));
         Self { key, digest }
     }
@@ -214,9 +221,20 @@ pub struct Inventory {
 impl FromIterator<Leaf> for Inventory {
     fn from_iter<I: IntoIterator<Item = Leaf>>(leaves: I) -> Self {
         let mut leaves: Vec<Leaf> = leaves.into_iter().collect();
-        leaves.sort_by(|one, other| one.key.cmp(&other.key));
-        leaves.dedup_by(|one, other| one.key == other.key);
-        Self { leaves }
+        leaves.sort_by(|one, other| (&one.key, one.digest).cmp(&(&other.key, other.digest)));
+        // What stands there twice is not what stands there once.
+        let same = leaves.chunk_by(|one, other| one.key == other.key);
+        let leaves = same.filter_map(|same| match same {
+            [] => None,
+            [leaf] => Some(leaf.clone()),
+            [first, ..] => Some(Leaf {
+                key: first.key.clone(),
+                digest: over(same),
+            }),
+        });
+        Self {
+            leaves: leaves.collect(),
+        }
     }
 }
 
@@ -323,6 +341,9 @@ impl<'i> Comparison<'i> {
             return Err(BadAnswer("keys that are not in the range, or not in order"));
         }
         if matches!(answer, Answer::Keys(_)) {
+            if said.len() > KEYS_NAMED_MAX || self.differing.len() > DIFFERING_MAX {
+                return Err(BadAnswer("more keys than there can be"));
+            }
             let digests = |leaves: &[Leaf]| -> BTreeMap<String, Digest> {
                 let pairs = leaves.iter().map(|leaf| (leaf.key.clone(), leaf.digest));
                 pairs.collect()
@@ -344,6 +365,9 @@ impl<'i> Comparison<'i> {
             if question.digest != piece.digest {
                 self.open.push_back((question, round + 1));
             }
+        }
+        if self.open.len() > OPEN_MAX {
+            return Err(BadAnswer("more pieces than there can be"));
         }
         Ok(())
     }

@@ -91,7 +91,10 @@ pub struct Reconciliation {
     pub products: usize,
     /// Lanes with which they were.
     pub lanes: usize,
-    /// Connected lanes that have more entries of some journal than this one, or fewer, and are catching up; they were not asked.
+    /// Entries that are here and were not counted yet; then nothing was compared.
+    pub uncounted: i64,
+    /// Connected lanes that have more entries of some journal than this one, or fewer, or have not counted all, and are catching up; they
+    /// were not compared with.
     pub behind: usize,
     /// Lanes that did not answer, or not sensibly: older programs do not know the question.
     pub silent: usize,

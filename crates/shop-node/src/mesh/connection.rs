@@ -153,6 +153,7 @@ struct Unseat<'n> {
 impl Drop for Unseat<'_> {
     fn drop(&mut self) {
         self.node.inner.mesh.unseat(self.seat);
+        self.seat.letters.close();
     }
 }
 

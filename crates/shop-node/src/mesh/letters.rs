@@ -4,6 +4,7 @@ use super::connection::Never;
 use super::greeting::ConnectionError;
 use super::registry::Seat;
 use crate::node::Node;
+use crate::problem::chain;
 use counterfoil_domain::stock::reconcile::Answer;
 use counterfoil_protocol::wire::lane::{
     Control, InventoryAnswer, InventoryQuestion, InventoryRequest,
@@ -27,6 +28,7 @@ struct State {
     number: u64,
     /// Who waits for the answer to the last request.
     waiting: Option<oneshot::Sender<Answered>>,
+    is_silent: bool,
     /// What the peer asks; it asks one thing at a time.
     request: Option<InventoryRequest>,
 }
@@ -34,6 +36,8 @@ struct State {
 /// An answer, with its bytes on the wire.
 pub(super) struct Answered {
     pub(super) answers: Vec<Answer>,
+    /// Entries that the peer has not counted yet.
+    pub(super) behind: i64,
     pub(super) bytes: usize,
 }
 
@@ -65,8 +69,15 @@ impl Letters {
             return;
         }
         if let Some(waiting) = state.waiting.take() {
-            let answers = answer.answers;
-            if waiting.send(Answered { answers, bytes }).is_err() {
+            let InventoryAnswer {
+                answers, behind, ..
+            } = answer;
+            let answered = Answered {
+                answers,
+                behind,
+                bytes,
+            };
+            if waiting.send(answered).is_err() {
                 tracing::debug!("an answer came too late");
             }
         }
@@ -84,8 +95,24 @@ impl Letters {
 
     pub(super) fn answer(&self, answer: InventoryAnswer) {
         let mut state = self.state();
-        let control = Control::InventoryResponse(answer);
-        state.outgoing.push_back(control);
+        // Whoever asks again does not wait for what it asked before.
+        let is_other = |it: &Control| !matches!(it, Control::InventoryResponse(_));
+        state.outgoing.retain(is_other);
+        state.outgoing.push_back(Control::InventoryResponse(answer));
+    }
+
+    /// The connection is over: nobody waits any longer.
+    pub(super) fn close(&self) {
+        self.state().waiting = None;
+    }
+
+    /// The peer has not answered in time, and is not asked any more on this connection.
+    pub(super) fn note_silence(&self) {
+        self.state().is_silent = true;
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.state().is_silent
     }
 
     /// What is to be sent next.
@@ -99,7 +126,17 @@ pub(super) async fn correspond(node: &Node, seat: &Seat) -> Result<Never, Connec
     loop {
         seat.letters.asked.notified().await;
         while let Some(request) = seat.letters.take_request() {
-            seat.letters.answer(node.answer_inventory(request).await?);
+            let number = request.number;
+            let answer = node.answer_inventory(request).await;
+            let answer = answer.unwrap_or_else(|error| {
+                tracing::error!(error = %chain(&error), "stock cannot be read for another lane");
+                InventoryAnswer {
+                    number,
+                    answers: Vec::new(),
+                    behind: 0,
+                }
+            });
+            seat.letters.answer(answer);
             seat.wake.notify_one();
         }
     }

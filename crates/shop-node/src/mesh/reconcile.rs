@@ -6,7 +6,8 @@
 use super::letters::{Answered, Letters};
 use super::registry::inquiry::Correspondent;
 use crate::limits::{
-    RECONCILE_ANSWER_WITHIN, RECONCILE_APART_MAX, RECONCILE_NAMED_MAX, RECONCILE_PAGE_PRODUCTS,
+    RECONCILE_ANSWER_WITHIN, RECONCILE_APART_MAX, RECONCILE_DOCUMENTS_AT_ONCE,
+    RECONCILE_DOCUMENTS_MAX, RECONCILE_NAMED_MAX, RECONCILE_PAGE_PRODUCTS,
     RECONCILE_PRODUCTS_AT_ONCE, RECONCILE_PRODUCTS_MAX, RECONCILE_SETTLE,
 };
 use crate::node::Node;
@@ -30,6 +31,8 @@ enum CompareError {
     Silent,
     #[error("it is not connected any more")]
     Gone,
+    #[error("it has not counted all that it holds")]
+    Behind,
     #[error("what it answers makes no sense")]
     Senseless(#[from] BadAnswer),
     #[error("a request cannot be sent")]
@@ -70,7 +73,18 @@ impl Node {
     /// Compares stock with all lanes that are connected, and counts again what differs.
     pub(crate) async fn reconcile(&self) -> Result<Reconciliation, StoreError> {
         let _turn = self.inner.reconciling.lock().await;
-        self.catch_up_stock().await?;
+        let uncounted = self.catch_up_stock().await?;
+        if uncounted > 0 {
+            tracing::info!(
+                uncounted,
+                "stock is not compared before all of it is counted"
+            );
+            return Ok(Reconciliation {
+                at_ms: self.now_ms(),
+                uncounted,
+                ..Reconciliation::default()
+            });
+        }
         let own = self.own_levels(&Range::all()).await?;
         let own_end = self.store(|store| store.own_holding().end.seq).await;
         let correspondents = self.inner.mesh.correspondents(own_end);
@@ -114,17 +128,21 @@ impl Node {
         outcome.differing = differing(&peers).len();
         if outcome.differing > 0 {
             let mut corrected = BTreeSet::new();
-            let mut left = Vec::new();
+            let (mut left, mut damaged) = (Vec::new(), BTreeMap::new());
             for mut peer in peers {
                 let mended =
-                    self.mend_stock(&mut peer, (&mut corrected, &mut outcome), &mut traffic);
+                    self.mend_stock(&mut peer, (&mut corrected, &mut damaged), &mut traffic);
                 let mended = mended.await;
                 self.keep_if_it_answers(peer, mended, (&mut left, &mut outcome))?;
             }
-            outcome.corrected = corrected.len();
-            peers = self
+            (outcome.corrected, outcome.damaged) = (corrected.len(), damaged.len());
+            for (origin, after) in damaged {
+                self.mend_journal(origin, after).await;
+            }
+            let left = self
                 .compare_again(left, (&mut outcome, &mut traffic))
                 .await?;
+            peers = self.settle(left, (&mut outcome, &mut traffic)).await?;
         }
         let open = differing(&peers).into_iter();
         outcome.open = open.take(RECONCILE_NAMED_MAX).collect();
@@ -161,7 +179,11 @@ impl Node {
         match compared {
             Ok(()) => peers.push(peer),
             Err(CompareError::Store(error)) => return Err(error),
+            Err(CompareError::Behind) => outcome.behind += 1,
             Err(error) => {
+                if matches!(error, CompareError::Silent) {
+                    peer.letters.note_silence();
+                }
                 tracing::info!(node = %peer.node, error = %chain(&error), "stock cannot be compared with a lane");
                 outcome.silent += 1;
             }
@@ -192,9 +214,10 @@ impl Node {
         peers: Vec<Peer>,
         (outcome, traffic): (&mut Reconciliation, &mut Traffic),
     ) -> Result<Vec<Peer>, StoreError> {
-        self.catch_up_stock().await?;
         let mut left = Vec::new();
         for mut peer in peers {
+            // The peer does so too when it is asked.
+            self.catch_up_stock().await?;
             let keys = std::mem::take(&mut peer.differing);
             let keys: Vec<String> = keys.into_iter().take(RECONCILE_PRODUCTS_MAX).collect();
             let read = keys.clone();
@@ -217,7 +240,7 @@ impl Node {
     async fn mend_stock(
         &self,
         peer: &mut Peer,
-        (corrected, outcome): (&mut BTreeSet<String>, &mut Reconciliation),
+        (corrected, damaged): (&mut BTreeSet<String>, &mut BTreeMap<NodeId, i64>),
         traffic: &mut Traffic,
     ) -> Result<(), CompareError> {
         let products: Vec<String> = peer.differing.iter().cloned().collect();
@@ -230,24 +253,46 @@ impl Node {
             }
             let found = peer.compare_products(&own, traffic).await?;
             for (sku, documents) in found {
-                let (name, now_ms) = (sku.clone(), self.now_ms());
-                let recounted = self
-                    .store(move |store| store.recount(&name, &documents, now_ms))
+                self.recount(&sku, documents, (&mut *corrected, &mut *damaged))
                     .await?;
-                if let Some((before, after)) = recounted.corrected {
-                    tracing::warn!(
-                        sku,
-                        before,
-                        after,
-                        "a level of stock was counted wrong and is put right"
-                    );
-                    corrected.insert(sku);
-                }
-                outcome.damaged += recounted.damaged.len();
-                for (origin, after) in recounted.damaged {
-                    self.mend_journal(origin, after).await;
-                }
             }
+        }
+        Ok(())
+    }
+
+    /// Counts a product again, some documents at a time.
+    async fn recount(
+        &self,
+        sku: &str,
+        documents: BTreeSet<DocumentId>,
+        (corrected, damaged): (&mut BTreeSet<String>, &mut BTreeMap<NodeId, i64>),
+    ) -> Result<(), StoreError> {
+        let documents: Vec<DocumentId> = documents
+            .into_iter()
+            .take(RECONCILE_DOCUMENTS_MAX)
+            .collect();
+        let mut parts = documents.chunks(RECONCILE_DOCUMENTS_AT_ONCE);
+        // The level is computed anew also when no document differs.
+        let mut next = Some(parts.next().unwrap_or_default());
+        while let Some(part) = next {
+            let (name, now_ms) = (sku.to_owned(), self.now_ms());
+            let part: BTreeSet<DocumentId> = part.iter().copied().collect();
+            let recounted = self.store(move |store| store.recount(&name, &part, now_ms));
+            let recounted = recounted.await?;
+            if let Some((before, after)) = recounted.corrected {
+                tracing::warn!(
+                    sku,
+                    before,
+                    after,
+                    "a level of stock was counted wrong and is put right"
+                );
+                corrected.insert(sku.to_owned());
+            }
+            for (origin, after) in recounted.damaged {
+                let from = damaged.entry(origin).or_insert(after);
+                *from = (*from).min(after);
+            }
+            next = parts.next();
         }
         Ok(())
     }
@@ -290,8 +335,15 @@ impl Node {
         &self,
         request: InventoryRequest,
     ) -> Result<InventoryAnswer, StoreError> {
-        self.catch_up_stock().await?;
+        let (number, behind) = (request.number, self.catch_up_stock().await?);
         let mut answers = Vec::with_capacity(request.questions.len());
+        if behind > 0 {
+            return Ok(InventoryAnswer {
+                number,
+                answers,
+                behind,
+            });
+        }
         // Questions about one product follow each other.
         let mut product: Option<(String, Inventory)> = None;
         for InventoryQuestion {
@@ -315,8 +367,11 @@ impl Node {
                     .map(|(_, counted)| counted.answer(&question)),
             );
         }
-        let number = request.number;
-        Ok(InventoryAnswer { number, answers })
+        Ok(InventoryAnswer {
+            number,
+            answers,
+            behind,
+        })
     }
 }
 
@@ -391,6 +446,9 @@ impl Peer {
         questions: Vec<InventoryQuestion>,
         traffic: &mut Traffic,
     ) -> Result<Vec<Answer>, CompareError> {
+        if self.letters.is_silent() {
+            return Err(CompareError::Silent);
+        }
         let asked = questions.len();
         let size = serde_json::to_string(&questions).map_err(lane::FrameError::from)?;
         traffic.requests += 1;
@@ -399,8 +457,15 @@ impl Peer {
         self.wake.notify_one();
         let waited = tokio::time::timeout(RECONCILE_ANSWER_WITHIN, answered).await;
         let answered = waited.map_err(|_| CompareError::Silent)?;
-        let Answered { answers, bytes } = answered.map_err(|_| CompareError::Gone)?;
+        let Answered {
+            answers,
+            behind,
+            bytes,
+        } = answered.map_err(|_| CompareError::Gone)?;
         traffic.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        if behind > 0 {
+            return Err(CompareError::Behind);
+        }
         if answers.len() != asked {
             return Err(BadAnswer::COUNT.into());
         }

@@ -355,7 +355,9 @@ impl Mesh {
         if let Some(Some((origin, point))) = acked
             && state.me == Some(origin)
         {
-            state.mark(seat.peer, point.seq, &self.acknowledged);
+            // What is sent once more was there before.
+            let had = state.marks.get(&seat.peer).copied().unwrap_or(0);
+            state.mark(seat.peer, point.seq.max(had), &self.acknowledged);
         }
         drop(state);
         // There is room for more.

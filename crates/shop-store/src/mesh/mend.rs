@@ -31,8 +31,16 @@ impl ShopStore {
         if !self.damaged.contains(&origin) {
             return Ok(0);
         }
-        let (mut open, mut proved) = (Vec::new(), Vec::new());
-        for &entry in known {
+        let (mut open, mut proved): (Vec<&LaneEntry>, Vec<&LaneEntry>) = Default::default();
+        let begin = journal.holding.begin.seq;
+        for &entry in known.iter().filter(|entry| entry.seq > begin) {
+            if open
+                .last()
+                .is_some_and(|last| last.point() != entry.before())
+            {
+                // Nothing names them.
+                open.clear();
+            }
             let is_same = |held: &LaneEntry| {
                 (held.chain, &held.document, held.id) == (entry.chain, &entry.document, entry.id)
             };

@@ -76,7 +76,8 @@ impl ShopStore {
                     Ok(entry) => found = found.or(entry.filter(|entry| entry.id == *id)),
                     Err(StoreError::Corrupt { .. }) => {
                         let (origin, seq) = *position;
-                        recounted.damaged.insert(origin, seq - 1);
+                        let from = recounted.damaged.entry(origin).or_insert(seq - 1);
+                        *from = (*from).min(seq - 1);
                         is_readable = false;
                     }
                     Err(error) => return Err(error),
@@ -189,10 +190,11 @@ fn replace_effects(
         let stands: (i64, i64) = (row.get(5)?, row.get(6)?);
         Ok((row.get::<i64>(0)?, row.get::<i64>(1)?, said, stands))
     })?;
-    // One document in two journals, and not as twins: counting goes by positions there.
-    let sql = "SELECT count(DISTINCT origin) FROM local.inventory_changes WHERE sku = ?1 AND id = ?2 AND kind >= 0";
-    let journals: i64 = conn.query_value(sql, params![sku, id.to_bytes()])?;
-    if journals > 1 {
+    // One document at two positions, and not as twins: counting goes by positions there.
+    let sql = "SELECT count(DISTINCT origin || '/' || seq) FROM local.inventory_changes
+               WHERE sku = ?1 AND id = ?2 AND kind >= 0";
+    let positions: i64 = conn.query_value(sql, params![sku, id.to_bytes()])?;
+    if positions > 1 {
         return Ok(());
     }
     let mut kept = BTreeSet::new();

@@ -2,8 +2,9 @@
 
 use crate::stock::{bring, count, counted, lane, record, sold, units};
 use crate::{NOW_MS, Till};
-use counterfoil_domain::DocumentId;
+use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::stock::reconcile::{Answer, Comparison, Inventory, Leaf, Range};
+use counterfoil_domain::{Chain, DocumentId};
 use counterfoil_migrate::{Connection, Durability};
 use counterfoil_testkit::SeededRandom;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +147,70 @@ fn levels_are_read_page_by_page_and_one_by_one() {
             [key]
         );
     }
+}
+
+/// What somebody would slip in: it fits its own chain value, and follows on what is held.
+fn forged(entry: &LaneEntry, before: Chain) -> LaneEntry {
+    let mut forged = entry.clone();
+    forged.before = before;
+    forged.document = forged.document.replace("2000", "1000");
+    let head = (forged.seq, forged.id, forged.hlc, forged.kind);
+    forged.chain = before.link(head, forged.document.as_bytes());
+    assert!(forged.is_whole() && forged.chain != entry.chain);
+    forged
+}
+
+#[test]
+fn nobody_slips_another_entry_into_a_journal_that_is_mended() {
+    let (mut one, mut other) = two_lanes("slip");
+    for _ in 0..6 {
+        record(&mut other, sold("TEA", 1), NOW_MS + 5);
+    }
+    bring(&mut other, &mut one);
+    let origin = other.store().node();
+    let begin = other.store().own_holding().begin;
+    let entries = crate::stock::entries(&mut other, origin, begin.seq);
+    let last = entries.len() - 1;
+    let lone = forged(&entries[2], entries[2].before);
+    let mut run = vec![lone.clone()];
+    for entry in &entries[3..last] {
+        let before = run.last().expect("one").chain;
+        run.push(forged(entry, before));
+    }
+    run.push(entries[last].clone());
+    let offers = [
+        vec![lone.clone(), entries[6].clone()],
+        vec![lone, entries[3].clone()],
+        vec![forged(&entries[last], entries[last].before)],
+        run,
+    ];
+    for (number, offer) in offers.iter().enumerate() {
+        one.store().expect_again(origin);
+        // It may be refused as another journal.
+        drop(one.store().keep_entries(origin, begin, offer));
+        let read = one
+            .store()
+            .lane_entries(origin, begin.seq, crate::stock::ALL);
+        assert_eq!(read.expect("whole"), entries, "offer {number}");
+    }
+}
+
+#[test]
+fn what_was_counted_twice_is_counted_once() {
+    let (mut one, mut other) = two_lanes("twice");
+    spoil(
+        &mut one,
+        "INSERT INTO inventory_changes (sku, origin, seq, item, kind, id, hlc, quantity_milli, place, dated_ms, level_milli, noted_ms)
+         SELECT sku, origin, seq, item, kind, id, hlc, quantity_milli, place, dated_ms, level_milli, noted_ms
+         FROM inventory_changes WHERE sku = 'TEA' AND quantity_milli = -5000",
+    );
+    spoil(
+        &mut one,
+        "UPDATE stock_level SET level_milli = level_milli - 5000 WHERE sku = 'TEA'",
+    );
+    assert_eq!(units(&mut one, "TEA"), Some(87));
+    reconcile(&mut one, &mut other);
+    assert_eq!(units(&mut one, "TEA"), Some(92));
 }
 
 #[test]

@@ -32,6 +32,17 @@ pub struct InventoryQuestion {
 pub struct InventoryAnswer {
     /// Of the request.
     pub number: u64,
-    /// To each question, in their order.
+    /// To each question, in their order; none when there is no answer now.
     pub answers: Vec<Answer>,
+    /// Entries that are held there and not counted yet: then nothing is answered.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub behind: i64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+const fn is_zero(number: &i64) -> bool {
+    *number == 0
 }

@@ -88,6 +88,10 @@ pub(crate) async fn reconcile(common: &Common, env: Env) -> Result<(), Failure> 
 }
 
 pub(super) fn reconciliation_text(outcome: &Reconciliation) -> String {
+    if outcome.uncounted > 0 {
+        let uncounted = outcome.uncounted;
+        return format!("stock not compared: {uncounted} entries are not counted yet; try again");
+    }
     let Reconciliation {
         products,
         lanes,

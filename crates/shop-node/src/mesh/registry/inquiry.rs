@@ -30,7 +30,8 @@ impl Mesh {
                 holds.get(origin).map_or(0, |held| held.end.seq)
             };
             let lacks = |origin: &NodeId| end(theirs, origin).abs_diff(end(&mine, origin));
-            origins.into_iter().map(lacks).sum()
+            let lacking = origins.into_iter().map(lacks);
+            lacking.fold(0, u64::saturating_add)
         };
         let all = state.connections.iter();
         all.map(|(peer, connected)| {
@@ -54,6 +55,9 @@ impl Mesh {
         if state.me == Some(origin) {
             return false;
         }
+        // The entry before may be what is damaged.
+        let held = state.holdings.get(&origin);
+        let after = (after - 1).max(held.map_or(0, |held| held.begin.seq));
         let holds = |it: &Connected| {
             let held = it.conversation.holds().get(&origin);
             held.is_some_and(|held| held.begin.seq <= after && after < held.end.seq)
@@ -64,7 +68,7 @@ impl Mesh {
         let Some(connected) = chosen else {
             return false;
         };
-        connected.conversation.ask(origin, after);
+        connected.conversation.ask_from(origin, after);
         connected.wake.notify_one();
         true
     }
