@@ -235,13 +235,16 @@ impl ShopStore {
         if fresh.is_empty() {
             return Ok(held);
         }
+        if known.is_none() {
+            self.know_peer(origin)?;
+        }
         self.conn.transaction(|tx| -> Result<(), StoreError> {
             let row = note_journal(tx, origin, holding)?;
             for entry in &fresh {
                 insert_entry(tx, row, entry)?;
                 note_refund(tx, row, entry)?;
             }
-            Ok(())
+            self.show_entries(row, &fresh)
         })?;
         Ok(holding)
     }
