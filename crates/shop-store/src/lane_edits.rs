@@ -135,9 +135,9 @@ impl ShopStore {
             Ok(((row.get(0)?, row.get(1)?), policy))
         })?;
         let sql = "SELECT node FROM catalog.merged_edits";
-        let nodes: Vec<NodeId> = self.conn.query_map(sql, (), |row| {
-            row.get_with(0, |text: String| text.parse())
-        })?;
+        let nodes: Vec<NodeId> = self
+            .conn
+            .query_map(sql, (), |row| row.get_with(0, |text: String| text.parse()))?;
         let tag = |node: NodeId| Stamp::new(Hlc::ZERO, node).node_tag;
         let peers = self.peers()?;
         let formers = self.formers.iter().map(|former| former.node);
@@ -156,7 +156,10 @@ impl ShopStore {
         let holdings = self.peer_holdings()?;
         let mut peers = BTreeMap::new();
         for node in holdings.keys().copied() {
-            let mut merged = self.merged_seq_of(node)?.unwrap_or(0).max(self.own_of(node));
+            let mut merged = self
+                .merged_seq_of(node)?
+                .unwrap_or(0)
+                .max(self.own_of(node));
             for (successor, holding) in &holdings {
                 let begin = holding.begin;
                 if *successor == node || begin.seq == 0 {
@@ -185,7 +188,10 @@ impl ShopStore {
 
     /// Takes note of a journal that is about to begin. What is known of the others stays what the pending rows were made by.
     pub(crate) fn know_peer(&mut self, node: NodeId) -> Result<(), StoreError> {
-        let merged = self.merged_seq_of(node)?.unwrap_or(0).max(self.own_of(node));
+        let merged = self
+            .merged_seq_of(node)?
+            .unwrap_or(0)
+            .max(self.own_of(node));
         let tag = Stamp::new(Hlc::ZERO, node).node_tag;
         self.settlement.tags.insert(tag);
         self.settlement.peers.insert(node, merged);

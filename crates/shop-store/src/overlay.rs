@@ -99,9 +99,8 @@ impl OverlayRow {
     /// Puts what the columns show into the row.
     fn show(&mut self, columns: BTreeMap<String, Shown>) -> Result<(), StoreError> {
         let mut versions = self.versions()?;
-        let of = |shop: Option<ShopId>| {
-            shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_string()))
-        };
+        let of =
+            |shop: Option<ShopId>| shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_string()));
         let mut set = |column: &str, value| self.values.insert(column.to_owned(), value);
         let latest = columns.values().max_by_key(|shown| shown.place);
         let latest = latest.map(|shown| (shown.place.time.raw(), of(shown.shop)));
@@ -376,11 +375,7 @@ impl ShopStore {
 
     /// Shows all rows with edits that the hub has not merged, over the catalog as it is described; the overlay still lies over
     /// the tables of before.
-    fn show_all(
-        &self,
-        unmerged: &[i64],
-        laid: &BTreeMap<String, Table>,
-    ) -> Result<(), StoreError> {
+    fn show_all(&self, unmerged: &[i64], laid: &BTreeMap<String, Table>) -> Result<(), StoreError> {
         self.conn.transaction(|tx| {
             if self.tables != *laid {
                 lift(tx, laid)?;

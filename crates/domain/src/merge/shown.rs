@@ -60,14 +60,13 @@ pub struct Shown {
     pub shop: Option<ShopId>,
 }
 
-/// What each column of the row shows. It follows from the sets of edits and published versions; those that the hub has
-/// merged count only where they build on one that it has not.
+/// What each column of the row shows. It follows from the sets of edits and published versions, not from their order.
 pub fn shown(
     published: Option<&Published>,
     edits: &[LaneEdit],
     settling: &Settling<'_>,
 ) -> BTreeMap<String, Shown> {
-    let mut fields = fields(published, &counted(edits), settling);
+    let mut fields = fields(published, &once(edits), settling);
     if let Some(owner) = settling.owner {
         for (column, others) in of_others(&fields, owner, &BTreeSet::new()) {
             if let Some(field) = fields.get_mut(&column) {
@@ -117,126 +116,169 @@ fn owner_of(
     }
 }
 
-/// The edits that count, each once: those that the hub has not merged, and those that build on them. The hub may have
-/// merged an edit before the one that it replaces, when their lanes reach it one after the other.
-fn counted(edits: &[LaneEdit]) -> Vec<&LaneEdit> {
-    let mut counted: Vec<&LaneEdit> = edits.iter().filter(|edit| !edit.is_merged).collect();
-    let mut rest: Vec<&LaneEdit> = edits.iter().filter(|edit| edit.is_merged).collect();
-    let mut stamps: BTreeSet<Stamp> = counted.iter().map(|edit| edit.stamp).collect();
-    loop {
-        let builds = |edit: &&LaneEdit| {
-            let mut bases = edit.edit.base.values().flatten();
-            bases.any(|base| stamps.contains(base))
-        };
-        let (building, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(builds);
-        if building.is_empty() {
-            break;
-        }
-        stamps.extend(building.iter().map(|edit| edit.stamp));
-        counted.extend(building);
-        rest = others;
-    }
-    // Journals that went on from one book have entries in common, under the names of both.
-    let mut once: BTreeMap<DocumentId, &LaneEdit> = BTreeMap::new();
-    for edit in counted {
-        let known = once.entry(edit.origin.edit).or_insert(edit);
+/// Each edit once: journals that went on from one book have entries in common, under the names of both.
+fn once(edits: &[LaneEdit]) -> Vec<LaneEdit> {
+    let mut once: BTreeMap<DocumentId, LaneEdit> = BTreeMap::new();
+    for edit in edits {
+        let known = once.entry(edit.origin.edit).or_insert_with(|| edit.clone());
+        let is_merged = known.is_merged || edit.is_merged;
         if edit.stamp < known.stamp {
-            *known = edit;
+            *known = edit.clone();
         }
+        known.is_merged = is_merged;
     }
     once.into_values().collect()
 }
 
 fn fields(
     published: Option<&Published>,
-    edits: &[&LaneEdit],
+    edits: &[LaneEdit],
     settling: &Settling<'_>,
 ) -> BTreeMap<String, Field> {
-    let mut fields: BTreeMap<String, Field> = BTreeMap::new();
-    for edit in edits {
-        for (column, value) in &edit.edit.columns {
-            let made = edit.edit.at_ms.map(|at_ms| at_ms.max(0));
+    let held = published.into_iter().flat_map(|row| row.columns.keys());
+    let set = edits.iter().flat_map(|edit| edit.edit.columns.keys());
+    let columns: BTreeSet<&String> = held.chain(set).collect();
+    let fields = columns.into_iter().map(|column| {
+        let of_column = Column {
+            name: column,
+            published,
+            edits: edits
+                .iter()
+                .filter(|edit| edit.edit.columns.contains_key(column))
+                .collect(),
+        };
+        (column.clone(), of_column.field(settling))
+    });
+    fields.collect()
+}
+
+/// What is known of one column.
+struct Column<'r> {
+    name: &'r str,
+    published: Option<&'r Published>,
+    /// Those that set it.
+    edits: Vec<&'r LaneEdit>,
+}
+
+impl Column<'_> {
+    fn field(&self, settling: &Settling<'_>) -> Field {
+        let mut field = Field::default();
+        let counted = self.counted();
+        for edit in self
+            .edits
+            .iter()
+            .filter(|edit| counted.contains(&edit.stamp))
+        {
+            let Some(value) = edit.edit.columns.get(self.name) else {
+                continue;
+            };
+            let hlc = edit.stamp.hlc;
+            let at_ms = edit.edit.at_ms.map(|at_ms| at_ms.max(0));
             let version = Version {
                 value: value.clone(),
-                base: base(column, edit, published, edits),
-                corrected: made.map_or(edit.stamp.hlc, |ms| corrected_hlc(edit.stamp.hlc, ms)),
+                base: self.base(edit, &counted),
+                corrected: at_ms.map_or(hlc, |at_ms| corrected_hlc(hlc, at_ms)),
                 origin: edit.origin,
             };
-            let field = fields.entry(column.clone()).or_default();
             field.insert(edit.stamp, version);
         }
-    }
-    let Some(published) = published else {
-        return fields;
-    };
-    for (column, (stamp, value)) in &published.columns {
-        let field = fields.entry(column.clone()).or_default();
+        let held = self.published.and_then(|row| {
+            let (stamp, value) = row.columns.get(self.name)?;
+            Some((row, stamp, value))
+        });
         // Who has the edit itself knows more of it.
-        if field.version(stamp).is_none() {
-            field.insert(*stamp, version_of(published, stamp, value, settling));
+        if let Some((row, stamp, value)) = held
+            && field.version(stamp).is_none()
+        {
+            let version = Version {
+                value: value.clone(),
+                base: BTreeSet::new(),
+                corrected: stamp.hlc.min(row.modified),
+                origin: Origin {
+                    edit: DocumentId::from_uuid(Uuid::nil()),
+                    node: NodeId::from_uuid(Uuid::nil()),
+                    shop: (settling.writer)(stamp),
+                    imported: false,
+                },
+            };
+            field.insert(*stamp, version);
+        }
+        field
+    }
+
+    fn current(&self) -> Option<Stamp> {
+        let (stamp, _) = self.published?.columns.get(self.name)?;
+        Some(*stamp)
+    }
+
+    fn said<'e>(&self, edit: &'e LaneEdit) -> &'e [Stamp] {
+        edit.edit.base.get(self.name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The edits that count: those that the hub has not merged. Of the others those that build on one of them, because the
+    /// hub may get an edit before the one that it replaces; and what led to the version that is current. Nothing else: the
+    /// hub has put it aside, or knows what became of it.
+    fn counted(&self) -> BTreeSet<Stamp> {
+        let waiting = self.edits.iter().filter(|edit| !edit.is_merged);
+        let mut building: BTreeSet<Stamp> = waiting.map(|edit| edit.stamp).collect();
+        let mut leading: BTreeSet<Stamp> = self.current().into_iter().collect();
+        loop {
+            let before = building.len() + leading.len();
+            for edit in self.edits.iter().filter(|edit| edit.is_merged) {
+                let said = self.said(edit);
+                if said.iter().any(|base| building.contains(base)) {
+                    building.insert(edit.stamp);
+                }
+                if leading.contains(&edit.stamp) {
+                    leading.extend(said);
+                }
+            }
+            if before == building.len() + leading.len() {
+                building.append(&mut leading);
+                return building;
+            }
         }
     }
-    fields
-}
 
-fn version_of(
-    published: &Published,
-    stamp: &Stamp,
-    value: &Scalar,
-    settling: &Settling<'_>,
-) -> Version {
-    Version {
-        value: value.clone(),
-        base: BTreeSet::new(),
-        corrected: stamp.hlc.min(published.modified),
-        origin: Origin {
-            edit: DocumentId::from_uuid(Uuid::nil()),
-            node: NodeId::from_uuid(Uuid::nil()),
-            shop: (settling.writer)(stamp),
-            imported: false,
-        },
-    }
-}
-
-/// The versions that an edit replaces, by what they are called here.
-fn base(
-    column: &str,
-    edit: &LaneEdit,
-    published: Option<&Published>,
-    edits: &[&LaneEdit],
-) -> BTreeSet<Stamp> {
-    let held = published.and_then(|row| row.columns.get(column));
-    let held = held.map(|(stamp, _)| *stamp);
-    let is_known = |stamp: &Stamp| {
-        let mut of_column = edits
+    /// The versions that an edit replaces, by what they are called here.
+    fn base(&self, edit: &LaneEdit, counted: &BTreeSet<Stamp>) -> BTreeSet<Stamp> {
+        let current = self.current();
+        let mut known = self
+            .edits
             .iter()
-            .filter(|other| other.edit.columns.contains_key(column));
-        held == Some(*stamp) || of_column.any(|other| other.stamp == *stamp)
-    };
-    let here = |stamp: &Stamp| {
-        // What a till wrote under a former name, its peers have under the present one.
-        let mut own = edits.iter().filter(|other| {
-            other.origin.node == edit.origin.node && other.edit.columns.contains_key(column)
-        });
-        own.find(|other| other.stamp.hlc == stamp.hlc)
-            .map_or(*stamp, |other| other.stamp)
-    };
-    let said = edit.edit.base.get(column).map_or(&[][..], Vec::as_slice);
-    let mut base: BTreeSet<Stamp> = said
-        .iter()
-        .map(|stamp| if is_known(stamp) { *stamp } else { here(stamp) })
-        .collect();
-    let is_ahead = published.is_some_and(|row| edit.edit.base_revision > row.revision);
-    if let Some(held) = held
-        && is_ahead
-        && !base.iter().any(is_known)
-        && base.pop_first().is_some()
-    {
-        // Its editor had a newer catalog than this lane, in which that stood for what is here. As many as they were:
-        // whoever replaces several has made a choice.
-        base.insert(held);
+            .map(|other| other.stamp)
+            .filter(|stamp| counted.contains(stamp));
+        let known: BTreeSet<Stamp> = known.by_ref().chain(current).collect();
+        let here = |stamp: &Stamp| {
+            // What a till wrote under a former name, its peers have under the present one.
+            let own = self
+                .edits
+                .iter()
+                .filter(|other| other.origin.node == edit.origin.node);
+            let mut own = own.map(|other| other.stamp);
+            own.find(|other| other.hlc == stamp.hlc).unwrap_or(*stamp)
+        };
+        let said = self.said(edit).iter();
+        let mut base: BTreeSet<Stamp> = said
+            .map(|stamp| match known.contains(stamp) {
+                true => *stamp,
+                false => here(stamp),
+            })
+            .collect();
+        let is_ahead = self
+            .published
+            .is_some_and(|row| edit.edit.base_revision > row.revision);
+        if let Some(current) = current
+            && is_ahead
+            && base.is_disjoint(&known)
+            && base.pop_first().is_some()
+        {
+            // Its editor had a newer catalog than this lane, in which that stood for what is here. As many as they were:
+            // whoever replaces several has made a choice.
+            base.insert(current);
+        }
+        base
     }
-    base
 }
 
 #[cfg(test)]

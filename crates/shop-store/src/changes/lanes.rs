@@ -52,8 +52,7 @@ impl ShopStore {
                 if page.room() == 0 {
                     return Ok(true);
                 }
-                page.changes
-                    .extend(self.row_change(types, &row.0, &row.1)?);
+                page.changes.extend(self.row_change(types, &row.0, &row.1)?);
                 told.seq = seq;
             }
             told.seq = told.seq.max(end);
