@@ -69,11 +69,16 @@ impl Settlement {
         std::iter::once(None).chain(self.peers.keys().copied().map(Some))
     }
 
+    /// Whether rows that wait may be settled otherwise now.
+    pub(crate) fn settles_otherwise(&self, before: &Self) -> bool {
+        self.policies != before.policies
+    }
+
     /// Whether rows that have none of the edits merged since `before` are as they were.
     pub(crate) fn goes_on_from(&self, before: &Self) -> bool {
         let mut journals = before.journals();
         let grew = journals.all(|node| self.merged(node) >= before.merged(node));
-        grew && self.policies == before.policies
+        grew && !self.settles_otherwise(before)
     }
 }
 
@@ -328,6 +333,10 @@ impl ShopStore {
             }
         }
         for (table, row) in &rows {
+            if table == "prices" {
+                // From now on sales look for one; they find none if this is taken back.
+                self.has_dated_prices.set(true);
+            }
             self.show_row(table, row)?;
         }
         Ok(())

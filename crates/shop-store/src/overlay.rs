@@ -282,7 +282,12 @@ impl ShopStore {
         }
         let goes_on = settlement.goes_on_from(&self.settlement);
         if before.schema != state.schema || before.revision > state.revision || !goes_on {
+            let is_otherwise = settlement.settles_otherwise(&self.settlement);
             self.catalog_changed()?;
+            if is_otherwise && !self.waiting_rows()?.is_empty() {
+                // No position of a cursor says which rows show another value now.
+                self.turn()?;
+            }
             return Ok(true);
         }
         let was = std::mem::replace(&mut self.settlement, settlement);

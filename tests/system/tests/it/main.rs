@@ -21,6 +21,7 @@ mod lineage;
 mod monitor;
 mod notices;
 mod offline;
+mod peers;
 mod pins;
 mod process;
 mod proof;
