@@ -40,7 +40,7 @@ fn what_one_lane_enters_without_the_internet_is_sold_at_the_other_and_the_hub_ag
         "products",
         "TEA",
         "name=Tea",
-        "price=2.55",
+        "price_mills=2550",
     ];
     hub(&shop.hub_data, &at_hub).succeeds();
     let [one, other] = shop.lanes("France");
