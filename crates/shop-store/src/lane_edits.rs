@@ -10,7 +10,7 @@ use counterfoil_domain::edit::{CatalogEdit, DELETED, Scalar};
 use counterfoil_domain::employee::{column_value, is_secret};
 use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::{LaneEdit, Origin, Policy, Stamp};
-use counterfoil_domain::mesh::LaneEntry;
+use counterfoil_domain::mesh::{Holding, LaneEntry};
 use counterfoil_domain::{Document, DocumentId, Hlc, NodeId, ShopId, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,40 +155,64 @@ impl ShopStore {
         })
     }
 
-    /// How far the journals of other lanes are merged. What a lane wrote before it went on under another name,
-    /// the hub may have merged under either.
+    /// How far the journals of other lanes are merged. What two of them have in common, because a lane went on under another
+    /// name, counts under the former one, and is merged with either.
     fn peers(&self) -> Result<BTreeMap<NodeId, i64>, StoreError> {
-        let holdings = self.peer_holdings()?;
+        let mut journals: Vec<(NodeId, Holding)> = self.peer_holdings()?.into_iter().collect();
+        journals.sort_unstable_by_key(|(node, holding)| (holding.begin.seq, *node));
+        let mut stated = BTreeMap::new();
         let mut peers = BTreeMap::new();
-        for node in holdings.keys().copied() {
-            let mut merged = self
-                .merged_seq_of(node)?
-                .unwrap_or(0)
-                .max(self.own_of(node));
-            for (successor, holding) in &holdings {
-                let begin = holding.begin;
-                if *successor == node || begin.seq == 0 {
+        for (node, holding) in &journals {
+            let merged = self.merged_seq_of(*node)?.unwrap_or(0);
+            stated.insert(*node, merged);
+            peers.insert(*node, merged.max(self.own_of(*node, holding.end.seq)?));
+        }
+        let first = "SELECT j.node, e.chain FROM local.peer_entry AS e
+                     JOIN local.peer_journal AS j ON j.origin = e.origin WHERE e.seq = 1 AND j.begin_seq = 0";
+        let first = self.conn.query_map(first, (), |row| {
+            let node = row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?;
+            Ok((node, row.get::<Vec<u8>>(1)?))
+        })?;
+        let first: BTreeMap<NodeId, Vec<u8>> = first.into_iter().collect();
+        for (index, (later, continued)) in journals.iter().enumerate() {
+            for (former, holding) in journals.get(..index).unwrap_or_default() {
+                let begin = continued.begin;
+                let is_kin = match begin.seq {
+                    0 => first.contains_key(later) && first.get(later) == first.get(former),
+                    seq => self.peer_chain(*former, seq)? == Some(begin.chain),
+                };
+                if !is_kin {
                     continue;
                 }
-                if self.peer_chain(node, begin.seq)? == Some(begin.chain) {
-                    let under = self.merged_seq_of(*successor)?.unwrap_or(0);
-                    merged = merged.max(under.min(begin.seq));
+                let until = holding.end.seq.min(continued.end.seq);
+                let agreed = last_where(begin.seq, until, |seq| {
+                    Ok(self.peer_chain(*former, seq)? == self.peer_chain(*later, seq)?)
+                })?;
+                let under = stated.get(later).copied().unwrap_or(0).min(agreed);
+                for (node, merged) in [(former, under), (later, agreed)] {
+                    let known = peers.entry(*node).or_default();
+                    *known = merged.max(*known);
                 }
             }
-            peers.insert(node, merged);
         }
         Ok(peers)
     }
 
     /// How much of a journal that others hold stands in the own book, under a name that this till had.
-    fn own_of(&self, node: NodeId) -> i64 {
+    fn own_of(&self, node: NodeId, end: i64) -> Result<i64, StoreError> {
         if node == self.node {
-            return i64::MAX;
+            return Ok(i64::MAX);
         }
         let at = self.formers.iter().position(|former| former.node == node);
         let later = at.and_then(|at| self.formers.get(at..)).unwrap_or_default();
         let common = later.iter().map(|former| former.common.seq).min();
-        common.unwrap_or(0)
+        let (Some(common), Some(former)) = (common, later.first()) else {
+            return Ok(0);
+        };
+        // It may have gone on under that name beyond what the hub knew.
+        last_where(common, former.until_seq.min(end), |seq| {
+            Ok(self.chain_at(seq)? == self.peer_chain(node, seq)?)
+        })
     }
 
     /// Takes note of a journal that is about to begin. What is known of the others stays what the pending rows were made by.
@@ -196,7 +220,7 @@ impl ShopStore {
         let merged = self
             .merged_seq_of(node)?
             .unwrap_or(0)
-            .max(self.own_of(node));
+            .max(self.own_of(node, 0)?);
         let tag = Stamp::new(Hlc::ZERO, node).node_tag;
         self.settlement.tags.insert(tag);
         self.settlement.peers.insert(node, merged);
@@ -341,6 +365,23 @@ impl ShopStore {
         }
         Ok(())
     }
+}
+
+/// The last position up to `until` at which two journals agree that agree at `from`: where they differ once, they differ from there on.
+fn last_where(
+    from: i64,
+    until: i64,
+    mut agree: impl FnMut(i64) -> Result<bool, StoreError>,
+) -> Result<i64, StoreError> {
+    let (mut agreed, mut parted) = (from, until.max(from) + 1);
+    while parted - agreed > 1 {
+        let middle = agreed + (parted - agreed) / 2;
+        match agree(middle)? {
+            true => agreed = middle,
+            false => parted = middle,
+        }
+    }
+    Ok(agreed)
 }
 
 /// Where an edit of a row stands.

@@ -10,6 +10,7 @@ use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::{Document, DocumentId, Scalar, Topic, UnitPrice, password};
+use counterfoil_protocol::wire::lineage::IdentityAnswer;
 use counterfoil_shop_store::employees::Purpose;
 use counterfoil_testkit::SeededRandom;
 use judge::{Client, Hub, ROWS, SHOP, all_rows, all_shown, exchange, set, shop, shown};
@@ -330,4 +331,75 @@ fn an_edit_that_no_row_takes_is_kept_and_shown_nowhere() {
     assert!(lanes[1].store().catalog_row("employees", "TEA").is_err());
     lanes[1].open();
     assert!(lanes[1].store().catalog_row("products", "TEA").is_ok());
+}
+
+#[test]
+fn what_a_lane_edited_under_a_former_name_is_merged_with_either() {
+    let mut lanes = shop("peers-former", 2);
+    set(&mut lanes[0], ROWS[0], "name", json!("Tea"), NOW_MS);
+    let common = lanes[0].store().end();
+    set(
+        &mut lanes[0],
+        ROWS[0],
+        "name",
+        json!("Chai"),
+        NOW_MS + 10_000,
+    );
+    exchange(&mut lanes);
+    let former = lanes[0].store().node();
+    let claim = lanes[0]
+        .store()
+        .claim_identity(common, NOW_MS)
+        .expect("claimed");
+    let answer = IdentityAnswer { lane: 4, epoch: 2 };
+    lanes[0]
+        .store()
+        .take_identity(&claim, &answer)
+        .expect("taken");
+    set(
+        &mut lanes[0],
+        ROWS[0],
+        "name",
+        json!("Masala"),
+        NOW_MS + 20_000,
+    );
+    set(
+        &mut lanes[0],
+        ROWS[1],
+        "name",
+        json!("Jam"),
+        NOW_MS + 30_000,
+    );
+    exchange(&mut lanes);
+    // It hears of its former journal from the other.
+    let held = entries(&mut lanes[1], former, 0);
+    let begin = counterfoil_domain::lineage::Point::START;
+    lanes[0]
+        .store()
+        .keep_entries(former, begin, &held)
+        .expect("kept");
+    let (end, node) = (lanes[0].store().end().seq, lanes[0].store().node());
+    for lane in &mut lanes {
+        assert_eq!(
+            shown(lane, &all_rows()[0]).expect("there")["name"],
+            json!("Masala")
+        );
+        // The hub has the whole book under the new name.
+        let published = "INSERT INTO products (id, name, last_modified_at, revision, versions)
+                 VALUES ('TEA', 'Hub', 9, 1, '{\"name\":\"9.00000001\"}');
+             UPDATE catalog_state SET revision = 1, hlc = 9;";
+        let merged = format!("INSERT INTO merged_edits VALUES ('{node}', {end});");
+        lane.elsewhere("catalog.db", &format!("{published}{merged}"));
+        for again in [false, true] {
+            lane.store().catch_up().expect("caught up");
+            let row = lane.store().catalog_row("products", "TEA").expect("there");
+            assert_eq!(
+                (&row.columns["name"], row.pending),
+                (&json!("Hub"), false),
+                "{again}"
+            );
+            assert_eq!(shown(lane, &all_rows()[1]), None, "it was put aside");
+            lane.open();
+        }
+    }
 }
