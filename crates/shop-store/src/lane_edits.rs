@@ -375,7 +375,7 @@ fn last_where(
 ) -> Result<i64, StoreError> {
     let (mut agreed, mut parted) = (from, until.max(from) + 1);
     while parted - agreed > 1 {
-        let middle = agreed + (parted - agreed) / 2;
+        let middle = agreed + (parted - agreed).div_euclid(2);
         match agree(middle)? {
             true => agreed = middle,
             false => parted = middle,
