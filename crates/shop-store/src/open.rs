@@ -208,6 +208,7 @@ impl ShopStore {
             // What is pending stays as it was: a till whose disk is full still opens and delivers.
             Err(error) if error.is_full() => {
                 tracing::warn!(%error, "the disk is full: pending edits are shown as they were");
+                self.settlement = self.settlement()?;
                 Ok(())
             }
             replayed => replayed,
