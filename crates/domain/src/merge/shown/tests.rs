@@ -206,3 +206,33 @@ fn an_entry_under_two_names_counts_once_and_is_merged_with_either() {
         "tea"
     );
 }
+
+#[test]
+fn an_edit_of_a_row_that_holds_for_another_shop_is_not_shown() {
+    let shop = |number| ShopId::from_uuid(Uuid::from_u128(number));
+    let (claim, made) = (stamp(1_000, 7), stamp(1_500, 7));
+    for (owner, expected) in [(2, "theirs"), (1, "ours")] {
+        let text = |text: String| Scalar::Text(text);
+        let held = Published {
+            columns: BTreeMap::from([
+                ("shop".to_owned(), (claim, text(shop(owner).to_string()))),
+                (COLUMN.to_owned(), (made, text("theirs".to_owned()))),
+            ]),
+            revision: 1,
+            modified: made.hlc,
+            creator: Some(shop(owner)),
+        };
+        let mut ours = version("ours", 1, &[made]);
+        ours.origin.shop = Some(shop(1));
+        let edit = edit_of(&(stamp(2_000, 1), ours), false);
+        for policy in Policy::ALL {
+            let settling = Settling {
+                policy: &|_| policy,
+                writer: &|_| Some(shop(owner)),
+                owner: Some("shop"),
+            };
+            let shown = shown(Some(&held), std::slice::from_ref(&edit), &settling);
+            assert_eq!(shown[COLUMN].value.to_string(), expected, "{policy:?}");
+        }
+    }
+}
