@@ -61,6 +61,16 @@ CREATE TABLE peer_entry (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX peer_entry_by_id ON peer_entry (id);
 
+-- Edits of the catalog in these journals and in the own one, by the row that they are of.
+CREATE TABLE lane_edit (
+    table_name TEXT    NOT NULL,
+    row_id     TEXT    NOT NULL,
+    origin     INTEGER NOT NULL,           -- 0: the own journal
+    seq        INTEGER NOT NULL,
+    PRIMARY KEY (table_name, row_id, origin, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lane_edit_by_origin ON lane_edit (origin, seq);
+
 -- Which of them take back which sale.
 CREATE TABLE peer_refund (
     sale   BLOB    NOT NULL,

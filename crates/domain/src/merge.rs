@@ -10,11 +10,13 @@
 mod ownership;
 mod place;
 mod policy;
+mod shown;
 mod standing;
 
 pub use ownership::of_others;
 pub use place::Place;
 pub use policy::{Policy, Timeline};
+pub use shown::{LaneEdit, Published, Settling, Shown, shown};
 
 use crate::edit::Scalar;
 use crate::hlc::Hlc;

@@ -1,9 +1,11 @@
 //! What has changed since a cursor, for other clients of the node (E3): rows of the catalog as this till sees them,
 //! and documents of the book.
 //!
-//! A cursor holds three places. The journal only grows, so a document is given once. A row of the catalog
-//! moves to a newer revision when it changes; deleted rows stay, with `deleted`. An edit of this node shows at
+//! A cursor holds three places, and one in each other lane's journal. The journal only grows, so a document is given once. A row of
+//! the catalog moves to a newer revision when it changes; deleted rows stay, with `deleted`. An edit of a lane of the shop shows at
 //! once, and what became of it when the hub has merged it, also when it lost and the row did not change.
+
+mod lanes;
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
@@ -12,8 +14,9 @@ use counterfoil_domain::edit::{CatalogEdit, DELETED, Scalar};
 use counterfoil_domain::{Chain, DocumentId, NodeId, Topic};
 use counterfoil_migrate::params;
 use counterfoil_protocol::wire::clients::{Change, ChangePage};
+use lanes::Told;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Kinds of documents that are given out, and how their fields are read, by position in the journal.
 const DOCUMENTS: [(Topic, &str); 11] = [
@@ -104,6 +107,9 @@ struct Cursor {
     revision: i64,
     table: String,
     row: String,
+    /// How far the edits of other lanes were given, by whose journal it is.
+    #[serde(default)]
+    peers: BTreeMap<NodeId, Told>,
 }
 
 impl Cursor {
@@ -140,20 +146,27 @@ impl ShopStore {
     /// [`StoreError::UnknownType`], [`StoreError::CursorMalformed`]; [`StoreError::CursorGone`] when what the
     /// cursor counted on is gone, and the client begins again.
     pub fn changes(&mut self, filter: &ChangeFilter) -> Result<ChangePage, StoreError> {
-        self.make_up_for_swap()?;
         loop {
-            if let Some(page) = self.conn.snapshot(|_| self.changes_now(filter))? {
+            let follows = match self.catch_up() {
+                Ok(_) => true,
+                // What is pending stays as it was, and is told when there is room again.
+                Err(error) if error.is_full() && self.catalog_schema()? == self.described => false,
+                Err(error) => return Err(error),
+            };
+            let page = self
+                .conn
+                .snapshot(|_| match follows && !self.is_caught_up()? {
+                    // A cursor must not pass rows that are not shown yet.
+                    true => Ok(None),
+                    false => self.changes_now(filter).map(Some),
+                });
+            if let Some(page) = page? {
                 return Ok(page);
             }
-            self.catalog_changed()?;
         }
     }
 
-    /// `None` when the catalog has tables that are not described yet: a cursor must not pass their rows.
-    fn changes_now(&self, filter: &ChangeFilter) -> Result<Option<ChangePage>, StoreError> {
-        if self.catalog_schema()? != self.described {
-            return Ok(None);
-        }
+    fn changes_now(&self, filter: &ChangeFilter) -> Result<ChangePage, StoreError> {
         let types = self.asked_types(&filter.types)?;
         let mut cursor = self.cursor_of(filter)?;
         let mut page = Page {
@@ -162,15 +175,16 @@ impl ShopStore {
         };
         let more = self.merged_since(&types, &mut cursor, &mut page)?
             || self.recorded_since(&types, &mut cursor, &mut page)?
+            || self.heard_since(&types, &mut cursor, &mut page)?
             || self.published_since(&types, &mut cursor, &mut page)?;
         cursor.chain = self.chain_at(cursor.seq)?.ok_or(StoreError::Corrupt {
             what: "the journal's chain",
         })?;
-        Ok(Some(ChangePage {
+        Ok(ChangePage {
             changes: page.changes,
             cursor: cursor.write()?,
             more,
-        }))
+        })
     }
 
     fn asked_types(&self, types: &BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
@@ -202,6 +216,7 @@ impl ShopStore {
                 revision: 0,
                 table: String::new(),
                 row: String::new(),
+                peers: BTreeMap::new(),
             });
         };
         let cursor = Cursor::read(text).ok_or(StoreError::CursorMalformed)?;
@@ -277,7 +292,7 @@ impl ShopStore {
                 let edit: CatalogEdit = serde_json::from_str(&payload)?;
                 let change = match self.row_change(types, &edit.table, &edit.row)? {
                     // The hub put the edit aside, and nobody else has made the row.
-                    None if types.contains(&edit.table) => Some(gone(edit)),
+                    None if types.contains(&edit.table) => Some(gone(edit.table, edit.row)),
                     change => change,
                 };
                 page.changes.extend(change);
@@ -398,7 +413,7 @@ impl ShopStore {
         }))
     }
 
-    /// Whether the row holds an edit of this node that the hub has not merged.
+    /// Whether the row holds an edit of a lane of this shop that the hub has not merged.
     pub(crate) fn is_pending(&self, table: &Table, id: &str) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM local.pending_{} WHERE id = ?1)",
@@ -435,10 +450,10 @@ impl ShopStore {
 }
 
 /// A row that is not there any more.
-fn gone(edit: CatalogEdit) -> Change {
+fn gone(table: String, row: String) -> Change {
     Change {
-        entity: edit.table,
-        id: edit.row,
+        entity: table,
+        id: row,
         deleted: true,
         pending: false,
         seq: None,

@@ -9,9 +9,8 @@ use crate::record::{Entry, Writer};
 use crate::tables::to_json;
 use counterfoil_domain::edit::{CatalogEdit, ConflictDecision, Scalar};
 use counterfoil_domain::employee::{InvalidEmployee, is_secret};
-use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::{Policy, Stamp};
-use counterfoil_domain::{Document, DocumentId, Hlc, Topic};
+use counterfoil_domain::{Document, Topic};
 use counterfoil_migrate::{Connection, params};
 use counterfoil_protocol::wire::decisions::{
     Choice, ConflictChanges, ConflictCursor, ConflictRow, ConflictSide, ConflictState, Deciding,
@@ -62,13 +61,6 @@ pub struct DecideConflict {
     pub deciding: Deciding,
     /// Wall time in milliseconds since the Unix epoch.
     pub now_ms: i64,
-}
-
-/// An edit of this node that the hub has not merged.
-struct Unmerged {
-    id: DocumentId,
-    stamp: Stamp,
-    edit: CatalogEdit,
 }
 
 impl ShopStore {
@@ -146,10 +138,9 @@ impl ShopStore {
             .last()
             .filter(|_| more)
             .map(|last: &ConflictRow| last.id);
-        let unmerged = self.unmerged_edits()?;
-        let conflicts = rows.into_iter().map(|row| self.seen_here(row, &unmerged));
+        let conflicts = rows.into_iter().map(|row| self.seen_here(row));
         Ok(ShopConflictPage {
-            conflicts: conflicts.collect(),
+            conflicts: conflicts.collect::<Result<_, _>>()?,
             next,
         })
     }
@@ -159,8 +150,7 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::UnknownConflict`].
     pub fn conflict(&self, id: i64) -> Result<ShopConflict, StoreError> {
-        let row = told(&self.conn, id)?;
-        Ok(self.seen_here(row, &self.unmerged_edits()?))
+        self.seen_here(told(&self.conn, id)?)
     }
 
     /// Decides a conflict: an edit in the book, which the hub merges when it gets it. The same decision made
@@ -192,36 +182,24 @@ impl ShopStore {
         })?)
     }
 
-    fn unmerged_edits(&self) -> Result<Vec<Unmerged>, StoreError> {
-        let merged = self.merged_seq()?;
-        let sql =
-            "SELECT id, hlc, payload, seq FROM journal WHERE topic = ?1 AND seq > ?2 ORDER BY seq";
-        let edits =
-            self.conn
-                .query_map(sql, params![Topic::CatalogEdit.code(), merged], |row| {
-                    let hlc = Hlc::from_raw(row.get(1)?);
-                    Ok(Unmerged {
-                        id: row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-                        // As in the overlay: it keeps the stamp that it got when it was made.
-                        stamp: Stamp::new(hlc, writer_of(&self.formers, self.node, row.get(3)?)),
-                        edit: row.get_with(2, |text: String| serde_json::from_str(&text))?,
-                    })
-                })?;
-        Ok(edits)
-    }
-
-    /// The conflict with what this till wrote since the hub told it.
-    fn seen_here(&self, mut row: ConflictRow, unmerged: &[Unmerged]) -> ShopConflict {
-        let of_field = |held: &&Unmerged| {
-            let edit = &held.edit;
-            edit.table == row.table && edit.row == row.row && edit.columns.contains_key(&row.column)
-        };
-        let written: Vec<&Unmerged> = unmerged.iter().filter(of_field).collect();
+    /// The conflict with what the lanes of this shop wrote since the hub told it.
+    fn seen_here(&self, mut row: ConflictRow) -> Result<ShopConflict, StoreError> {
+        let binding = self.binding.as_ref();
+        let shop = binding.map(|binding| binding.shop);
+        let (mut written, mut visible) = (Vec::new(), None);
+        if let Some(table) = self.tables.get(&row.table) {
+            written = self.edits_of(table, &row.row, shop)?;
+            written.retain(|held| !held.is_merged && held.edit.columns.contains_key(&row.column));
+            written.sort_unstable_by_key(|held| held.stamp);
+            if let Some(seen) = self.overlay_row(table, &row.row)? {
+                visible = seen.versions()?.get(&row.column).copied();
+            }
+        }
         let pending = written.iter().rev().find_map(|held| {
             let decision = held.edit.decision.as_ref()?;
             let value = held.edit.columns.get(&row.column)?;
             (decision.loser == row.loser.stamp).then(|| PendingDecision {
-                id: held.id,
+                id: held.origin.edit,
                 choice: decision.choice,
                 put_back: decision.put_back,
                 value: to_json(value),
@@ -229,27 +207,28 @@ impl ShopStore {
                 at_ms: held.stamp.hlc.millis(),
             })
         });
-        if let Some(last) = written.last()
-            && let Some(value) = last.edit.columns.get(&row.column)
+        let current = written.iter().find(|held| Some(held.stamp) == visible);
+        if let Some(held) = current
+            && let Some(value) = held.edit.columns.get(&row.column)
         {
-            let binding = self.binding.as_ref();
-            let base = last.edit.base.get(&row.column);
+            let lane = binding.filter(|_| held.origin.node == self.node);
+            let base = held.edit.base.get(&row.column);
             row.current = ConflictSide {
                 value: to_json(value),
-                stamp: last.stamp,
-                at_ms: last.stamp.hlc.millis(),
-                node_id: self.node,
-                shop_id: binding.map(|binding| binding.shop),
+                stamp: held.stamp,
+                at_ms: held.stamp.hlc.millis(),
+                node_id: held.origin.node,
+                shop_id: shop,
                 shop: binding.map(|binding| binding.shop_name.clone()),
-                lane: binding.map(|binding| binding.lane),
+                lane: lane.map(|binding| binding.lane),
                 base: base.cloned().unwrap_or_default(),
-                base_revision: last.edit.base_revision,
+                base_revision: held.edit.base_revision,
             };
         }
-        ShopConflict {
+        Ok(ShopConflict {
             conflict: row,
             pending,
-        }
+        })
     }
 }
 

@@ -20,6 +20,7 @@ mod fence;
 pub mod identity;
 pub mod import;
 mod journal;
+mod lane_edits;
 pub mod levels;
 mod loss;
 pub mod mesh;

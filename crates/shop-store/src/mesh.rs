@@ -254,6 +254,9 @@ impl ShopStore {
         if fresh.is_empty() {
             return Ok(held);
         }
+        if known.is_none() {
+            self.know_peer(origin)?;
+        }
         self.conn.transaction(|tx| -> Result<(), StoreError> {
             let row = note_journal(tx, origin, holding)?;
             for entry in &fresh {
@@ -261,7 +264,7 @@ impl ShopStore {
                 note_refund(tx, row, entry)?;
                 note_parked(tx, row, entry)?;
             }
-            Ok(())
+            self.show_entries(row, &fresh)
         })?;
         Ok(holding)
     }

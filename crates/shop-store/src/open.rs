@@ -2,6 +2,7 @@
 
 use crate::activation::Binding;
 use crate::error::{OpenStoreError, StoreError};
+use crate::lane_edits::Settlement;
 use crate::overlay::{self, CatalogState, Unmerged};
 use crate::tables::{self, Table};
 use counterfoil_domain::env::{Random, uuid_v7};
@@ -72,8 +73,9 @@ pub struct ShopStore {
     pub(crate) has_dated_prices: Cell<bool>,
     /// Own edits that the catalog does not have yet.
     pub(crate) unmerged: Unmerged,
-    /// The catalog that the pending edits were last replayed over.
+    /// The catalog over which the pending rows were last made, and what it said of who wrote it.
     pub(crate) replayed: Option<CatalogState>,
+    pub(crate) settlement: Settlement,
     /// Products that went below zero and nobody was told of yet.
     pub(crate) oversold: BTreeSet<String>,
     /// Journals of other lanes that were found damaged here.
@@ -144,6 +146,7 @@ impl ShopStore {
             has_dated_prices: Cell::new(false),
             unmerged: Unmerged::default(),
             replayed: None,
+            settlement: Settlement::default(),
             oversold: BTreeSet::new(),
             damaged: BTreeSet::new(),
             connected: Box::new(BTreeSet::new),
@@ -208,6 +211,7 @@ impl ShopStore {
             // What is pending stays as it was: a till whose disk is full still opens and delivers.
             Err(error) if error.is_full() => {
                 tracing::warn!(%error, "the disk is full: pending edits are shown as they were");
+                self.settlement = self.settlement()?;
                 Ok(())
             }
             replayed => replayed,

@@ -1,18 +1,19 @@
-//! What a till sees of the catalog: the hub's rows, except where an edit of this node is not merged
+//! What a till sees of the catalog: the hub's rows, except where an edit of a lane of its shop is not merged
 //! yet. Pending rows are complete copies in `local.db`; a temporary view per table unites both.
 //!
-//! The pending tables hold nothing that cannot be rebuilt: they are emptied and replayed from the
-//! journal whenever the catalog changes.
+//! The pending tables hold nothing that cannot be rebuilt: they follow from the journals and the catalog, and are made
+//! anew when a till opens, and where the catalog has changed.
 
 use crate::error::StoreError;
+use crate::lane_edits::{OWN, RowName, Settlement, note_edit};
 use crate::open::ShopStore;
 use crate::tables::{Table, describe, scalar, to_sql};
 use counterfoil_domain::edit::{CatalogEdit, Scalar};
-use counterfoil_domain::lineage::writer_of;
-use counterfoil_domain::merge::Stamp;
-use counterfoil_domain::{Hlc, NodeId, Topic};
+use counterfoil_domain::merge::{Published, Settling, Shown, Stamp, shown};
+use counterfoil_domain::{Hlc, NodeId, ShopId, Topic};
 use counterfoil_migrate::{Connection, SqlError, Value, params, params_from_iter};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// What a catalog is known by to those who replay over it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,8 +22,6 @@ pub(crate) struct CatalogState {
     schema: i64,
     revision: i64,
     hlc: Hlc,
-    /// This node's journal is merged up to here.
-    merged: i64,
 }
 
 /// Own edits behind a position of the journal.
@@ -76,32 +75,50 @@ impl OverlayRow {
         })
     }
 
-    /// Puts an edit on top of the row.
-    fn apply(
-        &mut self,
-        edit: &CatalogEdit,
-        stamp: Stamp,
-        shop: Option<&str>,
-    ) -> Result<(), StoreError> {
+    /// The row as the hub published it.
+    fn published(&self, table: &Table) -> Result<Published, StoreError> {
+        let mut columns = BTreeMap::new();
+        for (column, stamp) in self.versions()? {
+            let is_described = table.editable.iter().any(|known| known.name == column);
+            if let Some(value) = self.values.get(&column).filter(|_| is_described) {
+                columns.insert(column, (stamp, value.clone()));
+            }
+        }
+        Ok(Published {
+            columns,
+            revision: self.integer("revision"),
+            modified: Hlc::from_raw(self.integer("last_modified_at")),
+            creator: self.shop("origin_shop_id"),
+        })
+    }
+
+    fn shop(&self, column: &str) -> Option<ShopId> {
+        self.text(column)?.parse().ok()
+    }
+
+    /// Puts what the columns show into the row.
+    fn show(&mut self, columns: BTreeMap<String, Shown>) -> Result<(), StoreError> {
         let mut versions = self.versions()?;
-        for (column, value) in &edit.columns {
-            self.values.insert(column.clone(), value.clone());
-            versions.insert(column.clone(), stamp);
+        let of =
+            |shop: Option<ShopId>| shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_string()));
+        let mut set = |column: &str, value| self.values.insert(column.to_owned(), value);
+        let latest = columns.values().max_by_key(|shown| shown.place);
+        let latest = latest.map(|shown| (shown.place.time.raw(), of(shown.shop)));
+        for (column, shown) in columns {
+            set(&column, shown.value);
+            versions.insert(column, shown.place.stamp);
         }
-        let shop = shop.map_or(Scalar::Null, |shop| Scalar::Text(shop.to_owned()));
-        if self.integer("last_modified_at") == 0 {
-            self.values
-                .insert("origin_shop_id".to_owned(), shop.clone());
+        let versions = serde_json::to_string(&versions)?;
+        set("versions", Scalar::Text(versions));
+        let modified = self.integer("last_modified_at");
+        if let Some((at, shop)) = latest.filter(|(at, _)| *at > modified) {
+            let mut set = |column: &str, value| self.values.insert(column.to_owned(), value);
+            if modified == 0 {
+                set("origin_shop_id", shop.clone());
+            }
+            set("last_modified_shop_id", shop);
+            set("last_modified_at", Scalar::Integer(at));
         }
-        self.values.insert("last_modified_shop_id".to_owned(), shop);
-        self.values.insert(
-            "last_modified_at".to_owned(),
-            Scalar::Integer(stamp.hlc.raw()),
-        );
-        self.values.insert(
-            "versions".to_owned(),
-            Scalar::Text(serde_json::to_string(&versions)?),
-        );
         Ok(())
     }
 }
@@ -160,8 +177,17 @@ impl ShopStore {
         table: &Table,
         id: &str,
     ) -> Result<Option<OverlayRow>, StoreError> {
+        self.row_in("temp", table, id)
+    }
+
+    fn row_in(
+        &self,
+        schema: &str,
+        table: &Table,
+        id: &str,
+    ) -> Result<Option<OverlayRow>, StoreError> {
         let sql = format!(
-            "SELECT {} FROM temp.{} WHERE id = ?1",
+            "SELECT {} FROM {schema}.{} WHERE id = ?1",
             table.column_list(),
             table.name
         );
@@ -175,20 +201,41 @@ impl ShopStore {
         Ok(row)
     }
 
-    /// Stores the row that an edit of this node leads to, until the hub has merged it.
-    pub(crate) fn keep_pending(&self, edit: &CatalogEdit, stamp: Stamp) -> Result<(), StoreError> {
-        let table = self.tables.get(&edit.table).ok_or(StoreError::Corrupt {
-            what: "a catalog edit of a table that is gone",
-        })?;
-        let mut row = match self.overlay_row(table, &edit.row)? {
-            Some(row) => row,
-            None => OverlayRow::empty(table, &edit.row),
+    /// Shows an edit of this node until the hub has merged it.
+    pub(crate) fn keep_pending(&self, edit: &CatalogEdit, seq: i64) -> Result<(), StoreError> {
+        note_edit(&self.conn, (OWN, seq), edit)?;
+        self.show_row(&edit.table, &edit.row)
+    }
+
+    /// Stores what a row shows with the edits that the hub has not merged.
+    pub(crate) fn show_row(&self, table: &str, id: &str) -> Result<(), StoreError> {
+        // A table that the catalog does not have keeps its edits in the journals.
+        let Some(table) = self.tables.get(table) else {
+            return Ok(());
         };
-        let shop = self
-            .binding
-            .as_ref()
-            .map(|binding| binding.shop.to_string());
-        row.apply(edit, stamp, shop.as_deref())?;
+        let shop = self.binding.as_ref().map(|binding| binding.shop);
+        let edits = self.edits_of(table, id, shop)?;
+        if edits.iter().all(|edit| edit.is_merged) {
+            let sql = format!("DELETE FROM local.pending_{} WHERE id = ?1", table.name);
+            self.conn.execute(&sql, [id])?;
+            return Ok(());
+        }
+        let held = self.row_in("catalog", table, id)?;
+        let published = held.as_ref().map(|row| row.published(table)).transpose()?;
+        let writer = |stamp: &Stamp| match self.settlement.is_a_lanes(stamp) {
+            true if self.is_own_lanes(stamp) => shop,
+            true => Some(another_shop(held.as_ref(), shop)),
+            false => None,
+        };
+        let is_owner = |column: &&str| table.editable.iter().any(|known| known.name == *column);
+        let settling = Settling {
+            policy: &|column| self.settlement.policy(&table.name, column),
+            writer: &writer,
+            owner: Some("shop").filter(is_owner),
+        };
+        let columns = shown(published.as_ref(), &edits, &settling);
+        let mut row = held.unwrap_or_else(|| OverlayRow::empty(table, id));
+        row.show(columns)?;
         let slots: Vec<String> = (1..=table.columns.len())
             .map(|slot| format!("?{slot}"))
             .collect();
@@ -210,19 +257,75 @@ impl ShopStore {
         Ok(())
     }
 
-    /// Replays this node's unmerged edits when the catalog is not the one they were last replayed over,
-    /// and tells whether it was another. A pull that broke off, and one whose replay failed, are made up
-    /// for by the next call.
+    /// Whether a lane of this shop wrote a version.
+    fn is_own_lanes(&self, stamp: &Stamp) -> bool {
+        let formers = self.formers.iter().map(|former| former.node);
+        let mut own = self.settlement.peers.keys().copied();
+        let mut own = own.by_ref().chain(formers).chain([self.node]);
+        own.any(|node| Stamp::new(stamp.hlc, node) == *stamp)
+    }
+
+    /// Shows what the journals say over the catalog as it is now, where that is not the one of before, and tells whether it
+    /// was another. A pull that broke off, and one after which this failed, are made up for by the next call.
     ///
     /// # Errors
     /// [`StoreError`]; the overlay is as it was.
     pub fn catch_up(&mut self) -> Result<bool, StoreError> {
         self.make_up_for_swap()?;
-        if self.replayed == Some(self.catalog_state()?) {
+        let (state, settlement) = (self.catalog_state()?, self.settlement()?);
+        let Some(before) = self.replayed else {
+            self.catalog_changed()?;
+            return Ok(true);
+        };
+        if before == state && self.settlement == settlement {
             return Ok(false);
         }
-        self.catalog_changed()?;
+        let goes_on = settlement.goes_on_from(&self.settlement);
+        if before.schema != state.schema || before.revision > state.revision || !goes_on {
+            let is_otherwise = settlement.settles_otherwise(&self.settlement);
+            self.catalog_changed()?;
+            if is_otherwise && !self.waiting_rows()?.is_empty() {
+                // No position of a cursor says which rows show another value now.
+                self.turn()?;
+            }
+            return Ok(true);
+        }
+        let was = std::mem::replace(&mut self.settlement, settlement);
+        if let Err(error) = self.show_changed(&was) {
+            self.settlement = was;
+            return Err(error);
+        }
+        self.follow(state)?;
         Ok(true)
+    }
+
+    /// Whether what is shown was made over the catalog as it is.
+    pub(crate) fn is_caught_up(&self) -> Result<bool, StoreError> {
+        let is_same = self.replayed == Some(self.catalog_state()?);
+        Ok(is_same && self.settlement == self.settlement()?)
+    }
+
+    /// Shows the rows anew that the hub has published, and those of which it has merged something.
+    fn show_changed(&self, was: &Settlement) -> Result<(), StoreError> {
+        self.conn.transaction(|tx| {
+            let mut rows: BTreeSet<RowName> = BTreeSet::new();
+            for node in self.settlement.journals() {
+                let merged = self.settlement.merged(node);
+                rows.extend(self.rows_between(node, was.merged(node), merged)?);
+            }
+            for name in self.tables.keys() {
+                let sql = format!(
+                    "SELECT p.id FROM local.pending_{name} AS p LEFT JOIN catalog.{name} AS c ON c.id = p.id
+                     WHERE coalesce(c.revision, 0) <> p.revision"
+                );
+                let published: Vec<String> = tx.query_map(&sql, (), |row| row.get(0))?;
+                rows.extend(published.into_iter().map(|id| (name.clone(), id)));
+            }
+            for (table, row) in &rows {
+                self.show_row(table, row)?;
+            }
+            Ok(())
+        })
     }
 
     /// Changes whenever the catalog's tables do.
@@ -240,29 +343,33 @@ impl ShopStore {
             schema: self.catalog_schema()?,
             revision,
             hlc,
-            merged: self.merged_seq()?,
         })
     }
 
-    /// Replays this node's unmerged edits over a catalog that has changed, and takes note of the
+    /// Shows what the journals say over a catalog that has changed, all of it anew, and takes note of the
     /// logical time it carries. The hub may have migrated it: then its tables are described anew.
     ///
     /// # Errors
     /// [`StoreError`]; the overlay is as it was.
     pub fn catalog_changed(&mut self) -> Result<(), StoreError> {
-        let state = self.catalog_state()?;
-        self.head.clock.observe(state.hlc);
+        let (state, settlement) = (self.catalog_state()?, self.settlement()?);
         let unmerged = self.unmerged()?;
         let (laid, described) = (self.tables.clone(), self.described);
         if state.schema != described {
             self.tables = describe(&self.conn)?;
             self.described = state.schema;
         }
-        if let Err(error) = self.replay(&unmerged, &laid) {
-            (self.tables, self.described) = (laid, described);
+        let was = std::mem::replace(&mut self.settlement, settlement);
+        if let Err(error) = self.show_all(&unmerged, &laid) {
+            (self.tables, self.described, self.settlement) = (laid, described, was);
             return Err(error);
         }
-        // Own edits may bring one.
+        self.follow(state)
+    }
+
+    fn follow(&mut self, state: CatalogState) -> Result<(), StoreError> {
+        self.head.clock.observe(state.hlc);
+        // Edits of the shop may bring one.
         let sql = "SELECT EXISTS (SELECT 1 FROM temp.prices)";
         let dated = self.tables.contains_key("prices") && self.conn.query_value(sql, ())?;
         self.has_dated_prices.set(dated);
@@ -271,8 +378,9 @@ impl ShopStore {
         Ok(())
     }
 
-    /// Replays edits over the catalog as it is described; the overlay still lies over the tables of before.
-    fn replay(&self, unmerged: &[i64], laid: &BTreeMap<String, Table>) -> Result<(), StoreError> {
+    /// Shows all rows with edits that the hub has not merged, over the catalog as it is described; the overlay still lies over
+    /// the tables of before.
+    fn show_all(&self, unmerged: &[i64], laid: &BTreeMap<String, Table>) -> Result<(), StoreError> {
         self.conn.transaction(|tx| {
             if self.tables != *laid {
                 lift(tx, laid)?;
@@ -282,17 +390,15 @@ impl ShopStore {
                 tx.execute(&format!("DELETE FROM local.pending_{name}"), ())?;
             }
             for seq in unmerged.iter().copied() {
-                let sql = "SELECT hlc, payload FROM journal WHERE seq = ?1";
-                let (hlc, payload) = tx.query_row(sql, [seq], |row| {
-                    Ok((Hlc::from_raw(row.get(0)?), row.get::<String>(1)?))
+                // The index may be younger than the book.
+                let sql = "SELECT payload FROM journal WHERE seq = ?1";
+                let edit = tx.query_row(sql, [seq], |row| {
+                    row.get_with(0, |text: String| serde_json::from_str(&text))
                 })?;
-                let edit: CatalogEdit = serde_json::from_str(&payload)?;
-                // Later edits name this one by the stamp it got then.
-                let writer = writer_of(&self.formers, self.node, seq);
-                // A table that the new catalog no longer has keeps its edits in the journal.
-                if self.tables.contains_key(&edit.table) {
-                    self.keep_pending(&edit, Stamp::new(hlc, writer))?;
-                }
+                note_edit(tx, (OWN, seq), &edit)?;
+            }
+            for (table, row) in self.waiting_rows()? {
+                self.show_row(&table, &row)?;
             }
             Ok(())
         })
@@ -338,10 +444,19 @@ impl ShopStore {
         Ok(0)
     }
 
-    fn merged_seq_of(&self, node: NodeId) -> Result<Option<i64>, StoreError> {
+    pub(crate) fn merged_seq_of(&self, node: NodeId) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT seq FROM catalog.merged_edits WHERE node = ?1";
         Ok(self
             .conn
             .query_optional(sql, [node.to_string()], |row| row.get(0))?)
     }
+}
+
+/// A shop that is not this one: where the row names one, most likely that one wrote to it.
+fn another_shop(row: Option<&OverlayRow>, own: Option<ShopId>) -> ShopId {
+    let named = ["shop", "last_modified_shop_id", "origin_shop_id"];
+    let mut shops = named.iter().filter_map(|column| row?.shop(column));
+    shops
+        .find(|shop| Some(*shop) != own)
+        .unwrap_or_else(|| ShopId::from_uuid(Uuid::nil()))
 }

@@ -5,7 +5,6 @@ use crate::error::StoreError;
 use crate::open::{Head, ShopStore};
 use counterfoil_domain::env::document_id;
 use counterfoil_domain::journal::EntryHead;
-use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::stock::Seen;
 use counterfoil_domain::{Document, DocumentId, Hlc, ImportId, Topic};
 use counterfoil_protocol::wire::node::Recorded;
@@ -169,7 +168,7 @@ impl Writer<'_> {
                 // From now on sales look for one; they find none if this is taken back.
                 store.has_dated_prices.set(true);
             }
-            store.keep_pending(edit, Stamp::new(entry.hlc, store.node))?;
+            store.keep_pending(edit, entry.seq)?;
         }
         self.head.seq = entry.seq;
         self.head.chain = chain;

@@ -166,7 +166,7 @@ pub struct Change {
     pub id: String,
     /// The row is deleted; its last values are in `content`.
     pub deleted: bool,
-    /// The row holds an edit of this node that the hub has not merged.
+    /// The row holds an edit of a lane of this shop that the hub has not merged.
     pub pending: bool,
     /// Position of a document in the journal; absent for rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -198,7 +198,7 @@ pub struct CatalogRow {
     pub merged: Option<String>,
     /// Its columns.
     pub columns: BTreeMap<String, serde_json::Value>,
-    /// An edit of this node is not merged yet.
+    /// An edit of a lane of this shop is not merged yet.
     pub pending: bool,
     /// Who created it; the hub when absent.
     pub origin_shop_id: Option<String>,

@@ -13,6 +13,7 @@ mod mesh;
 mod migrated;
 mod operations;
 mod parked;
+mod peers;
 mod reconcile;
 mod refunds;
 mod stock;

@@ -22,6 +22,7 @@ mod monitor;
 mod notices;
 mod offline;
 mod parked;
+mod peers;
 mod pins;
 mod process;
 mod proof;
