@@ -2,6 +2,7 @@
 
 use crate::secrets;
 use counterfoil_domain::env::Random;
+use counterfoil_domain::hex::{array_from_hex, to_hex};
 use counterfoil_replica::env::{Env, create_folder};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -123,7 +124,7 @@ impl DataDir {
     pub fn lane_secret(&self, random: &dyn Random) -> Result<[u8; 32], DataDirError> {
         let path = self.root.join("lanes.secret");
         let kept = match std::fs::read_to_string(&path) {
-            Ok(text) => secrets::from_hex_32(text.trim()),
+            Ok(text) => array_from_hex(text.trim()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(io_error("read", &path)(source)),
         };
@@ -132,7 +133,7 @@ impl DataDir {
         }
         let mut secret = [0; 32];
         random.fill(&mut secret);
-        let text = secrets::to_hex(&secret);
+        let text = to_hex(&secret);
         secrets::write_file(&path, text.as_bytes()).map_err(io_error("write", &path))?;
         Ok(secret)
     }

@@ -6,6 +6,7 @@
 use crate::datadir::{DataDir, DataDirError};
 use crate::limits::LANE_CERTIFICATE_DAYS;
 use counterfoil_domain::env::Random;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::mesh::authority::shop_seed;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::wire::certificate::{
@@ -18,8 +19,6 @@ use rcgen::{
     SignatureAlgorithm, date_time_ymd,
 };
 use time::OffsetDateTime;
-
-use crate::secrets::to_hex;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 

@@ -4,12 +4,12 @@ use super::ApiError;
 use super::bodies::read_json;
 use crate::hub::Hub;
 use crate::lanes::LaneAuthorityError;
-use crate::secrets;
 use crate::store::{AuthedNode, Reader, Store};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use counterfoil_domain::ShopId;
+use counterfoil_domain::hex::array_from_hex;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::certificate::{
     LANE_CERTIFICATE_PATH, LaneCertificate, LaneCertificateRequest, LaneStanding,
@@ -50,7 +50,7 @@ pub(crate) async fn certificate(
 ) -> Result<Json<LaneCertificate>, ApiError> {
     let request: LaneCertificateRequest = read_json(&headers, body).await?;
     let malformed = || ApiError::new(Code::Invalid, "public_key is 64 hexadecimal digits");
-    let key = secrets::from_hex_32(&request.public_key).ok_or_else(malformed)?;
+    let key = array_from_hex(&request.public_key).ok_or_else(malformed)?;
     let (known, now_ms) = (request.revocations, hub.now_ms());
     let find = move |store: &mut Store| store.revocations(node.shop, known, now_ms);
     let revoked = hub.writer.call(find).await?;

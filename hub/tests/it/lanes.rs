@@ -2,21 +2,12 @@
 
 use crate::hub::{Client, TestHub, parse, problem};
 use crate::till::Till;
+use counterfoil_domain::hex::{array_from_hex, from_hex, to_hex};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::certificate::{LaneCertificate, Revocations, SignedRevocations};
 use counterfoil_protocol::wire::hub::{ActivateAnswer, NodeRow};
 use counterfoil_replica::env::{HttpResponse, is_signed_by, public_key};
 use serde_json::{Value, json};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(text: &str) -> Vec<u8> {
-    let pairs = text.as_bytes().chunks(2);
-    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    pairs.map(byte).collect()
-}
 
 async fn ask(client: &Client, token: &str, key: &str, known: i64) -> HttpResponse {
     let body = json!({"public_key": key, "revocations": known});
@@ -25,7 +16,7 @@ async fn ask(client: &Client, token: &str, key: &str, known: i64) -> HttpRespons
 }
 
 async fn given(client: &Client, till: &Till, known: i64) -> LaneCertificate {
-    let key = hex(&public_key(&[1; 32]).unwrap());
+    let key = to_hex(&public_key(&[1; 32]).unwrap());
     parse(&ask(client, &till.token, &key, known).await)
 }
 
@@ -33,9 +24,9 @@ async fn given(client: &Client, till: &Till, known: i64) -> LaneCertificate {
 async fn list(client: &Client, till: &Till, known: i64) -> Revocations {
     let given = given(client, till, known).await;
     let SignedRevocations { list, signature } = given.revocations;
-    let key = bytes(&given.authority_key).try_into().unwrap();
+    let key = array_from_hex(&given.authority_key).unwrap();
     let message = SignedRevocations::signed(&list);
-    assert!(is_signed_by(&key, &message, &bytes(&signature)));
+    assert!(is_signed_by(&key, &message, &from_hex(&signature).unwrap()));
     let standing = till.hello(client).await.lanes.unwrap();
     assert_eq!(standing.authority_key, given.authority_key);
     let list: Revocations = serde_json::from_str(&list).unwrap();
@@ -64,7 +55,7 @@ async fn each_shop_has_an_authority_of_its_own_that_stays_and_tills_alone_are_gi
         let refused = ask(&client, &one.token, key, 0).await;
         assert_eq!(problem(&refused).code, Code::Invalid, "{key}");
     }
-    let key = hex(&[1; 32]);
+    let key = to_hex(&[1; 32]);
     assert_eq!(ask(&client, "nobody", &key, 0).await.status, 401);
     hub.stop().await;
     let hub = hub.restart().await;

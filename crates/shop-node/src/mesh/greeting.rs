@@ -8,6 +8,7 @@ use crate::limits::{PEER_GREETING_BYTES_MAX, PEER_GREETING_WITHIN};
 use crate::node::Node;
 use counterfoil_domain::NodeId;
 use counterfoil_domain::env::Random;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::mesh::Holding;
 use counterfoil_domain::mesh::pairing::{Nonce, Party};
 use counterfoil_protocol::gate::Schemas;
@@ -190,7 +191,7 @@ fn introduce((me, secret): (&Me, bool), schemas: Schemas, random: &dyn Random) -
         shop: me.shop,
         lane: me.lane,
         book_schema: schemas.book,
-        nonce: lane::to_hex(&nonce),
+        nonce: to_hex(&nonce),
         secret,
     }
 }

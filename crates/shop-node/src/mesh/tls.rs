@@ -2,8 +2,8 @@
 //!
 //! Nothing is resumed: every connection shows its certificate anew.
 
-use super::trust::from_hex;
 use super::verifier::{Verifier, at};
+use counterfoil_domain::hex::array_from_hex;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::wire::certificate::{ANY_LANE_NAME, LaneCertificate, lane_name};
 use counterfoil_replica::env::{Io, private_key, provider};
@@ -82,7 +82,7 @@ impl Identity {
     ) -> Result<Self, IdentityError> {
         let certificate = CertificateDer::from_pem_slice(given.certificate.as_bytes())?;
         let root = CertificateDer::from_pem_slice(given.authority.as_bytes())?;
-        let authority = from_hex(&given.authority_key).and_then(|it| it.try_into().ok());
+        let authority = array_from_hex(&given.authority_key);
         let mut roots = RootCertStore::empty();
         roots.add(root)?;
         let expires_ms = given.expires_ms.max(given.issued_ms);

@@ -5,6 +5,7 @@ use super::tls::{Identity, IdentityError};
 use crate::credentials::CredentialError;
 use crate::node::Node;
 use crate::problem::chain;
+use counterfoil_domain::hex::from_hex;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::wire::certificate::{
     LaneCertificate, LaneStanding, Revocations, SignedRevocations,
@@ -142,15 +143,6 @@ fn read(identity: &Identity, signed: &SignedRevocations) -> Option<Revocations> 
     }
     let list: Revocations = serde_json::from_str(&signed.list).ok()?;
     (list.shop == identity.shop).then_some(list)
-}
-
-pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.map(byte).collect()
 }
 
 /// Reads what is kept of this node's certificate; what cannot be used is as good as none, and the hub gives another.

@@ -4,12 +4,12 @@ use super::SyncError;
 use super::link::HubLink;
 use crate::mesh::trust::{self, TrustError};
 use crate::node::Node;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_protocol::wire::certificate::{
     LANE_CERTIFICATE_PATH, LaneCertificate, LaneCertificateRequest,
 };
 use counterfoil_protocol::wire::hub::HelloAnswer;
 use counterfoil_replica::env::public_key;
-use std::fmt::Write as _;
 
 /// Asks for a certificate when this lane lacks one or it is time for the next, or when other lanes were revoked. The
 /// key is made and kept before the first request, so an answer that is lost costs another request and nothing else.
@@ -36,11 +36,7 @@ pub(super) async fn renew(
     let credentials = node.inner.credentials.of(hub.node_id);
     let seed = credentials.lane_seed_or_mint(node.inner.env.random.as_ref())?;
     let public = public_key(&seed).map_err(|error| TrustError::Identity(error.into()))?;
-    let public_key = public.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    });
+    let public_key = to_hex(&public);
     let request = LaneCertificateRequest {
         public_key,
         revocations: held.number(),

@@ -130,11 +130,6 @@ proptest! {
     }
 
     #[test]
-    fn a_nonce_arrives_as_it_was_drawn(nonce in any::<[u8; 32]>()) {
-        prop_assert_eq!(from_hex(&to_hex(&nonce)), Some(nonce));
-    }
-
-    #[test]
     fn no_text_brings_it_down(text in ".*", cut in any::<prop::sample::Index>(), byte in any::<u8>()) {
         read(&text).ok();
         // A frame that was damaged is closer to one than any text.

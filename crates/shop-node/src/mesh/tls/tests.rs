@@ -1,5 +1,6 @@
 use super::*;
 use crate::mesh::trust::Trust;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::mesh::authority::shop_seed;
 use counterfoil_protocol::wire::certificate::{Revocations, SignedRevocations};
 use counterfoil_replica::env::{public_key, sign};
@@ -18,10 +19,6 @@ fn node(number: u8) -> NodeId {
 
 fn shop(number: u8) -> ShopId {
     ShopId::from_slice(&[number; 16]).expect("an id")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The authority of a shop, as the hub has it.
@@ -57,7 +54,7 @@ impl Authority {
         });
         let list = list.expect("written");
         let signature = sign(&self.seed, &SignedRevocations::signed(&list)).expect("signed");
-        let signature = hex(&signature);
+        let signature = to_hex(&signature);
         SignedRevocations { list, signature }
     }
 
@@ -85,7 +82,7 @@ impl Authority {
                 .self_signed(&self.key())
                 .expect("signed")
                 .pem(),
-            authority_key: hex(&public_key(&self.seed).expect("a key")),
+            authority_key: to_hex(&public_key(&self.seed).expect("a key")),
             issued_ms,
             expires_ms,
             revocations: self.revoked(1, &[]),
