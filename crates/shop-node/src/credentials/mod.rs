@@ -222,6 +222,18 @@ impl Credentials {
         Ok(token_digest(&text))
     }
 
+    /// Another one in its place: somebody else may have the one that is kept.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn renew_lane_seed(&self, random: &dyn Random) -> Result<[u8; 32], CredentialError> {
+        let mut secret = [0_u8; 32];
+        random.fill(&mut secret);
+        let text = format!("cf_{}", to_hex(&secret));
+        self.lane().replace(&text)?;
+        Ok(token_digest(&text))
+    }
+
     fn beside(&self, place: &'static str) -> Self {
         Self {
             stores: self.stores.clone(),

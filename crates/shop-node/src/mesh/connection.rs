@@ -24,6 +24,7 @@ use counterfoil_shop_store::{ShopStore, StoreError};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -367,8 +368,8 @@ struct Mouth<'c> {
     sink: SplitSink<Socket, Message>,
     /// When something was said last.
     said: Instant,
-    /// Number of the list of revoked lanes that the peer was told.
-    told: i64,
+    /// Numbers of the lists of revoked lanes that the peer was told.
+    told: BTreeSet<i64>,
 }
 
 impl<'c> Mouth<'c> {
@@ -379,7 +380,7 @@ impl<'c> Mouth<'c> {
             seat,
             sink,
             said: Instant::now(),
-            told: 0,
+            told: BTreeSet::new(),
         }
     }
 
@@ -420,15 +421,16 @@ impl<'c> Mouth<'c> {
         }
     }
 
-    /// Hands on which lanes were revoked, when the list is newer than what the peer was told.
+    /// Hands on which lanes were revoked, as far as the peer was not told.
     async fn tell_revoked(&mut self) -> Result<(), ConnectionError> {
         let held = self.node.inner.trust.held();
-        let Some(revoked) = held.revoked.as_ref().filter(|_| held.number() > self.told) else {
-            return Ok(());
-        };
-        self.told = held.number();
-        let control = Control::Revoked(revoked.signed.clone());
-        self.send(Message::text(lane::write(&control)?)).await
+        for revoked in held.revoked.iter().rev() {
+            if self.told.insert(revoked.number()) {
+                let control = Control::Revoked(revoked.signed.clone());
+                self.send(Message::text(lane::write(&control)?)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends entries of a journal, as many as there is room for.

@@ -111,17 +111,26 @@ pub(super) fn explained(error: ConnectionError) -> ConnectionError {
 /// [`ConnectionError::Refusing`].
 pub(super) fn vouch(node: &Node, me: &Me, peer: NodeId, way: &Way) -> Result<(), ConnectionError> {
     let trust = &node.inner.trust;
-    if trust.held().is_revoked(peer) {
-        let detail = "the hub has revoked it";
-        return Err(ConnectionError::refusing(RefusalCode::Revoked, detail));
+    let held = trust.held();
+    let revoked = held.revoked(peer);
+    let refusing = |detail| Err(ConnectionError::refusing(RefusalCode::Revoked, detail));
+    if revoked.is_some_and(|it| it.issued_before_ms.is_none()) {
+        return refusing("the hub has revoked it");
     }
     if let Way::Secured(certificate) = way {
         let identity = trust.identity_of((me.node, me.shop));
         let identity = identity.ok_or(ConnectionError::NoCertificate)?;
         let checked = identity.check(certificate, peer, node.lane_time_ms());
-        let refusing =
+        let wrong =
             |error| ConnectionError::refusing(RefusalCode::Certificate, tls::in_words(&error));
-        checked.map_err(refusing)?;
+        checked.map_err(wrong)?;
+        let before_ms = revoked.and_then(|it| it.issued_before_ms);
+        if before_ms.is_some_and(|it| !identity.begins_after(certificate, it)) {
+            return refusing(
+                "the hub has revoked its certificate, which is of before it was taken in again: it is a copy of its \
+                 folder, or gets another one when it reaches the hub",
+            );
+        }
     }
     Ok(())
 }

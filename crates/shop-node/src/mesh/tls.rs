@@ -25,6 +25,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+/// Certificates count whole seconds.
+const SECOND_MS: i64 = 1_000;
+
 /// The first byte of everybody who begins to speak TLS, and of no HTTP request.
 const HANDSHAKE: u8 = 0x16;
 
@@ -131,6 +134,12 @@ impl Identity {
         let name = ServerName::try_from(lane_name(node, self.shop));
         let name = name.map_err(|error| Error::General(error.to_string()))?;
         verify_server_name(&ParsedCertificate::try_from(certificate)?, &name)
+    }
+
+    /// Whether the time of a certificate begins at a moment, or later.
+    pub(super) fn begins_after(&self, certificate: &CertificateDer<'static>, ms: i64) -> bool {
+        self.verifier
+            .is_early(certificate, at(ms.saturating_sub(SECOND_MS)))
     }
 
     fn server(&self, now_ms: i64) -> Result<ServerConfig, Error> {

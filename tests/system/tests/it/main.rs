@@ -15,6 +15,7 @@ mod gate;
 mod identity;
 mod imports;
 mod lane_liar;
+mod lane_revoked;
 mod lane_tls;
 mod lanes;
 mod lineage;
