@@ -3,7 +3,6 @@
 //! All their keys come from one secret in the hub's folder, and their own certificates are the same whenever they are made:
 //! nothing is kept for a shop, and a hub that was restored from a backup has every authority again.
 
-use crate::datadir::{DataDir, DataDirError};
 use crate::limits::LANE_CERTIFICATE_DAYS;
 use counterfoil_domain::env::Random;
 use counterfoil_domain::hex::{from_hex, to_hex};
@@ -42,10 +41,8 @@ pub(crate) struct LaneAuthorities {
 }
 
 impl LaneAuthorities {
-    /// Reads the secret, or makes it at the first time.
-    pub(crate) fn open(dir: &DataDir, random: &dyn Random) -> Result<Self, DataDirError> {
-        let secret = dir.lane_secret(random)?;
-        Ok(Self { secret })
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
+        Self { secret }
     }
 
     /// The authority of one shop.

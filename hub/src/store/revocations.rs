@@ -232,6 +232,25 @@ impl Reader {
 }
 
 impl Store {
+    /// Tells a person that the secret of the lanes' authorities is gone, when there are lanes that have certificates.
+    pub(crate) fn tell_lane_secret_lost(&self, now_ms: i64) -> Result<(), StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM lane_key)";
+        if !self.hub.query_value(sql, ())? {
+            return Ok(());
+        }
+        let detail = "lanes.secret is gone from this hub's folder, and another was made: lanes know each other again when each \
+                      has synced. To have the former back, stop the hub, put the file back from the backup, and start it";
+        tracing::error!("{detail}");
+        let alert = NewAlert {
+            at_ms: now_ms,
+            kind: "lane_secret_lost",
+            node: None,
+            subject: String::new(),
+            detail: detail.to_owned(),
+        };
+        insert_alert(&self.hub, &alert)
+    }
+
     /// Whether a lane is given a certificate, and the list that comes with it.
     pub(crate) fn certify(
         &self,

@@ -3,13 +3,14 @@
 use crate::hub::{Client, TestHub, parse, problem};
 use crate::till::Till;
 use counterfoil_domain::hex::{array_from_hex, from_hex, to_hex};
+use counterfoil_hub::{Hub, HubConfig};
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::certificate::{
     LaneCertificate, Revocations, RevokedLane, SignedRevocations,
 };
 use counterfoil_protocol::wire::hub::{ActivateAnswer, NodeRow};
 use counterfoil_protocol::wire::monitor::AlertRow;
-use counterfoil_replica::env::{HttpResponse, is_signed_by, public_key};
+use counterfoil_replica::env::{Env, HttpResponse, is_signed_by, public_key};
 use serde_json::{Value, json};
 
 async fn ask(client: &Client, token: &str, key: &str, lists: &[SignedRevocations]) -> HttpResponse {
@@ -159,11 +160,9 @@ async fn states(client: &Client) -> Vec<String> {
     rows.into_iter().map(|row| row.state).collect()
 }
 
-async fn forgotten(client: &Client) -> usize {
+async fn alerts(client: &Client, kind: &str) -> usize {
     let rows: Vec<AlertRow> = client.admin_get("alerts").await;
-    let rows = rows.iter();
-    rows.filter(|row| row.kind == "revocation_forgotten")
-        .count()
+    rows.iter().filter(|row| row.kind == kind).count()
 }
 
 #[tokio::test]
@@ -202,14 +201,72 @@ async fn a_restored_hub_takes_what_it_had_revoked_from_the_lists_of_lanes_and_fr
     let ends = ask(&client, &lost.token, &key(1), &[signed.clone()]).await;
     assert_eq!(ends.status, 401);
     assert_eq!(states(&client).await, ["active", "revoked"]);
-    assert_eq!(forgotten(&client).await, 2);
+    assert_eq!(alerts(&client, "revocation_forgotten").await, 2);
     let (known, _) = list(&client, &one, &[signed.clone()]).await;
     assert_eq!(known.lanes, before.lanes);
     assert!(known.number > before.number);
     assert_eq!(list(&client, &one, &[signed]).await.0, known, "said again");
-    assert_eq!(forgotten(&client).await, 2, "told once");
+    assert_eq!(
+        alerts(&client, "revocation_forgotten").await,
+        2,
+        "told once"
+    );
     let old = late.activate(&client, &later).await;
     assert_ne!(old.status, 200, "the code that it came with first");
     let code = client.code("Leith").await.join_code;
     parse::<ActivateAnswer>(&late.activate(&client, &code).await);
+}
+
+#[tokio::test]
+async fn a_hub_whose_lane_secret_is_damaged_does_not_start_and_one_whose_is_gone_tells() {
+    let mut hub = TestHub::start().await;
+    let client = hub.client();
+    let till = Till::of(&client, "Leith", 1).await;
+    let before = given(&client, &till, 1).await;
+    hub.stop().await;
+    let file = hub.dir.join("lanes.secret");
+    let secret = std::fs::read(&file).unwrap();
+    for damaged in [&secret[..40], b"", b"\xff\xfe", &[b'z'; 64]] {
+        std::fs::write(&file, damaged).unwrap();
+        let config = HubConfig::new(hub.dir.path());
+        let refused = Hub::open(config, Env::system()).await;
+        let said = whole(&refused.err().expect("it does not start"));
+        assert!(said.contains("lanes.secret"), "{said}");
+        assert!(said.contains("put it back from the backup"), "{said}");
+        assert_eq!(std::fs::read(&file).unwrap(), damaged, "it is left alone");
+    }
+    std::fs::write(&file, secret).unwrap();
+    let mut hub = hub.restart().await;
+    let same = given(&hub.client(), &till, 1).await;
+    assert_eq!(same.authority, before.authority);
+    assert_eq!(alerts(&hub.client(), "lane_secret_lost").await, 0);
+    hub.stop().await;
+    std::fs::remove_file(&file).unwrap();
+    let mut hub = hub.restart().await;
+    let other = given(&hub.client(), &till, 1).await;
+    assert_ne!(other.authority, before.authority);
+    assert_eq!(alerts(&hub.client(), "lane_secret_lost").await, 1);
+    hub.stop().await;
+    let hub = hub.restart().await;
+    assert_eq!(
+        alerts(&hub.client(), "lane_secret_lost").await,
+        1,
+        "told once"
+    );
+}
+
+#[tokio::test]
+async fn a_hub_that_has_certified_no_lane_makes_its_secret_without_a_word() {
+    let hub = TestHub::start().await;
+    assert_eq!(alerts(&hub.client(), "lane_secret_lost").await, 0);
+}
+
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
