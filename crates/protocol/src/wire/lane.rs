@@ -73,6 +73,9 @@ pub enum RefusalCode {
     Certificate,
     /// The hub has revoked it.
     Revoked,
+    /// A reason that only a newer lane knows; its words say which.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The first thing that each side says.

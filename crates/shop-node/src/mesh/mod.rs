@@ -2,8 +2,8 @@
 //!
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
-//! `gate` bounds what a stranger says, `connection` carries one conversation, `dial` seeks peers, `copies` waits for the
-//! second copy of a sale.
+//! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `dial` seeks
+//! peers, `copies` waits for the second copy of a sale.
 
 mod connection;
 mod copies;
@@ -11,6 +11,7 @@ mod dial;
 mod gate;
 mod greeting;
 mod line;
+mod mouth;
 mod refunds;
 mod registry;
 mod settings;

@@ -121,6 +121,15 @@ fn an_entry_that_fits_into_no_frame_is_not_sent() {
     assert!(matches!(write_entry(&large), Err(FrameError::TooLong(_))));
 }
 
+#[test]
+fn a_refusal_for_a_reason_that_only_a_newer_lane_knows_is_a_refusal() {
+    let text = r#"{"type":"refused","code":"too_wet","detail":"it rains"}"#;
+    let Ok(Frame::Control(Control::Refused { code, detail })) = read(text) else {
+        panic!("it is understood");
+    };
+    assert_eq!((code, detail.as_str()), (RefusalCode::Unknown, "it rains"));
+}
+
 proptest! {
     #[test]
     fn an_entry_arrives_as_it_was_sent(seq in 1..i64::MAX, document in ".*") {
