@@ -9,6 +9,7 @@ use super::registry::{NoSeat, OwnJournal, Seat};
 use super::trust;
 use crate::limits::{
     PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_FRAMES_PER_SECOND_MAX, PEER_GREETING_WITHIN,
+    PEER_STEP_WITHIN,
 };
 use crate::node::Node;
 use crate::problem::chain;
@@ -212,10 +213,13 @@ struct Ear<'c> {
 impl Ear<'_> {
     async fn hear(mut self) -> Result<Never, ConnectionError> {
         let patience = self.me.heartbeat * 5 / 2;
+        // The peer may have heard of the end of the greeting later than this lane by what the line takes.
+        let mut wait = patience + PEER_STEP_WITHIN;
         let mut rate = Rate::new();
         loop {
-            let heard = tokio::time::timeout(patience, self.stream.next()).await;
-            let heard = heard.map_err(|_| ConnectionError::Silent(patience))?;
+            let heard = tokio::time::timeout(wait, self.stream.next()).await;
+            let heard = heard.map_err(|_| ConnectionError::Silent(wait))?;
+            wait = patience;
             let mut batch = Vec::new();
             // What came before the connection broke is kept.
             let mut broke = self.take(heard, &mut batch).err();

@@ -12,6 +12,7 @@ mod layout;
 mod mesh;
 mod migrated;
 mod operations;
+mod pins;
 mod refunds;
 mod stock;
 mod stock_kin;

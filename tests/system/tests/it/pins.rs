@@ -31,14 +31,14 @@ fn typed(program: &str, data: &Path, arguments: &[&str], pin: &str) -> Done {
 }
 
 /// A hub with employees, and tills of one shop.
-struct Shop {
+pub(crate) struct Shop {
     dir: TempDir,
-    hub_data: PathBuf,
+    pub(crate) hub_data: PathBuf,
 }
 
 impl Shop {
     /// Ann may refund, Bob may nothing but sell, Eve may everything.
-    fn new(name: &str) -> (Self, Daemon) {
+    pub(crate) fn new(name: &str) -> (Self, Daemon) {
         let dir = TempDir::new(name);
         let hub_data = dir.join("hub");
         let hub = Daemon::hub(&hub_data);
@@ -63,12 +63,12 @@ impl Shop {
         typed(HUB, &self.hub_data, &["employees", "pin", employee], pin)
     }
 
-    fn ask_for_pins(&self) {
+    pub(crate) fn ask_for_pins(&self) {
         self.set("shop_settings", "pin_required", &["value=true"]);
     }
 
     /// A till of the shop that has what the hub published.
-    fn till(&self, name: &str) -> (PathBuf, Daemon) {
+    pub(crate) fn till(&self, name: &str) -> (PathBuf, Daemon) {
         let data = self.dir.join(name);
         till(&data);
         let code = join_code(&self.hub_data, "France");
@@ -84,22 +84,27 @@ fn sign_in(till: &Daemon, employee: &str, pin: &str) -> (u16, Value) {
     till.post("/v1/sign-in", &request).expect("an answer")
 }
 
-fn session(till: &Daemon, employee: &str, pin: &str) -> String {
+pub(crate) fn session(till: &Daemon, employee: &str, pin: &str) -> String {
     let (status, answer) = sign_in(till, employee, pin);
     assert_eq!(status, 200, "{answer}");
     answer["session"].as_str().expect("a token").to_owned()
 }
 
-fn ask(till: &Daemon, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, Value) {
+pub(crate) fn ask(
+    till: &Daemon,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> (u16, Value) {
     let body = body.to_string();
     request(&till.url, "POST", path, headers, body.as_bytes()).expect("an answer")
 }
 
-fn tea(price: Option<&str>) -> Value {
+pub(crate) fn tea(price: Option<&str>) -> Value {
     json!({"tender": "cash", "lines": [{"sku": "TEA", "quantity": "1", "unit_price": price}]})
 }
 
-const SESSION: &str = "x-counterfoil-session";
+pub(crate) const SESSION: &str = "x-counterfoil-session";
 const APPROVAL: &str = "x-counterfoil-approval";
 
 #[test]
@@ -198,88 +203,6 @@ fn wrong_pins_lock_an_employee_over_a_kill_and_nobody_else() {
         "BOB sign_in granted",
     ];
     assert_eq!(told, expected, "{events}");
-}
-
-#[test]
-fn a_till_of_a_shop_where_nobody_has_a_pin_sells_and_warns() {
-    let (shop, _hub) = Shop::new("pins-missing");
-    shop.ask_for_pins();
-    let (data, till) = shop.till("till");
-    let (status, _) = ask(&till, "/v1/sales", &[], &tea(None));
-    assert_eq!(status, 401, "PINs are asked for");
-    assert_eq!(till.get("/v1/status")["pins_missing"], false);
-    for name in ["ANN", "BOB", "EVE"] {
-        hub(
-            &shop.hub_data,
-            &["catalog", "set", "employees", name, "active=0"],
-        )
-        .succeeds();
-    }
-    eventually("nobody has one here either", || {
-        till.post("/v1/sync", &Value::Null).expect("an answer");
-        till.get("/v1/status")["pins_missing"] == true
-    });
-    for _ in 0..2 {
-        let (status, answer) = ask(&till, "/v1/sales", &[], &tea(None));
-        assert_eq!(status, 200, "{answer}");
-    }
-    let says = node(&data, &["status"]).stdout;
-    assert!(says.contains("no active employee has one"), "{says}");
-    let pin = json!({"pin": "8642", "by": "somebody"});
-    let path = format!("{}/v1/employees/ANN/pin", till.url);
-    let answer = request(
-        &till.url,
-        "PUT",
-        "/v1/employees/ANN/pin",
-        &[],
-        pin.to_string().as_bytes(),
-    );
-    assert_eq!(answer.expect("an answer").0, 403, "{path}");
-    till.post("/v1/sync", &Value::Null).expect("an answer");
-    eventually("the hub has it on record, once", || {
-        let events = hub(&shop.hub_data, &["employees", "events", "--json"]).stdout;
-        events.matches("unguarded").count() == 1
-    });
-}
-
-#[test]
-fn a_repeated_count_is_answered_though_nobody_is_signed_in_any_more() {
-    let (shop, _hub) = Shop::new("pins-stock");
-    shop.ask_for_pins();
-    let (_, till) = shop.till("till");
-    let token = session(&till, "ANN", "4711");
-    let signed_in = [(SESSION, token.as_str())];
-    let id = |last: u8| format!("0198c0de-0000-7000-8000-0000000000{last:02x}");
-    let one = json!({"id": id(1), "sku": "TEA", "quantity": "5", "count": true});
-    let moved = json!({"id": id(2), "sku": "TEA", "quantity": "-1"});
-    let many = json!([moved, {"id": id(3), "sku": "TEA", "quantity": "2"}]);
-    let bodies = [one, many];
-    let first = bodies
-        .each_ref()
-        .map(|body| ask(&till, "/v1/stock", &signed_in, body));
-    till.post("/v1/sign-out", &Value::Null).expect("an answer");
-    let _ended = ask(&till, "/v1/sign-out", &signed_in, &Value::Null);
-    for (body, (status, before)) in bodies.iter().zip(&first) {
-        assert_eq!(*status, 200, "{before}");
-        let (status, again) = ask(&till, "/v1/stock", &signed_in, body);
-        assert_eq!(status, 200, "{again}");
-        let seq = |it: &Value| it.get(0).unwrap_or(it)["seq"].clone();
-        assert_eq!(seq(&again), seq(before));
-    }
-    let new = json!({"id": id(4), "sku": "TEA", "quantity": "1"});
-    assert_eq!(ask(&till, "/v1/stock", &signed_in, &new).0, 401);
-    let half = json!([moved, new]);
-    assert_eq!(
-        ask(&till, "/v1/stock", &signed_in, &half).0,
-        401,
-        "one is new"
-    );
-    let counted = json!({"id": id(2), "sku": "TEA", "quantity": "5", "count": true});
-    assert_eq!(
-        ask(&till, "/v1/stock", &signed_in, &counted).0,
-        409,
-        "another thing"
-    );
 }
 
 #[test]
