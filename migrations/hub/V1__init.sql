@@ -128,6 +128,7 @@ CREATE TABLE receipt (
     employee     TEXT,
     refund_of    BLOB,
     external_ref TEXT,
+    parked       TEXT,                     -- JSON of domain::parked::Finishes: the parked sale that it finishes
     import_id    BLOB,                    -- the import that brought it
     corrected_ms INTEGER NOT NULL,         -- at_ms by the hub's clock, as far as it is known (X1)
     corrected_error_ms INTEGER,            -- how far that may be off; empty: nobody knows
@@ -136,6 +137,7 @@ CREATE TABLE receipt (
 CREATE UNIQUE INDEX receipt_by_id ON receipt (id);
 CREATE INDEX receipt_by_number ON receipt (node, series, number);
 CREATE INDEX receipt_by_import ON receipt (import_id) WHERE import_id IS NOT NULL;
+CREATE INDEX receipt_by_parked ON receipt (parked ->> 'id') WHERE parked IS NOT NULL;
 
 CREATE TABLE receipt_line (
     node             INTEGER NOT NULL,

@@ -69,6 +69,15 @@ CREATE TABLE peer_refund (
     PRIMARY KEY (sale, origin, seq)
 ) STRICT, WITHOUT ROWID;
 
+-- Which entries park, finish or discard which sale. Those of the own book follow from it, as far as `parked_until` in `state` says.
+CREATE TABLE parked_entry (
+    parked BLOB    NOT NULL,               -- id of the parked sale
+    origin INTEGER NOT NULL,               -- of `peer_journal`; 0: the own book
+    seq    INTEGER NOT NULL,
+    kind   INTEGER NOT NULL,               -- domain::Topic
+    PRIMARY KEY (parked, origin, seq)
+) STRICT, WITHOUT ROWID;
+
 -- Stock: everything below follows from the journals of the shop and is counted anew from them when it does not fit.
 -- How far each journal is counted.
 CREATE TABLE stock_journal (

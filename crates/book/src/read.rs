@@ -11,7 +11,7 @@ use counterfoil_domain::money::MoneyError;
 use counterfoil_domain::{Currency, DocumentId, Quantity, ShopId, Topic, UnitPrice};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 
-/// A document of the journal, of which `payload` is what its entry holds of an edit; `None` when its rows are gone.
+/// A document of the journal, of which `payload` is what its entry holds as JSON; `None` when its rows are gone.
 ///
 /// # Errors
 /// [`BookError`] for rows that no document of ours has.
@@ -27,6 +27,14 @@ pub fn document(
         Topic::CatalogEdit => {
             let edit = payload.map(serde_json::from_str).transpose()?;
             edit.map(Document::CatalogEdit)
+        }
+        Topic::ParkedSale => {
+            let parked = payload.map(serde_json::from_str).transpose()?;
+            parked.map(Document::ParkedSale)
+        }
+        Topic::ParkedDiscard => {
+            let discard = payload.map(serde_json::from_str).transpose()?;
+            discard.map(Document::ParkedDiscard)
         }
         Topic::Closure => {
             let sql = "SELECT content FROM closure WHERE seq = ?1";
@@ -49,7 +57,7 @@ pub fn document(
 fn receipt(conn: &Connection, seq: i64) -> Result<Option<Receipt>, BookError> {
     let sql =
         "SELECT trial, series, number, at_ms, currency, total_minor, customer, employee, refund_of,
-               external_ref FROM journal WHERE seq = ?1 AND number IS NOT NULL";
+               external_ref, payload FROM journal WHERE seq = ?1 AND number IS NOT NULL";
     let receipt = conn.query_optional(sql, [seq], |row| {
         let id = |bytes: Option<Vec<u8>>| bytes.map(|it| DocumentId::from_slice(&it)).transpose();
         Ok(Receipt {
@@ -63,6 +71,9 @@ fn receipt(conn: &Connection, seq: i64) -> Result<Option<Receipt>, BookError> {
             employee: row.get(7)?,
             refund_of: row.get_with(8, id)?,
             external_ref: row.get(9)?,
+            parked: row.get_with(10, |text: Option<String>| {
+                text.as_deref().map(serde_json::from_str).transpose()
+            })?,
             lines: Vec::new(),
             payments: Vec::new(),
         })

@@ -7,6 +7,7 @@ use counterfoil_domain::document::{
 use counterfoil_domain::employee::{EmployeeEvent, Permission};
 use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
+use counterfoil_domain::parked::{ParkedDiscard, ParkedSale};
 use counterfoil_domain::{Chain, Closure, Document, DocumentId, ImportId};
 use counterfoil_migrate::{Connection, SqlError, params};
 
@@ -22,10 +23,12 @@ pub fn insert(
 ) -> Result<(), BookError> {
     let seq = entry.seq;
     if let Document::Sale(receipt) | Document::Refund(receipt) = document {
-        return Ok(insert_receipt(conn, entry, receipt, (chain, import))?);
+        return insert_receipt(conn, entry, receipt, (chain, import));
     }
     let payload = match document {
         Document::CatalogEdit(edit) => Some(serde_json::to_string(edit)?),
+        Document::ParkedSale(parked) => Some(serde_json::to_string(parked)?),
+        Document::ParkedDiscard(discard) => Some(serde_json::to_string(discard)?),
         _ => None,
     };
     conn.execute(
@@ -52,6 +55,11 @@ pub fn insert(
         Document::Activation(activation) => insert_activation(conn, seq, activation)?,
         Document::Closure(closure) => insert_closure(conn, seq, closure)?,
         Document::EmployeeEvent(event) => insert_employee_event(conn, seq, event)?,
+        Document::ParkedSale(ParkedSale { at_ms, .. })
+        | Document::ParkedDiscard(ParkedDiscard { at_ms, .. }) => {
+            let sql = "UPDATE journal SET at_ms = ?2 WHERE seq = ?1";
+            conn.execute(sql, params![seq, *at_ms])?;
+        }
         // The entry is all there is of a receipt's head and of an edit.
         Document::Sale(_) | Document::Refund(_) | Document::CatalogEdit(_) => {}
     }
@@ -73,11 +81,12 @@ fn insert_receipt(
     entry: &EntryHead,
     receipt: &Receipt,
     (chain, import): (&Chain, Option<ImportId>),
-) -> Result<(), SqlError> {
+) -> Result<(), BookError> {
+    let finishes = receipt.parked.as_ref().map(serde_json::to_string);
     conn.execute(
         "INSERT INTO journal (seq, id, hlc, topic, priority, chain, trial, series, number, at_ms, \
-         currency, total_minor, customer, employee, refund_of, external_ref) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+         currency, total_minor, customer, employee, refund_of, external_ref, payload) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         params![
             entry.seq,
             entry.id.to_bytes(),
@@ -94,7 +103,8 @@ fn insert_receipt(
             receipt.customer.as_deref(),
             receipt.employee.as_deref(),
             receipt.refund_of.map(DocumentId::to_bytes),
-            receipt.external_ref.as_deref()
+            receipt.external_ref.as_deref(),
+            finishes.transpose()?
         ],
     )?;
     note_import(conn, entry.seq, import)?;

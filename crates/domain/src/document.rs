@@ -8,6 +8,7 @@ use crate::employee::EmployeeEvent;
 use crate::ids::{DocumentId, ShopId};
 use crate::journal::Priority;
 use crate::money::{Currency, MoneyError};
+use crate::parked::{Finishes, ParkedDiscard, ParkedSale};
 use crate::stock::{Seen, fits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -44,11 +45,15 @@ pub enum Topic {
     Closure = 10,
     /// An employee signed in, or tried to, or did what only an entry tells of.
     EmployeeEvent = 11,
+    /// A cart was put aside before it was paid.
+    ParkedSale = 12,
+    /// It will not be paid.
+    ParkedDiscard = 13,
 }
 
 impl Topic {
     /// All topics in the order of their codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Activation,
         Self::Sale,
         Self::Refund,
@@ -61,6 +66,8 @@ impl Topic {
         Self::StockCount,
         Self::Closure,
         Self::EmployeeEvent,
+        Self::ParkedSale,
+        Self::ParkedDiscard,
     ];
 
     /// The stored number.
@@ -88,6 +95,8 @@ impl Topic {
             Self::StockCount => "stock_count",
             Self::Closure => "closure",
             Self::EmployeeEvent => "employee_event",
+            Self::ParkedSale => "parked_sale",
+            Self::ParkedDiscard => "parked_discard",
         }
     }
 
@@ -102,7 +111,11 @@ impl Topic {
             | Self::CashSession
             | Self::Expense
             | Self::Closure => Priority::High,
-            Self::CatalogEdit | Self::StockMovement | Self::StockCount => Priority::Normal,
+            Self::CatalogEdit
+            | Self::StockMovement
+            | Self::StockCount
+            | Self::ParkedSale
+            | Self::ParkedDiscard => Priority::Normal,
             Self::EmployeeEvent => Priority::Low,
         }
     }
@@ -225,6 +238,9 @@ pub struct Receipt {
     pub refund_of: Option<DocumentId>,
     /// The number this receipt had in an imported system.
     pub external_ref: Option<String>,
+    /// The parked sale that it finishes. Left out of the canonical form of any other, as before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Finishes>,
     /// 1 to 10,000 lines.
     pub lines: Vec<Line>,
     /// 1 to 100 payments that sum up to the total.
@@ -402,6 +418,10 @@ pub enum Document {
     Closure(Closure),
     /// See [`Topic::EmployeeEvent`].
     EmployeeEvent(EmployeeEvent),
+    /// See [`Topic::ParkedSale`].
+    ParkedSale(ParkedSale),
+    /// See [`Topic::ParkedDiscard`].
+    ParkedDiscard(ParkedDiscard),
 }
 
 /// A document that breaks a rule of its own; it was not recorded.
@@ -472,6 +492,9 @@ pub enum InvalidDocument {
     /// An amount that must be above zero.
     #[error("{0} must be above zero")]
     NotPositive(&'static str),
+    /// A parked sale is finished by a sale.
+    #[error("a refund finishes no parked sale")]
+    RefundOfParked,
     /// Not a tender.
     #[error("`{0}` is not a tender; it is cash, card, voucher or account")]
     UnknownTender(String),
@@ -549,17 +572,23 @@ fn check_lines(lines: &[Line], total_minor: i64) -> Result<(), InvalidDocument> 
     Ok(())
 }
 
+fn check_signs(lines: &[Line], is_refund: bool) -> Result<(), InvalidDocument> {
+    let is_wrong = |line: &Line| line.quantity.milli == 0 || (line.quantity.milli < 0) != is_refund;
+    match lines.iter().position(is_wrong) {
+        None => Ok(()),
+        Some(index) => Err(InvalidDocument::QuantitySign {
+            line: index + 1,
+            sku: lines[index].sku.clone(),
+        }),
+    }
+}
+
 impl Receipt {
     fn check(&self, is_refund: bool) -> Result<(), InvalidDocument> {
         check_lines(&self.lines, self.total_minor)?;
-        for (index, line) in self.lines.iter().enumerate() {
-            let negative = line.quantity.milli < 0;
-            if line.quantity.milli == 0 || negative != is_refund {
-                return Err(InvalidDocument::QuantitySign {
-                    line: index + 1,
-                    sku: line.sku.clone(),
-                });
-            }
+        check_signs(&self.lines, is_refund)?;
+        if is_refund && self.parked.is_some() {
+            return Err(InvalidDocument::RefundOfParked);
         }
         if self.payments.len() > RECEIPT_PAYMENTS_MAX {
             let found = self.payments.len();
@@ -592,6 +621,8 @@ impl Document {
             Self::StockCount(_) => Topic::StockCount,
             Self::Closure(_) => Topic::Closure,
             Self::EmployeeEvent(_) => Topic::EmployeeEvent,
+            Self::ParkedSale(_) => Topic::ParkedSale,
+            Self::ParkedDiscard(_) => Topic::ParkedDiscard,
         }
     }
 
@@ -609,6 +640,8 @@ impl Document {
             Self::StockCount(content) => Some(content.at_ms),
             Self::Closure(content) => Some(content.at_ms),
             Self::EmployeeEvent(content) => Some(content.at_ms),
+            Self::ParkedSale(content) => Some(content.at_ms),
+            Self::ParkedDiscard(content) => Some(content.at_ms),
             Self::CatalogEdit(_) => None,
         }
     }
@@ -668,8 +701,12 @@ impl Document {
             }
             Self::CashSession(session) => bound(session.counted_minor, "the counted amount"),
             Self::EmployeeEvent(event) => require(&event.employee, "the employee"),
+            Self::ParkedSale(parked) => {
+                check_lines(&parked.lines, parked.total_minor)?;
+                check_signs(&parked.lines, false)
+            }
             // A closure is computed, never typed.
-            Self::Activation(_) | Self::Closure(_) => Ok(()),
+            Self::Activation(_) | Self::Closure(_) | Self::ParkedDiscard(_) => Ok(()),
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod lineage;
 pub mod merge;
 pub mod mesh;
 pub mod money;
+pub mod parked;
 pub mod password;
 pub mod proof;
 pub mod rule;

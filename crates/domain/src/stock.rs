@@ -14,6 +14,7 @@ use crate::ids::NodeId;
 use crate::mesh::LaneEntry;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use utoipa::ToSchema;
 
 /// Most that one line, movement or count may change, either way, in thousandths of the unit: a thousand million units. Nine million
@@ -296,18 +297,75 @@ impl Level {
     }
 }
 
-/// The level that effects of one product come to: the last count, and the movements after it.
-pub fn level<'e>(effects: impl Iterator<Item = &'e Effect> + Clone, sight: &Sight) -> Level {
-    let counts = effects.clone().filter_map(Effect::count);
-    let count = counts.max_by_key(Count::order);
-    let movements = effects.filter_map(Effect::movement);
-    let after = movements.filter(|movement| {
-        count.is_none_or(|count| !movement.is_before(&count, sight.of(&count, movement.origin)))
-    });
-    let begin = count.map_or(0, |count| count.milli);
-    let milli = after.fold(begin, |sum, movement| sum.saturating_add(movement.milli));
-    Level { milli, count }
+/// The stock of one product while its movements are added up.
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    level: Level,
+    /// What the count that holds had of each journal, as far as it was asked for.
+    seen: BTreeMap<NodeId, Option<SeenLane>>,
 }
 
+impl Shelf {
+    /// Begins with the count that holds.
+    pub fn new(count: Option<Count>) -> Self {
+        let milli = count.map_or(0, |count| count.milli);
+        let level = Level { milli, count };
+        let seen = BTreeMap::new();
+        Self { level, seen }
+    }
+
+    /// Adds a movement, unless it was before the count; `seen` finds what the count had of a journal, and is asked once for each.
+    ///
+    /// # Errors
+    /// Of `seen`; then nothing was added.
+    pub fn add<E>(
+        &mut self,
+        movement: &Movement,
+        seen: impl FnOnce(&Count, NodeId) -> Result<Option<SeenLane>, E>,
+    ) -> Result<(), E> {
+        if let Some(count) = &self.level.count {
+            let lane = movement.origin;
+            let seen = match self.seen.get(&lane) {
+                Some(seen) => *seen,
+                None => *self.seen.entry(lane).or_insert(seen(count, lane)?),
+            };
+            if movement.is_before(count, seen) {
+                return Ok(());
+            }
+        }
+        self.level.milli = self.level.milli.saturating_add(movement.milli);
+        Ok(())
+    }
+
+    /// What is there.
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+}
+
+/// The level that effects of one product come to: the last count, and the movements after it.
+pub fn level<'e>(effects: impl Iterator<Item = &'e Effect> + Clone, sight: &Sight) -> Level {
+    let seen = |count: &Count, lane| Ok::<_, Infallible>(sight.of(count, lane));
+    let Ok(level) = level_by(effects, seen);
+    level
+}
+
+/// The same; `seen` as for [`Shelf::add`].
+///
+/// # Errors
+/// Of `seen`.
+pub fn level_by<'e, E>(
+    effects: impl Iterator<Item = &'e Effect> + Clone,
+    mut seen: impl FnMut(&Count, NodeId) -> Result<Option<SeenLane>, E>,
+) -> Result<Level, E> {
+    let counts = effects.clone().filter_map(Effect::count);
+    let mut shelf = Shelf::new(counts.max_by_key(Count::order));
+    for movement in effects.filter_map(Effect::movement) {
+        shelf.add(&movement, &mut seen)?;
+    }
+    Ok(shelf.level())
+}
+
+pub mod reconcile;
 #[cfg(test)]
 mod tests;

@@ -53,6 +53,9 @@ pub struct Config {
     pub first_peer_wait_ms: u64,
     #[serde(deserialize_with = "relay_pause_s")]
     pub relay_pause_s: i64,
+    pub reconcile_after_start_s: u32,
+    #[serde(deserialize_with = "reconcile_pause_s")]
+    pub reconcile_pause_s: i64,
     pub sync_interval_ms: u64,
     pub batch_delay_ms: u64,
     pub settle_delay_ms: u64,
@@ -123,6 +126,14 @@ impl Config {
     }
 
     /// The pause between two looks at what the hub lacks of other lanes' journals.
+    pub(crate) fn reconcile_after_start(&self) -> Duration {
+        Duration::from_secs(self.reconcile_after_start_s.into())
+    }
+
+    pub(crate) fn reconcile_pause(&self) -> Duration {
+        Duration::from_secs(self.reconcile_pause_s.unsigned_abs())
+    }
+
     pub(crate) fn relay_pause(&self) -> Duration {
         Duration::from_secs(self.relay_pause_s.unsigned_abs())
     }
@@ -174,6 +185,13 @@ pub(crate) const RELAY_PAUSE_S: RangeInclusive<i64> = 1..=86_400;
 
 fn relay_pause_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     within(deserializer, RELAY_PAUSE_S, "seconds")
+}
+
+/// More often costs more than it can find; less often than once a day a level stays wrong over the counting of a day.
+pub(crate) const RECONCILE_PAUSE_S: RangeInclusive<i64> = 1..=86_400;
+
+fn reconcile_pause_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    within(deserializer, RECONCILE_PAUSE_S, "seconds")
 }
 
 fn cutoff_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {

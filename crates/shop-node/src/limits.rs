@@ -131,3 +131,32 @@ pub(crate) const PEER_MARKS_PAUSE: Duration = Duration::from_secs(1);
 
 /// Time between two looks whether a connected lane may still take part: its certificate may end meanwhile.
 pub(crate) const PEER_TRUST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Products whose levels are read at once: sales of this lane wait for one such page.
+pub(crate) const RECONCILE_PAGE_PRODUCTS: usize = 4_096;
+
+/// Products that are compared document by document at a time: what is counted of so many is in memory.
+pub(crate) const RECONCILE_PRODUCTS_AT_ONCE: usize = 64;
+
+/// Products that differ which one comparison looks into. The others are left to the next one.
+pub(crate) const RECONCILE_PRODUCTS_MAX: usize = 1_000;
+
+/// Entries that one of two lanes has and the other lacks, above which the two are not compared: they would differ everywhere. The
+/// next comparison comes when that one has caught up.
+pub(crate) const RECONCILE_APART_MAX: u64 = 1_000;
+
+/// How long a lane may take to answer one request, a large inventory on a slow machine too. Then it counts as silent.
+pub(crate) const RECONCILE_ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Pauses before what differs is compared once more: what was on its way to one of both is counted by then.
+pub(crate) const RECONCILE_SETTLE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Codes of products that a person is told of at once.
+pub(crate) const RECONCILE_NAMED_MAX: usize = 10;
+
+/// How long after a damaged journal was asked for again it is asked for once more; doubles each time, as all that follows on
+/// the damage comes again.
+pub(crate) const MEND_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longest such pause.
+pub(crate) const MEND_PAUSE_MAX: Duration = Duration::from_secs(600);

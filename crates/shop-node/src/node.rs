@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) pin_turn: tokio::sync::Mutex<()>,
     /// Of those who wait for that.
     pub(crate) pin_places: tokio::sync::Semaphore,
+    /// Held while stock is compared with other lanes': once at a time.
+    pub(crate) reconciling: tokio::sync::Mutex<()>,
     /// Held while an activation runs: one at a time.
     pub(crate) activating: tokio::sync::Mutex<()>,
     /// Held while a sync runs: one at a time.
@@ -190,6 +192,7 @@ impl Node {
             paths,
             pin_turn: tokio::sync::Mutex::new(()),
             pin_places: tokio::sync::Semaphore::new(PIN_CHECKS_MAX),
+            reconciling: tokio::sync::Mutex::new(()),
             activating: tokio::sync::Mutex::new(()),
             syncing: tokio::sync::Mutex::new(()),
             config,

@@ -93,6 +93,21 @@ fn pin_problem(fault: PinFault, detail: String) -> Problem {
     }
 }
 
+/// What somebody is told about a sale of any lane that is not as they think.
+fn sale_problem(error: &StoreError, detail: String) -> Problem {
+    match error {
+        StoreError::RefundedAlready(_) => Problem::new(Code::Conflict, detail).hint(
+            "look at the receipts of all lanes; money that is given back all the same is a refund that names no sale",
+        ),
+        StoreError::UnknownParked(_) => Problem::new(Code::NotFound, detail).hint(
+            "`counterfoil-node parked` lists what is here; one of another lane comes as soon as the lanes are connected",
+        ),
+        StoreError::ParkedSettled { .. } => Problem::new(Code::Conflict, detail)
+            .hint("what the customer buys besides is a sale of its own"),
+        other => internal(other),
+    }
+}
+
 /// What a caller is told when the store refuses.
 pub fn store_problem(error: &StoreError) -> Problem {
     if error.is_full() {
@@ -144,9 +159,9 @@ pub fn store_problem(error: &StoreError) -> Problem {
         }
         StoreError::CursorGone => Problem::new(Code::CursorGone, detail)
             .hint("begin without a cursor, and forget what you had"),
-        StoreError::RefundedAlready(_) => Problem::new(Code::Conflict, detail).hint(
-            "look at the receipts of all lanes; money that is given back all the same is a refund that names no sale",
-        ),
+        StoreError::RefundedAlready(_)
+        | StoreError::UnknownParked(_)
+        | StoreError::ParkedSettled { .. } => sale_problem(error, detail),
         StoreError::FutureInvoice(_) => Problem::new(Code::Invalid, detail)
             .hint("correct the date in the file, or the clock of this till, and import again"),
         StoreError::DayAhead { .. } => Problem::new(Code::Invalid, detail)

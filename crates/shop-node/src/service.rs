@@ -70,7 +70,8 @@ where
             mesh::run(node.clone(), settings, listener),
         );
         let (relay, stock) = (sync::relay::run(node.clone()), stock::run(node.clone()));
-        tokio::join!(sync, mesh, relay, stock, marks::run(node));
+        let (marks, reconcile) = (marks::run(node.clone()), mesh::reconcile::run(node));
+        tokio::join!(sync, mesh, relay, stock, marks, reconcile);
     });
     let ended = background.abort_handle();
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);

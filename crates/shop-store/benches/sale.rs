@@ -114,6 +114,7 @@ fn request() -> ReceiptRequest {
         customer: None,
         employee: None,
         refund_of: None,
+        parked: None,
     }
 }
 

@@ -5,12 +5,13 @@ use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::record::{Entry, Writer};
 use counterfoil_domain::Document;
-use counterfoil_domain::document::Line;
+use counterfoil_domain::document::{Line, Receipt};
 use counterfoil_domain::edit::{CatalogEdit, is_price};
 use counterfoil_domain::employee::{
     EMPLOYEES, EmployeeEvent, EventKind, NOBODY, Outcome, PERMISSIONS, PIN, PIN_REQUIRED,
     Permission, asks_for_pins,
 };
+use counterfoil_domain::parked::{beyond, is_stale};
 use counterfoil_migrate::params;
 use std::collections::BTreeMap;
 
@@ -315,8 +316,12 @@ impl ShopStore {
     ) -> Result<Option<Permission>, StoreError> {
         match document {
             Document::Refund(_) => Ok(Some(Permission::Refund)),
-            Document::Sale(receipt) => self.needed_for_prices(&receipt.lines, now_ms),
+            Document::Sale(receipt) => {
+                let lines = self.not_agreed_to(receipt, now_ms)?;
+                self.needed_for_prices(lines, now_ms)
+            }
             Document::AdvanceOrder(order) => self.needed_for_prices(&order.lines, now_ms),
+            Document::ParkedSale(parked) => self.needed_for_prices(&parked.lines, now_ms),
             Document::Activation(_)
             | Document::LedgerEntry(_)
             | Document::CashSession(_)
@@ -325,14 +330,32 @@ impl ShopStore {
             | Document::StockMovement(_)
             | Document::StockCount(_)
             | Document::Closure(_)
-            | Document::EmployeeEvent(_) => Ok(None),
+            | Document::EmployeeEvent(_)
+            | Document::ParkedDiscard(_) => Ok(None),
         }
     }
 
-    /// A price below the catalog's is a discount: a receipt has no other. Above it, or without one, it is another price.
-    fn needed_for_prices(
+    /// Lines of a sale whose prices nobody has agreed to: those of a parked sale were when it was parked, as long as it is
+    /// not stale.
+    fn not_agreed_to<'r>(
         &self,
-        lines: &[Line],
+        receipt: &'r Receipt,
+        now_ms: i64,
+    ) -> Result<Vec<&'r Line>, StoreError> {
+        let cart = match receipt.parked {
+            Some(finishes) => self.about_parked(finishes.id)?.cart,
+            None => None,
+        };
+        Ok(match cart {
+            Some(cart) if !is_stale(cart.at_ms, now_ms) => beyond(&receipt.lines, &cart.lines),
+            _ => receipt.lines.iter().collect(),
+        })
+    }
+
+    /// A price below the catalog's is a discount: a receipt has no other. Above it, or without one, it is another price.
+    fn needed_for_prices<'l>(
+        &self,
+        lines: impl IntoIterator<Item = &'l Line>,
         now_ms: i64,
     ) -> Result<Option<Permission>, StoreError> {
         let mut needed = None;
@@ -391,6 +414,8 @@ fn named_in(document: &mut Document) -> Option<&mut Option<String>> {
         Document::Sale(receipt) | Document::Refund(receipt) => Some(&mut receipt.employee),
         Document::CashSession(session) => Some(&mut session.employee),
         Document::Expense(expense) => Some(&mut expense.employee),
+        Document::ParkedSale(parked) => Some(&mut parked.employee),
+        Document::ParkedDiscard(discard) => Some(&mut discard.employee),
         Document::Activation(_)
         | Document::LedgerEntry(_)
         | Document::AdvanceOrder(_)

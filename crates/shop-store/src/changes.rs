@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Kinds of documents that are given out, and how their fields are read, by position in the journal.
-const DOCUMENTS: [(Topic, &str); 9] = [
+const DOCUMENTS: [(Topic, &str); 11] = [
     (Topic::Sale, RECEIPT),
     (Topic::Refund, RECEIPT),
     (
@@ -52,14 +52,18 @@ const DOCUMENTS: [(Topic, &str); 9] = [
          FROM stock_count WHERE seq = ?1",
     ),
     (Topic::Closure, "SELECT content FROM closure WHERE seq = ?1"),
+    (Topic::ParkedSale, PAYLOAD),
+    (Topic::ParkedDiscard, PAYLOAD),
 ];
+
+const PAYLOAD: &str = "SELECT payload FROM journal WHERE seq = ?1";
 
 const RECEIPT: &str = "SELECT json_object('trial', trial, 'series', series, 'number', number, 'at_ms', at_ms,
         'currency', currency, 'total_minor', total_minor, 'customer', customer, 'employee', employee,
         'refund_of', (SELECT substr(id, 1, 8) || '-' || substr(id, 9, 4) || '-' || substr(id, 13, 4) || '-'
                              || substr(id, 17, 4) || '-' || substr(id, 21)
                       FROM (SELECT lower(hex(refund_of)) AS id) WHERE refund_of IS NOT NULL),
-        'external_ref', external_ref,
+        'external_ref', external_ref, 'parked', CASE WHEN json_valid(payload) THEN json(payload) END,
         'lines', (SELECT json_group_array(json_object('sku', sku, 'description', description,
                       'quantity_milli', quantity_milli, 'unit_price_mills', unit_price_mills,
                       'amount_minor', amount_minor))

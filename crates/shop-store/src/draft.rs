@@ -7,6 +7,7 @@ use counterfoil_domain::document::{
     Receipt, StockCount, StockMovement, normalize_code,
 };
 use counterfoil_domain::money::{MoneyError, parse_fixed};
+use counterfoil_domain::parked::Finishes;
 use counterfoil_domain::{Document, Quantity, UnitPrice};
 use counterfoil_protocol::wire::node::{
     CashRequest, ExpenseRequest, LedgerRequest, LineRequest, OrderRequest, ReceiptRequest,
@@ -17,19 +18,29 @@ use counterfoil_protocol::wire::node::{
 const MONEY_DECIMALS: u32 = 2;
 
 impl ShopStore {
-    /// A sale or refund as asked for, with the prices of this moment.
+    /// A sale or refund as asked for, with the prices of this moment; products of a parked sale have its prices.
     ///
     /// # Errors
     /// [`StoreError::UnknownProduct`], [`StoreError::NoPrice`], [`StoreError::Invalid`],
-    /// [`StoreError::Number`]; [`StoreError::RefundedAlready`] for a refund.
+    /// [`StoreError::Number`]; [`StoreError::RefundedAlready`] for a refund; [`StoreError::UnknownParked`],
+    /// [`StoreError::ParkedSettled`] for one that finishes a parked sale.
     pub fn draft_receipt(
         &self,
         request: &ReceiptRequest,
         refund: bool,
         now_ms: i64,
     ) -> Result<Document, StoreError> {
-        let lines = self.draft_lines(&request.lines, refund, now_ms)?;
+        let cart = request.parked.map(|id| self.open_cart(id)).transpose()?;
+        let lines = match &cart {
+            // As it was parked.
+            Some(cart) if request.lines.is_empty() => cart.lines.clone(),
+            cart => {
+                let agreed = cart.as_ref().map_or(&[][..], |cart| &cart.lines);
+                self.draft_lines((&request.lines, agreed), refund, now_ms)?
+            }
+        };
         let total_minor = total(&lines)?;
+        let customer = self.customer(request.customer.as_deref())?;
         let receipt = Receipt {
             trial: false,
             series: String::new(),
@@ -37,10 +48,14 @@ impl ShopStore {
             at_ms: now_ms,
             currency: self.currency,
             total_minor,
-            customer: self.customer(request.customer.as_deref())?,
+            customer: customer.or_else(|| cart.and_then(|cart| cart.customer)),
             employee: request.employee.clone(),
             refund_of: request.refund_of,
             external_ref: None,
+            parked: request.parked.map(|id| Finishes {
+                id,
+                lane: self.lane(),
+            }),
             lines,
             payments: vec![Payment {
                 tender: request.tender.parse()?,
@@ -56,17 +71,17 @@ impl ShopStore {
     }
 
     /// Whoever stands for the customer.
-    fn customer(&self, customer: Option<&str>) -> Result<Option<String>, StoreError> {
+    pub(crate) fn customer(&self, customer: Option<&str>) -> Result<Option<String>, StoreError> {
         customer
             .map(|customer| self.survivor("customers", customer))
             .transpose()
     }
 
     /// In one read transaction: all lines have the prices of one moment, and the databases are locked
-    /// once instead of for each product.
-    fn draft_lines(
+    /// once instead of for each product. Products of the lines beside those that are asked for have their prices.
+    pub(crate) fn draft_lines(
         &self,
-        requests: &[LineRequest],
+        requests: (&[LineRequest], &[Line]),
         refund: bool,
         now_ms: i64,
     ) -> Result<Vec<Line>, StoreError> {
@@ -80,7 +95,7 @@ impl ShopStore {
 
     fn priced_lines(
         &self,
-        requests: &[LineRequest],
+        (requests, agreed): (&[LineRequest], &[Line]),
         refund: bool,
         now_ms: i64,
     ) -> Result<Vec<Line>, StoreError> {
@@ -105,8 +120,14 @@ impl ShopStore {
                 .as_deref()
                 .map(UnitPrice::parse)
                 .transpose()?;
-            let (sku, name, price) = match (self.product(&request.sku, now_ms), asked) {
-                (Ok(product), asked) => (product.sku, product.name, asked.or(product.price)),
+            let of = |sku: &str| agreed.iter().find(|line| line.sku == sku);
+            let told = of(&normalize_code(&request.sku)).map(|line| line.unit_price);
+            let (sku, name, price) = match (self.product(&request.sku, now_ms), asked.or(told)) {
+                (Ok(product), _) => {
+                    let told = of(&product.sku).map(|line| line.unit_price);
+                    let price = asked.or(told).or(product.price);
+                    (product.sku, product.name, price)
+                }
                 // A price was named: sell it, the catalog can learn about it later.
                 (Err(StoreError::UnknownProduct(sku)), Some(price)) => {
                     (sku.clone(), sku, Some(price))
@@ -191,7 +212,7 @@ impl ShopStore {
     /// # Errors
     /// As [`Self::draft_receipt`].
     pub fn draft_order(&self, request: &OrderRequest, now_ms: i64) -> Result<Document, StoreError> {
-        let lines = self.draft_lines(&request.lines, false, now_ms)?;
+        let lines = self.draft_lines((&request.lines, &[]), false, now_ms)?;
         let deposit = request.deposit.as_deref().unwrap_or("0");
         Ok(Document::AdvanceOrder(AdvanceOrder {
             customer: self.survivor("customers", &request.customer)?,
@@ -224,7 +245,7 @@ impl ShopStore {
     }
 }
 
-fn total(lines: &[Line]) -> Result<i64, MoneyError> {
+pub(crate) fn total(lines: &[Line]) -> Result<i64, MoneyError> {
     lines
         .iter()
         .try_fold(0_i64, |sum, line| sum.checked_add(line.amount_minor))

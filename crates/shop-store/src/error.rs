@@ -3,6 +3,7 @@
 use crate::employees::PinFault;
 use crate::refunds::OverRefund;
 use counterfoil_book::BookError;
+use counterfoil_domain::DocumentId;
 use counterfoil_domain::closure::Day;
 use counterfoil_domain::document::InvalidDocument;
 use counterfoil_domain::employee::{InvalidEmployee, Permission};
@@ -220,6 +221,17 @@ pub enum StoreError {
     /// More would be taken back than the sale had.
     #[error("{} of {} sold, {} would be taken back by all refunds of sale {}", .0.sold, .0.sku, .0.refunded, .0.sale)]
     RefundedAlready(OverRefund),
+    /// No such parked sale has come here.
+    #[error("no parked sale {0} is known at this lane")]
+    UnknownParked(DocumentId),
+    /// It was finished or discarded, as far as is known here.
+    #[error("parked sale {id} was {how} already")]
+    ParkedSettled {
+        /// The parked sale.
+        id: DocumentId,
+        /// By which lane, with which receipt.
+        how: String,
+    },
     /// An imported invoice is dated after tomorrow.
     #[error("invoice {0} is dated more than a day ahead of this till's clock")]
     FutureInvoice(String),

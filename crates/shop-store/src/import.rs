@@ -155,6 +155,7 @@ impl Writer<'_> {
             employee: None,
             refund_of: None,
             external_ref: Some(invoice.number.clone()),
+            parked: None,
             lines,
             // The file does not say how it was paid.
             payments: vec![Payment {

@@ -2,12 +2,12 @@
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
-use crate::stock::seen_of;
+use crate::stock::{CORRECTION, seen_of};
 use counterfoil_domain::alias::{ALIASES, aliased};
 use counterfoil_domain::document::normalize_code;
-use counterfoil_domain::stock::{Count, Effect, Level, What};
+use counterfoil_domain::stock::{Count, Effect, Level, What, level_by};
 use counterfoil_domain::{DocumentId, Hlc, NodeId, Topic};
-use counterfoil_migrate::{Row, SqlError, Value, params};
+use counterfoil_migrate::{Connection, Row, SqlError, Value, params};
 use counterfoil_protocol::wire::stock::{CountedStock, StockChange, StockLevel};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -177,56 +177,16 @@ impl ShopStore {
         if effects.is_empty() {
             return Ok(None);
         }
-        let counts = effects.iter().filter_map(|(effect, _)| effect.count());
-        let count = counts.max_by_key(Count::order);
-        let mut seen = BTreeMap::new();
-        let mut milli = count.map_or(0, |count| count.milli);
-        for movement in effects.iter().filter_map(|(effect, _)| effect.movement()) {
-            let is_before = match &count {
-                None => false,
-                Some(count) => {
-                    let lane = movement.origin;
-                    let seen = match seen.get(&lane) {
-                        Some(seen) => *seen,
-                        None => *seen
-                            .entry(lane)
-                            .or_insert(seen_of(&self.conn, count, lane)?),
-                    };
-                    movement.is_before(count, seen)
-                }
-            };
-            milli = milli.saturating_add(if is_before { 0 } else { movement.milli });
-        }
-        let level = Level { milli, count };
+        let said = effects.iter().map(|(effect, _)| effect);
+        let level = level_by(said, |count, lane| seen_of(&self.conn, count, lane))?;
         let is_it = |effect: &Effect| effect.count().is_some() && effect.count() == level.count;
         let id = effects.iter().find(|(effect, _)| is_it(effect));
         Ok(Some((level, id.map(|(_, id)| *id))))
     }
 
-    fn effects_of(&self, sku: &str) -> Result<Vec<(Effect, DocumentId)>, StoreError> {
-        let sql = "SELECT j.node, c.seq, c.item, c.hlc, c.quantity_milli, c.place, c.dated_ms, c.id
-                   FROM local.inventory_changes AS c JOIN local.stock_journal AS j ON j.origin = c.origin
-                   WHERE c.sku = ?1";
-        Ok(self.conn.query_map(sql, [sku], |row| {
-            let (milli, dated_ms): (i64, Option<i64>) = (row.get(4)?, row.get(6)?);
-            let what = match row.get::<Option<i64>>(5)? {
-                None => What::Moved { milli, dated_ms },
-                Some(place) => What::Counted {
-                    milli,
-                    place: Hlc::from_raw(place),
-                    at_ms: dated_ms.unwrap_or(0),
-                },
-            };
-            let effect = Effect {
-                sku: sku.to_owned(),
-                origin: node(row, 0)?,
-                seq: row.get(1)?,
-                item: row.get(2)?,
-                hlc: Hlc::from_raw(row.get(3)?),
-                what,
-            };
-            Ok((effect, id(row, 7)?))
-        })?)
+    pub(crate) fn effects_of(&self, sku: &str) -> Result<Vec<(Effect, DocumentId)>, StoreError> {
+        let said = effects_in(&self.conn, sku)?;
+        Ok(said.into_iter().map(|(_, said, id)| (said, id)).collect())
     }
 
     /// What changed the stock of a product, newest first, before a number.
@@ -253,12 +213,45 @@ impl ShopStore {
     }
 }
 
+/// What is counted of a product, with the number of the change and the document.
+pub(crate) fn effects_in(
+    conn: &Connection,
+    sku: &str,
+) -> Result<Vec<(i64, Effect, DocumentId)>, SqlError> {
+    let sql = "SELECT j.node, c.seq, c.item, c.hlc, c.quantity_milli, c.place, c.dated_ms, c.id, c.change
+               FROM local.inventory_changes AS c JOIN local.stock_journal AS j ON j.origin = c.origin
+               WHERE c.sku = ?1 AND c.kind >= 0";
+    conn.query_map(sql, [sku], |row| {
+        let (milli, dated_ms): (i64, Option<i64>) = (row.get(4)?, row.get(6)?);
+        let what = match row.get::<Option<i64>>(5)? {
+            None => What::Moved { milli, dated_ms },
+            Some(place) => What::Counted {
+                milli,
+                place: Hlc::from_raw(place),
+                at_ms: dated_ms.unwrap_or(0),
+            },
+        };
+        let effect = Effect {
+            sku: sku.to_owned(),
+            origin: node(row, 0)?,
+            seq: row.get(1)?,
+            item: row.get(2)?,
+            hlc: Hlc::from_raw(row.get(3)?),
+            what,
+        };
+        Ok((row.get(8)?, effect, id(row, 7)?))
+    })
+}
+
 fn change(row: &Row<'_>) -> Result<StockChange, SqlError> {
-    let topic = Topic::from_code(row.get(2)?);
+    let topic = match row.get(2)? {
+        CORRECTION => "reconciliation",
+        kind => Topic::from_code(kind).map_or("unknown", Topic::name),
+    };
     Ok(StockChange {
         change: row.get(0)?,
         sku: row.get(1)?,
-        topic: topic.map_or("unknown", Topic::name).to_owned(),
+        topic: topic.to_owned(),
         id: id(row, 3)?,
         node: node(row, 4)?,
         seq: row.get(5)?,

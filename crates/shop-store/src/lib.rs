@@ -26,6 +26,7 @@ pub mod mesh;
 pub mod open;
 pub mod operations;
 pub mod overlay;
+pub mod parked;
 pub mod record;
 pub mod refunds;
 pub mod stock;

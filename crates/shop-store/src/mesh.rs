@@ -3,6 +3,7 @@
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
+use crate::parked::note_parked;
 use crate::refunds::note_refund;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::conversation::Window;
@@ -10,6 +11,8 @@ use counterfoil_domain::mesh::{Holding, LaneEntry, Place};
 use counterfoil_domain::{Chain, DocumentId, Hlc, NodeId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use std::collections::BTreeMap;
+
+mod mend;
 
 const CORRUPT: StoreError = StoreError::Corrupt {
     what: "what is held of another lane's journal",
@@ -181,6 +184,16 @@ impl ShopStore {
             let bytes: Vec<u8> = found.ok_or(CORRUPT)?;
             before = Chain::from_slice(&bytes).ok_or(CORRUPT)?;
         }
+        self.entries_behind(origin, journal, (after, before), room)
+    }
+
+    fn entries_behind(
+        &self,
+        origin: NodeId,
+        journal: &Journal,
+        (after, mut before): (i64, Chain),
+        room: Window,
+    ) -> Result<Vec<LaneEntry>, StoreError> {
         let sql = "SELECT seq, id, hlc, kind, chain, document FROM local.peer_entry
                    WHERE origin = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
         let limit = i64::try_from(room.messages).unwrap_or(i64::MAX);
@@ -219,7 +232,7 @@ impl ShopStore {
     }
 
     /// Keeps entries of another lane's journal: all or none, durable when this returns. Those that are held already
-    /// change nothing. `begin` is where the journal begins, for one of which nothing is held.
+    /// change nothing, but take the place of what is damaged ([`Self::expect_again`]). `begin` is where the journal begins, for one of which nothing is held.
     ///
     /// # Errors
     /// [`StoreError::Forked`], [`StoreError::Gap`], [`StoreError::Sql`]; nothing was kept.
@@ -234,17 +247,23 @@ impl ShopStore {
             .as_ref()
             .map_or(Holding::empty(begin), |it| it.holding);
         let mut holding = held;
-        let mut fresh = Vec::with_capacity(entries.len());
+        let (mut fresh, mut again) = (Vec::with_capacity(entries.len()), Vec::new());
         for entry in entries {
             let seq = entry.seq;
             match holding.place(entry) {
-                Place::Known => {}
+                Place::Known => again.push(entry),
                 Place::Next => {
                     holding.end = entry.point();
                     fresh.push(entry);
                 }
                 Place::Ahead => return Err(StoreError::Gap { origin, seq }),
                 Place::Forked => return Err(StoreError::Forked { origin, seq }),
+            }
+        }
+        if let Some(journal) = &known {
+            let mended = self.mend(origin, journal, &again)?;
+            if mended > 0 {
+                tracing::info!(%origin, entries = mended, "a damaged journal of another lane was mended");
             }
         }
         if fresh.is_empty() {
@@ -255,6 +274,7 @@ impl ShopStore {
             for entry in &fresh {
                 insert_entry(tx, row, entry)?;
                 note_refund(tx, row, entry)?;
+                note_parked(tx, row, entry)?;
             }
             Ok(())
         })?;

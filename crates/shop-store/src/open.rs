@@ -76,6 +76,8 @@ pub struct ShopStore {
     pub(crate) replayed: Option<CatalogState>,
     /// Products that went below zero and nobody was told of yet.
     pub(crate) oversold: BTreeSet<String>,
+    /// Journals of other lanes that were found damaged here.
+    pub(crate) damaged: BTreeSet<NodeId>,
     /// Says which lanes are connected now, with nothing outstanding.
     pub(crate) connected: Box<dyn Fn() -> BTreeSet<NodeId> + Send>,
 }
@@ -143,6 +145,7 @@ impl ShopStore {
             unmerged: Unmerged::default(),
             replayed: None,
             oversold: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             connected: Box::new(BTreeSet::new),
         };
         store.conn.attach(&store.paths.local, "local")?;

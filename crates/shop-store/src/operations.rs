@@ -79,6 +79,8 @@ impl Writer<'_> {
             OperationContent::Ledger(request) => store.draft_ledger(request, now_ms)?,
             OperationContent::Order(request) => store.draft_order(request, now_ms)?,
             OperationContent::Cash(request) => store.draft_cash(request, now_ms)?,
+            OperationContent::Park(request) => store.draft_parked(request, now_ms)?,
+            OperationContent::Discard(request) => store.draft_discard(request, now_ms)?,
             OperationContent::Catalog(CatalogOperation {
                 table,
                 row,

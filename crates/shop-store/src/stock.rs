@@ -4,8 +4,9 @@
 //! it does not fit the journals any more (a book that was restored, another identity) it is counted anew.
 
 mod ledger;
+pub mod reconcile;
 
-pub(crate) use ledger::seen_of;
+pub(crate) use ledger::{CORRECTION, seen_of};
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
@@ -33,8 +34,8 @@ pub struct Counted {
     pub behind: i64,
     /// Products of which more was sold than somebody had counted, since this round.
     pub oversold: BTreeSet<String>,
-    /// Journals that cannot be counted any further, because what is held of them is damaged.
-    pub unreadable: BTreeSet<NodeId>,
+    /// Journals that cannot be counted any further, because what is held of them is damaged; behind which position.
+    pub unreadable: BTreeMap<NodeId, i64>,
 }
 
 /// A journal of the shop, or what one identity of this book has of it.
@@ -101,7 +102,7 @@ impl ShopStore {
                 // It holds up no other journal.
                 Err(error) => {
                     tracing::debug!(%error, node = %source.node, "a journal cannot be counted any further");
-                    counted.unreadable.insert(source.node);
+                    counted.unreadable.insert(source.node, done.seq);
                     done
                 }
             };

@@ -304,7 +304,7 @@ mod tests {
             keep(&hub, 1, contact).unwrap();
         }
         hub.attach(&path, "book").unwrap();
-        for plain in &PLAIN {
+        for plain in PLAIN.iter().filter(|plain| plain.table != "journal") {
             let rows = match plain.topic {
                 Topic::Expense => "number AS seq, made_ms AS at_ms FROM book.spending",
                 _ => "NULL AS seq, NULL AS at_ms, NULL AS external_ref",

@@ -114,6 +114,7 @@ const fn fields(topic: Topic) -> &'static [Field] {
             ("unlooked", Integer),
             ("at_ms", Integer),
         ],
+        Topic::ParkedSale | Topic::ParkedDiscard => &[("payload", Text), ("at_ms", Integer)],
         Topic::CatalogEdit => &[],
     }
 }
@@ -241,7 +242,8 @@ fn tables(topic: Option<Topic>) -> Vec<&'static str> {
     if topic.is_some_and(is_receipt) {
         tables.push("receipt_item");
     }
-    tables.extend(topic.and_then(table));
+    let own = topic.and_then(table);
+    tables.extend(own.filter(|own| !tables.contains(own)));
     tables
 }
 

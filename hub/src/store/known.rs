@@ -66,7 +66,9 @@ pub(super) const fn owing(topic: Topic) -> Option<&'static str> {
         | Topic::StockMovement
         | Topic::StockCount
         | Topic::Closure
-        | Topic::EmployeeEvent => None,
+        | Topic::EmployeeEvent
+        | Topic::ParkedSale
+        | Topic::ParkedDiscard => None,
     }
 }
 

@@ -29,6 +29,7 @@ mod losers;
 mod movement;
 mod nodes;
 mod outbox;
+mod parked;
 #[cfg(test)]
 mod plans;
 mod policies;

@@ -4,7 +4,7 @@
 
 use super::clock::Correction;
 use super::consolidation::{NodeKey, condition};
-use super::{StoreError, closures, lineage, rules};
+use super::{StoreError, closures, lineage, parked, rules};
 use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
 use counterfoil_domain::{Priority, RuleSet, Topic};
 use counterfoil_migrate::{Connection, params};
@@ -62,8 +62,8 @@ impl Plain {
     }
 }
 
-/// Sales and refunds have tables of their own, edits become versions of catalog fields (`edits`).
-pub(super) const PLAIN: [Plain; 9] = [
+/// Sales and refunds have tables of their own, parked ones stand in the journal, edits become versions of catalog fields (`edits`).
+pub(super) const PLAIN: [Plain; 11] = [
     Plain {
         topic: Topic::Activation,
         table: "activation",
@@ -115,6 +115,16 @@ pub(super) const PLAIN: [Plain; 9] = [
         table: "employee_event",
         content: "'employee', employee, 'event', event, 'permission', permission,
                   'outcome', outcome, 'unlooked', unlooked, 'at_ms', at_ms",
+    },
+    Plain {
+        topic: Topic::ParkedSale,
+        table: "journal",
+        content: "'parked', json(payload), 'at_ms', at_ms",
+    },
+    Plain {
+        topic: Topic::ParkedDiscard,
+        table: "journal",
+        content: "'discard', json(payload), 'at_ms', at_ms",
     },
 ];
 
@@ -185,6 +195,7 @@ pub(super) fn carry(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<()
     let has = |topic: Topic| topics.contains(&topic.code());
     if has(Topic::Sale) || has(Topic::Refund) {
         move_receipts(tx, batch)?;
+        parked::tell(tx, batch)?;
     }
     let source = batch.source;
     for plain in PLAIN.iter().filter(|plain| has(plain.topic)) {
@@ -233,11 +244,12 @@ fn move_receipts(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
     let error = batch.clock.error_sql("j.seq", data);
     let receipts = format!(
         "INSERT INTO main.receipt (node, seq, id, topic, hlc, trial, series, number, at_ms,
-             currency, total_minor, customer, employee, refund_of, external_ref, import_id,
+             currency, total_minor, customer, employee, refund_of, external_ref, parked,
+             import_id,
              corrected_ms, corrected_error_ms)
          SELECT ?1, j.seq, j.id, j.topic, j.hlc, j.trial, j.series, j.number, j.at_ms,
              j.currency, j.total_minor, j.customer, j.employee, j.refund_of, j.external_ref,
-             j.import_id, {corrected}, {error}
+             j.payload, j.import_id, {corrected}, {error}
          FROM {source}journal AS j WHERE j.topic IN (1, 2) AND {sound}"
     );
     run(tx, batch, &receipts)?;

@@ -411,6 +411,11 @@ fn document_rules(topic: Topic) -> Vec<(String, Rule, &'static str)> {
                 "an expense is an amount above zero",
             ),
         ],
+        Topic::ParkedSale | Topic::ParkedDiscard => vec![(
+            "d.payload IS NULL".to_owned(),
+            Rule::RecordMissing,
+            "the record itself is missing",
+        )],
         Topic::StockCount => vec![(
             "d.quantity_milli < 0".to_owned(),
             Rule::ValueOutOfRange,

@@ -4,13 +4,14 @@
 //! Nothing is stored: the shop's consolidated entries are read through. What waits in quarantine counts when it is settled.
 
 use super::{Reader, StoreError, node_id};
-use counterfoil_domain::stock::{Count, Level, Movement, Seen, SeenLane, Sight, fits};
+use counterfoil_domain::stock::{Count, Movement, Seen, Shelf, Sight, fits};
 use counterfoil_domain::{DocumentId, Hlc, NodeId, ShopId};
 use counterfoil_migrate::{Row, SqlError, params};
 use counterfoil_protocol::wire::stock::{CountedStock, StockLevel};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 /// Positions of a journal whose lines are read at once.
 const STRETCH: i64 = 10_000;
@@ -52,9 +53,7 @@ struct Shelves {
     survivors: BTreeMap<String, String>,
     counts: BTreeMap<String, (Count, DocumentId)>,
     sight: Sight,
-    /// What each journal's counts had seen of each other one, as far as it was asked for.
-    seen: BTreeMap<(NodeId, i64, NodeId), Option<SeenLane>>,
-    milli: BTreeMap<String, i64>,
+    products: BTreeMap<String, Shelf>,
 }
 
 impl Reader {
@@ -72,8 +71,7 @@ impl Reader {
             survivors: self.aliases("products")?,
             counts: BTreeMap::new(),
             sight: Sight::default(),
-            seen: BTreeMap::new(),
-            milli: BTreeMap::new(),
+            products: BTreeMap::new(),
         };
         self.hub.snapshot(|_| -> Result<(), StoreError> {
             for (node, number) in &lanes {
@@ -88,10 +86,10 @@ impl Reader {
         })?;
         let wanted = filter.sku.as_deref().map(|sku| shelves.survivor(sku));
         let mut levels = Vec::new();
-        for (sku, milli) in &shelves.milli {
+        for (sku, shelf) in &shelves.products {
             let held = shelves.counts.get(sku);
-            let (count, milli) = (held.map(|(count, _)| *count), *milli);
-            let oversold = Level { milli, count }.is_oversold();
+            let level = shelf.level();
+            let oversold = level.is_oversold();
             let is_asked = wanted.as_ref().is_none_or(|wanted| wanted == sku);
             if !is_asked || *sku <= filter.after || (filter.oversold && !oversold) {
                 continue;
@@ -102,7 +100,7 @@ impl Reader {
             levels.push(StockLevel {
                 sku: sku.clone(),
                 name: self.product_name(sku)?,
-                level_milli: milli,
+                level_milli: level.milli,
                 counted: held.map(|(count, id)| CountedStock {
                     id: *id,
                     node: count.origin,
@@ -234,8 +232,8 @@ impl Shelves {
     /// All counts are known: levels begin with those that hold.
     fn begin(&mut self) {
         let counts = self.counts.iter();
-        self.milli = counts
-            .map(|(sku, (count, _))| (sku.clone(), count.milli))
+        self.products = counts
+            .map(|(sku, (count, _))| (sku.clone(), Shelf::new(Some(*count))))
             .collect();
     }
 
@@ -243,18 +241,12 @@ impl Shelves {
         if !fits(movement.milli) {
             return;
         }
-        let sku = self.survivor(sku);
-        let count = self.counts.get(&sku).map(|(count, _)| *count);
-        let is_before = count.is_some_and(|count| {
-            let key = (count.origin, count.seq, movement.origin);
-            let sight = &self.sight;
-            let seen = self.seen.entry(key);
-            let seen = seen.or_insert_with(|| sight.of(&count, movement.origin));
-            movement.is_before(&count, *seen)
-        });
-        let moved = if is_before { 0 } else { movement.milli };
-        let level = self.milli.entry(sku).or_insert(0);
-        *level = level.saturating_add(moved);
+        let (sku, sight) = (self.survivor(sku), &self.sight);
+        let shelf = self.products.entry(sku);
+        let seen = |count: &Count, lane| Ok::<_, Infallible>(sight.of(count, lane));
+        let Ok(()) = shelf
+            .or_insert_with(|| Shelf::new(None))
+            .add(movement, seen);
     }
 }
 

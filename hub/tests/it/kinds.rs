@@ -11,7 +11,7 @@ use counterfoil_replica::env::HttpResponse;
 use serde_json::{Value, json};
 
 /// A sound row of a kind, with the journal's number at `?1`.
-const SOUND: [(Topic, &str); 8] = [
+const SOUND: [(Topic, &str); 10] = [
     (
         Topic::Activation,
         "INSERT INTO activation VALUES (?1, x'0190AAAA000070008000000000000001', 'Leith', 1700000000000)",
@@ -46,10 +46,18 @@ const SOUND: [(Topic, &str); 8] = [
         Topic::EmployeeEvent,
         "INSERT INTO employee_event VALUES (?1, 'E1', 'sign_in', NULL, 'granted', 0, 1700000000000)",
     ),
+    (
+        Topic::ParkedSale,
+        "UPDATE journal SET payload = '{\"total_minor\":500}', at_ms = 1700000000000 WHERE seq = ?1",
+    ),
+    (
+        Topic::ParkedDiscard,
+        "UPDATE journal SET payload = '{\"lane\":2}', at_ms = 1700000000000 WHERE seq = ?1",
+    ),
 ];
 
 /// How each kind is poisoned, the rule, and the cure: no changes are a waiver.
-const POISON: [(Topic, &str, &str, &str); 9] = [
+const POISON: [(Topic, &str, &str, &str); 12] = [
     (
         Topic::Activation,
         "UPDATE activation SET at_ms = 0 WHERE seq = ?1",
@@ -104,6 +112,24 @@ const POISON: [(Topic, &str, &str, &str); 9] = [
         "time_impossible",
         r#"{"at_ms": "1700000000000"}"#,
     ),
+    (
+        Topic::ParkedSale,
+        "UPDATE journal SET at_ms = 0 WHERE seq = ?1",
+        "time_impossible",
+        r#"{"at_ms": "1700000000000"}"#,
+    ),
+    (
+        Topic::ParkedSale,
+        "UPDATE journal SET payload = NULL WHERE seq = ?1",
+        "record_missing",
+        r#"{"payload": "{}"}"#,
+    ),
+    (
+        Topic::ParkedDiscard,
+        "UPDATE journal SET payload = '{' WHERE seq = ?1",
+        "value_damaged",
+        r#"{"payload": "{}"}"#,
+    ),
 ];
 
 /// Records a sound entry of a kind; its place.
@@ -153,7 +179,7 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         expected.push((seq, code.to_owned()));
     }
     till.push(&client).await.unwrap();
-    assert_eq!(client.settle().await.documents, 8);
+    assert_eq!(client.settle().await.documents, 10);
     assert_eq!(open(&client).await, expected);
     for ((seq, _), (topic, _, _, changes)) in expected.iter().zip(POISON) {
         let changes: Value = serde_json::from_str(changes).unwrap();
@@ -163,6 +189,11 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         let found: QuarantineDetail = client.admin_get(&path).await;
         let held = found.consolidated.unwrap();
         for (field, value) in changes.as_object().unwrap() {
+            if field == "payload" {
+                // It stands under the name of what it is.
+                assert!(held.contains_key("parked") || held.contains_key("discard"));
+                continue;
+            }
             let text = match &held[field] {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
@@ -173,7 +204,7 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         }
     }
     let status = client.settle().await;
-    assert_eq!((status.documents, status.quarantined), (17, 0));
+    assert_eq!((status.documents, status.quarantined), (22, 0));
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ mod open_conflicts;
 mod orders;
 mod own_shop;
 mod ownership;
+mod parked;
 mod pins;
 mod poison;
 mod poisoned_days;

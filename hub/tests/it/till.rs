@@ -203,6 +203,7 @@ impl Till {
             employee: None,
             refund_of: None,
             external_ref: None,
+            parked: None,
             lines,
             payments: vec![Payment {
                 tender: Tender::Cash,

@@ -240,6 +240,7 @@ impl Trade {
             customer: None,
             employee: None,
             refund_of,
+            parked: None,
         };
         Order {
             path,

@@ -250,6 +250,7 @@ impl World {
             customer: None,
             employee: None,
             refund_of: None,
+            parked: None,
         };
         let recorded: Recorded = self.local(Method::POST, "/v1/sales", Some(&sale)).await?;
         self.say(Fact::Acknowledged(recorded.clone()));

@@ -208,6 +208,7 @@ impl Till {
             2 if !sold.is_empty() => Draft::Refund(ReceiptRequest {
                 // With a receipt it may be more than is left of it, and is refused.
                 refund_of: self.one_of(sold).filter(|_| self.luck.below(2) == 0),
+                parked: None,
                 ..self.receipt(id, 1)
             }),
             3 => Draft::Sale(self.receipt(id, 12 + self.luck.below(20))),
@@ -239,6 +240,7 @@ impl Till {
             customer: None,
             employee: None,
             refund_of: None,
+            parked: None,
         }
     }
 

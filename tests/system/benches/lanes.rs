@@ -10,6 +10,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::expect_used, reason = "a benchmark may stop")]
 
+use counterfoil_migrate::{Connection, Durability};
 use counterfoil_testkit::TempDir;
 use http::Method;
 use serde_json::{Value, json};
@@ -28,11 +29,17 @@ const PAUSE: Duration = Duration::from_millis(10);
 const MISSED: usize = 10_000;
 /// What somebody counts at the beginning.
 const COUNTED: i64 = 1_000_000;
+/// Products of which two lanes compare their stock, and every how many of them one has counted wrong.
+const PRODUCTS: usize = 65_000;
+const EVERY: usize = 671;
 
 fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if std::env::args().any(|it| it == "reconcile") {
+        return runtime.block_on(reconciliation());
+    }
     let asked = std::env::args().skip(1).find_map(|it| it.parse().ok());
     let lanes: usize = asked.unwrap_or(LANES).max(2);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(bench(lanes));
 }
 
@@ -92,6 +99,66 @@ async fn bench(count: usize) {
         "\n{MISSED} entries that the last lane missed are there and counted {took} ms after its start"
     );
     drop((last, alone));
+}
+
+async fn reconciliation() {
+    let dir = TempDir::new("bench-reconciliation");
+    let hub = Daemon::start(HUB, &dir.join("hub"));
+    let token = std::fs::read_to_string(dir.join("hub/admin.token")).expect("it is there");
+    let (first, second) = (dir.join("first"), dir.join("second"));
+    let one = start(&first, &[]);
+    activate(&hub, token.trim(), &one).await;
+    let peers = addresses(std::slice::from_ref(&one)).await;
+    let other = start(&second, &peers);
+    activate(&hub, token.trim(), &other).await;
+    drop(hub);
+    let sku = |number: usize| format!("{number:05}");
+    for from in (0..PRODUCTS).step_by(500) {
+        let count = |number| json!({"sku": sku(number), "quantity": "12", "count": true});
+        let counts: Vec<Value> = (from..(from + 500).min(PRODUCTS)).map(count).collect();
+        let counts = Value::Array(counts);
+        one.ask(Method::POST, "/v1/stock", None, &counts).await;
+    }
+    let last = format!("/v1/stock?sku={}", sku(PRODUCTS - 1));
+    let is_there = |answer: &Value| answer["levels"][0]["level_milli"] == 12_000;
+    other.until_there(&last, is_there).await;
+    println!(
+        "| {PRODUCTS} products at two lanes | products that differ | round trips | bytes both ways | ms |\n|---|---|---|---|---|"
+    );
+    compare("equal", &other).await;
+    drop(other);
+    let conn = Connection::open_existing(second.join("local.db"), Durability::Full);
+    let conn = conn.expect("it opens");
+    let sql =
+        format!("UPDATE stock_level SET level_milli = 0 WHERE CAST(sku AS INTEGER) % {EVERY} = 7");
+    conn.execute(&sql, ()).expect("changed");
+    conn.abandon();
+    let other = start(&second, &peers);
+    other
+        .until(|status| status["mesh"]["connections"] == 1)
+        .await;
+    compare("some counted wrong, found and counted again", &other).await;
+    let (mut bytes, mut after) = (0, String::new());
+    loop {
+        let path = format!("/v1/stock?after={after}");
+        let page = other.ask(Method::GET, &path, None, &Value::Null).await;
+        bytes += page["levels"].to_string().len();
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        next.clone_into(&mut after);
+    }
+    println!("| the whole inventory, as `GET /v1/stock` gives it | | | {bytes} | |");
+}
+
+async fn compare(what: &str, lane: &Daemon) {
+    let began = Instant::now();
+    let path = "/v1/stock/reconciliation";
+    let found = lane.ask(Method::POST, path, None, &Value::Null).await;
+    let took = began.elapsed().as_millis();
+    let (differing, requests, bytes) = (&found["differing"], &found["requests"], &found["bytes"]);
+    println!("| {what} | {differing} | {requests} | {bytes} | {took} |");
+    assert_eq!(found["open"], json!([]), "{found}");
 }
 
 fn start(data: &Path, peers: &[String]) -> Daemon {

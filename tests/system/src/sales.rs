@@ -108,6 +108,7 @@ impl Seller {
             customer: None,
             employee: None,
             refund_of: None,
+            parked: None,
         };
         let now_ms = self.now_ms;
         let document = self.store.draft_receipt(&request, false, now_ms);

@@ -33,6 +33,7 @@ const PURE: [(&str, &[&str]); 2] = [
             "blake3",
             "serde",
             "serde_json",
+            "sha2",
             "thiserror",
             "utoipa",
             "uuid",

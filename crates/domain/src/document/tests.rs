@@ -19,6 +19,7 @@ fn receipt(lines: Vec<Line>) -> Receipt {
         employee: None,
         refund_of: None,
         external_ref: None,
+        parked: None,
         lines,
         payments: vec![Payment {
             tender: Tender::Cash,

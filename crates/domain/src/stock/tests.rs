@@ -39,6 +39,7 @@ fn receipt(milli: &[i64], external_ref: Option<&str>) -> Receipt {
         employee: None,
         refund_of: None,
         external_ref: external_ref.map(str::to_owned),
+        parked: None,
         lines: milli.iter().map(|it| line(it).expect("small")).collect(),
         payments: Vec::new(),
     }

@@ -5,6 +5,7 @@ use super::node::{
     CashRequest, ExpenseRequest, LedgerRequest, OrderRequest, ReceiptRequest, Recorded,
     StockRequest,
 };
+use super::parked::{DiscardRequest, ParkRequest};
 use crate::problem::Problem;
 use counterfoil_domain::{DocumentId, Topic};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,10 @@ pub enum OperationContent {
     Order(OrderRequest),
     /// A drawer is opened or closed.
     Cash(CashRequest),
+    /// A cart is parked.
+    Park(ParkRequest),
+    /// A parked sale is discarded.
+    Discard(DiscardRequest),
     /// An edit of the catalog.
     Catalog(CatalogOperation),
 }
@@ -64,6 +69,8 @@ impl OperationContent {
             Self::Ledger(request) => request.id,
             Self::Order(request) => request.id,
             Self::Cash(request) => request.id,
+            Self::Park(request) => request.id,
+            Self::Discard(request) => request.id,
             Self::Catalog(_) => None,
         }
     }
@@ -79,6 +86,8 @@ impl OperationContent {
             Self::Ledger(_) => Topic::LedgerEntry,
             Self::Order(_) => Topic::AdvanceOrder,
             Self::Cash(_) => Topic::CashSession,
+            Self::Park(_) => Topic::ParkedSale,
+            Self::Discard(_) => Topic::ParkedDiscard,
             Self::Catalog(_) => Topic::CatalogEdit,
         }
     }

@@ -4,6 +4,10 @@
 //! that a newer lane may say more. Numbers that do not fit into 53 bits are texts, for lanes in any language.
 //! `docs/lanes.md` describes the exchange for whoever writes one.
 
+mod inventory;
+
+pub use inventory::{InventoryAnswer, InventoryQuestion, InventoryRequest, QUESTIONS_MAX};
+
 use super::certificate::SignedRevocations;
 use counterfoil_domain::hex::array_from_hex;
 use counterfoil_domain::lineage::Point;
@@ -181,6 +185,10 @@ pub enum Control {
         #[serde(rename = "messageId")]
         message_id: DocumentId,
     },
+    /// Where does what is counted differ?
+    InventoryRequest(InventoryRequest),
+    /// So it does.
+    InventoryResponse(InventoryAnswer),
     /// Lanes that may not take part any more, as the shop's authority signed it.
     Revoked(SignedRevocations),
     /// The connection ends, and why.
@@ -319,8 +327,19 @@ struct Kind {
 }
 
 /// The types of [`Control`].
-const CONTROLS: [&str; 10] = [
-    "hello", "proof", "holds", "want", "stop", "gone", "have", "ack", "revoked", "refused",
+const CONTROLS: [&str; 12] = [
+    "hello",
+    "proof",
+    "holds",
+    "want",
+    "stop",
+    "gone",
+    "have",
+    "ack",
+    "inventory_request",
+    "inventory_response",
+    "revoked",
+    "refused",
 ];
 
 /// The text of an entry.
@@ -383,6 +402,16 @@ fn read_control(text: &str) -> Result<Frame, FrameError> {
         }
         Control::Hello(hello) => {
             hello.nonce()?;
+        }
+        Control::InventoryRequest(InventoryRequest { questions, .. })
+            if questions.len() > QUESTIONS_MAX =>
+        {
+            return Err(FrameError::Field { field: "questions" });
+        }
+        Control::InventoryResponse(InventoryAnswer { answers, .. })
+            if answers.len() > QUESTIONS_MAX =>
+        {
+            return Err(FrameError::Field { field: "answers" });
         }
         _ => {}
     }

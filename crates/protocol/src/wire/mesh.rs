@@ -1,5 +1,6 @@
 //! What a node tells of the other lanes of its shop (P8).
 
+use super::stock::Reconciliation;
 use counterfoil_domain::NodeId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,6 +24,9 @@ pub struct MeshStatus {
     pub peers: Vec<PeerRow>,
     /// Other lanes' journals, as far as they are held here.
     pub journals: Vec<JournalRow>,
+    /// How this lane's stock compared with that of the others, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciliation: Option<Reconciliation>,
     /// Why somebody was not let in, or did not let this lane in, the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_refusal: Option<String>,

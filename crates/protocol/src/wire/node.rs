@@ -30,7 +30,8 @@ pub struct ReceiptRequest {
     /// node when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DocumentId>,
-    /// What is sold or taken back.
+    /// What is sold or taken back; may be left out for a parked sale that is finished as it was parked.
+    #[serde(default)]
     pub lines: Vec<LineRequest>,
     /// cash, card, voucher or account.
     pub tender: String,
@@ -43,6 +44,9 @@ pub struct ReceiptRequest {
     /// For a refund, the sale it takes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_of: Option<DocumentId>,
+    /// For a sale, the parked one that it finishes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<DocumentId>,
 }
 
 /// What was recorded; the commit is durable when this arrives.

@@ -63,9 +63,10 @@ pub struct StockChange {
     pub change: i64,
     /// Product code, as the document has it.
     pub sku: String,
-    /// What recorded it: `sale`, `refund`, `stock_movement` or `stock_count`.
+    /// What recorded it: `sale`, `refund`, `stock_movement` or `stock_count`; or `reconciliation`, when this lane had counted wrong and
+    /// put the level right.
     pub topic: String,
-    /// The document.
+    /// The document; of a reconciliation the lane.
     pub id: DocumentId,
     /// The lane that recorded it.
     pub node: NodeId,
@@ -79,4 +80,31 @@ pub struct StockChange {
     pub level_milli: i64,
     /// When this lane learned of it, milliseconds since the Unix epoch.
     pub noted_ms: i64,
+}
+
+/// `POST /v1/stock/reconciliation`: how this lane's stock compares with that of the others (P5).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Reconciliation {
+    /// When it ended, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// Products that were compared.
+    pub products: usize,
+    /// Lanes with which they were.
+    pub lanes: usize,
+    /// Connected lanes that have more entries of some journal than this one, or fewer, and are catching up; they were not asked.
+    pub behind: usize,
+    /// Lanes that did not answer, or not sensibly: older programs do not know the question.
+    pub silent: usize,
+    /// Products of which another lane said something else, also when both had counted what was on its way.
+    pub differing: usize,
+    /// Of those, products that this lane had counted wrong, and counted again from the journals.
+    pub corrected: usize,
+    /// Journals of which something was damaged here, which another lane was asked to send again.
+    pub damaged: usize,
+    /// Codes of products, at most 10, of which another lane still says something else: it counts wrong, or does not have the same journals.
+    pub open: Vec<String>,
+    /// Requests that this lane sent for it.
+    pub requests: u64,
+    /// Bytes of all requests and answers.
+    pub bytes: u64,
 }

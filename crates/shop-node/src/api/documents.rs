@@ -27,10 +27,10 @@ const CLOCK_OFFSET_MS_MAX: i64 = 60_000;
 /// then the request is refused, and may be repeated.
 const KEY_ATTEMPTS_MAX: u32 = 4;
 
-type Answer = Result<axum::Json<Recorded>, Refusal>;
+pub(super) type Answer = Result<axum::Json<Recorded>, Refusal>;
 
 /// Drafts and records on the store's thread, then wakes the sync loop.
-async fn record(
+pub(super) async fn record(
     node: &Node,
     (topic, id): (Topic, Option<DocumentId>),
     presented: Presented,

@@ -1,7 +1,7 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
 //! `documents` records, `employees` sign in, `catalog` reads and edits, `conflicts` shows and decides, `undo` takes back, `clients` takes batches and tells what has changed, `control` shows and steers,
-//! `stock` shows levels, `pages` decides which web pages may ask.
+//! `stock` shows levels, `parked` parks carts and lists them, `pages` decides which web pages may ask.
 
 mod catalog;
 mod clients;
@@ -11,6 +11,7 @@ mod documents;
 mod employees;
 mod openapi;
 mod pages;
+mod parked;
 mod probes;
 mod stock;
 mod undo;
@@ -93,10 +94,13 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(documents::refund))
         .routes(routes!(documents::stock, stock::levels))
         .routes(routes!(stock::changes))
+        .routes(routes!(stock::reconcile))
         .routes(routes!(documents::expense))
         .routes(routes!(documents::ledger))
         .routes(routes!(documents::order))
         .routes(routes!(documents::cash))
+        .routes(routes!(parked::park, parked::list))
+        .routes(routes!(parked::discard))
         .routes(routes!(documents::close_day))
         .routes(routes!(documents::import))
         .routes(routes!(employees::sign_in))

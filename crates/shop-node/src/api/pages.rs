@@ -10,12 +10,13 @@ use counterfoil_protocol::problem::{Code, Problem};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 /// What a page may call, with what is below it: `docs/clients.md` and the status.
-const OPEN_TO_PAGES: [&str; 10] = [
+const OPEN_TO_PAGES: [&str; 11] = [
     "/v1/operations",
     "/v1/changes",
     "/v1/conflicts",
     "/v1/policies",
     "/v1/status",
+    "/v1/parked",
     "/v1/sign-in",
     "/v1/sign-out",
     "/v1/approvals",

@@ -6,7 +6,7 @@ use crate::problem::Refusal;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use counterfoil_protocol::problem::{Code, Problem};
-use counterfoil_protocol::wire::stock::{StockChanges, StockLevels};
+use counterfoil_protocol::wire::stock::{Reconciliation, StockChanges, StockLevels};
 use counterfoil_shop_store::StoreError;
 use counterfoil_shop_store::levels::LevelFilter;
 use serde::Deserialize;
@@ -114,4 +114,17 @@ pub(super) async fn changes(
         next: next.map(|change| change.change),
         changes,
     }))
+}
+
+/// Compares stock with all lanes that are connected now, and counts again what this lane has counted wrong.
+#[utoipa::path(
+    post,
+    path = "/v1/stock/reconciliation",
+    tag = "stock",
+    responses((status = 200, body = Reconciliation)),
+)]
+pub(super) async fn reconcile(
+    State(node): State<Node>,
+) -> Result<axum::Json<Reconciliation>, Refusal> {
+    Ok(axum::Json(node.reconcile().await?))
 }

@@ -11,7 +11,7 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{catalog, closing, conflicts, control, documents, employees, stock, undo};
+use commands::{catalog, closing, conflicts, control, documents, employees, parked, stock, undo};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,10 +81,16 @@ enum Command {
     Sell(documents::ReceiptArgs),
     /// Record a refund.
     Refund(documents::ReceiptArgs),
+    /// Put a cart aside; any lane of the shop finishes it: `sell --parked ID`.
+    Park(parked::ParkArgs),
+    /// Show what is parked in the shop, or discard one.
+    Parked(parked::ParkedArgs),
     /// Record a stock movement, or a count.
     Stock(documents::StockArgs),
     /// Show stock: of all products, of one, of those that are oversold.
     Levels(stock::LevelArgs),
+    /// Compare stock with the other lanes now, and count again what this one has counted wrong.
+    Reconcile(Common),
     /// Record money spent out of the till.
     Expense(documents::ExpenseArgs),
     /// Record customer credit given (positive) or paid back (negative).
@@ -178,8 +184,11 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Fence { by, common } => control::fence(&common, by, env).await,
         Command::Sell(args) => documents::receipt(args, "/v1/sales", env).await,
         Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
+        Command::Park(args) => parked::park(args, env).await,
+        Command::Parked(args) => parked::parked(args, env).await,
         Command::Stock(args) => documents::stock(args, env).await,
         Command::Levels(args) => stock::levels(args, env).await,
+        Command::Reconcile(common) => stock::reconcile(&common, env).await,
         Command::Expense(args) => documents::expense(args, env).await,
         Command::Ledger(args) => documents::ledger(args, env).await,
         Command::Order(args) => documents::order(args, env).await,

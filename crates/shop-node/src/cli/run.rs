@@ -2,7 +2,7 @@
 
 use crate::cli::lane_port::LanePort;
 use crate::cli::{Common, Failure, output};
-use crate::config::{Config, RELAY_PAUSE_S};
+use crate::config::{Config, RECONCILE_PAUSE_S, RELAY_PAUSE_S};
 use crate::local_client::{Announcement, wait_for_lock};
 use crate::mesh::Settings;
 use crate::node::{Node, NodeOptions};
@@ -44,6 +44,21 @@ pub(crate) struct LaneArgs {
         env = "COUNTERFOIL_NODE_RELAY_PAUSE_S"
     )]
     relay_pause_s: Option<i64>,
+    /// How long after its start this lane compares its stock with that of the other lanes, in seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "COUNTERFOIL_NODE_RECONCILE_AFTER_START_S"
+    )]
+    reconcile_after_start_s: Option<u32>,
+    /// How often it does so after that, in seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(i64).range(RECONCILE_PAUSE_S),
+        env = "COUNTERFOIL_NODE_RECONCILE_PAUSE_S"
+    )]
+    reconcile_pause_s: Option<i64>,
 }
 
 impl LaneArgs {
@@ -59,6 +74,12 @@ impl LaneArgs {
         }
         if let Some(pause) = self.relay_pause_s {
             config.relay_pause_s = pause;
+        }
+        if let Some(pause) = self.reconcile_after_start_s {
+            config.reconcile_after_start_s = pause;
+        }
+        if let Some(pause) = self.reconcile_pause_s {
+            config.reconcile_pause_s = pause;
         }
     }
 }

@@ -3,13 +3,14 @@
 use super::Me;
 use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse, understood};
+use super::letters::correspond;
 use super::line::{self, Line};
 use super::mouth::Mouth;
+use super::rate::Rate;
 use super::registry::{NoSeat, OwnJournal, Seat};
 use super::trust;
 use crate::limits::{
-    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_FRAMES_PER_SECOND_MAX, PEER_GREETING_WITHIN,
-    PEER_STEP_WITHIN,
+    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_GREETING_WITHIN, PEER_STEP_WITHIN,
 };
 use crate::node::Node;
 use crate::problem::chain;
@@ -24,7 +25,6 @@ use futures_util::stream::SplitStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -191,6 +191,7 @@ async fn converse(node: &Node, me: &Me, seat: &Seat, socket: Socket) -> Connecti
         biased;
         () = seat.replaced.notified() => return ConnectionError::Replaced,
         ended = Ear { node, me, seat, stream }.hear() => ended,
+        ended = correspond(node, seat) => ended,
         ended = Mouth::new(node, me, seat, sink).speak() => ended,
     };
     match ended {
@@ -258,6 +259,9 @@ impl Ear<'_> {
                     batch.push(entry);
                 }
             }
+            Some(Frame::Control(Control::InventoryResponse(answer))) => {
+                self.seat.letters.answered(answer, message.len());
+            }
             Some(Frame::Control(control)) => self.control(control)?,
             Some(Frame::Unknown) | None => {}
         }
@@ -283,6 +287,8 @@ impl Ear<'_> {
             Control::Refused { code, detail } => {
                 return Err(ConnectionError::Refused { code, detail });
             }
+            Control::InventoryRequest(request) => seat.letters.request(request),
+            Control::InventoryResponse(_) => {}
             Control::Hello(_) | Control::Proof { .. } | Control::Holds { .. } => {
                 let detail = "it greeted a second time";
                 return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
@@ -317,13 +323,15 @@ impl Ear<'_> {
             let keep = move |store: &mut ShopStore| {
                 let kept = store.keep_entries(origin, begin, &entries);
                 let over = kept.as_ref().ok().map(|_| store.over_refunds(&entries));
+                let twice = kept.as_ref().ok().map(|_| store.sold_twice(&entries));
                 if let (Ok(holding), Some(last)) = (&kept, entries.last()) {
                     told.stored(&on, last, *holding);
                 }
-                (kept, over)
+                (kept, over, twice)
             };
-            let (kept, over) = self.node.store(keep).await;
+            let (kept, over, twice) = self.node.store(keep).await;
             self.node.tell_over_refunds(origin, over).await;
+            self.node.tell_sold_twice(origin, twice).await;
             match kept {
                 Ok(_) => self.node.inner.to_count.notify_one(),
                 Err(StoreError::Gap { .. }) if mesh.ask_again(seat, origin) => {}
@@ -338,29 +346,5 @@ impl Ear<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Lets a peer say no more in a second than it may.
-struct Rate {
-    since: Instant,
-    frames: usize,
-}
-
-impl Rate {
-    fn new() -> Self {
-        let (since, frames) = (Instant::now(), 0);
-        Self { since, frames }
-    }
-
-    async fn keep(&mut self, frames: usize) {
-        self.frames = self.frames.saturating_add(frames);
-        let second = Duration::from_secs(1);
-        if self.since.elapsed() >= second {
-            *self = Self::new();
-        } else if self.frames > PEER_FRAMES_PER_SECOND_MAX {
-            tokio::time::sleep_until(self.since + second).await;
-            *self = Self::new();
-        }
     }
 }

@@ -66,6 +66,7 @@ impl<'c> Mouth<'c> {
                     self.serve(origin, after, room).await?;
                     continue;
                 }
+                None if let Some(letter) = self.seat.letters.next() => letter,
                 None => {
                     // However often there is nothing to say, the peer hears that this lane is there.
                     let until = self.said + self.me.heartbeat;
@@ -116,9 +117,13 @@ impl<'c> Mouth<'c> {
             Err(error @ (StoreError::Gap { .. } | StoreError::Corrupt { .. })) => {
                 let own = self.node.store(|store| store.own_holding()).await;
                 let held = mesh.holdings(own).get(&origin).map_or(0, |it| it.end.seq);
-                match after > held {
-                    true => self.is_behind(origin, (held, after)).await,
-                    false => self.cannot_serve(origin, &chain(&error)).await,
+                if after > held {
+                    self.is_behind(origin, (held, after)).await;
+                    return Ok(());
+                }
+                self.cannot_serve(origin, &chain(&error)).await;
+                if matches!(error, StoreError::Corrupt { .. }) {
+                    self.node.mend_journal(origin, after).await;
                 }
                 return Ok(());
             }

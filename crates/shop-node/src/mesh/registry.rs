@@ -1,10 +1,14 @@
 //! What all connections of a lane share: what is held, who is connected, and how far peers have the own journal.
 
+pub(super) mod inquiry;
+
+use super::letters::Letters;
 use counterfoil_domain::mesh::conversation::{Conversation, Window};
 use counterfoil_domain::mesh::sources::{Offer, Step, plan};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
 use counterfoil_domain::{Chain, NodeId};
 use counterfoil_protocol::wire::mesh::{JournalRow, MeshStatus, PeerRow};
+use counterfoil_protocol::wire::stock::Reconciliation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,6 +53,8 @@ struct State {
     /// Counts connections, to tell one from the next with the same peer.
     opened: u64,
     last_refusal: Option<String>,
+    /// How the last comparison of stock came out.
+    reconciled: Option<Reconciliation>,
     /// When which refusal was noted.
     refusals: BTreeMap<String, Instant>,
 }
@@ -63,6 +69,7 @@ struct Connected {
     wake: Arc<Notify>,
     /// Another connection has taken its place.
     replaced: Arc<Notify>,
+    letters: Arc<Letters>,
 }
 
 /// A peer that was let in.
@@ -81,6 +88,7 @@ pub(super) struct Seat {
     pub(super) number: u64,
     pub(super) wake: Arc<Notify>,
     pub(super) replaced: Arc<Notify>,
+    pub(super) letters: Arc<Letters>,
 }
 
 /// Why a connection gets no seat.
@@ -291,6 +299,7 @@ impl Mesh {
             number: state.opened,
             wake: Arc::new(Notify::new()),
             replaced: Arc::new(Notify::new()),
+            letters: Arc::default(),
         };
         let connected = Connected {
             number: seat.number,
@@ -300,6 +309,7 @@ impl Mesh {
             conversation: Conversation::new(peer.node, holds, WINDOW),
             wake: Arc::clone(&seat.wake),
             replaced: Arc::clone(&seat.replaced),
+            letters: Arc::clone(&seat.letters),
         };
         state.connections.insert(peer.node, connected);
         state.mark(peer.node, mark, &self.acknowledged);
@@ -415,6 +425,7 @@ impl Mesh {
                     hub_seq: state.hub_ends.get(origin).copied(),
                 })
                 .collect(),
+            reconciliation: state.reconciled.clone(),
             last_refusal: state.last_refusal.clone(),
         })
     }

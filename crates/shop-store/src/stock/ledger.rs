@@ -3,10 +3,10 @@
 use crate::error::StoreError;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
-use counterfoil_domain::stock::{Count, Effect, Movement, SeenLane, What, effects};
+use counterfoil_domain::stock::{Count, Effect, Movement, Seen, SeenLane, Shelf, What, effects};
 use counterfoil_domain::{Hlc, NodeId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The levels in a transaction, and whose entries are being counted.
 pub(super) struct Ledger<'c> {
@@ -21,25 +21,25 @@ impl Ledger<'_> {
     /// Of an entry that is counted under another name, only what it had seen is kept: later counts under this name refer to it.
     pub(super) fn count(&mut self, entry: &LaneEntry, is_known: bool) -> Result<(), StoreError> {
         let (said, seen) = effects(entry);
-        for lane in seen.iter().flat_map(|seen| &seen.lanes) {
-            let sql =
-                "INSERT OR REPLACE INTO local.stock_seen (origin, lane, since_seq, seq, connected)
-                       VALUES (?1, ?2, ?3, ?4, ?5)";
-            let connected = i64::from(lane.connected);
-            let row = params![
-                self.origin,
-                lane.node.to_bytes(),
-                entry.seq,
-                lane.seq,
-                connected
-            ];
-            self.conn.execute(sql, row)?;
-        }
+        self.note_seen(entry.seq, seen.as_ref())?;
         if is_known {
             return Ok(());
         }
         for effect in &said {
             self.apply(entry, effect)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what a count had seen.
+    pub(super) fn note_seen(&self, seq: i64, seen: Option<&Seen>) -> Result<(), StoreError> {
+        let sql =
+            "INSERT OR REPLACE INTO local.stock_seen (origin, lane, since_seq, seq, connected)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        for lane in seen.into_iter().flat_map(|seen| &seen.lanes) {
+            let connected = i64::from(lane.connected);
+            let row = params![self.origin, lane.node.to_bytes(), seq, lane.seq, connected];
+            self.conn.execute(sql, row)?;
         }
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Ledger<'_> {
     fn sum_after(&self, sku: &str, count: &Count) -> Result<i64, StoreError> {
         let sql = "SELECT j.node, c.seq, c.hlc, c.quantity_milli, c.dated_ms
                    FROM local.inventory_changes AS c JOIN local.stock_journal AS j ON j.origin = c.origin
-                   WHERE c.sku = ?1 AND c.place IS NULL";
+                   WHERE c.sku = ?1 AND c.place IS NULL AND c.kind >= 0";
         let movements = self.conn.query_map(sql, [sku], |row| {
             Ok(Movement {
                 origin: row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?,
@@ -95,35 +95,32 @@ impl Ledger<'_> {
                 dated_ms: row.get(4)?,
             })
         })?;
-        let mut seen: BTreeMap<NodeId, Option<SeenLane>> = BTreeMap::new();
-        let mut milli = count.milli;
+        let mut shelf = Shelf::new(Some(*count));
         for movement in movements {
-            let lane = movement.origin;
-            let seen = match seen.get(&lane) {
-                Some(seen) => *seen,
-                None => *seen.entry(lane).or_insert(seen_of(self.conn, count, lane)?),
-            };
-            if !movement.is_before(count, seen) {
-                milli = milli.saturating_add(movement.milli);
-            }
+            shelf.add(&movement, |count, lane| seen_of(self.conn, count, lane))?;
         }
-        Ok(milli)
+        Ok(shelf.level().milli)
     }
 
-    fn note(
-        &self,
-        entry: &LaneEntry,
-        effect: &Effect,
-        level_milli: i64,
-    ) -> Result<i64, StoreError> {
-        let (milli, place, dated_ms) = match effect.what {
+    /// What it says as the columns have it: quantity, place, and the time that it is dated.
+    pub(super) const fn columns(what: &What) -> (i64, Option<i64>, Option<i64>) {
+        match *what {
             What::Moved { milli, dated_ms } => (milli, None, dated_ms),
             What::Counted {
                 milli,
                 place,
                 at_ms,
             } => (milli, Some(place.raw()), Some(at_ms)),
-        };
+        }
+    }
+
+    pub(super) fn note(
+        &self,
+        entry: &LaneEntry,
+        effect: &Effect,
+        level_milli: i64,
+    ) -> Result<i64, StoreError> {
+        let (milli, place, dated_ms) = Self::columns(&effect.what);
         let sql = "INSERT INTO local.inventory_changes (sku, origin, seq, item, kind, id, hlc, quantity_milli, place, dated_ms,
                        level_milli, noted_ms)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING change";
@@ -143,6 +140,27 @@ impl Ledger<'_> {
         ];
         Ok(self.conn.query_value(sql, row)?)
     }
+}
+
+/// Instead of a topic, of a row that no entry says: a level that was put right.
+pub(crate) const CORRECTION: i64 = -1;
+
+/// Notes that a level was put right.
+pub(super) fn note_correction(
+    conn: &Connection,
+    (sku, own): (&str, NodeId),
+    level_milli: i64,
+    now_ms: i64,
+) -> Result<(), SqlError> {
+    // Of the own journal, as far as that is counted.
+    let sql = "INSERT INTO local.inventory_changes (sku, origin, seq, item, kind, id, hlc, quantity_milli, level_milli, noted_ms)
+               SELECT ?1, origin, seq, 0, ?3, ?2, 0, 0, ?4, ?5 FROM local.stock_journal
+               ORDER BY node = ?2 DESC LIMIT 1";
+    conn.execute(
+        sql,
+        params![sku, own.to_bytes(), CORRECTION, level_milli, now_ms],
+    )?;
+    Ok(())
 }
 
 /// The number of the journal.

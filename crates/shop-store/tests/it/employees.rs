@@ -1,9 +1,12 @@
 //! PINs, sessions and approvals at one till. The hash itself is checked elsewhere: here somebody says whether it fitted.
 
+use crate::parked::{finishing, lines};
 use crate::{NOW_MS, Till, sale};
 use counterfoil_domain::employee::Permission;
+use counterfoil_domain::parked::STALE_AFTER_MS;
 use counterfoil_domain::{Document, DocumentId, password};
 use counterfoil_migrate::{Connection, Durability};
+use counterfoil_protocol::wire::parked::{DiscardRequest, ParkRequest};
 use counterfoil_shop_store::employees::{
     APPROVAL_MS, Opened, PinFault, Purpose, SESSION_IDLE_MS, SESSION_MS,
 };
@@ -286,6 +289,95 @@ fn an_approval_is_for_one_thing_once_and_soon() {
     refund(&mut till, Some(3), NOW_MS + APPROVAL_MS - 1).expect("once");
     let again = refund(&mut till, Some(3), NOW_MS + APPROVAL_MS - 1);
     assert!(matches!(again, Err(StoreError::ApprovalEnded(_))));
+}
+
+/// Two of tea at a price, for whoever has the session.
+fn park(till: &mut Till, price: &str, number: u8) -> Result<Document, StoreError> {
+    let request = ParkRequest {
+        id: None,
+        lines: lines(&[("TEA", "2", Some(price))]),
+        customer: None,
+        employee: None,
+        note: None,
+    };
+    let cart = till.store().draft_parked(&request, NOW_MS)?;
+    till.store().admit_document(session(number), cart, NOW_MS)
+}
+
+fn record(till: &mut Till, document: Document) -> DocumentId {
+    let entry = Entry {
+        id: None,
+        document,
+        now_ms: NOW_MS,
+    };
+    till.store().record(entry).expect("recorded").id
+}
+
+#[test]
+fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_more_is_bought() {
+    let mut till = till("pin-parked");
+    sign_in(&mut till, "ANN", 1, NOW_MS);
+    sign_in(&mut till, "EVE", 2, NOW_MS);
+    let nobody = park(&mut till, "2.55", 9);
+    assert!(matches!(nobody, Err(StoreError::SignInRequired)));
+    assert!(park(&mut till, "2.55", 1).is_ok());
+    let lower = park(&mut till, "2", 1);
+    assert!(matches!(lower, Err(StoreError::NotPermitted { .. })));
+    let document = park(&mut till, "2", 2).expect("Eve may");
+    let Document::ParkedSale(cart) = &document else {
+        panic!("a cart")
+    };
+    assert_eq!(cart.employee.as_deref(), Some("EVE"));
+    let parked = record(&mut till, document);
+    let finish = |till: &mut Till, of: &[(&str, &str, Option<&str>)], now_ms| {
+        let request = finishing(parked, lines(of));
+        let sale = till.store().draft_receipt(&request, false, now_ms)?;
+        till.store().admit_document(session(1), sale, now_ms)
+    };
+    let stale_ms = NOW_MS + STALE_AFTER_MS;
+    let Document::Sale(sale) = finish(&mut till, &[], NOW_MS).expect("Ann finishes it") else {
+        panic!("a sale")
+    };
+    assert_eq!(sale.employee.as_deref(), Some("ANN"));
+    for refused in [
+        finish(&mut till, &[("TEA", "3", None)], NOW_MS),
+        finish(&mut till, &[("TEA", "1", Some("1.99"))], NOW_MS),
+    ] {
+        assert!(
+            matches!(refused, Err(StoreError::NotPermitted { .. })),
+            "{refused:?}"
+        );
+    }
+    sign_in(&mut till, "ANN", 1, stale_ms);
+    let late = finish(&mut till, &[], stale_ms);
+    assert!(matches!(late, Err(StoreError::NotPermitted { .. })));
+}
+
+#[test]
+fn a_parked_sale_is_discarded_under_the_name_of_who_signed_in() {
+    let mut till = till("pin-discard");
+    sign_in(&mut till, "ANN", 1, NOW_MS);
+    let document = park(&mut till, "2.55", 1).expect("Ann may");
+    let parked = record(&mut till, document);
+    let employee = None;
+    let discard = DiscardRequest {
+        id: None,
+        parked,
+        employee,
+    };
+    let discard = till.store().draft_discard(&discard, NOW_MS);
+    let discard = discard.expect("open");
+    let nobody = till
+        .store()
+        .admit_document(session(9), discard.clone(), NOW_MS);
+    assert!(matches!(nobody, Err(StoreError::SignInRequired)));
+    let signed = till.store().admit_document(session(1), discard, NOW_MS);
+    match signed {
+        Ok(Document::ParkedDiscard(discard)) => {
+            assert_eq!(discard.employee.as_deref(), Some("ANN"));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

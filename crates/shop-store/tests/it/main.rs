@@ -12,7 +12,9 @@ mod layout;
 mod mesh;
 mod migrated;
 mod operations;
+mod parked;
 mod pins;
+mod reconcile;
 mod refunds;
 mod stock;
 mod stock_kin;
@@ -137,6 +139,7 @@ pub(crate) fn sale(store: &ShopStore, quantity: &str, now_ms: i64) -> Document {
         customer: None,
         employee: None,
         refund_of: None,
+        parked: None,
     };
     store
         .draft_receipt(&request, false, now_ms)

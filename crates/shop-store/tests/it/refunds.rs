@@ -20,6 +20,7 @@ fn request(quantity: &str, refund_of: Option<DocumentId>) -> ReceiptRequest {
         customer: None,
         employee: None,
         refund_of,
+        parked: None,
     }
 }
 

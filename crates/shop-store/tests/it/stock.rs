@@ -13,7 +13,7 @@ use counterfoil_testkit::{SeededRandom, TempDir};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-const ALL: Window = Window {
+pub(crate) const ALL: Window = Window {
     messages: 100_000,
     bytes: 1 << 30,
 };
@@ -53,6 +53,7 @@ pub(crate) fn sold(sku: &str, units: i64) -> Document {
         employee: None,
         refund_of: None,
         external_ref: None,
+        parked: None,
         lines: vec![line],
         payments: vec![Payment {
             tender: Tender::Cash,

@@ -7,6 +7,7 @@ use crate::store::{StoreError, lineage};
 use counterfoil_domain::closure::{Counted, Day};
 use counterfoil_domain::document::{Line, Payment, Receipt};
 use counterfoil_domain::journal::EntryHead;
+use counterfoil_domain::parked::Finishes;
 use counterfoil_domain::proof::Aside;
 use counterfoil_domain::{
     Chain, Closure, Document, DocumentId, Hlc, Quantity, Rule, Topic, UnitPrice,
@@ -274,7 +275,8 @@ fn own_receipts(
 ) -> Result<Vec<(i64, Held)>, StoreError> {
     let sql = "SELECT seq, id, hlc, topic, trial, CAST(series AS BLOB), number, at_ms,
                    CAST(currency AS BLOB), total_minor, CAST(customer AS BLOB),
-                   CAST(employee AS BLOB), refund_of, CAST(external_ref AS BLOB)
+                   CAST(employee AS BLOB), refund_of, CAST(external_ref AS BLOB),
+                   CAST(parked AS BLOB)
                FROM receipt
                WHERE node = ?1 AND seq > ?2 AND seq <= ?3 AND at_ms >= ?4 AND at_ms < ?5 ORDER BY seq";
     let Range {
@@ -322,6 +324,9 @@ fn head(row: &Row<'_>) -> Result<Head, SqlError> {
         text(row, 11, &mut readable)?,
         text(row, 13, &mut readable)?,
     ];
+    let parked: Option<Vec<u8>> = row.get(14)?;
+    let parked = parked.map(|json| serde_json::from_slice::<Finishes>(&json).ok());
+    readable &= parked != Some(None);
     let hlc = Hlc::from_raw(row.get(2)?);
     let entry = id.zip(topic).map(|(id, topic)| EntryHead {
         seq,
@@ -342,6 +347,7 @@ fn head(row: &Row<'_>) -> Result<Head, SqlError> {
             employee,
             refund_of: refund_of.flatten(),
             external_ref,
+            parked: parked.flatten(),
             lines: Vec::new(),
             payments: Vec::new(),
         }),

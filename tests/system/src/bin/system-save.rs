@@ -141,6 +141,7 @@ fn trade(data: &Path, schemas: Schemas, seed: u64) -> anyhow::Result<()> {
             customer: Some("C1".to_owned()),
             employee: None,
             refund_of: first.filter(|_| refund_of),
+            parked: None,
         };
         let document = store.draft_receipt(&request, refund_of, now_ms)?;
         let recorded = record(&mut store, document, now_ms)?;

@@ -1,5 +1,6 @@
 //! Making, activating, steering and watching a till.
 
+use super::stock::reconciliation_text;
 use super::{ask, ask_long, get};
 use crate::cli::output::{self, money, table, time};
 use crate::cli::{Common, Failure};
@@ -326,8 +327,16 @@ fn lanes_text(mesh: &MeshStatus) -> String {
         Some(text) => format!("; no other lane reaches this one: {text}"),
         None => String::new(),
     };
+    let stock = mesh.reconciliation.as_ref();
+    let stock = stock.map_or_else(String::new, |outcome| {
+        format!(
+            "; {}, {}",
+            time(outcome.at_ms),
+            reconciliation_text(outcome)
+        )
+    });
     format!(
-        "{} connected; another lane has the journal up to {copied}; {} journals held here{port}{refusal}",
+        "{} connected; another lane has the journal up to {copied}; {} journals held here{stock}{port}{refusal}",
         mesh.connections,
         mesh.journals.len()
     )

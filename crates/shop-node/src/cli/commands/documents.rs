@@ -18,8 +18,11 @@ pub(crate) struct ReceiptArgs {
     #[command(flatten)]
     common: Common,
     /// Product code or barcode and quantity; a price of its own may follow.
-    #[arg(long = "line", value_name = "SKU:QTY[@PRICE]", num_args = 1.., required = true)]
+    #[arg(long = "line", value_name = "SKU:QTY[@PRICE]", num_args = 1.., required_unless_present = "parked")]
     lines: Vec<String>,
+    /// For a sale: id of the parked sale that it finishes; as it was parked when no line is given.
+    #[arg(long, value_name = "ID")]
+    parked: Option<DocumentId>,
     /// cash, card, voucher or account.
     #[arg(long, default_value = "cash")]
     tender: String,
@@ -137,7 +140,7 @@ pub(crate) struct CashArgs {
 }
 
 /// `SKU:QTY` or `SKU:QTY@PRICE`; a code may hold colons itself.
-fn line(text: &str) -> Result<LineRequest, Failure> {
+pub(super) fn line(text: &str) -> Result<LineRequest, Failure> {
     let parsed = text
         .rsplit_once(':')
         .filter(|(sku, rest)| !sku.is_empty() && !rest.is_empty());
@@ -160,7 +163,7 @@ fn line(text: &str) -> Result<LineRequest, Failure> {
     })
 }
 
-fn recorded(recorded: &Recorded) -> String {
+pub(super) fn recorded(recorded: &Recorded) -> String {
     let number = match (&recorded.series, recorded.number) {
         (Some(series), Some(number)) => format!(" {series}-{number}"),
         _ => String::new(),
@@ -197,6 +200,7 @@ pub(crate) async fn receipt(args: ReceiptArgs, path: &str, env: Env) -> Result<(
         customer: args.customer,
         employee: args.employee,
         refund_of: args.of,
+        parked: args.parked,
     };
     let headers = match &args.approved_by {
         Some(by) => {

@@ -1,12 +1,14 @@
 //! Showing stock.
 
 use super::catalog::encode;
-use super::get;
+use super::{ask_long, get};
 use crate::cli::output::{self, table, time};
 use crate::cli::{Common, Failure};
 use clap::Args;
 use counterfoil_domain::Quantity;
-use counterfoil_protocol::wire::stock::{StockChange, StockChanges, StockLevel, StockLevels};
+use counterfoil_protocol::wire::stock::{
+    Reconciliation, StockChange, StockChanges, StockLevel, StockLevels,
+};
 use counterfoil_replica::env::Env;
 use std::fmt::Write;
 
@@ -77,6 +79,47 @@ async fn changes(args: &LevelArgs, sku: &str, env: Env) -> Result<Vec<StockChang
     let path = format!("/v1/stock/changes?sku={}&limit={limit}", encode(sku));
     let page: StockChanges = get(&args.common, env, &path).await?;
     Ok(page.changes)
+}
+
+pub(crate) async fn reconcile(common: &Common, env: Env) -> Result<(), Failure> {
+    let path = "/v1/stock/reconciliation";
+    let outcome: Reconciliation = ask_long::<(), _>(common, env, path, None).await?;
+    output::show(common.json, &outcome, reconciliation_text)
+}
+
+pub(super) fn reconciliation_text(outcome: &Reconciliation) -> String {
+    let Reconciliation {
+        products,
+        lanes,
+        behind,
+        silent,
+        differing,
+        corrected,
+        damaged,
+        open,
+        ..
+    } = outcome;
+    let mut text = format!(
+        "stock compared with {lanes} lanes, {products} products: {differing} differed, {corrected} were counted wrong here and \
+         are put right"
+    );
+    let mut add = |count: &usize, what: &str| {
+        if *count > 0 {
+            // Writing to a text does not fail.
+            _ = write!(text, "; {count} {what}");
+        }
+    };
+    add(behind, "lanes are catching up and were not asked");
+    add(silent, "lanes did not answer");
+    add(damaged, "damaged journals are asked for again");
+    if !open.is_empty() {
+        _ = write!(
+            text,
+            "; count again what another lane says something else of: {}",
+            open.join(", ")
+        );
+    }
+    text
 }
 
 fn quantity(milli: i64) -> String {

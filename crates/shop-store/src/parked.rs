@@ -1,0 +1,298 @@
+//! Parked sales of all lanes whose journals are here: which are open, and what became of the others.
+//!
+//! `local.parked_entry` lists the entries about each. Those of other lanes are noted as they are kept; the own book is
+//! written alone, and looked through as far as it has grown when somebody asks.
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use counterfoil_domain::lineage::Point;
+use counterfoil_domain::mesh::LaneEntry;
+use counterfoil_domain::parked::{
+    Deed, Finishes, Known, ParkedDiscard, ParkedSale, Sold, is_stale, parked_of,
+};
+use counterfoil_domain::{Chain, Document, DocumentId, Hlc, Topic};
+use counterfoil_migrate::{Connection, params};
+use counterfoil_protocol::wire::parked::{DiscardRequest, ParkRequest, ParkedRow};
+use std::collections::BTreeSet;
+
+/// How far the own book is looked through: position and chain value.
+const UNTIL_KEY: &str = "parked_until";
+
+/// In the place of a peer's journal: the own book.
+const OWN: i64 = 0;
+
+/// Lanes that could not see each other finished the same parked sale. Both were paid, and both stand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SoldTwice {
+    /// The parked sale.
+    pub parked: DocumentId,
+    /// The sales.
+    pub sold: Vec<Sold>,
+}
+
+impl ShopStore {
+    /// A cart to be parked as asked for, with the prices of this moment.
+    ///
+    /// # Errors
+    /// As [`Self::draft_receipt`].
+    pub fn draft_parked(&self, request: &ParkRequest, now_ms: i64) -> Result<Document, StoreError> {
+        let lines = self.draft_lines((&request.lines, &[]), false, now_ms)?;
+        Ok(Document::ParkedSale(ParkedSale {
+            lane: self.lane(),
+            at_ms: now_ms,
+            currency: self.currency,
+            total_minor: crate::draft::total(&lines)?,
+            customer: self.customer(request.customer.as_deref())?,
+            employee: request.employee.clone(),
+            note: request.note.clone(),
+            lines,
+        }))
+    }
+
+    /// The end of a parked sale that will not be paid.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownParked`], [`StoreError::ParkedSettled`].
+    pub fn draft_discard(
+        &self,
+        request: &DiscardRequest,
+        now_ms: i64,
+    ) -> Result<Document, StoreError> {
+        self.open_cart(request.parked)?;
+        Ok(Document::ParkedDiscard(ParkedDiscard {
+            parked: request.parked,
+            lane: self.lane(),
+            at_ms: now_ms,
+            employee: request.employee.clone(),
+        }))
+    }
+
+    /// Number of this lane in its shop.
+    pub(crate) fn lane(&self) -> Option<i64> {
+        self.binding.as_ref().map(|binding| binding.lane)
+    }
+
+    /// A parked sale that may be finished, as far as is known here.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownParked`], [`StoreError::ParkedSettled`].
+    pub(crate) fn open_cart(&self, id: DocumentId) -> Result<ParkedSale, StoreError> {
+        let known = self.about_parked(id)?;
+        match (settled(&known), known.cart) {
+            (Some(how), _) => Err(StoreError::ParkedSettled { id, how }),
+            (None, Some(cart)) => Ok(cart),
+            (None, None) => Err(StoreError::UnknownParked(id)),
+        }
+    }
+
+    /// Parked sales that are open, behind an id, at most so many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn parked_sales(
+        &self,
+        after: Option<DocumentId>,
+        limit: usize,
+        now_ms: i64,
+    ) -> Result<Vec<ParkedRow>, StoreError> {
+        self.follow_own_book()?;
+        let sql = "SELECT parked FROM local.parked_entry WHERE parked > ?1
+                   GROUP BY parked HAVING min(kind) = ?2 AND max(kind) = ?2 ORDER BY parked";
+        let after = after.map_or_else(Vec::new, |id| id.to_bytes().to_vec());
+        let open = self
+            .conn
+            .query_map(sql, params![after, Topic::ParkedSale.code()], |row| {
+                row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))
+            })?;
+        let mut rows = Vec::new();
+        for id in open {
+            if rows.len() >= limit {
+                break;
+            }
+            let known = match self.read_parked(id) {
+                // What is damaged holds up no other.
+                Err(StoreError::Corrupt { .. }) => continue,
+                known => known?,
+            };
+            let cart = known.cart.filter(|_| known.sold.is_empty());
+            rows.extend(cart.map(|cart| ParkedRow {
+                id,
+                at_ms: cart.at_ms,
+                lane: cart.lane,
+                employee: cart.employee,
+                customer: cart.customer,
+                note: cart.note,
+                total_minor: cart.total_minor,
+                stale: is_stale(cart.at_ms, now_ms),
+                lines: cart.lines,
+            }));
+        }
+        Ok(rows)
+    }
+
+    /// Parked sales that more than one sale has finished, of those that entries of another lane finish.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sold_twice(&self, entries: &[LaneEntry]) -> Result<Vec<SoldTwice>, StoreError> {
+        let sales = entries
+            .iter()
+            .filter(|entry| entry.kind == Topic::Sale.code());
+        let finished: BTreeSet<DocumentId> = sales.filter_map(parked_of).collect();
+        let mut twice = Vec::new();
+        for parked in finished {
+            let sold = self.about_parked(parked)?.sold;
+            if sold.len() > 1 {
+                twice.push(SoldTwice { parked, sold });
+            }
+        }
+        Ok(twice)
+    }
+
+    /// What is known of a parked sale here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn about_parked(&self, id: DocumentId) -> Result<Known, StoreError> {
+        self.follow_own_book()?;
+        self.read_parked(id)
+    }
+
+    fn read_parked(&self, id: DocumentId) -> Result<Known, StoreError> {
+        let sql = "SELECT j.id, j.hlc, p.kind, p.seq, j.payload FROM local.parked_entry AS p
+                   JOIN main.journal AS j ON j.seq = p.seq WHERE p.parked = ?1 AND p.origin = ?2";
+        let own = self
+            .conn
+            .query_map(sql, params![id.to_bytes(), OWN], |row| {
+                let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
+                let (hlc, kind) = (Hlc::from_raw(row.get(1)?), row.get::<i64>(2)?);
+                Ok((id, hlc, kind, row.get::<i64>(3)?, row.get(4)?))
+            })?;
+        let mut deeds = Vec::new();
+        for (id, hlc, kind, seq, payload) in own {
+            let payload: Option<String> = payload;
+            let Some(topic) = Topic::from_code(kind) else {
+                continue;
+            };
+            let document = counterfoil_book::document(&self.conn, topic, seq, payload.as_deref())?;
+            deeds.extend(document.map(|document| Deed { id, hlc, document }));
+        }
+        let sql = "SELECT e.id, e.hlc, e.document FROM local.parked_entry AS p
+                   JOIN local.peer_entry AS e ON e.origin = p.origin AND e.seq = p.seq
+                   WHERE p.parked = ?1 AND p.origin <> ?2";
+        let theirs = self
+            .conn
+            .query_map(sql, params![id.to_bytes(), OWN], |row| {
+                let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
+                Ok((id, Hlc::from_raw(row.get(1)?), row.get::<String>(2)?))
+            })?;
+        for (id, hlc, text) in theirs {
+            // What cannot be read here is a newer lane's.
+            let document = serde_json::from_str(&text).ok();
+            deeds.extend(document.map(|document| Deed { id, hlc, document }));
+        }
+        Ok(Known::of(deeds))
+    }
+
+    /// Notes the entries about parked sales that the own book has since it was looked through, or all of them when it is
+    /// another book.
+    fn follow_own_book(&self) -> Result<(), StoreError> {
+        let newest = "SELECT coalesce(max(seq), 0) FROM main.journal";
+        let newest: i64 = self.conn.query_value(newest, ())?;
+        let known = self.own_book_until()?;
+        let fits = self.chain_at(known.seq)? == Some(known.chain);
+        if fits && known.seq == newest {
+            return Ok(());
+        }
+        let after = if fits { known.seq } else { 0 };
+        let note = || self.note_own_book(after, newest);
+        match self.conn.is_autocommit() {
+            true => self.conn.transaction(|_| note()),
+            // Within the transaction that may have written the newest entries, and is taken back with them.
+            false => note(),
+        }
+    }
+
+    fn own_book_until(&self) -> Result<Point, StoreError> {
+        let text = self.local_state(UNTIL_KEY)?;
+        // What cannot be read is derived again.
+        let read = |text: &str| -> Option<Point> {
+            let (seq, chain) = text.split_once(' ')?;
+            let chain = serde_json::from_value::<Chain>(chain.into()).ok()?;
+            let seq = seq.parse().ok()?;
+            Some(Point { seq, chain })
+        };
+        Ok(text.as_deref().and_then(read).unwrap_or(Point::START))
+    }
+
+    fn note_own_book(&self, after: i64, newest: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM local.parked_entry WHERE origin = ?1 AND seq > ?2";
+        self.conn.execute(sql, params![OWN, after])?;
+        let sql = "SELECT seq, topic, id, payload FROM main.journal
+                   WHERE seq > ?1 AND payload IS NOT NULL AND topic IN (?2, ?3, ?4) ORDER BY seq";
+        let [sale, parked, discard] =
+            [Topic::Sale, Topic::ParkedSale, Topic::ParkedDiscard].map(Topic::code);
+        let entries = self
+            .conn
+            .query_map(sql, params![after, sale, parked, discard], |row| {
+                let id = row.get_with(2, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
+                let (seq, kind) = (row.get::<i64>(0)?, row.get::<i64>(1)?);
+                Ok((seq, kind, id, row.get::<String>(3)?))
+            })?;
+        for (seq, kind, id, payload) in entries {
+            let about = if kind == parked {
+                Some(id)
+            } else if kind == sale {
+                let finishes = serde_json::from_str::<Finishes>(&payload);
+                finishes.ok().map(|finishes| finishes.id)
+            } else {
+                let discard = serde_json::from_str::<ParkedDiscard>(&payload);
+                discard.ok().map(|discard| discard.parked)
+            };
+            // What is damaged is about nothing; the hub puts it aside.
+            if let Some(about) = about {
+                note(&self.conn, about, (OWN, seq), kind)?;
+            }
+        }
+        let chain = self.chain_at(newest)?.unwrap_or(Chain::START);
+        self.set_local_state(UNTIL_KEY, &format!("{newest} {chain}"))
+    }
+}
+
+/// What became of it, in words; `None` when nothing has.
+fn settled(known: &Known) -> Option<String> {
+    let at = |lane: Option<i64>| match lane {
+        Some(lane) => format!("at lane {lane}"),
+        None => "in trial".to_owned(),
+    };
+    let sold = known.sold.first().map(|sold| {
+        let Sold { series, number, .. } = sold;
+        format!("finished {} with receipt {series}-{number}", at(sold.lane))
+    });
+    let discarded = known.discarded.first();
+    sold.or_else(|| discarded.map(|lane| format!("discarded {}", at(*lane))))
+}
+
+/// Notes which parked sale an entry of another lane is about, to find it by.
+pub(crate) fn note_parked(
+    conn: &Connection,
+    journal: i64,
+    entry: &LaneEntry,
+) -> Result<(), StoreError> {
+    match parked_of(entry) {
+        Some(about) => note(conn, about, (journal, entry.seq), entry.kind),
+        None => Ok(()),
+    }
+}
+
+fn note(
+    conn: &Connection,
+    about: DocumentId,
+    (origin, seq): (i64, i64),
+    kind: i64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT OR IGNORE INTO local.parked_entry (parked, origin, seq, kind)
+               VALUES (?1, ?2, ?3, ?4)";
+    conn.execute(sql, params![about.to_bytes(), origin, seq, kind])?;
+    Ok(())
+}
