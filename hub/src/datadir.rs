@@ -2,6 +2,7 @@
 
 use crate::secrets;
 use counterfoil_domain::env::Random;
+use counterfoil_domain::hex::{array_from_hex, to_hex};
 use counterfoil_replica::env::{Env, create_folder};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -40,6 +41,16 @@ pub enum DataDirError {
         /// What the operating system says.
         #[source]
         source: io::Error,
+    },
+    /// The secret of the lanes' authorities is there and is none.
+    #[error(
+        "{} is damaged: it holds 64 hexadecimal digits; put it back from the backup, or, when there is none, move it away and \
+         start again: then the hub makes another, and every lane needs another certificate",
+        path.display()
+    )]
+    LaneSecret {
+        /// The file.
+        path: PathBuf,
     },
     /// There is no hub in the folder.
     #[error("there is no hub in {}", path.display())]
@@ -115,24 +126,38 @@ impl DataDir {
         self.root.join("tls")
     }
 
-    /// The secret of which the authorities of all shops' lanes are made; it is made when there is none. When it is lost,
-    /// lanes know each other again as soon as each has asked for another certificate.
+    fn lane_secret_file(&self) -> PathBuf {
+        self.root.join("lanes.secret")
+    }
+
+    /// The secret of which the authorities of all shops' lanes are made; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`DataDirError::LaneSecret`] for one that is damaged, [`DataDirError::Io`].
+    pub fn lane_secret(&self) -> Result<Option<[u8; 32]>, DataDirError> {
+        let path = self.lane_secret_file();
+        let kept = match std::fs::read(&path) {
+            Ok(kept) => kept,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(io_error("read", &path)(source)),
+        };
+        let text = String::from_utf8_lossy(&kept);
+        match array_from_hex(text.trim()) {
+            Some(secret) => Ok(Some(secret)),
+            None => Err(DataDirError::LaneSecret { path }),
+        }
+    }
+
+    /// Makes that secret. Lanes that have certificates of another one know each other again as soon as each has asked for
+    /// the next.
     ///
     /// # Errors
     /// [`DataDirError::Io`].
-    pub fn lane_secret(&self, random: &dyn Random) -> Result<[u8; 32], DataDirError> {
-        let path = self.root.join("lanes.secret");
-        let kept = match std::fs::read_to_string(&path) {
-            Ok(text) => secrets::from_hex_32(text.trim()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(io_error("read", &path)(source)),
-        };
-        if let Some(secret) = kept {
-            return Ok(secret);
-        }
+    pub fn make_lane_secret(&self, random: &dyn Random) -> Result<[u8; 32], DataDirError> {
+        let path = self.lane_secret_file();
         let mut secret = [0; 32];
         random.fill(&mut secret);
-        let text = secrets::to_hex(&secret);
+        let text = to_hex(&secret);
         secrets::write_file(&path, text.as_bytes()).map_err(io_error("write", &path))?;
         Ok(secret)
     }

@@ -108,7 +108,7 @@ impl Hub {
         // Whoever owns the folder knows that no hub listens.
         dir.withdraw(&env)?;
         let admin_token = dir.admin_token(&*env.random)?;
-        let lanes = LaneAuthorities::open(&dir, &*env.random)?;
+        let lane_secret = dir.lane_secret()?;
         let now_ms = env.clock.now_ms();
         let (hub_db, catalog_db) = (dir.hub_db(), dir.catalog_db());
         let copies = Copies::new(env.clone(), dir.clone(), config.history);
@@ -118,6 +118,15 @@ impl Hub {
         let mut store = Store::open(&hub_db, &catalog_db, config.schemas, now_ms)?;
         let id = store.hub_id(now_ms, &*env.random)?;
         store.settle_price_policies(id, now_ms)?;
+        let lane_secret = match lane_secret {
+            Some(secret) => secret,
+            None => {
+                // Told before it is made: a kill in between costs a repetition.
+                store.tell_lane_secret_lost(now_ms)?;
+                dir.make_lane_secret(&*env.random)?
+            }
+        };
+        let lanes = LaneAuthorities::new(lane_secret);
         let lookups = Reader::open(&hub_db, &catalog_db)?;
         let reports = Reader::open(&hub_db, &catalog_db)?;
         let start = |name, reader| Worker::start(env.execution, name, reader);

@@ -3,23 +3,21 @@
 //! All their keys come from one secret in the hub's folder, and their own certificates are the same whenever they are made:
 //! nothing is kept for a shop, and a hub that was restored from a backup has every authority again.
 
-use crate::datadir::{DataDir, DataDirError};
 use crate::limits::LANE_CERTIFICATE_DAYS;
 use counterfoil_domain::env::Random;
+use counterfoil_domain::hex::{from_hex, to_hex};
 use counterfoil_domain::mesh::authority::shop_seed;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::wire::certificate::{
     ANY_LANE_NAME, LaneCertificate, Revocations, SignedRevocations, lane_name,
 };
-use counterfoil_replica::env::{private_key, public_key, sign};
+use counterfoil_replica::env::{is_signed_by, private_key, public_key, sign};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData,
     SignatureAlgorithm, date_time_ymd,
 };
 use time::OffsetDateTime;
-
-use crate::secrets::to_hex;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -43,10 +41,8 @@ pub(crate) struct LaneAuthorities {
 }
 
 impl LaneAuthorities {
-    /// Reads the secret, or makes it at the first time.
-    pub(crate) fn open(dir: &DataDir, random: &dyn Random) -> Result<Self, DataDirError> {
-        let secret = dir.lane_secret(random)?;
-        Ok(Self { secret })
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
+        Self { secret }
     }
 
     /// The authority of one shop.
@@ -102,7 +98,7 @@ impl LaneAuthority {
         &self,
         lane: (NodeId, [u8; 32]),
         serial: [u8; 16],
-        now_ms: i64,
+        (begins_ms, now_ms): (i64, i64),
     ) -> Result<Certificate, rcgen::Error> {
         let (node, key) = lane;
         let names = vec![ANY_LANE_NAME.to_owned(), lane_name(node, self.shop)];
@@ -121,23 +117,24 @@ impl LaneAuthority {
         serial[0] = serial[0] & 0x3f | 0x40;
         params.serial_number = Some(serial.to_vec().into());
         // Lanes whose clocks are a little behind believe it too.
-        params.not_before = moment(now_ms.saturating_sub(DAY_MS));
+        params.not_before = moment(now_ms.saturating_sub(DAY_MS).max(begins_ms));
         params.not_after = moment(now_ms.saturating_add(LANE_CERTIFICATE_DAYS * DAY_MS));
         let issuer = Issuer::new(self.params(), self.key()?);
         params.signed_by(&LaneKey(key), &issuer)
     }
 
-    /// What a lane is given, with the list of those that were revoked.
+    /// What a lane is given, with the list of those that were revoked. Its time does not begin before a moment.
     pub(crate) fn issue(
         &self,
         lane: (NodeId, [u8; 32]),
         revoked: &Revocations,
         random: &dyn Random,
-        now_ms: i64,
+        (begins_ms, now_ms): (i64, i64),
     ) -> Result<LaneCertificate, LaneAuthorityError> {
         let mut serial = [0; 16];
         random.fill(&mut serial);
-        let certificate = self.certificate(lane, serial, now_ms)?;
+        let now_ms = now_ms.max(begins_ms);
+        let certificate = self.certificate(lane, serial, (begins_ms, now_ms))?;
         let authority = self.params().self_signed(&self.key()?)?;
         Ok(LaneCertificate {
             certificate: certificate.pem(),
@@ -147,6 +144,21 @@ impl LaneAuthority {
             expires_ms: now_ms.saturating_add(LANE_CERTIFICATE_DAYS * DAY_MS),
             revocations: self.sign(revoked)?,
         })
+    }
+
+    /// Reads a list that a lane has; `None` when it is none of this shop that this authority has signed.
+    pub(crate) fn read(
+        &self,
+        signed: &SignedRevocations,
+    ) -> Result<Option<Revocations>, LaneAuthorityError> {
+        let signature = from_hex(&signed.signature).unwrap_or_default();
+        let message = SignedRevocations::signed(&signed.list);
+        if !is_signed_by(&public_key(&self.seed)?, &message, &signature) {
+            return Ok(None);
+        }
+        // What a newer program of this hub signed may have another shape, and names nobody here.
+        let list: Option<Revocations> = serde_json::from_str(&signed.list).ok();
+        Ok(list.filter(|list| list.shop == self.shop))
     }
 
     fn sign(&self, revoked: &Revocations) -> Result<SignedRevocations, LaneAuthorityError> {

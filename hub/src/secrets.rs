@@ -1,6 +1,7 @@
 //! One-time secrets and their hashes. Databases hold hashes only; a file with a secret is its owner's alone.
 
 use counterfoil_domain::env::Random;
+use counterfoil_domain::hex::to_hex;
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -40,34 +41,6 @@ pub(crate) fn hash(text: &str) -> Vec<u8> {
     Sha256::digest(text.as_bytes()).to_vec()
 }
 
-/// Lower-case hexadecimal digits.
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            write!(text, "{byte:02x}").ok();
-            text
-        })
-}
-
-/// Reads 32 bytes from 64 hexadecimal digits.
-pub(crate) fn from_hex_32(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0_u8; 32];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digits = std::str::from_utf8(pair).ok()?;
-        if digits.starts_with('+') {
-            return None;
-        }
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(bytes)
-}
-
 /// Compares without telling by its duration where two secrets differ.
 pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len()
@@ -76,18 +49,4 @@ pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
             .zip(right)
             .fold(0, |seen, (a, b)| seen | (a ^ b))
             == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_round_trips_and_garbage_is_refused() {
-        let bytes = [0xA5; 32];
-        assert_eq!(from_hex_32(&to_hex(&bytes)), Some(bytes));
-        for garbage in ["", "zz", &"+0".repeat(32), &"é".repeat(32)] {
-            assert_eq!(from_hex_32(garbage), None, "{garbage}");
-        }
-    }
 }

@@ -17,6 +17,25 @@ CREATE TABLE shop (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX shop_by_name ON shop (name);
 
+-- Lanes whose certificates the other lanes of their shop refuse, as the shop's signed list says. No row ever goes.
+CREATE TABLE revoked_lane (
+    shop             BLOB    NOT NULL REFERENCES shop (id),
+    node             BLOB    NOT NULL,     -- may be one that this hub has forgotten
+    issued_before_ms INTEGER,              -- those whose time begins earlier; empty: all
+    number           INTEGER NOT NULL,     -- of the list that said so
+    heard_ms         INTEGER NOT NULL,     -- when this hub decided or heard so
+    PRIMARY KEY (shop, node)
+) STRICT, WITHOUT ROWID;
+
+-- Keys of lanes that have had a certificate.
+CREATE TABLE lane_key (
+    node      BLOB    NOT NULL,
+    key       BLOB    NOT NULL,
+    issued_ms INTEGER NOT NULL,            -- its newest certificate
+    refused   INTEGER NOT NULL DEFAULT 0,  -- 1: the lane was revoked since; it is never certified again
+    PRIMARY KEY (node, key)
+) STRICT, WITHOUT ROWID;
+
 -- Databases of programs that have nothing to do with shops.
 CREATE TABLE free_database (
     name       TEXT PRIMARY KEY,

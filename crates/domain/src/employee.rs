@@ -21,6 +21,9 @@ pub const PERMISSIONS: &str = "permissions";
 /// The row of `shop_settings` by which shops ask for PINs: its value is `true`.
 pub const PIN_REQUIRED: &str = "pin_required";
 
+/// Who stands in an entry of a till's own.
+pub const NOBODY: &str = "-";
+
 /// How many digits a PIN has.
 pub const PIN_DIGITS: RangeInclusive<usize> = 4..=12;
 
@@ -113,11 +116,13 @@ pub enum EventKind {
     Approval,
     /// Opened the drawer without a sale.
     NoSale,
+    /// Nobody in particular: the till has begun to record without asking for PINs, because no active employee has one.
+    Unguarded,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::SignIn, Self::Approval, Self::NoSale];
+    pub const ALL: [Self; 4] = [Self::SignIn, Self::Approval, Self::NoSale, Self::Unguarded];
 
     /// The stored name.
     pub const fn name(self) -> &'static str {
@@ -125,6 +130,7 @@ impl EventKind {
             Self::SignIn => "sign_in",
             Self::Approval => "approval",
             Self::NoSale => "no_sale",
+            Self::Unguarded => "unguarded",
         }
     }
 }

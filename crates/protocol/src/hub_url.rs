@@ -5,6 +5,7 @@
 //! the address goes: into join codes, a till's book, a command's `--hub`. Whoever reads one parses it: an address
 //! whose pin is damaged is an error, never one without a pin.
 
+use counterfoil_domain::hex::{array_from_hex, to_hex};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -21,30 +22,14 @@ impl Pin {
     /// Reads 64 hexadecimal digits, with or without `sha256-` before them.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix(PIN_PREFIX).unwrap_or(text).as_bytes();
-        if digits.len() != 64 {
-            return None;
-        }
-        let mut bytes = [0_u8; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).ok()?;
-            if pair.starts_with('+') {
-                return None;
-            }
-            *byte = u8::from_str_radix(pair, 16).ok()?;
-        }
-        Some(Self(bytes))
+        let digits = text.strip_prefix(PIN_PREFIX).unwrap_or(text);
+        array_from_hex(digits).map(Self)
     }
 
     /// 64 hexadecimal digits.
     #[must_use]
     pub fn to_hex(self) -> String {
-        use std::fmt::Write as _;
-        self.0.iter().fold(String::new(), |mut text, byte| {
-            // Writing to a String cannot fail.
-            write!(text, "{byte:02x}").ok();
-            text
-        })
+        to_hex(&self.0)
     }
 }
 

@@ -231,7 +231,11 @@ async fn renew(node: &Node, pending: &PendingActivation) -> Result<ActivateAnswe
             .map_err(internal)?;
         match request(node, pending, &token).await {
             Ok(answer) => {
+                // Whoever had a copy of the folder has the key of its lane too.
+                let random = node.inner.env.random.as_ref();
+                credentials.renew_lane_seed(random).map_err(internal)?;
                 credentials.replace(&token).map_err(internal)?;
+                node.inner.trust.forget();
                 next.forget().map_err(internal)?;
                 return finish(node, pending, answer).await;
             }

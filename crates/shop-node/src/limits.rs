@@ -62,9 +62,12 @@ pub(crate) const PEER_CONNECTIONS_MAX: usize = 64;
 /// Connections of which nobody knows yet whose they are. One more is closed, and comes again.
 pub(crate) const PEER_GREETINGS_MAX: usize = 16;
 
-/// How long a greeting may take altogether, from the connection on, and as long again whoever is refused to hear it.
-/// Then the connection is closed.
-pub(crate) const PEER_GREETING_WITHIN: Duration = Duration::from_secs(5);
+/// How long one step of a greeting may take: what is asked goes to the other end and an answer comes back, over a line with a
+/// delay of two seconds each way, with time to spare. Somebody who says nothing is put out then.
+pub(crate) const PEER_STEP_WITHIN: Duration = Duration::from_secs(6);
+
+/// How long a greeting may take altogether, from the connection on: five steps. Then the connection is closed.
+pub(crate) const PEER_GREETING_WITHIN: Duration = Duration::from_secs(30);
 
 /// Longest wait, chosen by chance, before a lane looks what the hub lacks of others' journals: of several that lost the
 /// same one the first brings it, and the others see that nothing lacks.

@@ -61,7 +61,7 @@ fn employee_problem(error: &StoreError, detail: String) -> Problem {
         StoreError::Employee(_) | StoreError::AnotherEmployee { .. } => {
             Problem::new(Code::Invalid, detail)
         }
-        StoreError::Pin { employee, fault } => pin_problem(employee, *fault, detail),
+        StoreError::Pin { fault, .. } => pin_problem(*fault, detail),
         StoreError::PinChanged => Problem::new(Code::ChangedMeanwhile, detail).hint("try again"),
         StoreError::PinsUnknown => Problem::new(Code::Conflict, detail)
             .hint("upgrade the hub; until then this till asks for no PIN"),
@@ -76,17 +76,19 @@ fn employee_problem(error: &StoreError, detail: String) -> Problem {
             .hint("an approval is good for one thing and two minutes: ask for another"),
         StoreError::NobodyManages => Problem::new(Code::Conflict, detail)
             .hint("give somebody both first; a till of a shop is helped by its hub"),
+        StoreError::NobodyHasPin => Problem::new(Code::Forbidden, detail)
+            .hint("give somebody a PIN at the hub: counterfoil-hub employees pin EMPLOYEE; then sync"),
         other => internal(other),
     }
 }
 
-fn pin_problem(employee: &str, fault: PinFault, detail: String) -> Problem {
+fn pin_problem(fault: PinFault, detail: String) -> Problem {
     match fault {
         PinFault::Locked { .. } => Problem::new(Code::TooManyAttempts, detail)
             .hint("only waiting helps, or another employee"),
-        PinFault::Wrong { .. } | PinFault::NotActive => Problem::new(Code::Unauthorized, detail),
-        PinFault::NoPin => Problem::new(Code::Unauthorized, detail)
-            .hint(format!("set one: counterfoil-node employee pin {employee}")),
+        // The same for whoever is not there, not active, or without a PIN: it tells nobody who is.
+        PinFault::Wrong { .. } => Problem::new(Code::Unauthorized, detail)
+            .hint("whoever has no PIN yet is given one: counterfoil-node employee pin EMPLOYEE"),
         PinFault::NotPermitted(_) => Problem::new(Code::Forbidden, detail),
     }
 }
@@ -139,7 +141,8 @@ pub fn store_problem(error: &StoreError) -> Problem {
         | StoreError::SignInRequired
         | StoreError::NotPermitted { .. }
         | StoreError::ApprovalEnded(_)
-        | StoreError::NobodyManages => employee_problem(error, detail),
+        | StoreError::NobodyManages
+        | StoreError::NobodyHasPin => employee_problem(error, detail),
         StoreError::UnknownConflict(_) => Problem::new(Code::NotFound, detail)
             .hint("`counterfoil-node conflicts list` shows the numbers; others' are decided at the hub"),
         StoreError::ConflictSettled { id, .. } => Problem::new(Code::AlreadySettled, detail).hint(

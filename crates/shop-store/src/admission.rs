@@ -3,15 +3,20 @@
 use crate::employees::{Employee, PinHash, SESSION_IDLE_MS, is_of_staff, text_of};
 use crate::error::StoreError;
 use crate::open::ShopStore;
+use crate::record::{Entry, Writer};
 use counterfoil_domain::Document;
 use counterfoil_domain::document::{Line, Receipt};
 use counterfoil_domain::edit::{CatalogEdit, is_price};
 use counterfoil_domain::employee::{
-    EMPLOYEES, PERMISSIONS, PIN, PIN_REQUIRED, Permission, asks_for_pins,
+    EMPLOYEES, EmployeeEvent, EventKind, NOBODY, Outcome, PERMISSIONS, PIN, PIN_REQUIRED,
+    Permission, asks_for_pins,
 };
 use counterfoil_domain::parked::{beyond, is_stale};
 use counterfoil_migrate::params;
 use std::collections::BTreeMap;
+
+/// Where it is kept that the journal tells that nobody was asked for a PIN.
+const UNGUARDED_KEY: &str = "unguarded";
 
 /// A session in use is noted again after so long, in milliseconds: far below what ends it, and not at each sale.
 const SEEN_AGAIN_MS: i64 = 30_000;
@@ -29,6 +34,17 @@ pub struct Presented {
     pub approval: Option<[u8; 32]>,
 }
 
+/// Whether a till asks for PINs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pins {
+    /// The shop does not want it.
+    Off,
+    /// It does, and somebody can sign in.
+    Required,
+    /// It does, and no active employee has a PIN: a shop sells rather than not.
+    Missing,
+}
+
 /// What an edit of the catalog is about, as far as it matters who makes it.
 #[derive(Clone, Copy, Debug)]
 pub struct EditOf<'a> {
@@ -41,12 +57,34 @@ pub struct EditOf<'a> {
 }
 
 impl ShopStore {
-    /// Whether documents need an employee who signed in: by the row `pin_required` of `shop_settings`, or by that of this
-    /// shop alone, `pin_required/SHOP`.
+    /// Whether documents need an employee who signed in: the shop asks for PINs, and somebody has one.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn pins_required(&self) -> Result<bool, StoreError> {
+        Ok(self.pins()? == Pins::Required)
+    }
+
+    /// Whether the shop asks for PINs, by the row `pin_required` of `shop_settings`, or by that of this shop alone,
+    /// `pin_required/SHOP`; and whether any active employee has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn pins(&self) -> Result<Pins, StoreError> {
+        if !self.asks_for_pins()? {
+            return Ok(Pins::Off);
+        }
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM temp.{EMPLOYEES}
+                 WHERE {PIN} IS NOT NULL AND deleted = 0 AND coalesce(active, 1) = 1)"
+        );
+        Ok(match self.conn.query_value(&sql, ())? {
+            true => Pins::Required,
+            false => Pins::Missing,
+        })
+    }
+
+    fn asks_for_pins(&self) -> Result<bool, StoreError> {
         if !self.knows_pins() {
             return Ok(false);
         }
@@ -70,12 +108,23 @@ impl ShopStore {
         needed: Option<Permission>,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        if !self.pins_required()? {
-            return Ok(());
+        match self.pins()? {
+            Pins::Off => return Ok(()),
+            Pins::Missing => return self.admit_unguarded(needed),
+            Pins::Required => {}
         }
         let employee = self.signed_in(presented, now_ms)?;
         let employee = employee.ok_or(StoreError::SignInRequired)?;
         self.permit(&employee, presented, needed, now_ms)
+    }
+
+    /// Where nobody can sign in everything goes on but what would let somebody give himself what he lacks: that is done at
+    /// the hub. A till in trial has none.
+    fn admit_unguarded(&self, needed: Option<Permission>) -> Result<(), StoreError> {
+        match needed {
+            Some(Permission::Manage) if self.binding.is_some() => Err(StoreError::NobodyHasPin),
+            _ => Ok(()),
+        }
     }
 
     /// Lets a document through, or not. Whoever signed in stands in it.
@@ -192,10 +241,7 @@ impl ShopStore {
         if !(-CLOCK_BACK_MS..SESSION_IDLE_MS).contains(&idle_ms) || now_ms >= expires_ms {
             return Ok(None);
         }
-        let employee = self.employee(&id)?;
-        let employee = employee.filter(|known| {
-            known.active && known.pin.as_ref().map(PinHash::as_str) == pin.as_deref()
-        });
+        let employee = self.under_pin(&id, pin.as_deref())?;
         if employee.is_some() && !(0..SEEN_AGAIN_MS).contains(&idle_ms) {
             let sql = "UPDATE local.employee_session SET seen_ms = ?2 WHERE token = ?1";
             self.conn.execute(sql, params![token.to_vec(), now_ms])?;
@@ -230,8 +276,7 @@ impl ShopStore {
                 permission: needed,
             });
         };
-        // It is good for one thing, also when that is refused after all.
-        let sql = "DELETE FROM local.employee_session
+        let sql = "SELECT employee, pin FROM local.employee_session
                    WHERE token = ?1 AND permission IN (?2, ?5) AND expires_ms > ?3
                      AND begun_ms <= ?4";
         let key = params![
@@ -241,10 +286,27 @@ impl ShopStore {
             now_ms.saturating_add(CLOCK_BACK_MS),
             or.name()
         ];
-        match self.conn.execute(sql, key)? {
-            0 => Err(StoreError::ApprovalEnded(needed)),
-            _ => Ok(()),
+        let given = self.conn.query_optional(sql, key, |row| {
+            Ok((row.get::<String>(0)?, row.get::<Option<String>>(1)?))
+        })?;
+        // It is good for one thing, also when that is refused after all.
+        let sql = "DELETE FROM local.employee_session WHERE token = ?1 AND permission IS NOT NULL";
+        if given.is_some() {
+            self.conn.execute(sql, [approval.to_vec()])?;
         }
+        let (by, pin) = given.ok_or(StoreError::ApprovalEnded(needed))?;
+        let approver = self.under_pin(&by, pin.as_deref())?;
+        let may = |it: &Employee| [needed, or].iter().any(|of| it.permissions.allow(*of));
+        match approver.is_some_and(|it| may(&it)) {
+            true => Ok(()),
+            false => Err(StoreError::ApprovalEnded(needed)),
+        }
+    }
+
+    /// An active employee who has the same PIN still.
+    fn under_pin(&self, id: &str, pin: Option<&str>) -> Result<Option<Employee>, StoreError> {
+        let employee = self.employee(id)?;
+        Ok(employee.filter(|known| known.active && known.pin.as_ref().map(PinHash::as_str) == pin))
     }
 
     fn needed_for(
@@ -312,6 +374,37 @@ impl ShopStore {
             }
         }
         Ok(needed)
+    }
+}
+
+impl Writer<'_> {
+    /// Tells in the journal, once until somebody has a PIN again, that documents are recorded of which nobody was asked
+    /// for one.
+    pub(crate) fn tell_unguarded(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let store = self.store;
+        let is_told =
+            || -> Result<bool, StoreError> { Ok(store.local_state(UNGUARDED_KEY)?.is_some()) };
+        match store.pins()? {
+            Pins::Missing if !is_told()? => {
+                store.set_local_state(UNGUARDED_KEY, "told")?;
+                let event = EmployeeEvent {
+                    employee: NOBODY.to_owned(),
+                    event: EventKind::Unguarded,
+                    permission: None,
+                    outcome: Outcome::Granted,
+                    unlooked: 0,
+                    at_ms: now_ms,
+                };
+                self.append(Entry {
+                    id: None,
+                    document: Document::EmployeeEvent(event),
+                    now_ms,
+                })?;
+            }
+            Pins::Required if is_told()? => store.remove_local_state(UNGUARDED_KEY)?,
+            Pins::Missing | Pins::Required | Pins::Off => {}
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::tables::{Table, to_json};
 use counterfoil_domain::edit::{CatalogEdit, DELETED, Scalar};
+use counterfoil_domain::hex::{from_hex, to_hex};
 use counterfoil_domain::{Chain, DocumentId, NodeId, Topic};
 use counterfoil_migrate::params;
 use counterfoil_protocol::wire::clients::{Change, ChangePage};
@@ -114,16 +115,11 @@ struct Cursor {
 
 impl Cursor {
     fn read(text: &str) -> Option<Self> {
-        let digits = text.as_bytes().chunks(2);
-        let bytes: Option<Vec<u8>> = digits
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        serde_json::from_slice(&bytes?).ok()
+        serde_json::from_slice(&from_hex(text)?).ok()
     }
 
     fn write(&self) -> Result<String, StoreError> {
-        let bytes = serde_json::to_vec(self)?;
-        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(to_hex(&serde_json::to_vec(self)?))
     }
 }
 

@@ -32,6 +32,9 @@ pub const APPROVAL_MS: i64 = 2 * 60_000;
 /// in a shop; the others are names that nobody has.
 const LOCKS_MAX: i64 = 1_000;
 
+/// Where the wait is kept that names share which nobody has: no name is this.
+const MADE_UP: &str = " ";
+
 /// Characters of what was typed as an employee's id that are kept; the ids of a catalog are shorter.
 const EMPLOYEE_CHARS_MAX: usize = 200;
 
@@ -61,15 +64,11 @@ pub enum PinFault {
         /// What is left of the wait, in milliseconds.
         wait_ms: i64,
     },
-    /// It is wrong, or there is no such employee.
+    /// It is wrong, or there is no such employee, or none who is active and has a PIN. Only the journal says which.
     Wrong {
         /// How long to wait now, in milliseconds.
         wait_ms: i64,
     },
-    /// The employee has no PIN.
-    NoPin,
-    /// The employee is not active.
-    NotActive,
     /// It is right, and the employee may not do that.
     NotPermitted(Permission),
 }
@@ -80,8 +79,6 @@ impl PinFault {
         match self {
             Self::Locked { .. } => Outcome::Locked,
             Self::Wrong { .. } => Outcome::WrongPin,
-            Self::NoPin => Outcome::NoPin,
-            Self::NotActive => Outcome::NotActive,
             Self::NotPermitted(_) => Outcome::NotPermitted,
         }
     }
@@ -208,6 +205,7 @@ impl ShopStore {
         let found = self.employee(&asked)?;
         // Whoever was found is locked, however the name was written.
         let known = found.as_ref().map(|found| found.id.clone());
+        let is_known = known.is_some();
         let employee = known.unwrap_or_else(|| asked.trim().to_owned());
         let hash = found.as_ref().and_then(|found| found.pin.as_ref());
         let lock = self.pin_lock(&employee, hash)?.looked_at(now_ms);
@@ -221,7 +219,8 @@ impl ShopStore {
             };
             self.write(|writer| {
                 if lock.unlooked == 1 {
-                    writer.note_attempt((&employee, purpose), fault.outcome(), (0, now_ms))?;
+                    let of = (employee.as_str(), is_known, purpose);
+                    writer.note_attempt(of, fault.outcome(), (0, now_ms))?;
                 }
                 writer.store.keep_pin_lock((&employee, hash), lock)
             })?;
@@ -251,22 +250,16 @@ impl ShopStore {
         let hash = found.as_ref().and_then(|found| found.pin.clone());
         let lock = self.pin_lock(&check.employee, hash.as_ref())?;
         let lock = lock.looked_at(now_ms);
-        let judged = judged(found, check, is_right);
-        let (judged, outcome) = match judged {
-            None => return Err(StoreError::PinChanged),
-            Some(Ok(employee)) => (Ok(employee), Outcome::Granted),
-            Some(Err(PinFault::Wrong { .. })) => {
-                let wait_ms = lock.failed(now_ms).wait_ms;
-                (Err(PinFault::Wrong { wait_ms }), Outcome::WrongPin)
-            }
-            Some(Err(fault)) => (Err(fault), fault.outcome()),
-        };
+        let is_known = found.is_some();
+        let judged = judged(found, check, is_right).ok_or(StoreError::PinChanged)?;
+        let outcome = judged.as_ref().err().copied();
+        let outcome = outcome.unwrap_or(Outcome::Granted);
         let expires_ms = now_ms.saturating_add(match check.purpose {
             Purpose::SignIn => SESSION_MS,
             Purpose::Approve(_) => APPROVAL_MS,
         });
         self.write(|writer| {
-            let of = (check.employee.as_str(), check.purpose);
+            let of = (check.employee.as_str(), is_known, check.purpose);
             writer.note_attempt(of, outcome, (lock.untold(), now_ms))?;
             let (store, employee) = (writer.store, check.employee.as_str());
             match outcome {
@@ -291,10 +284,15 @@ impl ShopStore {
                 employee,
                 expires_ms,
             }),
-            Err(fault) => Err(StoreError::Pin {
-                employee: check.employee.clone(),
-                fault,
-            }),
+            Err(outcome) => {
+                let wait_ms = lock.failed(now_ms).wait_ms;
+                let fault = match (outcome, check.purpose) {
+                    (Outcome::NotPermitted, Purpose::Approve(it)) => PinFault::NotPermitted(it),
+                    _ => PinFault::Wrong { wait_ms },
+                };
+                let employee = check.employee.clone();
+                Err(StoreError::Pin { employee, fault })
+            }
         }
     }
 
@@ -399,7 +397,7 @@ impl ShopStore {
         let sql = format!(
             "DELETE FROM local.pin_lock WHERE employee IN (
                  SELECT employee FROM local.pin_lock
-                 WHERE employee NOT IN (SELECT id FROM temp.{EMPLOYEES})
+                 WHERE employee <> '{MADE_UP}' AND employee NOT IN (SELECT id FROM temp.{EMPLOYEES})
                  ORDER BY at_ms DESC, employee LIMIT -1 OFFSET ?1)"
         );
         self.conn.execute(&sql, [LOCKS_MAX])?;
@@ -408,12 +406,25 @@ impl ShopStore {
 }
 
 impl Writer<'_> {
+    /// Attempts under names that nobody has share one wait: those during it have no entry, and the next one tells how many
+    /// there were.
     fn note_attempt(
         &mut self,
-        (employee, purpose): (&str, Purpose),
+        (employee, is_known, purpose): (&str, bool, Purpose),
         outcome: Outcome,
-        (unlooked, now_ms): (i64, i64),
+        (mut unlooked, now_ms): (i64, i64),
     ) -> Result<(), StoreError> {
+        if !is_known {
+            let store = self.store;
+            let shared = store.pin_lock(MADE_UP, None)?.looked_at(now_ms);
+            if shared.wait_ms > 0 {
+                let unlooked = shared.unlooked.saturating_add(unlooked).saturating_add(1);
+                let shared = PinLock { unlooked, ..shared };
+                return store.keep_pin_lock((MADE_UP, None), shared);
+            }
+            unlooked = unlooked.saturating_add(shared.unlooked);
+            store.keep_pin_lock((MADE_UP, None), shared.failed(now_ms))?;
+        }
         let (event, permission) = purpose.event();
         let event = EmployeeEvent {
             employee: employee.to_owned(),
@@ -437,18 +448,17 @@ fn judged(
     found: Option<Employee>,
     check: &PinCheck,
     is_right: bool,
-) -> Option<Result<Employee, PinFault>> {
-    let wrong = Err(PinFault::Wrong { wait_ms: 0 });
+) -> Option<Result<Employee, Outcome>> {
     let Some(employee) = found else {
-        return Some(wrong);
+        return Some(Err(Outcome::WrongPin));
     };
     Some(match check.purpose {
-        _ if !employee.active => Err(PinFault::NotActive),
-        _ if employee.pin.is_none() => Err(PinFault::NoPin),
+        _ if !employee.active => Err(Outcome::NotActive),
+        _ if employee.pin.is_none() => Err(Outcome::NoPin),
         _ if employee.pin != check.hash => return None,
-        _ if !is_right => wrong,
+        _ if !is_right => Err(Outcome::WrongPin),
         Purpose::Approve(permission) if !employee.permissions.allow(permission) => {
-            Err(PinFault::NotPermitted(permission))
+            Err(Outcome::NotPermitted)
         }
         Purpose::SignIn | Purpose::Approve(_) => Ok(employee),
     })

@@ -159,6 +159,11 @@ pub enum StoreError {
         "no active employee has a PIN and the permission manage: nobody could change this again"
     )]
     NobodyManages,
+    /// The shop asks for PINs, nobody has one, and that is for those who manage.
+    #[error(
+        "the shop asks for PINs and no active employee has one: this till sells, and nothing else is changed at it"
+    )]
+    NobodyHasPin,
     /// No such catalog row.
     #[error("{table} has no row {row}")]
     UnknownRow {
@@ -266,7 +271,7 @@ fn told(employee: &str, fault: PinFault) -> String {
     let seconds = |wait_ms: i64| wait_ms.saturating_add(999).div_euclid(1_000);
     match fault {
         PinFault::Locked { wait_ms } => format!(
-            "too many wrong PINs for {employee}: the next one is looked at in {} s",
+            "too many wrong PINs: the next one is looked at in {} s",
             seconds(wait_ms)
         ),
         PinFault::Wrong { wait_ms: 0 } => "the employee or the PIN is wrong".to_owned(),
@@ -274,8 +279,6 @@ fn told(employee: &str, fault: PinFault) -> String {
             "the employee or the PIN is wrong; the next one is looked at in {} s",
             seconds(wait_ms)
         ),
-        PinFault::NoPin => format!("employee {employee} has no PIN"),
-        PinFault::NotActive => format!("employee {employee} is not active"),
         PinFault::NotPermitted(permission) => {
             format!(
                 "employee {employee} may not approve that: it needs the permission {permission}"

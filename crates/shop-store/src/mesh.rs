@@ -29,7 +29,7 @@ struct Journal {
 
 /// Where the certificate is kept by which other lanes know this one.
 const CERTIFICATE_KEY: &str = "lane_certificate";
-/// Where the newest list of revoked lanes is kept.
+/// Where the lists of revoked lanes are kept, behind the key of the authority and the number of the newest.
 const REVOCATIONS_KEY: &str = "lane_revocations";
 
 /// Why no more entries are read.
@@ -64,20 +64,35 @@ impl ShopStore {
         self.set_local_state(CERTIFICATE_KEY, text)
     }
 
-    /// The newest list of revoked lanes, as it was kept.
+    /// The lists of revoked lanes, as they were kept.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn lane_revocations(&self) -> Result<Option<String>, StoreError> {
-        self.local_state(REVOCATIONS_KEY)
+        let kept = self.local_state(REVOCATIONS_KEY)?;
+        Ok(kept.and_then(|kept| Some(kept.split_once(' ')?.1.to_owned())))
     }
 
-    /// Keeps the newest list of revoked lanes.
+    /// Keeps the lists of revoked lanes, unless newer ones of the same authority are kept; whether it did. Two lists may
+    /// come at the same time, and the older one be here last.
     ///
     /// # Errors
     /// [`StoreError::Sql`].
-    pub fn keep_lane_revocations(&mut self, text: &str) -> Result<(), StoreError> {
-        self.set_local_state(REVOCATIONS_KEY, text)
+    pub fn keep_lane_revocations(
+        &mut self,
+        (authority, number): (&str, i64),
+        text: &str,
+    ) -> Result<bool, StoreError> {
+        let newer = |kept: String| {
+            let (of, kept) = kept.split_once(' ')?.0.split_once('/')?;
+            Some(of == authority && kept.parse::<i64>().ok()? > number)
+        };
+        if self.local_state(REVOCATIONS_KEY)?.and_then(newer) == Some(true) {
+            return Ok(false);
+        }
+        let kept = format!("{authority}/{number} {text}");
+        self.set_local_state(REVOCATIONS_KEY, &kept)?;
+        Ok(true)
     }
 
     /// What is held of every journal: the own one as far as it belongs to the present identity, and those of peers.

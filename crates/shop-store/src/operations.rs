@@ -108,6 +108,8 @@ impl Writer<'_> {
             document: store.admit_document(presented, document, now_ms)?,
             now_ms,
         };
-        self.append(entry).map(Some)
+        let recorded = self.append(entry)?;
+        self.tell_unguarded(now_ms)?;
+        Ok(Some(recorded))
     }
 }

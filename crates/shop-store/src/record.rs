@@ -39,10 +39,16 @@ impl ShopStore {
     /// As [`Self::record`].
     pub fn record_all(&mut self, entries: Vec<Entry>) -> Result<Vec<Recorded>, StoreError> {
         self.write(|store| {
-            entries
+            let now_ms = entries.iter().map(|entry| entry.now_ms).max();
+            let recorded: Result<Vec<_>, _> = entries
                 .into_iter()
                 .map(|entry| store.append(entry))
-                .collect()
+                .collect();
+            let recorded = recorded?;
+            if let Some(now_ms) = now_ms {
+                store.tell_unguarded(now_ms)?;
+            }
+            Ok(recorded)
         })
     }
 

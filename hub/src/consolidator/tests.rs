@@ -2,6 +2,7 @@
 
 use crate::limits::{CONSOLIDATE_ENTRIES_MAX, PUBLISH_ROWS_MAX};
 use crate::{Hub, HubConfig, router};
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{Hlc, NodeId, Priority, Topic};
@@ -69,7 +70,7 @@ impl Shop {
         let secret = added.join_code.parse::<JoinCode>().unwrap().secret;
         let node = node_id(number);
         let token = format!("token of {number}");
-        let hash = crate::secrets::to_hex(&crate::secrets::hash(&token));
+        let hash = to_hex(&crate::secrets::hash(&token));
 
         let activation = json!({
             "node": node, "token_hash": hash,

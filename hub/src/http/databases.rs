@@ -17,6 +17,7 @@ use crate::store::{Database, DatabaseAddOutcome};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::database::{
     DatabaseAccess, DatabaseAddRequest, DatabaseFoldRequest, DatabaseFolded, DatabaseName,
@@ -141,7 +142,7 @@ async fn add(
     let auth_token = secrets::secret(random);
     let mut suffix = [0_u8; 8];
     random.fill(&mut suffix);
-    let folder = format!("{name}-{}", secrets::to_hex(&suffix));
+    let folder = format!("{name}-{}", to_hex(&suffix));
     let key = CopyKey::Database {
         folder: folder.clone(),
     };

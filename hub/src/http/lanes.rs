@@ -3,16 +3,16 @@
 use super::ApiError;
 use super::bodies::read_json;
 use crate::hub::Hub;
-use crate::lanes::LaneAuthorityError;
-use crate::secrets;
-use crate::store::{AuthedNode, Reader, Store};
+use crate::lanes::{LaneAuthority, LaneAuthorityError};
+use crate::store::{Applicant, AuthedNode, Certified, Reader, Store};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use counterfoil_domain::ShopId;
+use counterfoil_domain::hex::array_from_hex;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::certificate::{
-    LANE_CERTIFICATE_PATH, LaneCertificate, LaneCertificateRequest, LaneStanding,
+    LANE_CERTIFICATE_PATH, LaneCertificate, LaneCertificateRequest, LaneStanding, REVOKED_LISTS_MAX,
 };
 use http::HeaderMap;
 use std::sync::Arc;
@@ -34,6 +34,26 @@ pub(super) async fn standing(hub: &Hub, shop: ShopId) -> Result<LaneStanding, Ap
     })
 }
 
+/// Who asks, with what the shop's authority has signed. What somebody else signed says nothing here.
+fn applicant(
+    authority: &LaneAuthority,
+    node: &AuthedNode,
+    key: [u8; 32],
+    request: &LaneCertificateRequest,
+) -> Result<Applicant, ApiError> {
+    let mut lists = Vec::new();
+    for signed in request.lists.iter().take(REVOKED_LISTS_MAX) {
+        let list = authority.read(signed).map_err(|error| not_made(&error))?;
+        lists.extend(list);
+    }
+    Ok(Applicant {
+        node: node.id,
+        shop: node.shop,
+        key,
+        lists,
+    })
+}
+
 /// Gives the caller a certificate by which the other lanes of its shop know it.
 #[utoipa::path(
     post,
@@ -50,13 +70,27 @@ pub(crate) async fn certificate(
 ) -> Result<Json<LaneCertificate>, ApiError> {
     let request: LaneCertificateRequest = read_json(&headers, body).await?;
     let malformed = || ApiError::new(Code::Invalid, "public_key is 64 hexadecimal digits");
-    let key = secrets::from_hex_32(&request.public_key).ok_or_else(malformed)?;
-    let (known, now_ms) = (request.revocations, hub.now_ms());
-    let find = move |store: &mut Store| store.revocations(node.shop, known, now_ms);
-    let revoked = hub.writer.call(find).await?;
-    let random = &*hub.env.random;
-    let given = hub.lanes.of(node.shop);
-    let given = given.issue((node.id, key), &revoked, random, now_ms);
+    let key = array_from_hex(&request.public_key).ok_or_else(malformed)?;
+    let authority = hub.lanes.of(node.shop);
+    let (applicant, now_ms) = (applicant(&authority, &node, key, &request)?, hub.now_ms());
+    let certify = move |store: &mut Store| store.certify(&applicant, now_ms);
+    let (revoked, begins_ms) = match hub.writer.call(certify).await? {
+        Certified::Given { revoked, begins_ms } => (revoked, begins_ms),
+        Certified::KeyRefused => {
+            let detail =
+                "this key was certified before the till was revoked: somebody else may have it";
+            return Err(
+                ApiError::new(Code::Conflict, detail).hint("make another key and ask again")
+            );
+        }
+        Certified::Revoked => {
+            let detail = "this till's access was revoked at the hub, before the hub was restored from a backup";
+            return Err(ApiError::new(Code::Unauthorized, detail)
+                .hint("activate the till again with a new join code"));
+        }
+    };
+    let (random, when) = (&*hub.env.random, (begins_ms, now_ms));
+    let given = authority.issue((node.id, key), &revoked, random, when);
     let given = given.map_err(|error| not_made(&error))?;
     tracing::info!(node = %node.id, expires_ms = given.expires_ms, "a lane has a certificate");
     Ok(Json(given))

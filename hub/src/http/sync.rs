@@ -8,12 +8,12 @@ use super::{ApiError, bodies::encoding};
 use crate::copies::{CopyFailure, Held};
 use crate::hub::Hub;
 use crate::limits::{PUSH_PLAIN_BYTES_MAX, PUSH_TIMEOUT, PUSH_WIRE_BYTES_MAX};
-use crate::secrets::from_hex_32;
 use crate::store::AuthedNode;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Response};
+use counterfoil_domain::hex::array_from_hex;
 use counterfoil_protocol::gate::{Gate, gate};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::replication::{
@@ -66,7 +66,7 @@ fn chain_header(headers: &HeaderMap, name: &str) -> Result<Option<Chain>, ApiErr
     let Some(value) = headers.get(name) else {
         return Ok(None);
     };
-    let bytes = value.to_str().ok().and_then(from_hex_32);
+    let bytes = value.to_str().ok().and_then(array_from_hex::<32>);
     let refused = || ApiError::new(Code::BadRequest, format!("{name} is 64 hexadecimal digits"));
     Ok(Some(Chain(bytes.ok_or_else(refused)?)))
 }

@@ -12,6 +12,7 @@ use crate::store::{AuthedNode, Credential, NextToken, StoreError, TokenState};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use counterfoil_domain::hex::array_from_hex;
 use counterfoil_protocol::problem::Code;
 use counterfoil_protocol::wire::hub::NodeRow;
 use counterfoil_protocol::wire::token::{TOKEN_PATH, TokenAnswer, TokenRequest, TokenStanding};
@@ -27,7 +28,7 @@ pub(super) fn calls() -> Calls {
 /// The hash of a token, as a request names it.
 pub(super) fn read_hash(text: &str) -> Result<Vec<u8>, ApiError> {
     let malformed = || ApiError::new(Code::Invalid, "token_hash is 64 hexadecimal digits");
-    Ok(secrets::from_hex_32(text).ok_or_else(malformed)?.to_vec())
+    Ok(array_from_hex::<32>(text).ok_or_else(malformed)?.to_vec())
 }
 
 /// What a till is told of its token: it changes it at half of its time, so that one that was away for long

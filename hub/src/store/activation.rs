@@ -105,6 +105,7 @@ impl Binding {
 
 struct Code {
     shop: ShopId,
+    created_ms: i64,
     expires_ms: i64,
     used_by: Option<NodeId>,
 }
@@ -180,13 +181,14 @@ fn by_code(
     secret_hash: &[u8],
     binding: Option<&Binding>,
 ) -> Result<Result<ShopId, Refusal>, StoreError> {
-    let sql = "SELECT shop, expires_ms, used_by FROM join_code WHERE secret_hash = ?1";
+    let sql = "SELECT shop, expires_ms, used_by, created_ms FROM join_code WHERE secret_hash = ?1";
     let code = tx.query_optional(sql, params![secret_hash], |row| {
         let used_by = node_id_optional(row, 2)?;
         Ok(Code {
             shop: shop_id(row, 0)?,
             expires_ms: row.get(1)?,
             used_by,
+            created_ms: row.get(3)?,
         })
     })?;
     let Some(code) = code else {
@@ -202,6 +204,10 @@ fn by_code(
     }
     if code.expires_ms <= request.now_ms {
         return Ok(Err(Refusal::CodeExpired));
+    }
+    let of = (code.shop, request.node);
+    if binding.is_none() && revocations::is_out_for(tx, of, code.created_ms)? {
+        return Ok(Err(Refusal::TokenRevoked));
     }
     if request.first && binding.is_some_and(|held| !held.is_of(request)) {
         return Ok(Err(Refusal::NodeTaken));
@@ -279,10 +285,7 @@ fn by_registration(
 }
 
 fn bind(tx: &Connection, request: &Activation, shop: ShopId) -> Result<(), StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE id = ?1 AND revoked_ms IS NOT NULL)";
-    if tx.query_value(sql, params![request.node.to_bytes()])? {
-        revocations::changed_by(tx, request.node, request.now_ms)?;
-    }
+    revocations::take_in_again(tx, (shop, request.node), request.now_ms)?;
     tx.execute(
         "INSERT INTO node (id, shop, lane, token_hash, created_ms, seen_ms,
                            book_schema, catalog_schema, schema_ms, token_expires_ms)

@@ -73,6 +73,7 @@ pub(crate) use quarantine::Listed;
 pub(crate) use reentry::{Decision, Ruled, Ruling};
 pub(crate) use relayed::{Lane, Relayed};
 pub(crate) use reports::Grouping;
+pub(crate) use revocations::{Applicant, Certified};
 pub(crate) use runs::{NewRun, RunFilter};
 pub(crate) use shops::{NewCode, ShopAdd, ShopAddOutcome};
 pub(crate) use stock::StockFilter;

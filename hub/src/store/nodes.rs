@@ -25,7 +25,7 @@ impl Store {
             if tx.execute(sql, params![node.to_bytes(), by.1])? > 0 {
                 let what = ("node_revoked", format!("node {node}"));
                 note(tx, by, what, Value::Null)?;
-                revocations::changed_by(tx, node, by.1)?;
+                revocations::refuse(tx, node, by.1)?;
             }
             let sql = "SELECT EXISTS (SELECT 1 FROM node WHERE id = ?1)";
             Ok(tx.query_value(sql, params![node.to_bytes()])?)

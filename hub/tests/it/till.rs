@@ -3,6 +3,7 @@
 use crate::hub::{Client, parse};
 use counterfoil_domain::document::{Line, Payment, Receipt, StockMovement, Tender};
 use counterfoil_domain::env::{document_id, uuid_v7};
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::merge::Stamp;
 use counterfoil_domain::{
@@ -96,7 +97,7 @@ impl Till {
     pub(crate) fn token_hash(&self) -> String {
         use sha2::Digest as _;
         let bytes = sha2::Sha256::digest(self.token.as_bytes());
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        to_hex(&bytes)
     }
 
     pub(crate) async fn activate(&self, client: &Client, code: &str) -> HttpResponse {

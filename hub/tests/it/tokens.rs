@@ -6,6 +6,7 @@ use crate::hub::{Client, TestHub, parse, problem};
 use crate::till::{Till, schemas};
 use counterfoil_domain::document::Tender;
 use counterfoil_domain::env::Clock as _;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::lineage::Point;
 use counterfoil_protocol::join::JoinCode;
 use counterfoil_protocol::problem::Code;
@@ -22,7 +23,7 @@ const DAY_MS: i64 = 86_400_000;
 fn hash_of(token: &str) -> String {
     use sha2::Digest as _;
     let bytes = sha2::Sha256::digest(token.as_bytes());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    to_hex(&bytes)
 }
 
 /// Names `next` with the token that the till has.

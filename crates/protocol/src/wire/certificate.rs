@@ -16,6 +16,10 @@ pub const ANY_LANE_NAME: &str = "lane.counterfoil.internal";
 /// Most lanes that a list of revoked ones names; at the limit the oldest are left out, which have no token either.
 pub const REVOKED_MAX: usize = 2_000;
 
+/// Most lists of revoked lanes that a lane keeps: the newest, and older ones as long as they name somebody whom no newer one
+/// names. At the limit the oldest are dropped. Of a hub that was never restored from a backup there is one.
+pub const REVOKED_LISTS_MAX: usize = 3;
+
 /// Stands before what the authority signs, so that nothing else that it signs can be taken for it. It must not change.
 const REVOKED_PURPOSE: &[u8] = b"counterfoil 2026-11 revoked lanes\0";
 
@@ -24,13 +28,16 @@ pub fn lane_name(node: NodeId, shop: ShopId) -> String {
     format!("{node}.{shop}.{ANY_LANE_NAME}")
 }
 
-/// Asks for a certificate. The same request may be sent any number of times.
+/// Asks for a certificate. The same request may be sent any number of times. For a key that was certified before the lane
+/// was revoked the answer is 409: the lane makes another key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LaneCertificateRequest {
     /// Public half of the lane's key (Ed25519): 64 hexadecimal digits.
     pub public_key: String,
-    /// Number of the list of revoked lanes that it has; 0 when it has none.
-    pub revocations: i64,
+    /// The lists of revoked lanes that it has, at most [`REVOKED_LISTS_MAX`]. A hub that was restored from a backup
+    /// has forgotten what it signed after that, and takes it from here.
+    #[serde(default)]
+    pub lists: Vec<SignedRevocations>,
 }
 
 /// What a lane shows to others, and by what it knows them.
@@ -75,13 +82,25 @@ impl SignedRevocations {
     }
 }
 
-/// Lanes that may not take part any more.
+/// Lanes whose certificates are refused. Whoever is named once stays named.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Revocations {
     /// Of which shop.
     pub shop: ShopId,
-    /// Grows with each change; the highest holds.
+    /// Grows with each change; of two lists that name a lane the one with the higher number says what holds.
     pub number: i64,
     /// The lanes, at most [`REVOKED_MAX`].
-    pub nodes: Vec<NodeId>,
+    pub lanes: Vec<RevokedLane>,
+}
+
+/// A lane whose certificates are refused, all or those of before it was taken in again: whoever copied its folder has the key
+/// of those.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RevokedLane {
+    /// Which one.
+    pub node: NodeId,
+    /// Certificates whose time begins before this are refused, milliseconds since the Unix epoch by the hub's clock. Without
+    /// it all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_before_ms: Option<i64>,
 }

@@ -9,6 +9,7 @@ mod inventory;
 pub use inventory::{InventoryAnswer, InventoryQuestion, InventoryRequest, QUESTIONS_MAX};
 
 use super::certificate::SignedRevocations;
+use counterfoil_domain::hex::array_from_hex;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::pairing::Nonce;
 use counterfoil_domain::mesh::{Holding, LaneEntry};
@@ -76,6 +77,9 @@ pub enum RefusalCode {
     Certificate,
     /// The hub has revoked it.
     Revoked,
+    /// A reason that only a newer lane knows; its words say which.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The first thing that each side says.
@@ -103,7 +107,7 @@ impl Hello {
     /// # Errors
     /// [`FrameError::Field`].
     pub fn nonce(&self) -> Result<Nonce, FrameError> {
-        let drawn = from_hex(&self.nonce);
+        let drawn = array_from_hex(&self.nonce);
         drawn.ok_or(FrameError::Field { field: "nonce" })
     }
 }
@@ -428,23 +432,6 @@ pub fn held_by_origin(holds: &[Held]) -> Result<BTreeMap<NodeId, Holding>, Frame
 fn read_entry(text: &str) -> Result<Frame, FrameError> {
     let message: Message = serde_json::from_str(text)?;
     Ok(Frame::Entry(message.read()?))
-}
-
-/// As hexadecimal digits.
-pub fn to_hex(nonce: &Nonce) -> String {
-    nonce.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Nonce> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !digits || text.len() != 64 {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    bytes?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -290,6 +290,9 @@ pub struct NodeStatus {
     /// Why that is a series with a tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced: Option<Fenced>,
+    /// Whether the shop asks for PINs and no active employee has one: this till asks for none then.
+    #[serde(default)]
+    pub pins_missing: bool,
     /// Base URL of the hub.
     pub hub_url: Option<String>,
     /// Newest journal entry.

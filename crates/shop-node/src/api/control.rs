@@ -17,7 +17,7 @@ use counterfoil_protocol::wire::node::{
 };
 use counterfoil_protocol::wire::queue::QueueRow;
 use counterfoil_shop_store::delivery::Reader;
-use counterfoil_shop_store::{ShopStore, StoreError};
+use counterfoil_shop_store::{Pins, ShopStore, StoreError};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -120,6 +120,7 @@ fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
         formers: store.formers().to_vec(),
         series: store.series(),
         fenced: store.fenced()?,
+        pins_missing: store.pins()? == Pins::Missing,
         hub_url: binding.map(|binding| binding.hub_url),
         journal_seq: store.journal_seq(),
         hub_received_seq: received,

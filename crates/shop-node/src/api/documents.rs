@@ -14,7 +14,7 @@ use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::closure::{CloseDayRequest, ClosedDay};
 use counterfoil_protocol::wire::node::{
     CashRequest, ExpenseRequest, ImportBatch, ImportResult, LedgerRequest, OrderRequest,
-    ReceiptRequest, Recorded, StockAnswer, StockBody,
+    ReceiptRequest, Recorded, StockAnswer, StockBody, StockRequest,
 };
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{CloseDay, Presented, ShopStore, StoreError};
@@ -151,6 +151,22 @@ pub(super) async fn refund(
     .await
 }
 
+/// What was recorded under the ids of such requests, when all of them are repetitions: answered whatever has changed since.
+fn known_stock(
+    store: &ShopStore,
+    requests: &[StockRequest],
+) -> Result<Option<Vec<Recorded>>, StoreError> {
+    let known = requests.iter().map(|request| {
+        let topic = match request.count {
+            true => Topic::StockCount,
+            false => Topic::StockMovement,
+        };
+        store.known(request.id, topic)
+    });
+    let known = known.collect::<Result<Option<Vec<_>>, _>>()?;
+    Ok(known.filter(|known| !known.is_empty()))
+}
+
 /// Records a stock movement or count, or a list of them whole or not at all.
 #[utoipa::path(
     post,
@@ -170,6 +186,9 @@ pub(super) async fn stock(
         StockBody::Many(requests) => (requests, true),
     };
     let work = move |store: &mut ShopStore| -> Result<Vec<Recorded>, StoreError> {
+        if let Some(known) = known_stock(store, &requests)? {
+            return Ok(known);
+        }
         let mut entries = Vec::with_capacity(requests.len());
         for request in &requests {
             let document = store.draft_stock(request, now_ms)?;

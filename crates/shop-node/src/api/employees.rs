@@ -8,6 +8,7 @@ use crate::problem::{Refusal, internal};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, State};
 use counterfoil_domain::employee::{EMPLOYEES, PIN, check_pin};
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::{Priority, Topic, password};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::employees::{
@@ -19,7 +20,6 @@ use counterfoil_shop_store::employees::{Opened, PinCheck, PinHash, Purpose, SESS
 use counterfoil_shop_store::{EditOf, Presented, ShopStore, StoreError};
 use http::request::Parts;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// What a request carries in its headers. Whether it is good is for the store to say.
@@ -44,11 +44,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Headers {
 fn mint(node: &Node) -> String {
     let mut bytes = [0_u8; 32];
     node.inner.env.random.fill(&mut bytes);
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    to_hex(&bytes)
 }
 
 /// Checks a PIN in its turn; what it opened, under the token that is made here.

@@ -8,6 +8,7 @@ pub use file::FileStore;
 use crate::config::{ConfigError, token_from_environment};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::env::Random;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_replica::crash::{self, CrashPoint};
 use keyring_core::{CredentialStore, Entry, Error as KeyringError};
 use sha2::{Digest, Sha256};
@@ -221,6 +222,18 @@ impl Credentials {
         Ok(token_digest(&text))
     }
 
+    /// Another one in its place: somebody else may have the one that is kept.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn renew_lane_seed(&self, random: &dyn Random) -> Result<[u8; 32], CredentialError> {
+        let mut secret = [0_u8; 32];
+        random.fill(&mut secret);
+        let text = format!("cf_{}", to_hex(&secret));
+        self.lane().replace(&text)?;
+        Ok(token_digest(&text))
+    }
+
     fn beside(&self, place: &'static str) -> Self {
         Self {
             stores: self.stores.clone(),
@@ -292,7 +305,7 @@ impl Credentials {
         }
         let mut secret = [0_u8; 32];
         random.fill(&mut secret);
-        let token = format!("cf_{}", hex(&secret));
+        let token = format!("cf_{}", to_hex(&secret));
         for entry in self.entries().skip(self.home()?).take(1) {
             entry?.set_password(&token)?;
         }
@@ -322,18 +335,7 @@ pub fn token_digest(token: &str) -> [u8; 32] {
 
 /// The same, hexadecimal.
 pub fn token_hash(token: &str) -> String {
-    hex(&token_digest(token))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        })
+    to_hex(&token_digest(token))
 }
 
 #[cfg(not(feature = "os-keyring"))]
@@ -351,7 +353,7 @@ fn os_keyring(node: NodeId, random: &dyn Random) -> Result<Arc<CredentialStore>,
 
     let mut nonce = [0_u8; 4];
     random.fill(&mut nonce);
-    let user = format!("probe-{node}-{}", hex(&nonce));
+    let user = format!("probe-{node}-{}", to_hex(&nonce));
     let (sender, receiver) = mpsc::channel();
     let probe = move || -> Result<Arc<CredentialStore>, KeyringError> {
         match keyring::Entry::store_status() {

@@ -5,25 +5,24 @@ use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse, understood};
 use super::letters::correspond;
 use super::line::{self, Line};
+use super::mouth::Mouth;
 use super::rate::Rate;
-use super::registry::{NoSeat, OwnJournal, Seat, WINDOW};
+use super::registry::{NoSeat, OwnJournal, Seat};
 use super::trust;
 use crate::limits::{
-    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_GREETING_WITHIN, PEER_SEND_WITHIN,
+    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_GREETING_WITHIN, PEER_STEP_WITHIN,
 };
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::NodeId;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
-use counterfoil_domain::mesh::conversation::{Conversation, Next, Window};
-use counterfoil_protocol::wire::lane::{
-    self, Control, FRAME_BYTES_MAX, Frame, Held, ORIGINS_MAX, RefusalCode,
-};
+use counterfoil_domain::mesh::conversation::Conversation;
+use counterfoil_protocol::wire::lane::{Control, FRAME_BYTES_MAX, Frame, ORIGINS_MAX, RefusalCode};
 use counterfoil_replica::env::Io;
 use counterfoil_shop_store::{ShopStore, StoreError};
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use futures_util::stream::SplitStream;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -75,10 +74,14 @@ pub(super) fn no_page(request: &Request, response: Response) -> Result<Response,
 
 /// Says now and then why somebody was not let in, however often it comes.
 pub(super) async fn note_refusal(node: &Node, ended: &ConnectionError) {
-    let (ConnectionError::Refusing { code, .. } | ConnectionError::Refused { code, .. }) = ended
-    else {
-        tracing::debug!(error = %chain(ended), "a connection with a lane is over");
-        return;
+    let code = match ended {
+        ConnectionError::Refusing { code, .. } | ConnectionError::Refused { code, .. } => *code,
+        // Damaged, or made up: nobody who keeps to the exchange says that.
+        ConnectionError::Frame(_) => RefusalCode::Malformed,
+        _ => {
+            tracing::debug!(error = %chain(ended), "a connection with a lane is over");
+            return;
+        }
     };
     if matches!(code, RefusalCode::Duplicate | RefusalCode::Myself) {
         tracing::debug!(error = %chain(ended), "a connection with a lane is not needed");
@@ -212,10 +215,13 @@ struct Ear<'c> {
 impl Ear<'_> {
     async fn hear(mut self) -> Result<Never, ConnectionError> {
         let patience = self.me.heartbeat * 5 / 2;
+        // The peer may have heard of the end of the greeting later than this lane by what the line takes.
+        let mut wait = patience + PEER_STEP_WITHIN;
         let mut rate = Rate::new();
         loop {
-            let heard = tokio::time::timeout(patience, self.stream.next()).await;
-            let heard = heard.map_err(|_| ConnectionError::Silent(patience))?;
+            let heard = tokio::time::timeout(wait, self.stream.next()).await;
+            let heard = heard.map_err(|_| ConnectionError::Silent(wait))?;
+            wait = patience;
             let mut batch = Vec::new();
             // What came before the connection broke is kept.
             let mut broke = self.take(heard, &mut batch).err();
@@ -341,146 +347,5 @@ impl Ear<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// What goes out.
-struct Mouth<'c> {
-    node: &'c Node,
-    me: &'c Me,
-    seat: &'c Seat,
-    sink: SplitSink<Socket, Message>,
-    /// When something was said last.
-    said: Instant,
-    /// Number of the list of revoked lanes that the peer was told.
-    told: i64,
-}
-
-impl<'c> Mouth<'c> {
-    fn new(node: &'c Node, me: &'c Me, seat: &'c Seat, sink: SplitSink<Socket, Message>) -> Self {
-        Self {
-            node,
-            me,
-            seat,
-            sink,
-            said: Instant::now(),
-            told: 0,
-        }
-    }
-
-    async fn speak(mut self) -> Result<Never, ConnectionError> {
-        let mesh = &self.node.inner.mesh;
-        loop {
-            self.tell_revoked().await?;
-            let next = mesh.with(self.seat, |conversation| conversation.say());
-            let control = match next.ok_or(ConnectionError::Replaced)? {
-                Some(Next::Ack(message_id)) => Control::Ack { message_id },
-                Some(Next::Want { origin, after }) => Control::Want { origin, after },
-                Some(Next::Stop(origin)) => Control::Stop { origin },
-                Some(Next::Gone(origin)) => Control::Gone { origin },
-                Some(Next::Have(origin, holding)) => Control::Have(Held::of(origin, holding)),
-                Some(Next::Read {
-                    origin,
-                    after,
-                    room,
-                }) => {
-                    self.serve(origin, after, room).await?;
-                    continue;
-                }
-                None if let Some(letter) = self.seat.letters.next() => letter,
-                None => {
-                    // However often there is nothing to say, the peer hears that this lane is there.
-                    let until = self.said + self.me.heartbeat;
-                    if until <= Instant::now() {
-                        self.send(Message::Ping(bytes::Bytes::new())).await?;
-                    }
-                    self.flush().await?;
-                    let until = self.said + self.me.heartbeat;
-                    let woken = self.seat.wake.notified();
-                    // Either way there is something to look at.
-                    let _woken = tokio::time::timeout_at(until, woken).await;
-                    continue;
-                }
-            };
-            self.send(Message::text(lane::write(&control)?)).await?;
-        }
-    }
-
-    /// Hands on which lanes were revoked, when the list is newer than what the peer was told.
-    async fn tell_revoked(&mut self) -> Result<(), ConnectionError> {
-        let held = self.node.inner.trust.held();
-        let Some(revoked) = held.revoked.as_ref().filter(|_| held.number() > self.told) else {
-            return Ok(());
-        };
-        self.told = held.number();
-        let control = Control::Revoked(revoked.signed.clone());
-        self.send(Message::text(lane::write(&control)?)).await
-    }
-
-    /// Sends entries of a journal, as many as there is room for.
-    async fn serve(
-        &mut self,
-        origin: NodeId,
-        after: i64,
-        room: Window,
-    ) -> Result<(), ConnectionError> {
-        let mesh = &self.node.inner.mesh;
-        let room = Window {
-            messages: room.messages.min(PEER_BATCH_MESSAGES),
-            bytes: room.bytes.min(PEER_BATCH_BYTES).min(WINDOW.bytes),
-        };
-        let read = self
-            .node
-            .store(move |store| store.lane_entries(origin, after, room));
-        let mut entries = match read.await {
-            Ok(entries) => entries,
-            Err(error @ (StoreError::Gap { .. } | StoreError::Corrupt { .. })) => {
-                self.cannot_serve(origin, &chain(&error)).await;
-                if matches!(error, StoreError::Corrupt { .. }) {
-                    self.node.mend_journal(origin, after).await;
-                }
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut texts = Vec::with_capacity(entries.len());
-        for entry in &entries {
-            match lane::write_entry(entry) {
-                Ok(text) => texts.push(text),
-                Err(error) if texts.is_empty() => {
-                    self.cannot_serve(origin, &error.to_string()).await;
-                    return Ok(());
-                }
-                // The next round begins with it.
-                Err(_) => break,
-            }
-        }
-        entries.truncate(texts.len());
-        let sent = mesh.with(self.seat, |it| it.sent((origin, after), entries));
-        let sent = sent.ok_or(ConnectionError::Replaced)?.len();
-        for text in texts.into_iter().take(sent) {
-            self.send(Message::text(text)).await?;
-        }
-        Ok(())
-    }
-
-    async fn cannot_serve(&self, origin: NodeId, why: &str) {
-        let mesh = &self.node.inner.mesh;
-        mesh.change(self.seat, |conversation| conversation.cannot_serve(origin));
-        tracing::error!(%origin, why, "a journal cannot be given to another lane any further");
-        let detail = json!({"node": origin, "to": self.seat.peer, "why": why});
-        self.node.log_mesh("error", "lane_unreadable", detail).await;
-    }
-
-    async fn send(&mut self, message: Message) -> Result<(), ConnectionError> {
-        let fed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.feed(message)).await;
-        fed.map_err(|_| ConnectionError::Stuck)??;
-        self.said = Instant::now();
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), ConnectionError> {
-        let flushed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.flush()).await;
-        Ok(flushed.map_err(|_| ConnectionError::Stuck)??)
     }
 }

@@ -4,10 +4,11 @@ use super::Me;
 use super::gate::Gate;
 use super::line::{self, Way};
 use super::registry::{Introduced, OwnJournal, judge};
-use crate::limits::{PEER_GREETING_BYTES_MAX, PEER_GREETING_WITHIN};
+use crate::limits::{PEER_GREETING_BYTES_MAX, PEER_GREETING_WITHIN, PEER_STEP_WITHIN};
 use crate::node::Node;
 use counterfoil_domain::NodeId;
 use counterfoil_domain::env::Random;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::mesh::Holding;
 use counterfoil_domain::mesh::pairing::{Nonce, Party};
 use counterfoil_protocol::gate::Schemas;
@@ -94,6 +95,16 @@ pub(super) async fn greet(
     greeted
 }
 
+/// One step of a greeting, which ends soon: whoever says nothing is not waited for any longer.
+pub(super) async fn step<T, E: Into<ConnectionError>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, ConnectionError> {
+    match tokio::time::timeout(PEER_STEP_WITHIN, work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_) => Err(ConnectionError::Silent(PEER_STEP_WITHIN)),
+    }
+}
+
 /// Tells the other end why it is refused, if it is.
 pub(super) async fn refuse(socket: &mut Socket, error: &ConnectionError) {
     let control = match error {
@@ -103,7 +114,7 @@ pub(super) async fn refuse(socket: &mut Socket, error: &ConnectionError) {
         }
         _ => return,
     };
-    let told = tokio::time::timeout(PEER_GREETING_WITHIN, async {
+    let told = tokio::time::timeout(PEER_STEP_WITHIN, async {
         say(socket, &control).await?;
         socket.close(None).await.map_err(ConnectionError::from)
     });
@@ -127,7 +138,7 @@ async fn exchange(
     );
     let nonce = mine.nonce()?;
     say(socket, &Control::Hello(mine)).await?;
-    let Control::Hello(theirs) = hear(socket, PEER_GREETING_BYTES_MAX).await? else {
+    let Control::Hello(theirs) = step(hear(socket, PEER_GREETING_BYTES_MAX)).await? else {
         return Err(out_of_order("a hello"));
     };
     admit((me, key.is_some()), &theirs)?;
@@ -136,7 +147,7 @@ async fn exchange(
         let (own, other) = (party(me.node, nonce), party(theirs.node, theirs.nonce()?));
         let proof = key.proof(&own, &other, me.shop);
         say(socket, &Control::Proof { proof }).await?;
-        let Control::Proof { proof } = hear(socket, PEER_GREETING_BYTES_MAX).await? else {
+        let Control::Proof { proof } = step(hear(socket, PEER_GREETING_BYTES_MAX)).await? else {
             return Err(out_of_order("a proof"));
         };
         if !key.verifies(&proof, &other, &own, me.shop) {
@@ -152,7 +163,7 @@ async fn exchange(
     let holds = held.iter().map(|(origin, held)| Held::of(*origin, *held));
     let holds = holds.collect();
     say(socket, &Control::Holds { holds }).await?;
-    let Control::Holds { holds } = hear(socket, FRAME_BYTES_MAX).await? else {
+    let Control::Holds { holds } = step(hear(socket, FRAME_BYTES_MAX)).await? else {
         return Err(out_of_order("what it holds"));
     };
     let holds = lane::held_by_origin(&holds)?;
@@ -190,7 +201,7 @@ fn introduce((me, secret): (&Me, bool), schemas: Schemas, random: &dyn Random) -
         shop: me.shop,
         lane: me.lane,
         book_schema: schemas.book,
-        nonce: lane::to_hex(&nonce),
+        nonce: to_hex(&nonce),
         secret,
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Me;
 use super::connection::{no_page, web_socket};
-use super::greeting::{ConnectionError, Socket, refuse};
+use super::greeting::{ConnectionError, Socket, refuse, step};
 use super::settings::Peer;
 use super::tls::{self, Disbelief};
 use crate::limits::PEER_TRUST_PAUSE;
@@ -38,18 +38,19 @@ pub(super) struct Line {
 
 /// Takes in whoever connected. One port serves both ways.
 pub(super) async fn answer(node: &Node, me: &Me, io: Box<dyn Io>) -> Result<Line, ConnectionError> {
-    let (is_tls, io) = tls::begins_tls(io).await.map_err(ConnectionError::Line)?;
+    let begins = async { tls::begins_tls(io).await.map_err(ConnectionError::Line) };
+    let (is_tls, io) = step(begins).await?;
     let (io, way) = if is_tls {
         let identity = node.inner.trust.identity_of((me.node, me.shop));
         let identity = identity.ok_or(ConnectionError::NoCertificate)?;
-        let secured = tls::accept(&identity, node.lane_time_ms(), io).await;
-        let secured = secured.map_err(ConnectionError::Line)?;
+        let accepting = tls::accept(&identity, node.lane_time_ms(), io);
+        let secured = step(async { accepting.await.map_err(ConnectionError::Line) }).await?;
         (secured.io, Way::Secured(secured.certificate))
     } else {
         (io, Way::Plain)
     };
     let socket = tokio_tungstenite::accept_hdr_async_with_config(io, no_page, Some(web_socket()));
-    let mut socket = socket.await?;
+    let mut socket = step(socket).await?;
     if way.is_plain() && !me.takes_plain {
         let detail = "it came without TLS, which this lane asks of all that come over the network";
         let error = ConnectionError::refusing(RefusalCode::Unpaired, detail);
@@ -64,18 +65,20 @@ pub(super) async fn answer(node: &Node, me: &Me, io: Box<dyn Io>) -> Result<Line
 pub(super) async fn open(node: &Node, me: &Me, peer: &Peer) -> Result<Line, ConnectionError> {
     let may_be_plain = !peer.secured && (me.key.is_some() || peer.is_this_machine());
     let connect = || async {
-        let io = node.inner.env.dial.dial(&peer.host, peer.port).await;
-        io.map_err(ConnectionError::Dial)
+        let dialing = node.inner.env.dial.dial(&peer.host, peer.port);
+        step(async { dialing.await.map_err(ConnectionError::Dial) }).await
     };
     let (io, way) = match node.inner.trust.identity_of((me.node, me.shop)) {
         Some(identity) => {
             let now_ms = node.lane_time_ms();
-            match tls::connect(&identity, now_ms, connect().await?).await {
+            let io = connect().await?;
+            let securing = tls::connect(&identity, now_ms, io);
+            match step(async { securing.await.map_err(ConnectionError::Line) }).await {
                 Ok(secured) => (secured.io, Way::Secured(secured.certificate)),
-                Err(error) if may_be_plain && tls::speaks_no_tls(&error) => {
+                Err(ConnectionError::Line(error)) if may_be_plain && tls::speaks_no_tls(&error) => {
                     (connect().await?, Way::Plain)
                 }
-                Err(error) => return Err(ConnectionError::Line(error)),
+                Err(error) => return Err(error),
             }
         }
         None if may_be_plain => (connect().await?, Way::Plain),
@@ -84,7 +87,7 @@ pub(super) async fn open(node: &Node, me: &Me, peer: &Peer) -> Result<Line, Conn
     // TLS, where there is some, is this program's own.
     let url = format!("ws://{peer}/");
     let socket = tokio_tungstenite::client_async_with_config(url, io, Some(web_socket()));
-    let socket = socket.await?.0;
+    let socket = step(socket).await?.0;
     Ok(Line { socket, way })
 }
 
@@ -111,17 +114,26 @@ pub(super) fn explained(error: ConnectionError) -> ConnectionError {
 /// [`ConnectionError::Refusing`].
 pub(super) fn vouch(node: &Node, me: &Me, peer: NodeId, way: &Way) -> Result<(), ConnectionError> {
     let trust = &node.inner.trust;
-    if trust.held().is_revoked(peer) {
-        let detail = "the hub has revoked it";
-        return Err(ConnectionError::refusing(RefusalCode::Revoked, detail));
+    let held = trust.held();
+    let revoked = held.revoked(peer);
+    let refusing = |detail| Err(ConnectionError::refusing(RefusalCode::Revoked, detail));
+    if revoked.is_some_and(|it| it.issued_before_ms.is_none()) {
+        return refusing("the hub has revoked it");
     }
     if let Way::Secured(certificate) = way {
         let identity = trust.identity_of((me.node, me.shop));
         let identity = identity.ok_or(ConnectionError::NoCertificate)?;
         let checked = identity.check(certificate, peer, node.lane_time_ms());
-        let refusing =
+        let wrong =
             |error| ConnectionError::refusing(RefusalCode::Certificate, tls::in_words(&error));
-        checked.map_err(refusing)?;
+        checked.map_err(wrong)?;
+        let before_ms = revoked.and_then(|it| it.issued_before_ms);
+        if before_ms.is_some_and(|it| !identity.begins_after(certificate, it)) {
+            return refusing(
+                "the hub has revoked its certificate, which is of before it was taken in again: it is a copy of its \
+                 folder, or gets another one when it reaches the hub",
+            );
+        }
     }
     Ok(())
 }

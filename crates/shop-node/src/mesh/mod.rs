@@ -2,8 +2,8 @@
 //!
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
-//! `gate` bounds what a stranger says, `connection` carries one conversation, `dial` seeks peers, `copies` waits for the
-//! second copy of a sale, `reconcile` compares stock by `letters`.
+//! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `dial` seeks
+//! peers, `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`.
 
 mod connection;
 mod copies;
@@ -12,6 +12,7 @@ mod gate;
 mod greeting;
 mod letters;
 mod line;
+mod mouth;
 mod parked;
 mod rate;
 pub(crate) mod reconcile;

@@ -2,8 +2,8 @@
 //!
 //! Nothing is resumed: every connection shows its certificate anew.
 
-use super::trust::from_hex;
 use super::verifier::{Verifier, at};
+use counterfoil_domain::hex::array_from_hex;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::wire::certificate::{ANY_LANE_NAME, LaneCertificate, lane_name};
 use counterfoil_replica::env::{Io, private_key, provider};
@@ -24,6 +24,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// Certificates count whole seconds.
+const SECOND_MS: i64 = 1_000;
 
 /// The first byte of everybody who begins to speak TLS, and of no HTTP request.
 const HANDSHAKE: u8 = 0x16;
@@ -82,7 +85,7 @@ impl Identity {
     ) -> Result<Self, IdentityError> {
         let certificate = CertificateDer::from_pem_slice(given.certificate.as_bytes())?;
         let root = CertificateDer::from_pem_slice(given.authority.as_bytes())?;
-        let authority = from_hex(&given.authority_key).and_then(|it| it.try_into().ok());
+        let authority = array_from_hex(&given.authority_key);
         let mut roots = RootCertStore::empty();
         roots.add(root)?;
         let expires_ms = given.expires_ms.max(given.issued_ms);
@@ -131,6 +134,12 @@ impl Identity {
         let name = ServerName::try_from(lane_name(node, self.shop));
         let name = name.map_err(|error| Error::General(error.to_string()))?;
         verify_server_name(&ParsedCertificate::try_from(certificate)?, &name)
+    }
+
+    /// Whether the time of a certificate begins at a moment, or later.
+    pub(super) fn begins_after(&self, certificate: &CertificateDer<'static>, ms: i64) -> bool {
+        self.verifier
+            .is_early(certificate, at(ms.saturating_sub(SECOND_MS)))
     }
 
     fn server(&self, now_ms: i64) -> Result<ServerConfig, Error> {

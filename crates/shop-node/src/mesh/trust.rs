@@ -5,14 +5,16 @@ use super::tls::{Identity, IdentityError};
 use crate::credentials::CredentialError;
 use crate::node::Node;
 use crate::problem::chain;
+use counterfoil_domain::hex::from_hex;
 use counterfoil_domain::{NodeId, ShopId};
 use counterfoil_protocol::wire::certificate::{
-    LaneCertificate, LaneStanding, Revocations, SignedRevocations,
+    LaneCertificate, LaneStanding, REVOKED_LISTS_MAX, Revocations, RevokedLane, SignedRevocations,
 };
 use counterfoil_replica::env::is_signed_by;
-use counterfoil_shop_store::StoreError;
+use counterfoil_shop_store::{ShopStore, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -33,8 +35,18 @@ pub enum TrustError {
 /// A list of revoked lanes that the authority signed.
 pub(crate) struct Revoked {
     /// As it is handed on.
-    pub(crate) signed: SignedRevocations,
+    pub(super) signed: SignedRevocations,
     list: Revocations,
+}
+
+impl Revoked {
+    pub(super) fn number(&self) -> i64 {
+        self.list.number
+    }
+
+    fn names(&self, node: NodeId) -> Option<&RevokedLane> {
+        self.list.lanes.iter().find(|lane| lane.node == node)
+    }
 }
 
 /// What a lane has to show, and whom it refuses.
@@ -42,22 +54,55 @@ pub(crate) struct Revoked {
 pub(crate) struct Held {
     /// Without one it cannot speak TLS.
     pub(crate) identity: Option<Arc<Identity>>,
-    pub(crate) revoked: Option<Arc<Revoked>>,
+    /// The newest first. There is an older one only when it names somebody whom the newer ones do not: the hub was restored
+    /// from a backup, and has forgotten what it signed.
+    pub(super) revoked: Vec<Arc<Revoked>>,
 }
 
 impl Held {
-    /// Number of the list of revoked lanes; 0 without one.
+    /// Number of the newest list of revoked lanes; 0 without one.
     pub(crate) fn number(&self) -> i64 {
-        self.revoked.as_ref().map_or(0, |it| it.list.number)
+        self.revoked.first().map_or(0, |it| it.number())
     }
 
-    pub(crate) fn is_revoked(&self, node: NodeId) -> bool {
-        let revoked = self.revoked.as_ref();
-        revoked.is_some_and(|it| it.list.nodes.contains(&node))
+    /// The lists of revoked lanes, for the hub.
+    pub(crate) fn signed(&self) -> Vec<SignedRevocations> {
+        let signed = self.revoked.iter().map(|it| it.signed.clone());
+        signed.collect()
+    }
+
+    /// What the newest list that names a lane says of it.
+    pub(super) fn revoked(&self, node: NodeId) -> Option<&RevokedLane> {
+        self.revoked.iter().find_map(|it| it.names(node))
+    }
+
+    /// Takes in a list; whether that says anything new.
+    fn add(&mut self, signed: &SignedRevocations, list: Revocations) -> bool {
+        if self.revoked.iter().any(|it| it.signed.list == signed.list) {
+            return false;
+        }
+        let signed = signed.clone();
+        let added = Arc::new(Revoked { signed, list });
+        let mut all = self.revoked.clone();
+        all.push(Arc::clone(&added));
+        all.sort_by_key(|it| std::cmp::Reverse(it.number()));
+        let mut kept: Vec<Arc<Revoked>> = Vec::new();
+        for it in all {
+            let is_named = |lane: &RevokedLane| kept.iter().any(|it| it.names(lane.node).is_some());
+            if kept.is_empty() || !it.list.lanes.iter().all(is_named) {
+                kept.push(it);
+            }
+        }
+        kept.truncate(REVOKED_LISTS_MAX);
+        let is_news = kept.iter().any(|it| Arc::ptr_eq(it, &added));
+        if is_news {
+            self.revoked = kept;
+        }
+        is_news
     }
 
     /// Whether the hub has something that this lane lacks: it has no certificate, or one of another authority, or one a
-    /// third of whose time is over; or it has another list.
+    /// third of whose time is over; or it has another list, or lacks what this lane has heard.
     pub(crate) fn lacks(&self, me: (NodeId, ShopId), hub: &LaneStanding, hub_ms: i64) -> bool {
         let Some(identity) = self.identity.as_ref().filter(|it| it.is_of(me)) else {
             return true;
@@ -65,6 +110,7 @@ impl Held {
         identity.authority_key() != hub.authority_key
             || identity.is_due(hub_ms)
             || self.number() != hub.revocations
+            || self.revoked.len() > 1
     }
 }
 
@@ -105,30 +151,29 @@ impl Trust {
 
     pub(super) fn set(&self, identity: Identity) {
         self.held.send_modify(|held| {
-            // The list of another authority says nothing here.
-            let same = held.identity.as_ref();
-            if same.is_none_or(|it| it.authority_key() != identity.authority_key()) {
-                held.revoked = None;
-            }
+            // The lists of another authority say nothing here.
+            held.revoked
+                .retain(|it| read(&identity, &it.signed).is_some());
             held.identity = Some(Arc::new(identity));
         });
     }
 
-    /// Takes a list of revoked lanes, whoever brings it, when the authority signed it and it is newer; whether it was.
+    /// Shows nothing any more until the hub has given another certificate.
+    pub(crate) fn forget(&self) {
+        self.held.send_modify(|held| held.identity = None);
+    }
+
+    /// Takes a list of revoked lanes, whoever brings it, when the authority signed it and it says something new; whether it
+    /// did.
     pub(super) fn offer(&self, signed: &SignedRevocations) -> bool {
         self.held.send_if_modified(|held| {
             let Some(identity) = &held.identity else {
                 return false;
             };
-            let Some(list) = read(identity, signed) else {
-                return false;
-            };
-            let is_newer = held.revoked.is_none() || list.number > held.number();
-            if is_newer {
-                let signed = signed.clone();
-                held.revoked = Some(Arc::new(Revoked { signed, list }));
+            match read(identity, signed) {
+                Some(list) => held.add(signed, list),
+                None => false,
             }
-            is_newer
         })
     }
 }
@@ -142,15 +187,6 @@ fn read(identity: &Identity, signed: &SignedRevocations) -> Option<Revocations> 
     }
     let list: Revocations = serde_json::from_str(&signed.list).ok()?;
     (list.shop == identity.shop).then_some(list)
-}
-
-pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.map(byte).collect()
 }
 
 /// Reads what is kept of this node's certificate; what cannot be used is as good as none, and the hub gives another.
@@ -180,7 +216,11 @@ async fn read_kept(node: &Node) -> Result<(), TrustError> {
     trust.set(Identity::new((kept.node, kept.shop), seed, &kept.given)?);
     trust.offer(&kept.given.revocations);
     if let Some(revoked) = revoked {
-        trust.offer(&serde_json::from_str(&revoked).map_err(StoreError::from)?);
+        let lists: Vec<SignedRevocations> =
+            serde_json::from_str(&revoked).map_err(StoreError::from)?;
+        for signed in &lists {
+            trust.offer(signed);
+        }
     }
     Ok(())
 }
@@ -208,7 +248,7 @@ pub(crate) async fn take(
     let detail = json!({"expires_ms": expires_ms});
     node.log_mesh("info", "lane_certificate", detail).await;
     if node.inner.trust.offer(&revocations) {
-        note(node, &revocations).await;
+        note(node).await;
     }
     Ok(())
 }
@@ -216,27 +256,33 @@ pub(crate) async fn take(
 /// Takes a list of revoked lanes that another lane brings: it holds at once, and is kept beside.
 pub(super) fn heard(node: &Node, signed: &SignedRevocations) {
     if node.inner.trust.offer(signed) {
-        let (node, signed) = (node.clone(), signed.clone());
-        tokio::spawn(async move { note(&node, &signed).await });
+        let node = node.clone();
+        tokio::spawn(async move { note(&node).await });
     }
 }
 
-/// Keeps a list of revoked lanes that holds already, and tells it.
-async fn note(node: &Node, signed: &SignedRevocations) {
+/// Keeps the lists of revoked lanes that hold already, and tells them.
+async fn note(node: &Node) {
     let held = node.inner.trust.held();
-    let revoked = held.revoked.as_ref().map(|it| it.list.nodes.as_slice());
-    let revoked = revoked.unwrap_or_default();
+    let lanes = held.revoked.iter().flat_map(|it| it.list.lanes.iter());
+    let out: BTreeSet<NodeId> = lanes.map(|lane| lane.node).collect();
+    let number = held.number();
     tracing::info!(
-        number = held.number(),
-        lanes = revoked.len(),
+        number,
+        lanes = out.len(),
         "a list of revoked lanes has come"
     );
-    let detail = json!({"number": held.number(), "nodes": revoked});
+    let detail = json!({"number": number, "nodes": out});
     node.log_mesh("info", "lanes_revoked", detail).await;
-    let kept = match serde_json::to_string(signed) {
+    let Some(identity) = held.identity.clone() else {
+        return;
+    };
+    let kept = match serde_json::to_string(&held.signed()) {
         Ok(text) => {
-            let keep = node.store(move |store| store.keep_lane_revocations(&text));
-            keep.await
+            let keep = move |store: &mut ShopStore| {
+                store.keep_lane_revocations((identity.authority_key(), number), &text)
+            };
+            node.store(keep).await
         }
         Err(error) => Err(error.into()),
     };

@@ -49,6 +49,17 @@ impl Verifier {
         })
     }
 
+    /// Whether the time of a certificate begins after a moment. Who signed it is another question.
+    pub(super) fn is_early(&self, certificate: &CertificateDer<'_>, then: UnixTime) -> bool {
+        let judged = self.client.verify_client_cert(certificate, &[], then);
+        matches!(
+            judged,
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }
+            ))
+        )
+    }
+
     fn judge<T>(
         &self,
         now: UnixTime,

@@ -16,21 +16,21 @@ use counterfoil_testkit::SeededRandom;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const MINUTE_MS: i64 = 60_000;
+pub(crate) const MINUTE_MS: i64 = 60_000;
 
-fn set(till: &mut Till, table: &str, row: &str, columns: &Value) {
+pub(crate) fn set(till: &mut Till, table: &str, row: &str, columns: &Value) {
     let columns = columns.as_object().expect("columns").clone();
     let columns: BTreeMap<String, Value> = columns.into_iter().collect();
     let set = till.store().catalog_set(table, row, &columns, NOW_MS);
     set.expect("set");
 }
 
-fn hash(pin: &str) -> String {
+pub(crate) fn hash(pin: &str) -> String {
     password::hash(pin, &SeededRandom::new(pin.len() as u64)).expect("hashed")
 }
 
 /// A till of a shop that asks for PINs: Ann sells, Eve manages.
-fn till(name: &str) -> Till {
+pub(crate) fn till(name: &str) -> Till {
     let mut till = Till::new(name);
     till.activate(5).expect("activated");
     set(&mut till, "products", "TEA", &json!({"price": "2.55"}));
@@ -51,18 +51,18 @@ fn till(name: &str) -> Till {
 }
 
 /// A token by its digest.
-fn token(number: u8) -> [u8; 32] {
+pub(crate) fn token(number: u8) -> [u8; 32] {
     [number; 32]
 }
 
-fn session(number: u8) -> Presented {
+pub(crate) fn session(number: u8) -> Presented {
     Presented {
         session: Some(token(number)),
         approval: None,
     }
 }
 
-fn attempt(
+pub(crate) fn attempt(
     till: &mut Till,
     (employee, purpose): (&str, Purpose),
     is_right: bool,
@@ -73,13 +73,13 @@ fn attempt(
         .pin_checked(&check, is_right, token(number), now_ms)
 }
 
-fn sign_in(till: &mut Till, employee: &str, number: u8, now_ms: i64) {
+pub(crate) fn sign_in(till: &mut Till, employee: &str, number: u8, now_ms: i64) {
     let opened = attempt(till, (employee, Purpose::SignIn), true, (number, now_ms));
     assert_eq!(opened.expect("signed in").employee.id, employee);
 }
 
 /// What became of a wrong or right PIN of Ann's.
-fn tried(till: &mut Till, is_right: bool, now_ms: i64) -> Option<PinFault> {
+pub(crate) fn tried(till: &mut Till, is_right: bool, now_ms: i64) -> Option<PinFault> {
     let number = u8::try_from(now_ms.rem_euclid(251)).expect("small");
     let opened = attempt(till, ("ANN", Purpose::SignIn), is_right, (number, now_ms));
     let refused = opened.err()?;
@@ -89,13 +89,17 @@ fn tried(till: &mut Till, is_right: bool, now_ms: i64) -> Option<PinFault> {
     Some(fault)
 }
 
-fn sell(till: &mut Till, presented: Presented, now_ms: i64) -> Result<Document, StoreError> {
+pub(crate) fn sell(
+    till: &mut Till,
+    presented: Presented,
+    now_ms: i64,
+) -> Result<Document, StoreError> {
     let document = sale(till.store(), "1", now_ms);
     till.store().admit_document(presented, document, now_ms)
 }
 
 /// Outcome and number of tries that were not looked at, of each attempt in the book.
-fn attempts(till: &mut Till) -> Vec<(String, i64)> {
+pub(crate) fn attempts(till: &mut Till) -> Vec<(String, i64)> {
     till.store = None;
     let conn =
         Connection::open_existing(till.dir.join("book.db"), Durability::Full).expect("opens");
@@ -211,23 +215,11 @@ fn nobody_and_who_has_no_pin_or_is_not_active_opens_nothing() {
             ..
         }
     ));
-    let refused = with(&mut till, "BOB", true);
-    assert!(matches!(
-        refused,
-        StoreError::Pin {
-            fault: PinFault::NoPin,
-            ..
-        }
-    ));
+    assert!(with(&mut till, "BOB", true).is_refusal());
     set(&mut till, "employees", "ANN", &json!({"active": 0}));
-    let refused = with(&mut till, "ANN", true);
-    assert!(matches!(
-        refused,
-        StoreError::Pin {
-            fault: PinFault::NotActive,
-            ..
-        }
-    ));
+    assert!(with(&mut till, "ANN", true).is_refusal());
+    let told: Vec<_> = attempts(&mut till).into_iter().map(|(it, _)| it).collect();
+    assert_eq!(told, ["wrong_pin", "no_pin", "not_active"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod migrated;
 mod operations;
 mod parked;
 mod peers;
+mod pins;
 mod reconcile;
 mod refunds;
 mod stock;

@@ -437,3 +437,26 @@ fn what_peers_had_of_a_lost_end_is_not_what_comes_in_its_place() {
     let left = BTreeMap::from([(peers[0], 2), (peers[1], 1)]);
     assert_eq!(till.store().peer_marks().expect("read"), left);
 }
+
+#[test]
+fn a_list_of_revoked_lanes_that_is_older_does_not_take_the_place_of_a_newer_one() {
+    let mut till = Till::new("revoked-lists");
+    let store = till.store();
+    assert_eq!(store.lane_revocations().expect("read"), None);
+    assert!(store.keep_lane_revocations(("a", 7), "[7]").expect("kept"));
+    assert!(!store.keep_lane_revocations(("a", 5), "[5]").expect("kept"));
+    assert_eq!(
+        store.lane_revocations().expect("read").as_deref(),
+        Some("[7]")
+    );
+    assert!(
+        store
+            .keep_lane_revocations(("a", 7), "[7, 5]")
+            .expect("kept")
+    );
+    assert!(store.keep_lane_revocations(("b", 1), "[1]").expect("kept"));
+    assert_eq!(
+        store.lane_revocations().expect("read").as_deref(),
+        Some("[1]")
+    );
+}

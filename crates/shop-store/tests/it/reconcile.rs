@@ -154,8 +154,13 @@ fn forged(entry: &LaneEntry, before: Chain) -> LaneEntry {
     let mut forged = entry.clone();
     forged.before = before;
     forged.document = forged.document.replace("2000", "1000");
-    let head = (forged.seq, forged.id, forged.hlc, forged.kind);
-    forged.chain = before.link(head, forged.document.as_bytes());
+    let head = EntryHead {
+        seq: forged.seq,
+        id: forged.id,
+        hlc: forged.hlc,
+        topic: Topic::from_code(forged.kind).expect("known"),
+    };
+    forged.chain = before.next(&head, forged.document.as_bytes());
     assert!(forged.is_whole() && forged.chain != entry.chain);
     forged
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const YEAR_MS: i64 = 365 * DAY_MS;
 /// What failed is tried again at once.
-const SOON: &str = "backoff_first_ms = 50\nbackoff_last_ms = 300\n";
+pub(crate) const SOON: &str = "backoff_first_ms = 50\nbackoff_last_ms = 300\n";
 
 /// A lane that speaks TLS only, with its certificate.
 pub(crate) fn secured(data: &Path, peers: &[&str]) -> Lane {
@@ -29,7 +29,7 @@ fn has_certificate(lane: &Lane) -> bool {
     lane.daemon.get("/v1/status")["mesh"]["certificate_expires_ms"].is_i64()
 }
 
-fn wss(lane: &Lane) -> String {
+pub(crate) fn wss(lane: &Lane) -> String {
     lane.url.replace("ws://", "wss://")
 }
 

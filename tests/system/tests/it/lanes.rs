@@ -95,6 +95,11 @@ fn a_restored_lane_whose_peer_is_up_repeats_no_number_without_the_hub() {
     let after = lane.daemon.get("/v1/status");
     assert_eq!(after["series"], status["series"], "once is enough");
     assert!(lane.has_logged("lane_diverged", "other entries"));
+    assert!(lane.has_logged("lane_behind", &lane.id()), "it has less");
+    assert!(
+        !lane.has_logged("lane_unreadable", ""),
+        "nothing is damaged"
+    );
 }
 
 #[test]

@@ -31,14 +31,14 @@ fn typed(program: &str, data: &Path, arguments: &[&str], pin: &str) -> Done {
 }
 
 /// A hub with employees, and tills of one shop.
-struct Shop {
+pub(crate) struct Shop {
     dir: TempDir,
-    hub_data: PathBuf,
+    pub(crate) hub_data: PathBuf,
 }
 
 impl Shop {
     /// Ann may refund, Bob may nothing but sell, Eve may everything.
-    fn new(name: &str) -> (Self, Daemon) {
+    pub(crate) fn new(name: &str) -> (Self, Daemon) {
         let dir = TempDir::new(name);
         let hub_data = dir.join("hub");
         let hub = Daemon::hub(&hub_data);
@@ -63,12 +63,12 @@ impl Shop {
         typed(HUB, &self.hub_data, &["employees", "pin", employee], pin)
     }
 
-    fn ask_for_pins(&self) {
+    pub(crate) fn ask_for_pins(&self) {
         self.set("shop_settings", "pin_required", &["value=true"]);
     }
 
     /// A till of the shop that has what the hub published.
-    fn till(&self, name: &str) -> (PathBuf, Daemon) {
+    pub(crate) fn till(&self, name: &str) -> (PathBuf, Daemon) {
         let data = self.dir.join(name);
         till(&data);
         let code = join_code(&self.hub_data, "France");
@@ -84,22 +84,27 @@ fn sign_in(till: &Daemon, employee: &str, pin: &str) -> (u16, Value) {
     till.post("/v1/sign-in", &request).expect("an answer")
 }
 
-fn session(till: &Daemon, employee: &str, pin: &str) -> String {
+pub(crate) fn session(till: &Daemon, employee: &str, pin: &str) -> String {
     let (status, answer) = sign_in(till, employee, pin);
     assert_eq!(status, 200, "{answer}");
     answer["session"].as_str().expect("a token").to_owned()
 }
 
-fn ask(till: &Daemon, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, Value) {
+pub(crate) fn ask(
+    till: &Daemon,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> (u16, Value) {
     let body = body.to_string();
     request(&till.url, "POST", path, headers, body.as_bytes()).expect("an answer")
 }
 
-fn tea(price: Option<&str>) -> Value {
+pub(crate) fn tea(price: Option<&str>) -> Value {
     json!({"tender": "cash", "lines": [{"sku": "TEA", "quantity": "1", "unit_price": price}]})
 }
 
-const SESSION: &str = "x-counterfoil-session";
+pub(crate) const SESSION: &str = "x-counterfoil-session";
 const APPROVAL: &str = "x-counterfoil-approval";
 
 #[test]

@@ -203,6 +203,11 @@ fn happened(status: &NodeStatus) -> Vec<(&'static str, String)> {
     if let Some(mesh) = &status.mesh {
         rows.push(("lanes", lanes_text(mesh)));
     }
+    if status.pins_missing {
+        let text = "asked for, and no active employee has one: whoever is at this till sells; \
+                    give somebody a PIN at the hub (counterfoil-hub employees pin)";
+        rows.push(("PINs", text.to_owned()));
+    }
     if status.oversold > 0 {
         let text = format!(
             "{} products oversold: see levels --oversold",

@@ -1,7 +1,8 @@
 use super::*;
 use crate::mesh::trust::Trust;
+use counterfoil_domain::hex::to_hex;
 use counterfoil_domain::mesh::authority::shop_seed;
-use counterfoil_protocol::wire::certificate::{Revocations, SignedRevocations};
+use counterfoil_protocol::wire::certificate::{Revocations, RevokedLane, SignedRevocations};
 use counterfoil_replica::env::{public_key, sign};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -18,10 +19,6 @@ fn node(number: u8) -> NodeId {
 
 fn shop(number: u8) -> ShopId {
     ShopId::from_slice(&[number; 16]).expect("an id")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The authority of a shop, as the hub has it.
@@ -49,15 +46,23 @@ impl Authority {
     }
 
     fn revoked(&self, number: i64, nodes: &[NodeId]) -> SignedRevocations {
-        let (shop, nodes) = (self.shop, nodes.to_vec());
+        let lanes: Vec<_> = nodes.iter().map(|node| (*node, None)).collect();
+        self.revoked_before(number, &lanes)
+    }
+
+    fn revoked_before(&self, number: i64, lanes: &[(NodeId, Option<i64>)]) -> SignedRevocations {
+        let lane = |&(node, issued_before_ms)| RevokedLane {
+            node,
+            issued_before_ms,
+        };
         let list = serde_json::to_string(&Revocations {
-            shop,
+            shop: self.shop,
             number,
-            nodes,
+            lanes: lanes.iter().map(lane).collect(),
         });
         let list = list.expect("written");
         let signature = sign(&self.seed, &SignedRevocations::signed(&list)).expect("signed");
-        let signature = hex(&signature);
+        let signature = to_hex(&signature);
         SignedRevocations { list, signature }
     }
 
@@ -85,7 +90,7 @@ impl Authority {
                 .self_signed(&self.key())
                 .expect("signed")
                 .pem(),
-            authority_key: hex(&public_key(&self.seed).expect("a key")),
+            authority_key: to_hex(&public_key(&self.seed).expect("a key")),
             issued_ms,
             expires_ms,
             revocations: self.revoked(1, &[]),
@@ -221,10 +226,15 @@ fn a_clock_that_is_some_weeks_behind_refuses_nobody_whose_certificate_is_new() {
 }
 
 #[test]
-fn only_a_newer_list_of_the_own_authority_revokes() {
+fn only_lists_of_the_own_authority_revoke_and_what_one_says_no_newer_one_forgets() {
     let (ours, theirs) = (Authority::of(1), Authority::of(2));
     let trust = Trust::default();
-    let is_revoked = |trust: &Trust| trust.held().is_revoked(node(2));
+    let is_out = |lane: u8| {
+        let held = trust.held();
+        let revoked = held.revoked(node(lane));
+        revoked.is_some_and(|it| it.issued_before_ms.is_none())
+    };
+    let number = || trust.held().number();
     assert!(
         !trust.offer(&ours.revoked(5, &[node(2)])),
         "nobody to believe"
@@ -234,13 +244,36 @@ fn only_a_newer_list_of_the_own_authority_revokes() {
     forged.list = ours.revoked(5, &[node(2)]).list;
     assert!(!trust.offer(&forged));
     assert!(!trust.offer(&theirs.revoked(5, &[node(2)])));
-    assert!(!is_revoked(&trust));
+    assert!(!is_out(2));
     assert!(trust.offer(&ours.revoked(5, &[node(2)])));
-    assert!(is_revoked(&trust));
+    assert!(is_out(2));
     for older in [5, 4] {
         assert!(!trust.offer(&ours.revoked(older, &[])), "{older}");
     }
-    assert!(is_revoked(&trust));
-    assert!(trust.offer(&ours.revoked(6, &[])), "taken in again");
-    assert!(!is_revoked(&trust));
+    assert!(!trust.offer(&ours.revoked(4, &[node(2)])), "nothing new");
+    // The hub was restored from a backup, signs on, and hears of it from a lane some time.
+    assert!(trust.offer(&ours.revoked(6, &[node(3)])));
+    assert!(is_out(2) && is_out(3));
+    assert_eq!((number(), trust.held().signed().len()), (6, 2));
+    let again = [(node(2), Some(NOW_MS)), (node(3), None)];
+    assert!(trust.offer(&ours.revoked_before(7, &again)));
+    assert!(!is_out(2) && is_out(3), "taken in again");
+    assert_eq!((number(), trust.held().signed().len()), (7, 1));
+    // Another lane comes with what it heard last.
+    assert!(trust.offer(&ours.revoked(6, &[node(4)])));
+    assert!(!is_out(2) && is_out(3) && is_out(4));
+}
+
+#[test]
+fn a_certificate_of_before_a_moment_is_told_from_one_of_after() {
+    let authority = Authority::of(1);
+    let (one, other) = (authority.lane(1, (-10, 80)), authority.lane(2, (-5, 85)));
+    let (shown, begun_ms) = (certificate_of(&other), NOW_MS - 5 * DAY_MS);
+    assert!(one.begins_after(&shown, begun_ms));
+    assert!(one.begins_after(&shown, begun_ms - DAY_MS));
+    assert!(!one.begins_after(&shown, begun_ms + 1_000));
+    assert!(
+        !one.begins_after(&shown, NOW_MS + 400 * DAY_MS),
+        "ended by then"
+    );
 }

@@ -1,0 +1,182 @@
+//! What goes out on a connection: answers, entries that the peer wants, and a sign of life when there is nothing to say.
+
+use super::Me;
+use super::connection::Never;
+use super::greeting::{ConnectionError, Socket};
+use super::registry::{Seat, WINDOW};
+use crate::limits::{PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_SEND_WITHIN};
+use crate::node::Node;
+use crate::problem::chain;
+use counterfoil_domain::NodeId;
+use counterfoil_domain::mesh::conversation::{Next, Window};
+use counterfoil_protocol::wire::lane::{self, Control, Held};
+use counterfoil_shop_store::StoreError;
+use futures_util::SinkExt as _;
+use futures_util::stream::SplitSink;
+use serde_json::json;
+use std::collections::BTreeSet;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+
+/// See the module.
+pub(super) struct Mouth<'c> {
+    node: &'c Node,
+    me: &'c Me,
+    seat: &'c Seat,
+    sink: SplitSink<Socket, Message>,
+    /// When something was said last.
+    said: Instant,
+    /// Numbers of the lists of revoked lanes that the peer was told.
+    told: BTreeSet<i64>,
+}
+
+impl<'c> Mouth<'c> {
+    pub(super) fn new(
+        node: &'c Node,
+        me: &'c Me,
+        seat: &'c Seat,
+        sink: SplitSink<Socket, Message>,
+    ) -> Self {
+        Self {
+            node,
+            me,
+            seat,
+            sink,
+            said: Instant::now(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    pub(super) async fn speak(mut self) -> Result<Never, ConnectionError> {
+        let mesh = &self.node.inner.mesh;
+        loop {
+            self.tell_revoked().await?;
+            let next = mesh.with(self.seat, |conversation| conversation.say());
+            let control = match next.ok_or(ConnectionError::Replaced)? {
+                Some(Next::Ack(message_id)) => Control::Ack { message_id },
+                Some(Next::Want { origin, after }) => Control::Want { origin, after },
+                Some(Next::Stop(origin)) => Control::Stop { origin },
+                Some(Next::Gone(origin)) => Control::Gone { origin },
+                Some(Next::Have(origin, holding)) => Control::Have(Held::of(origin, holding)),
+                Some(Next::Read {
+                    origin,
+                    after,
+                    room,
+                }) => {
+                    self.serve(origin, after, room).await?;
+                    continue;
+                }
+                None if let Some(letter) = self.seat.letters.next() => letter,
+                None => {
+                    // However often there is nothing to say, the peer hears that this lane is there.
+                    let until = self.said + self.me.heartbeat;
+                    if until <= Instant::now() {
+                        self.send(Message::Ping(bytes::Bytes::new())).await?;
+                    }
+                    self.flush().await?;
+                    let until = self.said + self.me.heartbeat;
+                    let woken = self.seat.wake.notified();
+                    // Either way there is something to look at.
+                    let _woken = tokio::time::timeout_at(until, woken).await;
+                    continue;
+                }
+            };
+            self.send(Message::text(lane::write(&control)?)).await?;
+        }
+    }
+
+    /// Hands on which lanes were revoked, as far as the peer was not told.
+    async fn tell_revoked(&mut self) -> Result<(), ConnectionError> {
+        let held = self.node.inner.trust.held();
+        for revoked in held.revoked.iter().rev() {
+            if self.told.insert(revoked.number()) {
+                let control = Control::Revoked(revoked.signed.clone());
+                self.send(Message::text(lane::write(&control)?)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends entries of a journal, as many as there is room for.
+    async fn serve(
+        &mut self,
+        origin: NodeId,
+        after: i64,
+        room: Window,
+    ) -> Result<(), ConnectionError> {
+        let mesh = &self.node.inner.mesh;
+        let room = Window {
+            messages: room.messages.min(PEER_BATCH_MESSAGES),
+            bytes: room.bytes.min(PEER_BATCH_BYTES).min(WINDOW.bytes),
+        };
+        let read = self
+            .node
+            .store(move |store| store.lane_entries(origin, after, room));
+        let mut entries = match read.await {
+            Ok(entries) => entries,
+            Err(error @ (StoreError::Gap { .. } | StoreError::Corrupt { .. })) => {
+                let own = self.node.store(|store| store.own_holding()).await;
+                let held = mesh.holdings(own).get(&origin).map_or(0, |it| it.end.seq);
+                if after > held {
+                    self.is_behind(origin, (held, after)).await;
+                    return Ok(());
+                }
+                self.cannot_serve(origin, &chain(&error)).await;
+                if matches!(error, StoreError::Corrupt { .. }) {
+                    self.node.mend_journal(origin, after).await;
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut texts = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            match lane::write_entry(entry) {
+                Ok(text) => texts.push(text),
+                Err(error) if texts.is_empty() => {
+                    self.cannot_serve(origin, &error.to_string()).await;
+                    return Ok(());
+                }
+                // The next round begins with it.
+                Err(_) => break,
+            }
+        }
+        entries.truncate(texts.len());
+        let sent = mesh.with(self.seat, |it| it.sent((origin, after), entries));
+        let sent = sent.ok_or(ConnectionError::Replaced)?.len();
+        for text in texts.into_iter().take(sent) {
+            self.send(Message::text(text)).await?;
+        }
+        Ok(())
+    }
+
+    /// The peer has more of a journal than this lane: nothing is damaged.
+    async fn is_behind(&self, origin: NodeId, (held, after): (i64, i64)) {
+        let mesh = &self.node.inner.mesh;
+        mesh.change(self.seat, |conversation| conversation.cannot_serve(origin));
+        tracing::info!(%origin, held, after, "another lane has more of a journal, and asks for what follows");
+        let detail =
+            json!({"node": origin, "to": self.seat.peer, "held_seq": held, "after": after});
+        self.node.log_mesh("info", "lane_behind", detail).await;
+    }
+
+    async fn cannot_serve(&self, origin: NodeId, why: &str) {
+        let mesh = &self.node.inner.mesh;
+        mesh.change(self.seat, |conversation| conversation.cannot_serve(origin));
+        tracing::error!(%origin, why, "a journal cannot be given to another lane any further");
+        let detail = json!({"node": origin, "to": self.seat.peer, "why": why});
+        self.node.log_mesh("error", "lane_unreadable", detail).await;
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), ConnectionError> {
+        let fed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.feed(message)).await;
+        fed.map_err(|_| ConnectionError::Stuck)??;
+        self.said = Instant::now();
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectionError> {
+        let flushed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.flush()).await;
+        Ok(flushed.map_err(|_| ConnectionError::Stuck)??)
+    }
+}
