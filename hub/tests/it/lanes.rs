@@ -198,11 +198,11 @@ async fn a_restored_hub_takes_what_it_had_revoked_from_the_lists_of_lanes_and_fr
     assert_eq!(restored.lanes, []);
     assert_eq!(states(&client).await, ["active", "active"]);
     // Whoever brings it, the revoked one too.
-    let ends = ask(&client, &lost.token, &key(1), &[signed.clone()]).await;
+    let ends = ask(&client, &lost.token, &key(1), std::slice::from_ref(&signed)).await;
     assert_eq!(ends.status, 401);
     assert_eq!(states(&client).await, ["active", "revoked"]);
     assert_eq!(alerts(&client, "revocation_forgotten").await, 2);
-    let (known, _) = list(&client, &one, &[signed.clone()]).await;
+    let (known, _) = list(&client, &one, std::slice::from_ref(&signed)).await;
     assert_eq!(known.lanes, before.lanes);
     assert!(known.number > before.number);
     assert_eq!(list(&client, &one, &[signed]).await.0, known, "said again");

@@ -59,11 +59,14 @@ fn an_answer_does_not_tell_who_is_there_and_who_has_a_pin() {
     }
 }
 
+/// What changes, and how.
+type Change = (&'static str, fn(&mut Till));
+
 #[test]
 fn an_approval_ends_with_what_its_approver_may() {
     let mut till = till("pin-approver");
     sign_in(&mut till, "ANN", 1, NOW_MS);
-    let changes: [(&str, fn(&mut Till)); 3] = [
+    let changes: [Change; 3] = [
         ("PIN", |till| {
             let set = till.store().set_pin("EVE", Some(hash("135792")), NOW_MS);
             set.expect("set");

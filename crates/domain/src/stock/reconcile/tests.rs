@@ -40,8 +40,8 @@ proptest! {
         let expected: BTreeSet<String> = keys.filter(|key| one.get(*key) != other.get(*key)).cloned().collect();
         let inventory = |all: &BTreeMap<String, i64>| -> Inventory { all.iter().map(|(key, says)| leaf(key, *says)).collect() };
         let (one, other) = (inventory(&one), inventory(&other));
-        prop_assert_eq!(compare(&one, &other, limit).0, expected.clone());
-        prop_assert_eq!(compare(&other, &one, limit).0, expected);
+        prop_assert_eq!(&compare(&one, &other, limit).0, &expected);
+        prop_assert_eq!(&compare(&other, &one, limit).0, &expected);
     }
 
     #[test]
