@@ -2,9 +2,10 @@
 
 use crate::stock::{bring, count, counted, lane, record, sold, units};
 use crate::{NOW_MS, Till};
+use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::stock::reconcile::{Answer, Comparison, Inventory, Leaf, Range};
-use counterfoil_domain::{Chain, DocumentId};
+use counterfoil_domain::{Chain, DocumentId, Topic};
 use counterfoil_migrate::{Connection, Durability};
 use counterfoil_testkit::SeededRandom;
 use std::collections::{BTreeMap, BTreeSet};
