@@ -30,7 +30,7 @@ fn hash(pin: &str) -> String {
 }
 
 /// A till of a shop that asks for PINs: Ann sells, Eve manages.
-fn till(name: &str) -> Till {
+pub(crate) fn till(name: &str) -> Till {
     let mut till = Till::new(name);
     till.activate(5).expect("activated");
     set(&mut till, "products", "TEA", &json!({"price": "2.55"}));
@@ -55,7 +55,7 @@ fn token(number: u8) -> [u8; 32] {
     [number; 32]
 }
 
-fn session(number: u8) -> Presented {
+pub(crate) fn session(number: u8) -> Presented {
     Presented {
         session: Some(token(number)),
         approval: None,
@@ -73,7 +73,7 @@ fn attempt(
         .pin_checked(&check, is_right, token(number), now_ms)
 }
 
-fn sign_in(till: &mut Till, employee: &str, number: u8, now_ms: i64) {
+pub(crate) fn sign_in(till: &mut Till, employee: &str, number: u8, now_ms: i64) {
     let opened = attempt(till, (employee, Purpose::SignIn), true, (number, now_ms));
     assert_eq!(opened.expect("signed in").employee.id, employee);
 }
@@ -348,7 +348,7 @@ fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_mor
     };
     assert_eq!(sale.employee.as_deref(), Some("ANN"));
     for refused in [
-        finish(&mut till, &[("TEA", "3", None)], NOW_MS),
+        finish(&mut till, &[("TEA", "3", Some("2"))], NOW_MS),
         finish(&mut till, &[("TEA", "1", Some("1.99"))], NOW_MS),
     ] {
         assert!(
@@ -356,6 +356,9 @@ fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_mor
             "{refused:?}"
         );
     }
+    // What is bought besides has the price of today.
+    let more = finish(&mut till, &[("TEA", "3", None)], NOW_MS);
+    assert!(more.is_ok(), "{more:?}");
     sign_in(&mut till, "ANN", 1, stale_ms);
     let late = finish(&mut till, &[], stale_ms);
     assert!(matches!(late, Err(StoreError::NotPermitted { .. })));
