@@ -96,7 +96,7 @@ fn set_price(till: &mut Till, sku: &str, price: &str) {
     set.expect("set");
 }
 
-fn operation(number: u128, kind: &str, content: Value) -> Operation {
+fn operation(number: u128, kind: &str, content: &Value) -> Operation {
     let operation = json!({"id": id(number), "kind": kind, "content": content});
     serde_json::from_value(operation).expect("an operation")
 }
@@ -291,7 +291,7 @@ fn a_parked_sale_that_is_damaged_holds_up_no_other() {
     till.elsewhere("book.db", "UPDATE journal SET payload = '{' WHERE seq = 1");
     assert_eq!(ids(&mut till), [second]);
     let operations = [(3, first), (4, second)].map(|(number, parked)| {
-        operation(number, "sale", json!({"tender": "cash", "parked": parked}))
+        operation(number, "sale", &json!({"tender": "cash", "parked": parked}))
     });
     let carried = carry_out(&mut till, &operations).expect("no reason to fail");
     let text = why(carried.into_iter().next().expect("the first").map(some));
@@ -343,7 +343,7 @@ fn what_ends_a_parked_sale_has_an_id_of_its_own() {
         ("sale", json!({"tender": "cash", "parked": parked})),
         ("discard", json!({"parked": parked})),
     ];
-    let operations = contents.map(|(kind, content)| operation(1, kind, content));
+    let operations = contents.map(|(kind, content)| operation(1, kind, &content));
     for carried in carry_out(&mut other, &operations).expect("refused one by one") {
         assert!(matches!(carried, Err(StoreError::IdTaken { .. })));
     }
@@ -467,7 +467,7 @@ fn in_a_batch_a_parked_sale_is_finished_once_and_the_id_again_answers_what_was_r
         (3, "sale", sale),
         (4, "discard", json!({"parked": id(1)})),
     ]
-    .map(|(number, kind, content)| operation(number, kind, content));
+    .map(|(number, kind, content)| operation(number, kind, &content));
     for repeated in [false, true] {
         let carried = carry_out(&mut till, &operations).expect("carried out");
         let said: Vec<_> = carried
