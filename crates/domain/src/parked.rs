@@ -92,22 +92,26 @@ pub struct Known {
     pub sold: Vec<Sold>,
     /// The lanes that discarded it, by id of the document.
     pub discarded: Vec<Option<i64>>,
+    /// Whether an entry about it is here that cannot be read: damaged, or a newer program's.
+    pub unread: bool,
 }
 
 impl Known {
     /// What follows from documents about one parked sale, in any order, each as often as it came.
     pub fn of(deeds: impl IntoIterator<Item = Deed>) -> Self {
-        let mut once: BTreeMap<DocumentId, Deed> = BTreeMap::new();
+        let mut once: BTreeMap<(DocumentId, i64), Deed> = BTreeMap::new();
         let order = |deed: &Deed| (deed.hlc, deed.document.canonical());
         for deed in deeds {
-            // Of two documents under one id the earlier one holds, everywhere.
-            match once.get(&deed.id) {
+            // Of two documents of a kind under one id the earlier one holds, everywhere. What finishes a cart settles it under
+            // whatever id it came.
+            let key = (deed.id, deed.document.topic().code());
+            match once.get(&key) {
                 Some(held) if order(held) <= order(&deed) => {}
-                _ => drop(once.insert(deed.id, deed)),
+                _ => drop(once.insert(key, deed)),
             }
         }
         let mut known = Self::default();
-        for (id, deed) in once {
+        for ((id, _), deed) in once {
             match deed.document {
                 Document::ParkedSale(cart) => known.cart = Some(cart),
                 Document::ParkedDiscard(discard) => known.discarded.push(discard.lane),
@@ -125,7 +129,8 @@ impl Known {
 
     /// Whether it may be finished or discarded, as far as is known.
     pub const fn is_open(&self) -> bool {
-        self.cart.is_some() && self.sold.is_empty() && self.discarded.is_empty()
+        let settled = !self.sold.is_empty() || !self.discarded.is_empty() || self.unread;
+        self.cart.is_some() && !settled
     }
 }
 
@@ -152,17 +157,48 @@ pub fn beyond<'l>(lines: &'l [Line], cart: &[Line]) -> Vec<&'l Line> {
     beyond
 }
 
-/// The parked sale that an entry is about; `None` for any other, and for what a newer program wrote.
+/// Of a sale's entry what says which parked sale it finishes, whatever else a newer program writes in it.
+#[derive(Deserialize)]
+struct SaleEntry {
+    content: Finishing,
+}
+
+#[derive(Deserialize)]
+struct Finishing {
+    parked: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: DocumentId,
+}
+
+/// Of a discard's entry what says which parked sale it ends.
+#[derive(Deserialize)]
+struct DiscardEntry {
+    content: Ended,
+}
+
+#[derive(Deserialize)]
+struct Ended {
+    parked: DocumentId,
+}
+
+/// The parked sale that an entry is about; `None` for any other. No more of the entry is read than says so: what a newer
+/// program wrote ends a parked sale too.
 pub fn parked_of(entry: &LaneEntry) -> Option<DocumentId> {
     match Topic::from_code(entry.kind)? {
         Topic::ParkedSale => Some(entry.id),
         // Most sales are not: they are not read for it.
         Topic::Sale if !entry.document.contains(r#""parked":"#) => None,
-        Topic::Sale | Topic::ParkedDiscard => match serde_json::from_str(&entry.document).ok()? {
-            Document::Sale(receipt) => receipt.parked.map(|it| it.id),
-            Document::ParkedDiscard(discard) => Some(discard.parked),
-            _ => None,
-        },
+        Topic::Sale => {
+            let sale: SaleEntry = serde_json::from_str(&entry.document).ok()?;
+            sale.content.parked.map(|parked| parked.id)
+        }
+        Topic::ParkedDiscard => {
+            let discard: DiscardEntry = serde_json::from_str(&entry.document).ok()?;
+            Some(discard.content.parked)
+        }
         _ => None,
     }
 }

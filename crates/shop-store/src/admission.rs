@@ -346,6 +346,7 @@ impl ShopStore {
             Some(finishes) => self.about_parked(finishes.id)?.cart,
             None => None,
         };
+        let cart = cart.map(|cart| self.as_merged(cart)).transpose()?;
         Ok(match cart {
             Some(cart) if !is_stale(cart.at_ms, now_ms) => beyond(&receipt.lines, &cart.lines),
             _ => receipt.lines.iter().collect(),

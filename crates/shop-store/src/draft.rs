@@ -18,7 +18,8 @@ use counterfoil_protocol::wire::node::{
 const MONEY_DECIMALS: u32 = 2;
 
 impl ShopStore {
-    /// A sale or refund as asked for, with the prices of this moment; products of a parked sale have its prices.
+    /// A sale or refund as asked for, with the prices of this moment; products of a parked sale have its prices,
+    /// as much of each as was parked.
     ///
     /// # Errors
     /// [`StoreError::UnknownProduct`], [`StoreError::NoPrice`], [`StoreError::Invalid`],
@@ -78,7 +79,8 @@ impl ShopStore {
     }
 
     /// In one read transaction: all lines have the prices of one moment, and the databases are locked
-    /// once instead of for each product. Products of the lines beside those that are asked for have their prices.
+    /// once instead of for each product. As much as the
+    /// lines beside those that are asked for have of a product has their prices.
     pub(crate) fn draft_lines(
         &self,
         requests: (&[LineRequest], &[Line]),
@@ -100,6 +102,7 @@ impl ShopStore {
         now_ms: i64,
     ) -> Result<Vec<Line>, StoreError> {
         let mut lines = Vec::with_capacity(requests.len());
+        let mut left = agreed.to_vec();
         for (index, request) in requests.iter().enumerate() {
             let quantity = Quantity::parse(&request.quantity)?;
             if quantity.milli <= 0 {
@@ -120,23 +123,20 @@ impl ShopStore {
                 .as_deref()
                 .map(UnitPrice::parse)
                 .transpose()?;
-            let of = |sku: &str| agreed.iter().find(|line| line.sku == sku);
-            let told = of(&normalize_code(&request.sku)).map(|line| line.unit_price);
-            let (sku, name, price) = match (self.product(&request.sku, now_ms), asked.or(told)) {
-                (Ok(product), _) => {
-                    let told = of(&product.sku).map(|line| line.unit_price);
-                    let price = asked.or(told).or(product.price);
-                    (product.sku, product.name, price)
-                }
+            let told = |sku: &str| agreed.iter().any(|line| line.sku == sku);
+            let (sku, name, today) = match self.product(&request.sku, now_ms) {
+                Ok(product) => (product.sku, product.name, product.price),
                 // A price was named: sell it, the catalog can learn about it later.
-                (Err(StoreError::UnknownProduct(sku)), Some(price)) => {
-                    (sku.clone(), sku, Some(price))
+                Err(StoreError::UnknownProduct(sku)) if asked.is_some() || told(&sku) => {
+                    (sku.clone(), sku, None)
                 }
-                (Err(error), _) => return Err(error),
+                Err(error) => return Err(error),
             };
-            let price = price.ok_or_else(|| StoreError::NoPrice(sku.clone()))?;
             let description = request.description.as_deref().unwrap_or(&name);
-            lines.push(Line::new(&sku, description, quantity, price)?);
+            for (price, quantity) in parts(&mut left, &sku, quantity, (asked, today)) {
+                let price = price.ok_or_else(|| StoreError::NoPrice(sku.clone()))?;
+                lines.push(Line::new(&sku, description, quantity, price)?);
+            }
         }
         Ok(lines)
     }
@@ -243,6 +243,36 @@ impl ShopStore {
             at_ms: now_ms,
         }))
     }
+}
+
+/// Splits a quantity by price: as much as is left of the cart's lines has theirs, line by line, and the rest today's. A price
+/// that is asked for holds for all of it.
+fn parts(
+    left: &mut [Line],
+    sku: &str,
+    quantity: Quantity,
+    (asked, today): (Option<UnitPrice>, Option<UnitPrice>),
+) -> Vec<(Option<UnitPrice>, Quantity)> {
+    let mut parts: Vec<(Option<UnitPrice>, Quantity)> = Vec::new();
+    let mut add = |price, milli: i64| match parts.last_mut() {
+        Some((before, quantity)) if *before == price => quantity.milli += milli,
+        _ => parts.push((price, Quantity::from_milli(milli))),
+    };
+    let mut rest = quantity.milli;
+    let fits =
+        |line: &&mut Line| line.sku == sku && asked.is_none_or(|asked| asked == line.unit_price);
+    for line in left.iter_mut().filter(fits) {
+        let told = line.quantity.milli.min(rest);
+        if told > 0 {
+            line.quantity.milli -= told;
+            rest -= told;
+            add(Some(line.unit_price), told);
+        }
+    }
+    if rest != 0 {
+        add(asked.or(today), rest);
+    }
+    parts
 }
 
 pub(crate) fn total(lines: &[Line]) -> Result<i64, MoneyError> {

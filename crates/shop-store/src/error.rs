@@ -224,12 +224,12 @@ pub enum StoreError {
     /// No such parked sale has come here.
     #[error("no parked sale {0} is known at this lane")]
     UnknownParked(DocumentId),
-    /// It was finished or discarded, as far as is known here.
-    #[error("parked sale {id} was {how} already")]
+    /// It was finished or discarded, as far as is known here, or nobody can tell.
+    #[error("parked sale {id} {how}")]
     ParkedSettled {
         /// The parked sale.
         id: DocumentId,
-        /// By which lane, with which receipt.
+        /// By which lane, with which receipt, or why nobody can tell.
         how: String,
     },
     /// An imported invoice is dated after tomorrow.

@@ -11,7 +11,7 @@ use counterfoil_domain::parked::{
     Deed, Finishes, Known, ParkedDiscard, ParkedSale, Sold, is_stale, parked_of,
 };
 use counterfoil_domain::{Chain, Document, DocumentId, Hlc, Topic};
-use counterfoil_migrate::{Connection, params};
+use counterfoil_migrate::{Connection, SqlError, params};
 use counterfoil_protocol::wire::parked::{DiscardRequest, ParkRequest, ParkedRow};
 use std::collections::BTreeSet;
 
@@ -67,6 +67,27 @@ impl ShopStore {
         }))
     }
 
+    /// What ends a parked sale needs an id of its own: where the cart is not known yet, nothing else tells that its id is
+    /// taken.
+    pub(crate) fn check_own_id(
+        &self,
+        id: Option<DocumentId>,
+        document: &Document,
+    ) -> Result<(), StoreError> {
+        let ended = match document {
+            Document::Sale(receipt) => receipt.parked.map(|it| it.id),
+            Document::ParkedDiscard(discard) => Some(discard.parked),
+            _ => None,
+        };
+        match ended.filter(|ended| id == Some(*ended)) {
+            Some(ended) => Err(StoreError::IdTaken {
+                id: ended.to_string(),
+                topic: Topic::ParkedSale.name().to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Number of this lane in its shop.
     pub(crate) fn lane(&self) -> Option<i64> {
         self.binding.as_ref().map(|binding| binding.lane)
@@ -80,9 +101,18 @@ impl ShopStore {
         let known = self.about_parked(id)?;
         match (settled(&known), known.cart) {
             (Some(how), _) => Err(StoreError::ParkedSettled { id, how }),
-            (None, Some(cart)) => Ok(cart),
+            (None, Some(cart)) => self.as_merged(cart),
             (None, None) => Err(StoreError::UnknownParked(id)),
         }
+    }
+
+    /// The cart with the products and the customer that stand for those it was parked with.
+    pub(crate) fn as_merged(&self, mut cart: ParkedSale) -> Result<ParkedSale, StoreError> {
+        for line in &mut cart.lines {
+            line.sku = self.survivor("products", &line.sku)?;
+        }
+        cart.customer = self.customer(cart.customer.as_deref())?;
+        Ok(cart)
     }
 
     /// Parked sales that are open, behind an id, at most so many.
@@ -99,23 +129,19 @@ impl ShopStore {
         let sql = "SELECT parked FROM local.parked_entry WHERE parked > ?1
                    GROUP BY parked HAVING min(kind) = ?2 AND max(kind) = ?2 ORDER BY parked";
         let after = after.map_or_else(Vec::new, |id| id.to_bytes().to_vec());
-        let open = self
+        let noted = self
             .conn
             .query_map(sql, params![after, Topic::ParkedSale.code()], |row| {
                 row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))
             })?;
         let mut rows = Vec::new();
-        for id in open {
+        for id in noted {
             if rows.len() >= limit {
                 break;
             }
-            let known = match self.read_parked(id) {
-                // What is damaged holds up no other.
-                Err(StoreError::Corrupt { .. }) => continue,
-                known => known?,
-            };
-            let cart = known.cart.filter(|_| known.sold.is_empty());
-            rows.extend(cart.map(|cart| ParkedRow {
+            let known = self.read_parked(id)?;
+            let is_open = known.is_open();
+            rows.extend(known.cart.filter(|_| is_open).map(|cart| ParkedRow {
                 id,
                 at_ms: cart.at_ms,
                 lane: cart.lane,
@@ -149,7 +175,8 @@ impl ShopStore {
         Ok(twice)
     }
 
-    /// What is known of a parked sale here.
+    /// What is known of a parked sale here. An entry about it that cannot be read is one more thing that is known: it stops
+    /// what asks for this parked sale, and nothing else.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -164,18 +191,12 @@ impl ShopStore {
         let own = self
             .conn
             .query_map(sql, params![id.to_bytes(), OWN], |row| {
-                let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
-                let (hlc, kind) = (Hlc::from_raw(row.get(1)?), row.get::<i64>(2)?);
-                Ok((id, hlc, kind, row.get::<i64>(3)?, row.get(4)?))
+                let (id, hlc) = (row.get::<Vec<u8>>(0)?, Hlc::from_raw(row.get(1)?));
+                Ok((id, hlc, row.get::<i64>(2)?, row.get::<i64>(3)?, row.get(4)?))
             })?;
-        let mut deeds = Vec::new();
+        let mut read = Vec::new();
         for (id, hlc, kind, seq, payload) in own {
-            let payload: Option<String> = payload;
-            let Some(topic) = Topic::from_code(kind) else {
-                continue;
-            };
-            let document = counterfoil_book::document(&self.conn, topic, seq, payload.as_deref())?;
-            deeds.extend(document.map(|document| Deed { id, hlc, document }));
+            read.push(self.own_deed((&id, hlc), kind, (seq, payload))?);
         }
         let sql = "SELECT e.id, e.hlc, e.document FROM local.parked_entry AS p
                    JOIN local.peer_entry AS e ON e.origin = p.origin AND e.seq = p.seq
@@ -187,11 +208,33 @@ impl ShopStore {
                 Ok((id, Hlc::from_raw(row.get(1)?), row.get::<String>(2)?))
             })?;
         for (id, hlc, text) in theirs {
-            // What cannot be read here is a newer lane's.
             let document = serde_json::from_str(&text).ok();
-            deeds.extend(document.map(|document| Deed { id, hlc, document }));
+            read.push(document.map(|document| Deed { id, hlc, document }));
         }
-        Ok(Known::of(deeds))
+        let unread = read.iter().any(Option::is_none);
+        let known = Known::of(read.into_iter().flatten());
+        Ok(Known { unread, ..known })
+    }
+
+    /// What the own book holds of a parked sale at a position; `None` when it is damaged.
+    fn own_deed(
+        &self,
+        (id, hlc): (&[u8], Hlc),
+        kind: i64,
+        (seq, payload): (i64, Option<String>),
+    ) -> Result<Option<Deed>, StoreError> {
+        let (Ok(id), Some(topic)) = (DocumentId::from_slice(id), Topic::from_code(kind)) else {
+            return Ok(None);
+        };
+        let read = counterfoil_book::document(&self.conn, topic, seq, payload.as_deref());
+        let document = match read.map_err(StoreError::from) {
+            Err(
+                StoreError::Corrupt { .. }
+                | StoreError::Sql(SqlError::Column { .. } | SqlError::Decode { .. }),
+            ) => None,
+            read => read?,
+        };
+        Ok(document.map(|document| Deed { id, hlc, document }))
     }
 
     /// Notes the entries about parked sales that the own book has since it was looked through, or all of them when it is
@@ -235,13 +278,12 @@ impl ShopStore {
         let entries = self
             .conn
             .query_map(sql, params![after, sale, parked, discard], |row| {
-                let id = row.get_with(2, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
                 let (seq, kind) = (row.get::<i64>(0)?, row.get::<i64>(1)?);
-                Ok((seq, kind, id, row.get::<String>(3)?))
+                Ok((seq, kind, row.get::<Vec<u8>>(2)?, row.get::<String>(3)?))
             })?;
         for (seq, kind, id, payload) in entries {
             let about = if kind == parked {
-                Some(id)
+                DocumentId::from_slice(&id).ok()
             } else if kind == sale {
                 let finishes = serde_json::from_str::<Finishes>(&payload);
                 finishes.ok().map(|finishes| finishes.id)
@@ -267,10 +309,15 @@ fn settled(known: &Known) -> Option<String> {
     };
     let sold = known.sold.first().map(|sold| {
         let Sold { series, number, .. } = sold;
-        format!("finished {} with receipt {series}-{number}", at(sold.lane))
+        let lane = at(sold.lane);
+        format!("was finished {lane} with receipt {series}-{number} already")
     });
     let discarded = known.discarded.first();
-    sold.or_else(|| discarded.map(|lane| format!("discarded {}", at(*lane))))
+    let discarded = discarded.map(|lane| format!("was discarded {} already", at(*lane)));
+    let unread = known.unread.then(|| {
+        "cannot be finished: an entry about it is damaged, or of a newer program".to_owned()
+    });
+    sold.or(discarded).or(unread)
 }
 
 /// Notes which parked sale an entry of another lane is about, to find it by.

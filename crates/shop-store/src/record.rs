@@ -141,6 +141,7 @@ impl Writer<'_> {
         if let Some(known) = store.known(id, document.topic())? {
             return Ok(known);
         }
+        store.check_own_id(id, &document)?;
         if let Document::Sale(receipt) | Document::Refund(receipt) = &mut document {
             receipt.trial = trial;
             receipt.series = store.series();

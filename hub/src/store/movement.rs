@@ -249,7 +249,7 @@ fn move_receipts(tx: &Connection, batch: &Batch) -> Result<(), StoreError> {
              corrected_ms, corrected_error_ms)
          SELECT ?1, j.seq, j.id, j.topic, j.hlc, j.trial, j.series, j.number, j.at_ms,
              j.currency, j.total_minor, j.customer, j.employee, j.refund_of, j.external_ref,
-             j.payload, j.import_id, {corrected}, {error}
+             CASE WHEN json_valid(j.payload) THEN j.payload END, j.import_id, {corrected}, {error}
          FROM {source}journal AS j WHERE j.topic IN (1, 2) AND {sound}"
     );
     run(tx, batch, &receipts)?;

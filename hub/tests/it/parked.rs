@@ -82,3 +82,17 @@ async fn a_parked_sale_that_two_lanes_finished_is_told_and_both_sales_count_once
     let found: Proof = client.admin_get(&format!("proof?day={MONDAY}")).await;
     assert!(found.proved && found.receipts == 2, "{found:?}");
 }
+
+#[tokio::test]
+async fn a_sale_counts_also_when_what_it_says_of_a_parked_sale_is_damaged() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut one = Counter::of(&client, "Leith", 1).await;
+    let parked = park(&mut one);
+    finish(&mut one, parked, 1);
+    one.till
+        .tamper("UPDATE journal SET payload = '{' WHERE topic = 1");
+    one.deliver(&client).await;
+    let status = client.settle().await;
+    assert_eq!((status.receipts, status.quarantined), (1, 0));
+}

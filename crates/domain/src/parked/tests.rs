@@ -73,6 +73,8 @@ fn deeds() -> Vec<Deed> {
         (2, Document::Sale(finished(1, 8))),
         (3, Document::Sale(finished(2, 4))),
         (4, discard()),
+        // Under the id of what it finishes.
+        (1, Document::Sale(finished(3, 6))),
     ];
     let deed = |(number, (of, document))| Deed {
         id: id(of),
@@ -85,8 +87,8 @@ fn deeds() -> Vec<Deed> {
 proptest! {
     #[test]
     fn what_became_of_a_parked_sale_follows_from_the_set_in_any_order(
-        order in Just((0..5).chain(0..5).collect::<Vec<usize>>()).prop_shuffle(),
-        until in 0_usize..10,
+        order in Just((0..6).chain(0..6).collect::<Vec<usize>>()).prop_shuffle(),
+        until in 0_usize..12,
     ) {
         let all = deeds();
         let came: Vec<usize> = order.into_iter().take(until).collect();
@@ -106,6 +108,13 @@ fn a_parked_sale_is_open_until_a_sale_or_a_discard_is_known() {
     assert_eq!(of(&[1, 0]).cart, of(&[0]).cart, "the earlier one holds");
     assert!(!of(&[2]).is_open(), "nobody knows what was in it");
     assert!(!of(&[0, 2]).is_open() && !of(&[0, 4]).is_open());
+    for own_id in [of(&[0, 5]), of(&[5, 0])] {
+        assert!(!own_id.is_open(), "{own_id:?}");
+        assert_eq!((own_id.sold.len(), own_id.cart), (1, of(&[0]).cart));
+    }
+    let mut unread = of(&[0]);
+    unread.unread = true;
+    assert!(!unread.is_open(), "what ended it cannot be read");
     let sold = of(&[0, 3, 2, 4]).sold;
     let receipts: Vec<_> = sold.iter().map(|it| (it.lane, it.number)).collect();
     assert_eq!(receipts, [(Some(1), 8), (Some(2), 4)]);
@@ -135,6 +144,16 @@ fn an_entry_says_which_parked_sale_it_is_about() {
     for (document, about) in cases {
         assert_eq!(parked_of(&entry(document)), about, "{document:?}");
     }
+    let newer = |document: &Document, from: &str, to: &str| {
+        let mut newer = entry(document);
+        newer.document = newer.document.replace(from, to);
+        assert!(serde_json::from_str::<Document>(&newer.document).is_err());
+        newer
+    };
+    let tender = newer(&Document::Sale(finished(1, 1)), r#""cash""#, r#""shells""#);
+    let clock = newer(&discard(), r#""at_ms":7"#, r#""at_ms":"noon""#);
+    assert_eq!(parked_of(&tender), Some(id(1)));
+    assert_eq!(parked_of(&clock), Some(id(1)));
 }
 
 #[test]

@@ -340,7 +340,7 @@ fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_mor
     };
     assert_eq!(sale.employee.as_deref(), Some("ANN"));
     for refused in [
-        finish(&mut till, &[("TEA", "3", None)], NOW_MS),
+        finish(&mut till, &[("TEA", "3", Some("2"))], NOW_MS),
         finish(&mut till, &[("TEA", "1", Some("1.99"))], NOW_MS),
     ] {
         assert!(
@@ -348,6 +348,9 @@ fn a_price_is_agreed_to_when_it_is_parked_and_again_when_that_is_long_ago_or_mor
             "{refused:?}"
         );
     }
+    // What is bought besides has the price of today.
+    let more = finish(&mut till, &[("TEA", "3", None)], NOW_MS);
+    assert!(more.is_ok(), "{more:?}");
     sign_in(&mut till, "ANN", 1, stale_ms);
     let late = finish(&mut till, &[], stale_ms);
     assert!(matches!(late, Err(StoreError::NotPermitted { .. })));

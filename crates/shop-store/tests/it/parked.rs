@@ -1,16 +1,19 @@
 //! Parked sales of all lanes: finished or discarded once, and the same list everywhere.
 
+use crate::employees::{session, sign_in};
 use crate::stock::{bring, lane};
 use crate::{NOW_MS, Till};
+use counterfoil_domain::document::Line;
 use counterfoil_domain::parked::{Known, STALE_AFTER_MS};
 use counterfoil_domain::{Document, DocumentId};
 use counterfoil_protocol::wire::clients::Operation;
 use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest, Recorded};
 use counterfoil_protocol::wire::parked::{DiscardRequest, ParkRequest, ParkedRow};
+use counterfoil_shop_store::operations::Carried;
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{Presented, StoreError};
 use counterfoil_testkit::SeededRandom;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 fn id(number: u128) -> DocumentId {
@@ -87,6 +90,26 @@ fn ids(till: &mut Till) -> Vec<DocumentId> {
     open(till).iter().map(|row| row.id).collect()
 }
 
+fn set_price(till: &mut Till, sku: &str, price: &str) {
+    let columns = [("price".to_owned(), json!(price))].into();
+    let set = till.store().catalog_set("products", sku, &columns, NOW_MS);
+    set.expect("set");
+}
+
+fn operation(number: u128, kind: &str, content: &Value) -> Operation {
+    let operation = json!({"id": id(number), "kind": kind, "content": content});
+    serde_json::from_value(operation).expect("an operation")
+}
+
+fn carry_out(till: &mut Till, operations: &[Operation]) -> Result<Vec<Carried>, StoreError> {
+    let nobody = Presented::default();
+    till.store().carry_out(operations, nobody, NOW_MS)
+}
+
+fn some(recorded: Option<Recorded>) -> Recorded {
+    recorded.expect("recorded")
+}
+
 fn why(refused: Result<Recorded, StoreError>) -> String {
     let error = refused.expect_err("refused");
     assert!(
@@ -133,13 +156,8 @@ fn a_parked_sale_is_finished_or_discarded_once_by_whichever_lane() {
 #[test]
 fn a_parked_product_keeps_its_price_and_what_is_added_has_todays() {
     let mut till = lane("parked-prices", 1);
-    let price = |till: &mut Till, sku: &str, price: &str| {
-        let columns = [("price".to_owned(), json!(price))].into();
-        let set = till.store().catalog_set("products", sku, &columns, NOW_MS);
-        set.expect("set");
-    };
-    price(&mut till, "TEA", "2.55");
-    price(&mut till, "CUP", "1");
+    set_price(&mut till, "TEA", "2.55");
+    set_price(&mut till, "CUP", "1");
     let request = ParkRequest {
         id: None,
         lines: lines(&[("tea", "2", None)]),
@@ -149,8 +167,8 @@ fn a_parked_product_keeps_its_price_and_what_is_added_has_todays() {
     };
     let cart = till.store().draft_parked(&request, NOW_MS).expect("a cart");
     let parked = record(&mut till, cart, None).id;
-    price(&mut till, "TEA", "3");
-    price(&mut till, "CUP", "1.5");
+    set_price(&mut till, "TEA", "3");
+    set_price(&mut till, "CUP", "1.5");
     let total = |till: &mut Till, of: &[(&str, &str, Option<&str>)]| {
         let request = finishing(parked, lines(of));
         match till.store().draft_receipt(&request, false, NOW_MS) {
@@ -272,11 +290,146 @@ fn a_parked_sale_that_is_damaged_holds_up_no_other() {
     assert_eq!(ids(&mut till), [first, second]);
     till.elsewhere("book.db", "UPDATE journal SET payload = '{' WHERE seq = 1");
     assert_eq!(ids(&mut till), [second]);
-    assert!(matches!(
-        finish(&mut till, first),
-        Err(StoreError::Corrupt { .. })
-    ));
+    let operations = [(3, first), (4, second)].map(|(number, parked)| {
+        operation(number, "sale", &json!({"tender": "cash", "parked": parked}))
+    });
+    let carried = carry_out(&mut till, &operations).expect("no reason to fail");
+    let text = why(carried.into_iter().next().expect("the first").map(some));
+    assert!(text.contains("damaged"), "{text}");
+    assert_eq!(ids(&mut till), []);
+    why(finish(&mut till, second));
+    why(discard(&mut till, first));
+}
+
+#[test]
+fn a_damaged_id_hides_no_other_parked_sale() {
+    let mut till = lane("parked-damaged-id", 1);
+    let (_, second) = (park(&mut till, 1), park(&mut till, 2));
+    till.elsewhere("book.db", "UPDATE journal SET id = x'01' WHERE seq = 1");
+    assert_eq!(ids(&mut till), [second]);
     finish(&mut till, second).expect("sound");
+}
+
+#[test]
+fn what_ended_a_parked_sale_ends_it_also_where_it_cannot_be_read() {
+    let (mut one, mut other) = (lane("parked-unread", 1), lane("parked-reads-not", 5));
+    let (first, second) = (park(&mut one, 1), park(&mut one, 2));
+    finish(&mut one, first).expect("open");
+    discard(&mut one, second).expect("open");
+    bring(&mut one, &mut other);
+    assert_eq!((ids(&mut one), ids(&mut other)), (vec![], vec![]));
+    // A newer lane wrote what this one does not know.
+    let sql =
+        "UPDATE peer_entry SET document = replace(replace(document, '\"cash\"', '\"shells\"'),
+                   '\"lane\":', '\"lane\":\"b\",\"was\":') WHERE kind IN (1, 13)";
+    other.elsewhere("local.db", sql);
+    one.elsewhere("book.db", "UPDATE journal SET payload = '{' WHERE seq > 2");
+    for till in [&mut one, &mut other] {
+        assert_eq!(ids(till), []);
+        for parked in [first, second] {
+            let text = why(finish(till, parked));
+            assert!(text.contains("newer program"), "{text}");
+            why(discard(till, parked));
+        }
+    }
+}
+
+#[test]
+fn what_ends_a_parked_sale_has_an_id_of_its_own() {
+    let (mut one, mut other) = (lane("parked-id", 1), lane("parked-same-id", 5));
+    let parked = park(&mut one, 1);
+    bring(&mut one, &mut other);
+    let contents = [
+        ("sale", json!({"tender": "cash", "parked": parked})),
+        ("discard", json!({"parked": parked})),
+    ];
+    let operations = contents.map(|(kind, content)| operation(1, kind, &content));
+    for carried in carry_out(&mut other, &operations).expect("refused one by one") {
+        assert!(matches!(carried, Err(StoreError::IdTaken { .. })));
+    }
+    assert_eq!(other.store().journal_seq(), 0);
+    assert_eq!(ids(&mut other), [parked]);
+    finish(&mut other, parked).expect("under an id of its own");
+}
+
+#[test]
+fn each_line_of_a_cart_has_its_price_and_no_more_than_its_quantity() {
+    let mut till = lane("parked-two-prices", 1);
+    set_price(&mut till, "TEA", "3");
+    let request = ParkRequest {
+        id: None,
+        lines: lines(&[("tea", "2", Some("2.55")), ("tea", "1", Some("2"))]),
+        customer: None,
+        employee: None,
+        note: None,
+    };
+    let cart = till.store().draft_parked(&request, NOW_MS).expect("a cart");
+    let parked = record(&mut till, cart, None).id;
+    let check = |till: &mut Till, of: &[(&str, &str, Option<&str>)], expected: &[(i64, i64)]| {
+        let request = finishing(parked, lines(of));
+        let sale = till.store().draft_receipt(&request, false, NOW_MS);
+        let Ok(Document::Sale(sale)) = sale else {
+            panic!("{sale:?}")
+        };
+        let line = |line: &Line| (line.quantity.milli, line.unit_price.mills);
+        let found: Vec<_> = sale.lines.iter().map(line).collect();
+        assert_eq!(found, expected, "{of:?}");
+    };
+    let cart = [(2_000, 2_550), (1_000, 2_000)];
+    check(&mut till, &[], &cart);
+    check(&mut till, &[("tea", "3", None)], &cart);
+    check(&mut till, &[("tea", "2", None), ("tea", "1", None)], &cart);
+    check(&mut till, &[("tea", "1", None)], &[(1_000, 2_550)]);
+    let more = [(2_000, 2_550), (1_000, 2_000), (2_000, 3_000)];
+    check(&mut till, &[("tea", "5", None)], &more);
+    let asked = [(1_000, 2_000), (2_000, 2_550), (1_000, 3_000)];
+    check(
+        &mut till,
+        &[("tea", "1", Some("2")), ("tea", "3", None)],
+        &asked,
+    );
+}
+
+#[test]
+fn a_product_and_a_customer_that_were_merged_are_still_those_of_the_cart() {
+    let mut till = crate::employees::till("parked-merged");
+    sign_in(&mut till, "ANN", 1, NOW_MS);
+    set_price(&mut till, "BREW", "3");
+    for (customer, name) in [("C1", "Ann"), ("C2", "Anne")] {
+        let columns = [("name".to_owned(), json!(name))].into();
+        let set = till
+            .store()
+            .catalog_set("customers", customer, &columns, NOW_MS);
+        set.expect("set");
+    }
+    let request = ParkRequest {
+        id: None,
+        lines: lines(&[("tea", "2", None)]),
+        customer: Some("C1".to_owned()),
+        employee: None,
+        note: None,
+    };
+    let cart = till.store().draft_parked(&request, NOW_MS).expect("a cart");
+    let parked = record(&mut till, cart, None).id;
+    for (table, row, into) in [("products", "TEA", "BREW"), ("customers", "C1", "C2")] {
+        let merged = till.store().merge_rows(table, row, into, NOW_MS);
+        merged.expect("merged");
+    }
+    for of in [vec![], vec![("tea", "2", None)], vec![("brew", "2", None)]] {
+        let request = finishing(parked, lines(&of));
+        let sale = till.store().draft_receipt(&request, false, NOW_MS);
+        let Ok(Document::Sale(sale)) = sale else {
+            panic!("{sale:?}")
+        };
+        let line = &sale.lines[0];
+        let found = (line.sku.as_str(), sale.total_minor, sale.lines.len());
+        assert_eq!(found, ("BREW", 510, 1), "{of:?}");
+        assert_eq!(sale.customer.as_deref(), Some("C2"));
+        // The price was agreed to when it was parked.
+        let (sale, ann) = (Document::Sale(sale), session(1));
+        let admitted = till.store().admit_document(ann, sale, NOW_MS);
+        assert!(admitted.is_ok(), "{of:?}: {admitted:?}");
+    }
 }
 
 #[test]
@@ -314,15 +467,9 @@ fn in_a_batch_a_parked_sale_is_finished_once_and_the_id_again_answers_what_was_r
         (3, "sale", sale),
         (4, "discard", json!({"parked": id(1)})),
     ]
-    .map(|(number, kind, content)| {
-        let operation = json!({"id": id(number), "kind": kind, "content": content});
-        serde_json::from_value::<Operation>(operation).expect("an operation")
-    });
+    .map(|(number, kind, content)| operation(number, kind, &content));
     for repeated in [false, true] {
-        let carried = till
-            .store()
-            .carry_out(&operations, Presented::default(), NOW_MS)
-            .expect("carried out");
+        let carried = carry_out(&mut till, &operations).expect("carried out");
         let said: Vec<_> = carried
             .iter()
             .map(|it| it.as_ref().ok().and_then(|it| Some(it.as_ref()?.repeated)))
