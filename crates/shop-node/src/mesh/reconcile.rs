@@ -86,41 +86,9 @@ impl Node {
             });
         }
         let own = self.own_levels(&Range::all()).await?;
-        let own_end = self.store(|store| store.own_holding().end.seq).await;
-        let correspondents = self.inner.mesh.correspondents(own_end);
-        let mut outcome = Reconciliation {
-            products: own.len(),
-            ..Reconciliation::default()
-        };
-        let asked: Vec<&NodeId> = correspondents.iter().map(|(node, _)| node).collect();
-        if !asked.is_empty() {
-            let detail = json!({"lanes": asked, "products": own.len()});
-            self.log_mesh("info", "inventory_reconciliation_request", detail)
-                .await;
-        }
-        let mut traffic = Traffic::default();
-        let mut peers = Vec::new();
-        for (node, correspondent) in correspondents {
-            let Correspondent {
-                letters,
-                wake,
-                apart,
-            } = correspondent;
-            if apart > RECONCILE_APART_MAX {
-                outcome.behind += 1;
-                continue;
-            }
-            let differing = BTreeSet::new();
-            let mut peer = Peer {
-                node,
-                letters,
-                wake,
-                differing,
-            };
-            let compared = peer.compare(&own, [Range::all()], &mut traffic).await;
-            self.keep_if_it_answers(peer, compared, (&mut peers, &mut outcome))?;
-        }
-        peers = self.settle(peers, (&mut outcome, &mut traffic)).await?;
+        let (mut outcome, mut traffic) = (Reconciliation::default(), Traffic::default());
+        let peers = self.compare_all(&own, (&mut outcome, &mut traffic)).await?;
+        let mut peers = self.settle(peers, (&mut outcome, &mut traffic)).await?;
         let differing = |peers: &[Peer]| -> BTreeSet<String> {
             let all = peers.iter().flat_map(|peer| peer.differing.clone());
             all.collect()
@@ -150,6 +118,45 @@ impl Node {
         (outcome.requests, outcome.bytes) = (traffic.requests, traffic.bytes);
         self.tell_reconciled(&outcome).await;
         Ok(outcome)
+    }
+
+    /// Compares levels with every lane that is connected and not far behind.
+    async fn compare_all(
+        &self,
+        own: &Inventory,
+        (outcome, traffic): (&mut Reconciliation, &mut Traffic),
+    ) -> Result<Vec<Peer>, StoreError> {
+        let own_end = self.store(|store| store.own_holding().end.seq).await;
+        let correspondents = self.inner.mesh.correspondents(own_end);
+        outcome.products = own.len();
+        let asked: Vec<&NodeId> = correspondents.iter().map(|(node, _)| node).collect();
+        if !asked.is_empty() {
+            let detail = json!({"lanes": asked, "products": own.len()});
+            self.log_mesh("info", "inventory_reconciliation_request", detail)
+                .await;
+        }
+        let mut peers = Vec::new();
+        for (node, correspondent) in correspondents {
+            let Correspondent {
+                letters,
+                wake,
+                apart,
+            } = correspondent;
+            if apart > RECONCILE_APART_MAX {
+                outcome.behind += 1;
+                continue;
+            }
+            let differing = BTreeSet::new();
+            let mut peer = Peer {
+                node,
+                letters,
+                wake,
+                differing,
+            };
+            let compared = peer.compare(own, [Range::all()], traffic).await;
+            self.keep_if_it_answers(peer, compared, (&mut peers, &mut *outcome))?;
+        }
+        Ok(peers)
     }
 
     async fn tell_reconciled(&self, outcome: &Reconciliation) {

@@ -123,7 +123,6 @@ fn what_a_lane_counted_wrong_is_found_by_comparing_and_counted_again() {
 #[test]
 fn lanes_compare_their_stock_by_themselves() {
     let (_shop, one, other) = two_lanes("reconcile-itself");
-    let peer = other.url.clone();
     one.daemon.kill();
     spoil(
         &one.data,
@@ -133,7 +132,7 @@ fn lanes_compare_their_stock_by_themselves() {
         &one.data,
         "reconcile_after_start_s = 0\nreconcile_pause_s = 1\n",
     );
-    let one = Lane::start(&one.data, &[&peer]);
+    let one = Lane::start(&one.data, &[&other.url]);
     eventually("it is put right", || level(&one, "CUP17") == Some(10_000));
     let (status, refused) =
         request(&one.daemon.url, "GET", "/v1/stock/reconciliation", &[], b"").expect("an answer");
@@ -155,7 +154,7 @@ fn a_damaged_copy_of_a_dead_lanes_journal_is_had_again_from_another_lane() {
     eventually("all know all", || {
         whole(&hurt) && whole(&third) && whole(&dead)
     });
-    let (id, peer) = (dead.id(), third.url.clone());
+    let id = dead.id();
     dead.daemon.kill();
     let journal = own(&dead.data);
     hurt.daemon.kill();
@@ -171,7 +170,7 @@ fn a_damaged_copy_of_a_dead_lanes_journal_is_had_again_from_another_lane() {
         ],
     );
     assert_ne!(held(&hurt.data, &id).len(), journal.len());
-    let hurt = Lane::start(&hurt.data, &[&peer]);
+    let hurt = Lane::start(&hurt.data, &[&third.url]);
     eventually("it counts all of it", || {
         let answer = hurt.daemon.get("/v1/stock");
         answer["behind"] == 0 && answer["levels"][0]["level_milli"] == -24_000
