@@ -12,7 +12,9 @@ use counterfoil_domain::employee::{
     Permission, asks_for_pins,
 };
 use counterfoil_domain::parked::{beyond, is_stale};
+use counterfoil_domain::password::is_hash;
 use counterfoil_migrate::params;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Where it is kept that the journal tells that nobody was asked for a PIN.
@@ -54,6 +56,8 @@ pub struct EditOf<'a> {
     pub row: &'a str,
     /// The columns it sets.
     pub columns: &'a [&'a str],
+    /// It sets a PIN, and does not take one away.
+    pub sets_pin: bool,
 }
 
 impl ShopStore {
@@ -177,7 +181,8 @@ impl ShopStore {
     }
 
     /// Lets an edit of the catalog through, or not: who may do what, and whether PINs are asked for, is for those who may
-    /// manage; prices are for those who may override them; everybody may change the own PIN.
+    /// manage; prices are for those who may override them; everybody may change the own PIN, but not take it away: the last one who has a PIN would open the till
+    /// for all.
     ///
     /// # Errors
     /// As [`Self::admit`].
@@ -187,7 +192,7 @@ impl ShopStore {
         edit: EditOf<'_>,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        let is_own_pin = edit.table == EMPLOYEES && edit.columns == [PIN] && {
+        let is_own_pin = edit.sets_pin && edit.table == EMPLOYEES && edit.columns == [PIN] && {
             let employee = self.signed_in(presented, now_ms)?;
             employee.is_some_and(|employee| employee.id == edit.row.trim())
         };
@@ -426,6 +431,12 @@ fn named_in(document: &mut Document) -> Option<&mut Option<String>> {
         | Document::Closure(_)
         | Document::EmployeeEvent(_) => None,
     }
+}
+
+/// Whether an edit sets a PIN: what is no hash of one opens nothing, and takes it away.
+pub fn sets_pin(columns: &BTreeMap<String, Value>) -> bool {
+    let hash = columns.get(PIN).and_then(Value::as_str);
+    hash.is_some_and(is_hash)
 }
 
 /// The names of the columns of an edit.

@@ -156,7 +156,7 @@ impl ShopStore {
     }
 
     /// How far the journals of other lanes are merged. What two of them have in common, because a lane went on under another
-    /// name, counts under the former one, and is merged with either.
+    /// name, is merged with either; until then it is shown, once.
     fn peers(&self) -> Result<BTreeMap<NodeId, i64>, StoreError> {
         let mut journals: Vec<(NodeId, Holding)> = self.peer_holdings()?.into_iter().collect();
         journals.sort_unstable_by_key(|(node, holding)| (holding.begin.seq, *node));
@@ -174,6 +174,7 @@ impl ShopStore {
             Ok((node, row.get::<Vec<u8>>(1)?))
         })?;
         let first: BTreeMap<NodeId, Vec<u8>> = first.into_iter().collect();
+        let mut kin = Vec::new();
         for (index, (later, continued)) in journals.iter().enumerate() {
             for (former, holding) in journals.get(..index).unwrap_or_default() {
                 let begin = continued.begin;
@@ -188,20 +189,32 @@ impl ShopStore {
                 let agreed = last_where(begin.seq, until, |seq| {
                     Ok(self.peer_chain(*former, seq)? == self.peer_chain(*later, seq)?)
                 })?;
-                let under = stated.get(later).copied().unwrap_or(0).min(agreed);
-                for (node, merged) in [(former, under), (later, agreed)] {
-                    let known = peers.entry(*node).or_default();
-                    *known = merged.max(*known);
-                }
+                kin.push((*former, *later, agreed));
             }
+        }
+        let mut raise = |node, merged: i64| {
+            let known = peers.entry(node).or_insert(0);
+            *known = merged.max(*known);
+            *known
+        };
+        for (former, later, agreed) in &kin {
+            raise(
+                *former,
+                stated.get(later).copied().unwrap_or(0).min(*agreed),
+            );
+        }
+        for (former, later, agreed) in &kin {
+            let merged = raise(*former, 0).min(*agreed);
+            raise(*later, merged);
         }
         Ok(peers)
     }
 
-    /// How much of a journal that others hold stands in the own book, under a name that this till had.
+    /// How far a journal that others hold is merged, as far as it stands in the own book under a name that this till has or had.
     fn own_of(&self, node: NodeId, end: i64) -> Result<i64, StoreError> {
+        let merged = self.merged_seq()?;
         if node == self.node {
-            return Ok(i64::MAX);
+            return Ok(merged);
         }
         let at = self.formers.iter().position(|former| former.node == node);
         let later = at.and_then(|at| self.formers.get(at..)).unwrap_or_default();
@@ -210,9 +223,10 @@ impl ShopStore {
             return Ok(0);
         };
         // It may have gone on under that name beyond what the hub knew.
-        last_where(common, former.until_seq.min(end), |seq| {
+        let agreed = last_where(common, former.until_seq.min(end), |seq| {
             Ok(self.chain_at(seq)? == self.peer_chain(node, seq)?)
-        })
+        })?;
+        Ok(merged.min(agreed))
     }
 
     /// Takes note of a journal that is about to begin. What is known of the others stays what the pending rows were made by.
@@ -302,19 +316,22 @@ impl ShopStore {
         let sql = "SELECT j.node, e.id, e.hlc, e.document FROM local.peer_entry AS e
                    JOIN local.peer_journal AS j ON j.origin = e.origin
                    WHERE e.origin = ?1 AND e.seq = ?2 AND e.kind = 7";
+        // It was read when it came: what cannot be read is damaged since, and is said to be when it is counted or handed on.
         let found = self.conn.query_optional(sql, params![origin, seq], |row| {
             let node = row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?;
-            let id = row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
-            let stamp = Stamp::new(Hlc::from_raw(row.get(2)?), node);
-            Ok((node, stamp, id, row.get::<String>(3)?))
+            let id = row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes));
+            let (hlc, text) = (row.get::<i64>(2).ok(), row.get::<String>(3).ok());
+            // No till's time is before the epoch.
+            let hlc = hlc.filter(|hlc| *hlc >= 0).map(Hlc::from_raw);
+            let read = id.ok().zip(hlc).zip(text);
+            Ok(read.map(|((id, hlc), text)| (node, Stamp::new(hlc, node), id, text)))
         })?;
-        Ok(found.and_then(|(node, stamp, id, text)| {
-            match serde_json::from_str(&text) {
+        Ok(found.flatten().and_then(
+            |(node, stamp, id, text)| match serde_json::from_str(&text) {
                 Ok(Document::CatalogEdit(edit)) => Some((node, stamp, id, edit)),
-                // It was read when it came: it is damaged since, and is said to be when it is handed on.
                 Ok(_) | Err(_) => None,
-            }
-        }))
+            },
+        ))
     }
 
     /// The rows that have edits which the hub has not merged.

@@ -35,7 +35,7 @@ mod swap;
 pub mod tables;
 
 pub use activation::{Binding, PendingActivation};
-pub use admission::{EditOf, Pins, Presented, column_names};
+pub use admission::{EditOf, Pins, Presented, column_names, sets_pin};
 pub use changes::ChangeFilter;
 pub use closure::CloseDay;
 pub use conflicts::{ConflictFilter, DecideConflict};

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 const KEPT_KEY: &str = "identity";
+/// Whose book lost its end, and behind which entry.
+const LOST_KEY: &str = "lost_behind";
 
 /// Who the till is, kept outside the book.
 #[derive(Serialize, Deserialize)]
@@ -86,6 +88,12 @@ impl ShopStore {
             Some(kept) => kept.series.clone().unwrap_or_else(|| format!("L{epoch}")),
             None => self.series(),
         };
+        if received > found {
+            let behind = self
+                .lost_behind()?
+                .map_or(found, |before| before.min(found));
+            self.set_local_state(LOST_KEY, &format!("{node} {behind}"))?;
+        }
         let leave = self.leave_series(left, "the book has lost entries", now_ms)?;
         self.change_identity(|conn| {
             set_meta(conn, "node_id", &node.to_string())?;
@@ -120,7 +128,17 @@ impl ShopStore {
             let seq = self.watermark(reader)?.min(found);
             self.note(reader, seq, now_ms)?;
         }
+        // What is edited from now on is not what the hub has merged.
+        self.settlement = self.settlement()?;
         Ok(())
+    }
+
+    /// The entry behind which this identity's book has lost what the hub has: what stands there by now is something else.
+    pub(crate) fn lost_behind(&self) -> Result<Option<i64>, StoreError> {
+        let text = self.local_state(LOST_KEY)?;
+        let found = text.as_deref().and_then(|text| text.split_once(' '));
+        let own = found.filter(|(node, _)| *node == self.node.to_string());
+        Ok(own.and_then(|(_, seq)| seq.parse().ok()))
     }
 
     fn kept_identity(&self) -> Result<Option<Kept>, StoreError> {

@@ -1,7 +1,7 @@
 //! Batches of operations of other clients (E3): one transaction for all, and a savepoint for each, so that
 //! one that is refused leaves no trace and does not hold up the others.
 
-use crate::admission::{EditOf, Presented, column_names};
+use crate::admission::{EditOf, Presented, column_names, sets_pin};
 use crate::catalog::When;
 use crate::error::StoreError;
 use crate::open::ShopStore;
@@ -93,6 +93,7 @@ impl Writer<'_> {
                     table,
                     row,
                     columns: &column_names(columns),
+                    sets_pin: sets_pin(columns),
                 };
                 store.admit_edit(presented, of, now_ms)?;
                 let (row, values) = store.edit_of(table, row, columns)?;

@@ -431,6 +431,12 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn merged_seq(&self) -> Result<i64, StoreError> {
+        let merged = self.stated_seq()?;
+        Ok(self.lost_behind()?.map_or(merged, |lost| merged.min(lost)))
+    }
+
+    /// What the catalog says of this till's edits, under whichever name.
+    fn stated_seq(&self) -> Result<i64, StoreError> {
         if let Some(merged) = self.merged_seq_of(self.node)? {
             return Ok(merged);
         }

@@ -169,8 +169,14 @@ fn remember(
             _ => continue,
         };
         is_news = true;
+        let had_access = shut_out_again(tx, &lane, now_ms)?;
+        // What it was given meanwhile may be anybody's who has a copy, however late it is dated.
+        let issued_before_ms = lane.issued_before_ms.filter(|_| !had_access);
+        let lane = RevokedLane {
+            issued_before_ms,
+            ..lane
+        };
         keep(tx, shop, &lane, (list.number, now_ms))?;
-        shut_out_again(tx, &lane, now_ms)?;
     }
     if is_news {
         renumber(tx, shop, highest, now_ms)?;
@@ -179,13 +185,14 @@ fn remember(
 }
 
 /// A node that was revoked after the backup has no access; one that was taken in again since has another token than the one
-/// that is known here.
-fn shut_out_again(tx: &Connection, lane: &RevokedLane, now_ms: i64) -> Result<(), StoreError> {
+/// that is known here. Whether it had access.
+fn shut_out_again(tx: &Connection, lane: &RevokedLane, now_ms: i64) -> Result<bool, StoreError> {
     let node = lane.node;
     let sql =
         "UPDATE node SET revoked_ms = ?2, next_token_hash = NULL, next_token_expires_ms = NULL
                WHERE id = ?1 AND revoked_ms IS NULL";
-    if tx.execute(sql, params![node.to_bytes(), now_ms])? > 0 {
+    let had_access = tx.execute(sql, params![node.to_bytes(), now_ms])? > 0;
+    if had_access {
         let what = ("node_revoked", format!("node {node}"));
         note(tx, ("lanes of its shop", now_ms), what, Value::Null)?;
     }
@@ -203,7 +210,8 @@ fn shut_out_again(tx: &Connection, lane: &RevokedLane, now_ms: i64) -> Result<()
              because a lane of its shop had the list"
         ),
     };
-    insert_alert(tx, &alert)
+    insert_alert(tx, &alert)?;
+    Ok(had_access)
 }
 
 fn list(tx: &Connection, shop: ShopId) -> Result<Revocations, StoreError> {

@@ -218,6 +218,42 @@ async fn a_restored_hub_takes_what_it_had_revoked_from_the_lists_of_lanes_and_fr
 }
 
 #[tokio::test]
+async fn what_a_restored_hub_gave_the_copy_of_a_till_that_was_taken_in_again_is_refused() {
+    let mut hub = TestHub::start().await;
+    let client = hub.client();
+    let (one, mut lost) = (
+        Till::of(&client, "Leith", 1).await,
+        Till::of(&client, "Leith", 2).await,
+    );
+    hub.stop().await;
+    let backup = std::fs::read(hub.dir.join("hub.db")).unwrap();
+    let mut hub = hub.restart().await;
+    let client = hub.client();
+    revoke(&client, &lost).await;
+    let stolen = lost.token.clone();
+    take_in(&client, &mut lost).await;
+    let (before, signed) = list(&client, &one, &[]).await;
+    let taken_in = before.lanes[0].issued_before_ms;
+    assert!(taken_in.is_some());
+    hub.stop().await;
+    std::fs::write(hub.dir.join("hub.db"), backup).unwrap();
+    let hub = hub.restart().await;
+    let client = hub.client();
+    // The copy has the token of the backup, and gets a certificate by it.
+    let copy = ask(&client, &stolen, &key(9), &[]).await;
+    assert_eq!(copy.status, 200);
+    let (known, _) = list(&client, &one, std::slice::from_ref(&signed)).await;
+    assert_eq!(states(&client).await, ["active", "revoked"]);
+    assert_eq!(
+        known.lanes[0].issued_before_ms, None,
+        "whatever it was given"
+    );
+    take_in(&client, &mut lost).await;
+    let (last, _) = list(&client, &one, &[signed]).await;
+    assert!(last.lanes[0].issued_before_ms >= taken_in);
+}
+
+#[tokio::test]
 async fn a_hub_whose_lane_secret_is_damaged_does_not_start_and_one_whose_is_gone_tells() {
     let mut hub = TestHub::start().await;
     let client = hub.client();

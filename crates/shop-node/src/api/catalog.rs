@@ -10,7 +10,7 @@ use counterfoil_domain::Priority;
 use counterfoil_domain::edit::{DELETED, row_id};
 use counterfoil_protocol::wire::aliases::{MergeAnswer, MergeRequest};
 use counterfoil_protocol::wire::node::{CatalogDigest, CatalogRow, CatalogSetRequest};
-use counterfoil_shop_store::{EditOf, Presented, ShopStore, StoreError, column_names};
+use counterfoil_shop_store::{EditOf, Presented, ShopStore, StoreError, column_names, sets_pin};
 
 /// Table and id of a row, as the address names them.
 type NamedRow = Result<Path<(String, String)>, PathRejection>;
@@ -54,6 +54,7 @@ pub(super) async fn set(
             table: &table,
             row: &id,
             columns: &column_names(&request.columns),
+            sets_pin: sets_pin(&request.columns),
         };
         store.admit_edit(presented, of, now_ms)?;
         let recorded = store.catalog_set(&table, &id, &request.columns, now_ms)?;

@@ -157,6 +157,7 @@ async fn decide(
             table: &row.table,
             row: &row.row,
             columns: &[&row.column],
+            sets_pin: false,
         };
         store.admit_edit(presented, of, now_ms)
     };

@@ -208,16 +208,17 @@ pub(super) async fn set_pin(
         check_pin(pin).map_err(StoreError::from)?;
     }
     let (row, now_ms) = (employee.clone(), node.now_ms());
+    let is_set = pin.is_some();
     let admit = move |store: &mut ShopStore| {
         let of = EditOf {
             table: EMPLOYEES,
             row: &row,
             columns: &[PIN],
+            sets_pin: is_set,
         };
         store.admit_edit(presented, of, now_ms)
     };
     node.store(admit).await?;
-    let is_set = pin.is_some();
     let hash = match pin {
         Some(pin) => Some(hashed(&node, pin).await?),
         None => None,

@@ -393,6 +393,7 @@ fn who_may_do_what_is_changed_by_those_who_manage_and_the_own_pin_by_everybody()
             table,
             row,
             columns,
+            sets_pin: true,
         };
         till.store().admit_edit(session(number), of, NOW_MS).is_ok()
     };

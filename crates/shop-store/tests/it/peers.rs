@@ -2,6 +2,7 @@
 
 mod interleavings;
 mod judge;
+mod losses;
 
 use crate::catalog::columns;
 use crate::stock::entries;

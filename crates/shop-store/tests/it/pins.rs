@@ -8,8 +8,9 @@ use counterfoil_domain::Document;
 use counterfoil_domain::employee::Permission;
 use counterfoil_shop_store::employees::Purpose;
 use counterfoil_shop_store::record::Entry;
-use counterfoil_shop_store::{EditOf, Presented, StoreError};
-use serde_json::json;
+use counterfoil_shop_store::{EditOf, Presented, StoreError, sets_pin};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Names that nobody has, each tried like a PIN that is guessed at.
 #[test]
@@ -98,6 +99,29 @@ fn an_approval_ends_with_what_its_approver_may() {
 }
 
 #[test]
+fn the_own_pin_is_changed_by_everybody_and_taken_away_by_those_who_manage() {
+    let mut till = till("pin-taken-away");
+    sign_in(&mut till, "ANN", 1, NOW_MS);
+    let changes = [
+        (json!({"pin": hash("8642")}), true),
+        (json!({"pin": ""}), false),
+        (json!({"pin": "8642"}), false),
+        (json!({"pin": null}), false),
+    ];
+    for (columns, expected) in changes {
+        let columns: BTreeMap<String, Value> = serde_json::from_value(columns).expect("columns");
+        let edit = EditOf {
+            table: "employees",
+            row: "ANN",
+            columns: &["pin"],
+            sets_pin: sets_pin(&columns),
+        };
+        let admitted = till.store().admit_edit(session(1), edit, NOW_MS);
+        assert_eq!(admitted.is_ok(), expected, "{columns:?}");
+    }
+}
+
+#[test]
 fn a_till_on_which_nobody_has_a_pin_sells_and_says_so_once() {
     let mut till = till("pin-nobody-has-one");
     let record = |till: &mut Till| {
@@ -114,6 +138,7 @@ fn a_till_on_which_nobody_has_a_pin_sells_and_says_so_once() {
         table: "employees",
         row: "ANN",
         columns: &["permissions"],
+        sets_pin: false,
     };
     for round in 1..=2 {
         till.store()

@@ -54,8 +54,10 @@ fn a_sale_parked_at_a_lane_that_dies_is_finished_at_another_without_the_hub() {
     for told in [&second, "blue coat", "TEA:2", "JO", "5.10"] {
         assert!(list.stdout.contains(told), "{told}: {list:?}");
     }
-    // More is bought than was parked.
-    let more = ["sell", "--parked", &second, "--line", "TEA:3"];
+    // More is bought than was parked, of what has no price in the catalog.
+    let unpriced = ["sell", "--parked", &second, "--line", "TEA:3"];
+    node(&other.data, &unpriced).fails(1, "has no price");
+    let more = ["sell", "--parked", &second, "--line", "TEA:3@2.55"];
     let sold = node(&other.data, &more);
     sold.succeeds();
     assert!(sold.stdout.contains("7.65"), "{sold:?}");
