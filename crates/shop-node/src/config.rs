@@ -47,6 +47,7 @@ pub struct Config {
     pub fence_dir: String,
     pub peer_listen: String,
     pub peers: Vec<String>,
+    pub peer_discovery: bool,
     pub peer_secret_file: String,
     pub peer_heartbeat_ms: u64,
     pub second_copy_wait_ms: u64,

@@ -36,6 +36,14 @@ pub(crate) struct LaneArgs {
         env = "COUNTERFOIL_NODE_PEERS"
     )]
     peers: Vec<String>,
+    /// Announce this lane on the local network, and dial the lanes of its shop that do.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        env = "COUNTERFOIL_NODE_PEER_DISCOVERY"
+    )]
+    peer_discovery: Option<bool>,
     /// How often this lane looks whether the hub lacks something of another lane that is held here, in seconds.
     #[arg(
         long,
@@ -71,6 +79,9 @@ impl LaneArgs {
         peers.retain(|peer| !peer.trim().is_empty());
         if !peers.is_empty() {
             config.peers = peers;
+        }
+        if let Some(discovery) = self.peer_discovery {
+            config.peer_discovery = discovery;
         }
         if let Some(pause) = self.relay_pause_s {
             config.relay_pause_s = pause;

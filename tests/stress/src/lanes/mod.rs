@@ -4,6 +4,7 @@
 //! between them. Where namespaces are not to be had, `relays` stand between the lanes instead, and it is said which
 //! faults there are not. What is to happen is drawn from a seed in `weather`; `judge` reads the files at the end.
 
+mod finding;
 mod judge;
 mod network;
 mod relays;
@@ -40,6 +41,9 @@ pub struct LaneOptions {
     pub breaks: bool,
     /// Whether namespaces may be used.
     pub spaces: bool,
+    /// Whether the lanes are told of each other. If not they find each other by multicast, one gets another address, and somebody
+    /// announces a thousand lanes that are none; that takes namespaces.
+    pub configured: bool,
     /// Keep databases and logs in this directory.
     pub keep: Option<PathBuf>,
 }
@@ -108,6 +112,10 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
         }
     }
     tokio::time::sleep_until(end).await;
+    if !options.configured {
+        shop.network.set(&Weather::clear()).await?;
+        shop.lose_and_find().await?;
+    }
     if options.breaks {
         shop.bury_one().await?;
     }

@@ -1,7 +1,7 @@
 //! The hub and the lanes of a run as processes, and the customers.
 
 use super::LaneOptions;
-use super::network::Network;
+use super::network::{LANE_PORT, Network};
 use super::weather::{Weather, pick};
 use crate::chain::Programs;
 use anyhow::{Context as _, bail, ensure};
@@ -29,8 +29,8 @@ const HOUR_MS: i64 = 3_600_000;
 const AHEAD_MS: [i64; 4] = [0, 7 * HOUR_MS, -5 * HOUR_MS, HOUR_MS];
 /// Ids of the driver's documents: any time will do.
 const SOLD_AT_MS: i64 = 1_767_225_600_000;
-const SETTLE_LIMIT: Duration = Duration::from_secs(90);
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(90);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(200);
 const SALES_BEFORE_BURIAL_MAX: usize = 300;
 /// A lane's clock of another time, in milliseconds; `stress-node` reads it.
 pub(crate) const CLOCK: &str = "STRESS_CLOCK_AHEAD_MS";
@@ -56,9 +56,9 @@ pub(super) struct Sold {
 }
 
 #[derive(Debug)]
-struct Till {
-    number: usize,
-    id: String,
+pub(super) struct Till {
+    pub(super) number: usize,
+    pub(super) id: String,
     data: PathBuf,
     url: String,
     api: Api,
@@ -74,7 +74,7 @@ pub(super) struct Shop {
     directory: Arc<Directory>,
     hub_data: PathBuf,
     hub: Child,
-    lanes: Vec<(Arc<Till>, Child)>,
+    pub(super) lanes: Vec<(Arc<Till>, Child)>,
     customers: JoinSet<anyhow::Result<()>>,
     receipts: Arc<Mutex<BTreeMap<String, Receipt>>>,
     buried: Option<Arc<Till>>,
@@ -119,7 +119,7 @@ impl Till {
         Ok(single_copy)
     }
 
-    async fn status(&self) -> anyhow::Result<Value> {
+    pub(super) async fn status(&self) -> anyhow::Result<Value> {
         let status = self.api.get(format!("{}/v1/status", self.url)).await;
         status.with_context(|| format!("lane {}", self.number))
     }
@@ -189,7 +189,7 @@ impl Shop {
         for number in 1..=options.lanes {
             let code = shop.join_code(programs, &join)?;
             join = vec!["shop", "join", "France"];
-            shop.start(programs, number, &code, options.lanes).await?;
+            shop.start(programs, number, &code, options).await?;
         }
         shop.meet().await?;
         for (till, _) in &shop.lanes {
@@ -223,7 +223,7 @@ impl Shop {
         programs: &Programs,
         number: usize,
         code: &str,
-        lanes: usize,
+        options: &LaneOptions,
     ) -> anyhow::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         let data = self.directory.node("lane", number);
@@ -238,6 +238,14 @@ impl Shop {
             .await?
             .context("no way to the hub")?;
         let hub = format!("http://{hub}");
+        let listen = match options.configured {
+            true => self.network.listen(number),
+            // Whatever its address is.
+            false => self
+                .network
+                .spaces()
+                .map(|_| format!("0.0.0.0:{LANE_PORT}"))?,
+        };
         let ahead = AHEAD_MS[number % AHEAD_MS.len()].to_string();
         let node = |network: &Network, arguments: &[&str]| {
             let mut command = network.command(number, &programs.node);
@@ -250,10 +258,11 @@ impl Shop {
         drop(printed(node(&self.network, &["init"]))?);
         let activate = ["activate", "--join", code, "--hub", &hub];
         drop(printed(node(&self.network, &activate))?);
-        let (api, listen) = (self.network.api(number), self.network.listen(number));
+        let api = self.network.api(number);
         let mut arguments = vec!["run".to_owned(), "--listen".to_owned(), api];
         arguments.extend(["--peer-listen".to_owned(), listen]);
-        for other in (1..=lanes).filter(|other| *other != number) {
+        let others = (1..=options.lanes).filter(|other| options.configured && *other != number);
+        for other in others {
             if let Some(way) = self.network.way(number, other).await? {
                 arguments.extend(["--peer".to_owned(), format!("ws://{way}")]);
             }
@@ -285,7 +294,7 @@ impl Shop {
     }
 
     /// Waits until all lanes are connected.
-    async fn meet(&self) -> anyhow::Result<()> {
+    pub(super) async fn meet(&self) -> anyhow::Result<()> {
         let began = tokio::time::Instant::now();
         loop {
             let apart = self.apart().await?;

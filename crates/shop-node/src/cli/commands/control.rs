@@ -11,7 +11,7 @@ use clap::Args;
 use counterfoil_domain::lineage::Former;
 use counterfoil_protocol::wire::fence::{FenceRequest, Fenced};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
-use counterfoil_protocol::wire::mesh::MeshStatus;
+use counterfoil_protocol::wire::mesh::{FoundBy, MeshStatus};
 use counterfoil_protocol::wire::node::{
     ActivateCommand, HubMoved, LogRow, NodeStatus, ReceiptRow, SyncReport,
 };
@@ -336,10 +336,29 @@ fn lanes_text(mesh: &MeshStatus) -> String {
         )
     });
     format!(
-        "{} connected; another lane has the journal up to {copied}; {} journals held here{stock}{port}{refusal}",
+        "{} connected{}; another lane has the journal up to {copied}; {} journals held here{stock}{port}{refusal}",
         mesh.connections,
+        connected_text(mesh),
         mesh.journals.len()
     )
+}
+
+/// Who is, and how it was found.
+fn connected_text(mesh: &MeshStatus) -> String {
+    let found = |found_by| match found_by {
+        Some(FoundBy::Configured) => "configured",
+        Some(FoundBy::Discovered) => "discovered",
+        None => "came by itself",
+    };
+    let lanes = mesh.peers.iter().filter_map(|peer| {
+        let lane = peer.lane.filter(|_| peer.connected)?;
+        Some(format!("lane {lane} {}", found(peer.found_by)))
+    });
+    let lanes: Vec<String> = lanes.collect();
+    match lanes.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", lanes.join(", ")),
+    }
 }
 
 fn was_before(former: &Former) -> String {
