@@ -63,6 +63,9 @@ enum Command {
         /// The lanes are not told of each other: they find each other by multicast
         #[arg(long, conflicts_with = "relays")]
         discovery: bool,
+        /// One lane is of schemas two versions behind, and is upgraded at the end
+        #[arg(long)]
+        old: bool,
     },
     /// Run tests in programs that make a known mistake: each must be found.
     PlantedBugs,
@@ -106,6 +109,7 @@ async fn carry_out(cli: Cli) -> anyhow::Result<bool> {
             minutes,
             relays,
             discovery,
+            old,
         } => {
             let options = LaneOptions {
                 seed: cli.seed,
@@ -114,6 +118,7 @@ async fn carry_out(cli: Cli) -> anyhow::Result<bool> {
                 breaks: true,
                 spaces: !relays,
                 configured: !discovery,
+                old,
                 keep: cli.keep,
             };
             let outcome = Box::pin(lanes(&Programs::beside()?, &options)).await?;

@@ -129,6 +129,10 @@ impl Settings {
         }
         let listen = match config.peer_listen.as_str() {
             "" => None,
+            // A port alone, of all addresses.
+            port if port.bytes().all(|it| it.is_ascii_digit()) => {
+                Some(Peer::parse(&format!("0.0.0.0:{port}"))?)
+            }
             text => Some(Peer::parse(text)?),
         };
         let peers: Result<Vec<Peer>, MeshError> = named.into_iter().map(Peer::parse).collect();
@@ -232,13 +236,14 @@ mod tests {
             ("[::1]:2", true),
             ("wss://127.0.0.1", false),
             ("0.0.0.0", false),
+            ("8124", false),
             ("till1", false),
             ("", false),
         ] {
             let settings = of(&config(listen, &[" till2", ""], "")).expect("good");
             let settings = settings.expect("not by itself");
             assert_eq!(settings.takes_plain(), plain, "{listen}");
-            let is_reached = ["0.0.0.0", "till1"].contains(&listen);
+            let is_reached = ["0.0.0.0", "8124", "till1"].contains(&listen);
             assert_eq!(settings.discovery, is_reached, "{listen}");
         }
         let open = config("0.0.0.0", &[], "secret");

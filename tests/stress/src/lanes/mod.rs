@@ -7,7 +7,9 @@
 mod finding;
 mod judge;
 mod network;
+mod old;
 mod relays;
+mod same;
 mod shop;
 mod spaces;
 mod weather;
@@ -44,6 +46,8 @@ pub struct LaneOptions {
     /// Whether the lanes are told of each other. If not they find each other by multicast, one gets another address, and somebody
     /// announces a thousand lanes that are none; that takes namespaces.
     pub configured: bool,
+    /// Whether one lane is of the oldest schemas that may take part, and is upgraded at the end.
+    pub old: bool,
     /// Keep databases and logs in this directory.
     pub keep: Option<PathBuf>,
 }
@@ -112,6 +116,10 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
         }
     }
     tokio::time::sleep_until(end).await;
+    if options.old {
+        shop.network.set(&Weather::clear()).await?;
+        shop.upgrade_old(programs).await?;
+    }
     if !options.configured {
         shop.network.set(&Weather::clear()).await?;
         shop.lose_and_find().await?;
@@ -123,6 +131,7 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
     shop.close().await?;
     let began = Instant::now();
     let mut differences = shop.settle().await?;
+    differences.extend(shop.unlike(programs).await?);
     let settled = began.elapsed();
     if options.breaks {
         differences.extend(shop.network.unmet());

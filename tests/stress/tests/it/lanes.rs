@@ -21,6 +21,7 @@ async fn lanes_in_a_network_that_breaks_in_every_way_hold_the_same_and_the_hub_c
         breaks: true,
         spaces: true,
         configured: true,
+        old: false,
         keep: None,
     })
     .await;
@@ -36,6 +37,7 @@ async fn thirty_two_lanes_on_one_machine_hold_the_same() {
         breaks: false,
         spaces: false,
         configured: true,
+        old: false,
         keep: None,
     })
     .await;
@@ -51,6 +53,23 @@ async fn lanes_that_are_told_of_nobody_find_each_other_and_one_with_another_addr
         breaks: false,
         spaces: true,
         configured: false,
+        old: false,
+        keep: None,
+    })
+    .await;
+    println!("{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_two_schema_versions_behind_takes_part_and_goes_on_when_it_is_upgraded() {
+    let outcome = passes(LaneOptions {
+        seed: 4,
+        lanes: 3,
+        time: Duration::from_secs(3),
+        breaks: false,
+        spaces: true,
+        configured: true,
+        old: true,
         keep: None,
     })
     .await;

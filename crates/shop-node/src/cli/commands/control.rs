@@ -3,11 +3,13 @@
 use super::stock::reconciliation_text;
 use super::{ask, ask_long, get};
 use crate::cli::output::{self, money, table, time};
+use crate::cli::run::check_id;
 use crate::cli::{Common, Failure};
 use crate::config::Config;
 use crate::local_client::{LocalClient, lock};
 use crate::node::{Node, NodeOptions};
 use clap::Args;
+use counterfoil_domain::NodeId;
 use counterfoil_domain::lineage::Former;
 use counterfoil_protocol::wire::fence::{FenceRequest, Fenced};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
@@ -20,6 +22,15 @@ use counterfoil_replica::env::Env;
 use http::Method;
 
 #[derive(Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Id of the node; without it one is drawn. No two nodes of a chain may have the same.
+    #[arg(long, value_name = "UUID", env = "COUNTERFOIL_NODE_ID")]
+    node_id: Option<NodeId>,
+}
+
+#[derive(Args)]
 pub(crate) struct ActivateArgs {
     #[command(flatten)]
     common: Common,
@@ -27,7 +38,7 @@ pub(crate) struct ActivateArgs {
     #[arg(long, value_name = "CODE")]
     join: Option<String>,
     /// Base URL of the hub; overrides the one in the join code.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "COUNTERFOIL_NODE_HUB_URL")]
     hub: Option<String>,
     /// Name of the shop to register.
     #[arg(long)]
@@ -52,15 +63,20 @@ pub(crate) struct ListArgs {
     offset: u32,
 }
 
-pub(crate) async fn init(common: &Common, env: Env) -> Result<(), Failure> {
+pub(crate) async fn init(args: &InitArgs, env: Env) -> Result<(), Failure> {
+    let common = &args.common;
     let data = &common.data;
     let existed = data.join("book.db").exists();
     if !existed && let Some(_lock) = lock(data)? {
         let config = Config::load(data)?;
-        let options = NodeOptions::of_machine(&config);
+        let options = NodeOptions {
+            id: args.node_id,
+            ..NodeOptions::of_machine(&config)
+        };
         drop(Node::open(data, config, env.clone(), &options)?);
     }
     let status: NodeStatus = get(common, env, "/v1/status").await?;
+    check_id(data, args.node_id, (status.node_id, &status.formers))?;
     output::show(common.json, &status, |status| {
         let what = if existed {
             "there is a node already"
@@ -178,6 +194,10 @@ fn status_text(status: &NodeStatus) -> String {
                 "{} entries; the hub has {}, consolidated {}",
                 status.journal_seq, status.hub_received_seq, status.hub_consolidated_seq
             ),
+        ),
+        (
+            "queue",
+            format!("{} entries wait for the hub", status.pending),
         ),
         (
             "catalog",
