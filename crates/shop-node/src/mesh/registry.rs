@@ -4,6 +4,7 @@ pub(super) mod inquiry;
 mod port;
 
 use super::letters::Letters;
+use super::packing::Traffic;
 use counterfoil_domain::mesh::conversation::{Conversation, Window};
 use counterfoil_domain::mesh::sources::{Offer, Step, plan};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
@@ -17,9 +18,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::limits::{
-    PEER_CONNECTIONS_MAX, PEER_REFUSAL_PAUSE, PEER_WINDOW_BYTES, PEER_WINDOW_MESSAGES,
-};
+use crate::limits::{PEER_CONNECTIONS_MAX, PEER_WINDOW_BYTES, PEER_WINDOW_MESSAGES};
 
 /// What may be on its way to one peer without its acknowledgement.
 pub(super) const WINDOW: Window = Window {
@@ -38,6 +37,8 @@ pub(crate) struct Mesh {
     lost: Notify,
     /// Where this lane listens, since its port is open.
     bound: watch::Sender<Option<SocketAddr>>,
+    /// On all connections since the start.
+    pub(crate) traffic: Traffic,
 }
 
 #[derive(Default)]
@@ -76,6 +77,7 @@ struct Connected {
     /// Another connection has taken its place.
     replaced: Arc<Notify>,
     letters: Arc<Letters>,
+    traffic: Arc<Traffic>,
 }
 
 /// A peer that was let in.
@@ -95,6 +97,9 @@ pub(super) struct Seat {
     pub(super) wake: Arc<Notify>,
     pub(super) replaced: Arc<Notify>,
     pub(super) letters: Arc<Letters>,
+    pub(super) traffic: Arc<Traffic>,
+    /// When it began; times of the conversation count from it.
+    pub(super) since: Instant,
 }
 
 /// Why a connection gets no seat.
@@ -124,6 +129,7 @@ impl Default for Mesh {
             has_met: watch::Sender::new(false),
             lost: Notify::new(),
             bound: watch::Sender::default(),
+            traffic: Traffic::default(),
         }
     }
 }
@@ -246,22 +252,6 @@ impl Mesh {
         state.holdings.clone()
     }
 
-    /// Notes why a peer was not let in; whether that is to be logged. All that peers say counts as one reason: they
-    /// may say something else each time.
-    pub(super) fn refused(&self, text: &str, is_told: bool) -> bool {
-        let mut state = self.state();
-        state
-            .refusals
-            .retain(|_, since| since.elapsed() < PEER_REFUSAL_PAUSE);
-        state.last_refusal = Some(text.to_owned());
-        let reason = if is_told { "" } else { text };
-        if state.refusals.contains_key(reason) {
-            return false;
-        }
-        state.refusals.insert(reason.to_owned(), Instant::now());
-        true
-    }
-
     /// Gives a connection its seat. Of two with one peer the one stays that the smaller of both ids dialed, on either
     /// side; of two that one side dialed, the newer.
     pub(super) fn seat(
@@ -300,16 +290,19 @@ impl Mesh {
             wake: Arc::new(Notify::new()),
             replaced: Arc::new(Notify::new()),
             letters: Arc::default(),
+            traffic: Arc::default(),
+            since: Instant::now(),
         };
         let connected = Connected {
             number: seat.number,
             lane: peer.lane,
             since_ms: now_ms,
             dialed,
-            conversation: Conversation::new(peer.node, holds, WINDOW),
+            conversation: Conversation::new((me, peer.node), holds, WINDOW),
             wake: Arc::clone(&seat.wake),
             replaced: Arc::clone(&seat.replaced),
             letters: Arc::clone(&seat.letters),
+            traffic: Arc::clone(&seat.traffic),
         };
         state.connections.insert(peer.node, connected);
         state.mark(peer.node, mark, &self.acknowledged);
@@ -350,7 +343,8 @@ impl Mesh {
 
     /// A peer has acknowledged a message.
     pub(super) fn acked(&self, seat: &Seat, id: counterfoil_domain::DocumentId) {
-        let acked = self.with(seat, |conversation| conversation.acked(id));
+        let now = seat.since.elapsed();
+        let acked = self.with(seat, |conversation| conversation.acked(id, now));
         let mut state = self.state();
         if let Some(Some((origin, point))) = acked
             && state.me == Some(origin)
@@ -411,6 +405,8 @@ impl Mesh {
                 found_by: state.found.get(node).copied(),
                 acknowledged_seq: mark,
                 unacknowledged: connected.map_or(0, |it| it.conversation.unacknowledged()),
+                sent_bytes: connected.map(|it| it.traffic.sent.get()),
+                sent_plain_bytes: connected.map(|it| it.traffic.plain.get()),
             }
         });
         let others = state.holdings.iter();
