@@ -1,7 +1,7 @@
 //! What the lanes of a shop hold of each other's journals (ADR 0015): own entries are read from the book, those of
 //! others stand in `local.db` as they came.
 
-use crate::error::StoreError;
+use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
 use crate::parked::note_parked;
 use crate::refunds::note_refund;
@@ -43,10 +43,10 @@ enum Reading {
 
 impl From<SqlError> for Reading {
     fn from(error: SqlError) -> Self {
-        match error {
+        match readable::<()>(Err(error)) {
             // No entry was kept with a value like that.
-            SqlError::Column { .. } | SqlError::Decode { .. } => Self::Broken,
-            error => Self::Sql(error),
+            Ok(_) => Self::Broken,
+            Err(error) => Self::Sql(error),
         }
     }
 }
