@@ -237,6 +237,21 @@ pub struct Health {
     pub status: String,
     /// Names this run of the node.
     pub instance: String,
+    /// Lanes of the shop that are connected now.
+    #[serde(default)]
+    pub connections: usize,
+    /// Entries that wait for the hub.
+    #[serde(default)]
+    pub pending: i64,
+    /// End of the last complete sync with the hub, milliseconds since the Unix epoch; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_synced_ms: Option<i64>,
+    /// When this lane's stock was compared with that of the others, the last time; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciled_ms: Option<i64>,
+    /// Products, at most 10, that stayed different then.
+    #[serde(default)]
+    pub reconciliation_open: usize,
 }
 
 /// The file beside the databases that says where the node's API is, while somebody serves it.

@@ -3,13 +3,18 @@
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
 //! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `packing`
-//! how, `dial` seeks peers, `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`.
+//! how, `dial` seeks configured peers and `lan` such as announce themselves, `copies` waits for the second copy of a sale,
+//! `reconcile` compares stock by `letters`.
 
 mod connection;
 mod copies;
 mod dial;
+#[cfg(feature = "lan")]
+mod found;
 mod gate;
 mod greeting;
+#[cfg(feature = "lan")]
+mod lan;
 mod letters;
 mod line;
 mod mouth;
@@ -132,6 +137,7 @@ async fn meet<L: Listener>(node: &Node, me: &Me, settings: &Settings, listener: 
         let (node, me) = (node.clone(), me.clone());
         tasks.spawn(async move { dial::seek(&node, &me, &peer).await });
     }
+    discover(node, me, settings, &mut tasks);
     let greetings = Arc::new(Semaphore::new(PEER_GREETINGS_MAX));
     loop {
         tokio::select! {
@@ -150,6 +156,24 @@ async fn meet<L: Listener>(node: &Node, me: &Me, settings: &Settings, listener: 
                 }
             }
         }
+    }
+}
+
+/// Announces this lane and dials those that announce themselves, when it is to.
+#[cfg(feature = "lan")]
+fn discover(node: &Node, me: &Me, settings: &Settings, tasks: &mut JoinSet<()>) {
+    if settings.discovery {
+        let (node, me, peers) = (node.clone(), me.clone(), settings.peers.clone());
+        tasks.spawn(async move { lan::run(&node, &me, peers).await });
+    }
+}
+
+#[cfg(not(feature = "lan"))]
+fn discover(_node: &Node, _me: &Me, settings: &Settings, _tasks: &mut JoinSet<()>) {
+    if settings.discovery {
+        tracing::info!(
+            "this program was built without `lan`: it finds the lanes that are configured"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all connections of a lane share: what is held, who is connected, and how far peers have the own journal.
 
 pub(super) mod inquiry;
+mod port;
 
 use super::letters::Letters;
 use super::packing::Traffic;
@@ -8,9 +9,10 @@ use counterfoil_domain::mesh::conversation::{Conversation, Window};
 use counterfoil_domain::mesh::sources::{Offer, Step, plan};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
 use counterfoil_domain::{Chain, NodeId};
-use counterfoil_protocol::wire::mesh::{JournalRow, MeshStatus, PeerRow};
+use counterfoil_protocol::wire::mesh::{FoundBy, JournalRow, MeshStatus, PeerRow};
 use counterfoil_protocol::wire::stock::Reconciliation;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -37,6 +39,8 @@ pub(crate) struct Mesh {
     lost: Notify,
     /// On all connections since the start.
     pub(crate) traffic: Traffic,
+    /// Where this lane listens, since its port is open.
+    bound: watch::Sender<Option<SocketAddr>>,
 }
 
 #[derive(Default)]
@@ -50,6 +54,8 @@ struct State {
     /// How far the hub has others' journals, for the status.
     hub_ends: BTreeMap<NodeId, i64>,
     connections: BTreeMap<NodeId, Connected>,
+    /// How this lane found whom it has reached.
+    found: BTreeMap<NodeId, FoundBy>,
     /// How far each peer has the own journal, connected or not.
     marks: BTreeMap<NodeId, i64>,
     has_new_marks: bool,
@@ -81,8 +87,8 @@ struct Connected {
 pub(super) struct Introduced {
     pub(super) node: NodeId,
     pub(super) lane: i64,
-    /// Whether this lane dialed.
-    pub(super) dialed: bool,
+    /// How this lane found it when it dialed; nothing when the peer did.
+    pub(super) found_by: Option<FoundBy>,
 }
 
 /// A connection that takes part.
@@ -125,6 +131,7 @@ impl Default for Mesh {
             has_met: watch::Sender::new(false),
             lost: Notify::new(),
             traffic: Traffic::default(),
+            bound: watch::Sender::default(),
         }
     }
 }
@@ -160,17 +167,6 @@ impl Mesh {
         let mut has_met = self.has_met.subscribe();
         // Nobody came: then nobody knows more.
         let _met = tokio::time::timeout(wait, has_met.wait_for(|met| *met)).await;
-    }
-
-    /// Where this lane is reached, for the status.
-    pub(crate) fn set_address(&self, address: String) {
-        let mut state = self.state();
-        (state.address, state.address_error) = (Some(address), None);
-    }
-
-    /// Why nobody reaches this lane, for the status.
-    pub(crate) fn set_address_error(&self, error: String) {
-        self.state().address_error = Some(error);
     }
 
     pub(super) fn join(
@@ -287,9 +283,13 @@ impl Mesh {
         let Some(me) = state.me else {
             return Err(NoSeat::Duplicate);
         };
+        let dialed = peer.found_by.is_some();
+        if let Some(found_by) = peer.found_by {
+            state.found(peer.node, found_by);
+        }
         let smaller_dials = me < peer.node;
         match state.connections.get(&peer.node) {
-            Some(held) if held.dialed != peer.dialed && peer.dialed != smaller_dials => {
+            Some(held) if held.dialed != dialed && dialed != smaller_dials => {
                 return Err(NoSeat::Duplicate);
             }
             Some(held) => held.replaced.notify_one(),
@@ -315,7 +315,7 @@ impl Mesh {
             number: seat.number,
             lane: peer.lane,
             since_ms: now_ms,
-            dialed: peer.dialed,
+            dialed,
             conversation: Conversation::new((me, peer.node), holds, WINDOW),
             wake: Arc::clone(&seat.wake),
             replaced: Arc::clone(&seat.replaced),
@@ -420,6 +420,7 @@ impl Mesh {
                 lane: connected.map(|it| it.lane),
                 connected: connected.is_some(),
                 since_ms: connected.map(|it| it.since_ms),
+                found_by: state.found.get(node).copied(),
                 acknowledged_seq: mark,
                 unacknowledged: connected.map_or(0, |it| it.conversation.unacknowledged()),
                 sent_bytes: connected.map(|it| it.traffic.sent.get()),
@@ -448,6 +449,13 @@ impl Mesh {
 }
 
 impl State {
+    /// A lane was reached. Of two ways to it the configured one is told.
+    fn found(&mut self, peer: NodeId, found_by: FoundBy) {
+        if self.found.get(&peer) != Some(&FoundBy::Configured) {
+            self.found.insert(peer, found_by);
+        }
+    }
+
     fn mark(&mut self, peer: NodeId, seq: i64, acknowledged: &watch::Sender<i64>) {
         if self.marks.insert(peer, seq) != Some(seq) {
             self.has_new_marks = true;

@@ -44,7 +44,7 @@ fn seated(mesh: &Mesh, peer: NodeId, holds: BTreeMap<NodeId, Holding>) -> Seat {
     let peer = Introduced {
         node: peer,
         lane: 2,
-        dialed: true,
+        found_by: Some(FoundBy::Configured),
     };
     mesh.seat(peer, holds, OwnJournal::Fits, 0)
         .unwrap_or_else(|none| panic!("{none:?}"))
