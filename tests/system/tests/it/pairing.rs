@@ -107,7 +107,15 @@ fn lanes_in_trial_that_were_paired_know_each_others_sales_without_a_hub() {
     eventually("its stock is known", || level(&other) == json!(-2000));
     // The receipt can be taken back at the other lane, and not twice.
     let id = sale["id"].as_str().expect("an id");
-    let refund = ["refund", "--of", id, "--line", "TEA:2", "--tender", "cash"];
+    let refund = [
+        "refund",
+        "--of",
+        id,
+        "--line",
+        "TEA:2@2.55",
+        "--tender",
+        "cash",
+    ];
     node(&other.data, &refund).succeeds();
     assert_ne!(node(&other.data, &refund).code, Some(0));
     other.is_heard_by(&one);
@@ -258,10 +266,16 @@ fn a_lane_that_is_killed_while_it_is_paired_is_paired_again() {
         eventually("it is said", || {
             middle.said().iter().any(|it| it.1.contains(stop))
         });
-        one = again(one);
-        other = again(other);
-        // Nobody answers any more.
-        assert!(asks.join().expect("it ends").is_err());
+        if stop == "pair_grant" {
+            other = again(other);
+            one = again(one);
+        } else {
+            one = again(one);
+            other = again(other);
+        }
+        // Nobody answers, or that the first lane is gone.
+        let answer = asks.join().expect("it ends");
+        assert!(matches!(answer, Err(_) | Ok((503, _))), "{answer:?}");
         is_not_paired(&other);
         assert_eq!(other.connections(), 0);
     }
