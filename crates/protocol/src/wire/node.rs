@@ -2,6 +2,7 @@
 
 use super::fence::Fenced;
 use super::mesh::MeshStatus;
+use super::pairing::PairingStatus;
 use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{DocumentId, ImportId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
@@ -349,6 +350,9 @@ pub struct NodeStatus {
     /// The other lanes of the shop; absent when this one is by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mesh: Option<MeshStatus>,
+    /// The trial shop that this lane is in; absent when it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<PairingStatus>,
     /// Products of which more was sold than somebody had counted, as far as is known here.
     #[serde(default)]
     pub oversold: i64,
