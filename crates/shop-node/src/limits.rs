@@ -166,3 +166,6 @@ pub(crate) const MEND_PAUSE: Duration = Duration::from_secs(5);
 
 /// Longest such pause.
 pub(crate) const MEND_PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// Requests for rights that wait on one connection, either way. One more is dropped: its sale is refused, and may be made again.
+pub(crate) const RIGHTS_REQUESTS_MAX: usize = 256;

@@ -8,6 +8,7 @@ pub mod closure;
 pub mod database;
 pub mod decisions;
 pub mod employees;
+pub mod escrow;
 pub mod events;
 pub mod fence;
 pub mod gate;

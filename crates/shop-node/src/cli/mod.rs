@@ -11,7 +11,9 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{catalog, closing, conflicts, control, documents, employees, parked, stock, undo};
+use commands::{
+    catalog, closing, conflicts, control, documents, employees, escrow, parked, stock, undo,
+};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,6 +87,8 @@ enum Command {
     Park(parked::ParkArgs),
     /// Show what is parked in the shop, or discard one.
     Parked(parked::ParkedArgs),
+    /// Show who may sell how many of products under escrow; begin one, end it, move rights.
+    Escrow(escrow::EscrowArgs),
     /// Record a stock movement, or a count.
     Stock(documents::StockArgs),
     /// Show stock: of all products, of one, of those that are oversold.
@@ -186,6 +190,7 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
         Command::Park(args) => parked::park(args, env).await,
         Command::Parked(args) => parked::parked(args, env).await,
+        Command::Escrow(args) => escrow::escrow(args, env).await,
         Command::Stock(args) => documents::stock(args, env).await,
         Command::Levels(args) => stock::levels(args, env).await,
         Command::Reconcile(common) => stock::reconcile(&common, env).await,

@@ -1,6 +1,7 @@
 //! One connection with a peer: frames in, frames out, until it is over.
 
 use super::Me;
+use super::escrow::give_away;
 use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse, understood};
 use super::letters::correspond;
@@ -192,6 +193,7 @@ async fn converse(node: &Node, me: &Me, seat: &Seat, socket: Socket) -> Connecti
         biased;
         () = seat.replaced.notified() => return ConnectionError::Replaced,
         ended = Ear { node, me, seat, stream }.hear() => ended,
+        ended = give_away(node, seat) => ended,
         ended = correspond(node, seat) => ended,
         ended = Mouth::new(node, me, seat, sink).speak() => ended,
     };
@@ -289,6 +291,7 @@ impl Ear<'_> {
                 return Err(ConnectionError::Refused { code, detail });
             }
             Control::InventoryRequest(request) => seat.letters.request(request),
+            Control::EscrowRequest(request) => seat.letters.rights_request(request),
             Control::InventoryResponse(_) => {}
             Control::Hello(_) | Control::Proof { .. } | Control::Holds { .. } => {
                 let detail = "it greeted a second time";
@@ -319,20 +322,23 @@ impl Ear<'_> {
             }
             let begin = mesh.with(seat, |it| it.holds().get(&origin).map(|held| held.begin));
             let begin = begin.flatten().unwrap_or(Point::START);
-            let (told, on) = (Arc::clone(mesh), seat.clone());
+            let (told, on, now_ms) = (Arc::clone(mesh), seat.clone(), self.node.now_ms());
             // On the store's thread: the connection may end meanwhile, and what is kept is kept.
             let keep = move |store: &mut ShopStore| {
                 let kept = store.keep_entries(origin, begin, &entries);
                 let over = kept.as_ref().ok().map(|_| store.over_refunds(&entries));
                 let twice = kept.as_ref().ok().map(|_| store.sold_twice(&entries));
+                let escrow = kept.as_ref().ok();
+                let escrow = escrow.and_then(|_| store.escrow_news(&entries, now_ms).transpose());
                 if let (Ok(holding), Some(last)) = (&kept, entries.last()) {
                     told.stored(&on, last, *holding);
                 }
-                (kept, over, twice)
+                (kept, over, twice, escrow)
             };
-            let (kept, over, twice) = self.node.store(keep).await;
+            let (kept, over, twice, escrow) = self.node.store(keep).await;
             self.node.tell_over_refunds(origin, over).await;
             self.node.tell_sold_twice(origin, twice).await;
+            self.node.tell_escrow(origin, escrow).await;
             match kept {
                 Ok(_) => self.node.inner.to_count.notify_one(),
                 Err(StoreError::Gap { .. }) if mesh.ask_again(seat, origin) => {}

@@ -3,11 +3,12 @@
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
 //! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `dial` seeks
-//! peers, `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`.
+//! peers, `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`, `escrow` moves rights.
 
 mod connection;
 mod copies;
 mod dial;
+mod escrow;
 mod gate;
 mod greeting;
 mod letters;

@@ -34,6 +34,8 @@ pub(crate) struct Mesh {
     has_met: watch::Sender<bool>,
     /// A connection was lost.
     lost: Notify,
+    /// Counts what came of escrow.
+    rights: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -117,6 +119,7 @@ impl Default for Mesh {
             acknowledged: watch::Sender::new(0),
             has_met: watch::Sender::new(false),
             lost: Notify::new(),
+            rights: watch::Sender::new(0),
         }
     }
 }
