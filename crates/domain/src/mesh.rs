@@ -78,7 +78,7 @@ impl LaneEntry {
             rest.is_some_and(|rest| rest.starts_with(&format!("{table}\"")))
         };
         match Topic::from_code(self.kind) {
-            Some(Topic::StockMovement | Topic::StockCount) => Subject::Inventory,
+            Some(Topic::StockMovement | Topic::StockCount | Topic::Escrow) => Subject::Inventory,
             Some(Topic::LedgerEntry) => Subject::Customer,
             Some(Topic::EmployeeEvent) => Subject::Employee,
             Some(Topic::CatalogEdit) if edits("customers") => Subject::Customer,

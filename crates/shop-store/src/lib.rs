@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod draft;
 pub mod employees;
 pub mod error;
+pub mod escrow;
 mod fence;
 pub mod identity;
 pub mod import;

@@ -293,6 +293,7 @@ impl ShopStore {
                 insert_entry(tx, row, entry)?;
                 note_refund(tx, row, entry)?;
                 note_parked(tx, row, entry)?;
+                self.note_escrow(row, entry)?;
             }
             self.show_entries(row, &fresh)
         })?;

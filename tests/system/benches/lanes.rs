@@ -170,7 +170,9 @@ async fn reconciliation() {
 
 async fn overtake(program: &str) {
     println!("{LONG} sales of one line to catch up on, 1 Mbit/s, dev build\n");
-    println!("| | bytes on the line | a sale meanwhile is at the other lane after, ms |\n|---|---|---|");
+    println!(
+        "| | bytes on the line | a sale meanwhile is at the other lane after, ms |\n|---|---|---|"
+    );
     for (what, is_own) in [("another lane's journal", false), ("its own journal", true)] {
         let dir = TempDir::new("bench-overtake");
         let hub = Daemon::start(HUB, &dir.join("hub"));
@@ -180,7 +182,11 @@ async fn overtake(program: &str) {
         let other = start_as(program, &dir.join("other"), &[]);
         activate(&hub, token.trim(), &other).await;
         drop(other);
-        let third = start_as(program, &dir.join("third"), &addresses(std::slice::from_ref(&one)).await);
+        let third = start_as(
+            program,
+            &dir.join("third"),
+            &addresses(std::slice::from_ref(&one)).await,
+        );
         activate(&hub, token.trim(), &third).await;
         drop(hub);
         let line = json!({"sku": "TEA", "quantity": "1", "unit_price": "2.55"});
@@ -203,7 +209,10 @@ async fn overtake(program: &str) {
             let seq = sold["seq"].as_u64();
             let has = |status: &Value| {
                 let peers = status["mesh"]["peers"].as_array();
-                let mut seqs = peers.into_iter().flatten().map(|row| &row["acknowledged_seq"]);
+                let mut seqs = peers
+                    .into_iter()
+                    .flatten()
+                    .map(|row| &row["acknowledged_seq"]);
                 seqs.any(|has| has.as_u64() >= seq)
             };
             one.until(has).await;
@@ -218,7 +227,10 @@ async fn overtake(program: &str) {
 /// How many entries a lane holds of the longest journal of others.
 fn held(status: &Value) -> u64 {
     let rows = status["mesh"]["journals"].as_array();
-    let seqs = rows.into_iter().flatten().map(|row| row["held_seq"].as_u64());
+    let seqs = rows
+        .into_iter()
+        .flatten()
+        .map(|row| row["held_seq"].as_u64());
     seqs.flatten().max().unwrap_or(0)
 }
 
@@ -247,7 +259,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, counts: &AtomicU64) {
     let mut bytes = [0; 1_024];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         let passed = u64::try_from(count).expect("small");
-        thread::sleep(Duration::from_micros((passed * 1_000_000).div_euclid(NARROW)));
+        thread::sleep(Duration::from_micros(
+            (passed * 1_000_000).div_euclid(NARROW),
+        ));
         counts.fetch_add(passed, Ordering::Relaxed);
         if to.write_all(&bytes[..count]).is_err() {
             break;

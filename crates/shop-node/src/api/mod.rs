@@ -1,7 +1,8 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
 //! `documents` records, `employees` sign in, `catalog` reads and edits, `conflicts` shows and decides, `undo` takes back, `clients` takes batches and tells what has changed, `control` shows and steers,
-//! `stock` shows levels, `pairing` pairs lanes in trial, `parked` parks carts and lists them, `pages` decides which web pages may ask.
+//! `stock` shows levels, `pairing` pairs lanes in trial, `parked` parks carts and lists them, `escrow` moves rights, `pages` decides
+//! which web pages may ask.
 
 mod catalog;
 mod clients;
@@ -9,6 +10,7 @@ mod conflicts;
 mod control;
 mod documents;
 mod employees;
+mod escrow;
 mod openapi;
 mod pages;
 mod pairing;
@@ -104,6 +106,7 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(documents::cash))
         .routes(routes!(parked::park, parked::list))
         .routes(routes!(parked::discard))
+        .routes(routes!(escrow::order, escrow::list))
         .routes(routes!(documents::close_day))
         .routes(routes!(documents::import))
         .routes(routes!(employees::sign_in))

@@ -1,6 +1,7 @@
 //! One connection with a peer: frames in, frames out, until it is over.
 
 use super::Me;
+use super::escrow::give_away;
 use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse};
 use super::letters::correspond;
@@ -61,14 +62,16 @@ pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: Owned
             pairing::answer(node, me, (socket, until)).await;
             return;
         }
-        Ok(Ok(Comes::Peer(line))) => match carry(node, me, (line, until), Came::ByItself(stranger)).await {
-            // Anybody can come and say that.
-            (None, ended @ ConnectionError::Refused { .. }) => {
-                tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
-                return;
+        Ok(Ok(Comes::Peer(line))) => {
+            match carry(node, me, (line, until), Came::ByItself(stranger)).await {
+                // Anybody can come and say that.
+                (None, ended @ ConnectionError::Refused { .. }) => {
+                    tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
+                    return;
+                }
+                (_, ended) => ended,
             }
-            (_, ended) => ended,
-        },
+        }
         Ok(Err(error)) => error,
         Err(_) => ConnectionError::Silent(PEER_GREETING_WITHIN),
     };
@@ -239,6 +242,7 @@ async fn converse(
         biased;
         () = seat.replaced.notified() => return ConnectionError::Replaced,
         ended = ear.hear() => ended,
+        ended = give_away(node, seat) => ended,
         ended = correspond(node, seat) => ended,
         ended = mouth.speak() => ended,
     };
@@ -354,6 +358,7 @@ impl Ear<'_> {
                 return Err(ConnectionError::Refused { code, detail });
             }
             Control::InventoryRequest(request) => seat.letters.request(request),
+            Control::EscrowRequest(request) => seat.letters.rights_request(request),
             Control::InventoryResponse(_) => {}
             Control::Hello(_) | Control::Proof { .. } | Control::Holds { .. } => {
                 let detail = "it greeted a second time";
@@ -384,20 +389,23 @@ impl Ear<'_> {
             }
             let begin = mesh.with(seat, |it| it.holds().get(&origin).map(|held| held.begin));
             let begin = begin.flatten().unwrap_or(Point::START);
-            let (told, on) = (Arc::clone(mesh), seat.clone());
+            let (told, on, now_ms) = (Arc::clone(mesh), seat.clone(), self.node.now_ms());
             // On the store's thread: the connection may end meanwhile, and what is kept is kept.
             let keep = move |store: &mut ShopStore| {
                 let kept = store.keep_entries(origin, begin, &entries);
                 let over = kept.as_ref().ok().map(|_| store.over_refunds(&entries));
                 let twice = kept.as_ref().ok().map(|_| store.sold_twice(&entries));
+                let escrow = kept.as_ref().ok();
+                let escrow = escrow.and_then(|_| store.escrow_news(&entries, now_ms).transpose());
                 if let (Ok(holding), Some(last)) = (&kept, entries.last()) {
                     told.stored(&on, last, *holding);
                 }
-                (kept, over, twice)
+                (kept, over, twice, escrow)
             };
-            let (kept, over, twice) = self.node.store(keep).await;
+            let (kept, over, twice, escrow) = self.node.store(keep).await;
             self.node.tell_over_refunds(origin, over).await;
             self.node.tell_sold_twice(origin, twice).await;
+            self.node.tell_escrow(origin, escrow).await;
             match kept {
                 Ok(_) => self.node.inner.to_count.notify_one(),
                 Err(StoreError::Gap { .. }) if mesh.ask_again(seat, origin) => {}

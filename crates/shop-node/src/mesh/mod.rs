@@ -4,11 +4,12 @@
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
 //! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `packing`
 //! how, `dial` seeks configured peers and `lan` such as announce themselves, `pairing` takes lanes in by a code in trial,
-//! `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`.
+//! `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`, `escrow` moves rights.
 
 mod connection;
 mod copies;
 mod dial;
+mod escrow;
 #[cfg(feature = "lan")]
 mod found;
 mod gate;

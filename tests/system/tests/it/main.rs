@@ -9,6 +9,7 @@ mod damage;
 mod demo;
 mod directory;
 mod disk;
+mod escrow;
 mod fence;
 mod garbage;
 mod gate;
