@@ -1,8 +1,8 @@
 //! How much may be on its way to a peer so that what is urgent does not wait behind it (ADR 0025).
 //!
 //! What is sent and not acknowledged stands in a queue somewhere: in this machine, in a router, in the peer. Only the time
-//! that an acknowledgement takes shows how long that queue is. While it takes no longer than it must, twice as much may be
-//! on its way; when it takes longer, less.
+//! that an acknowledgement takes shows how long that queue is. While it takes hardly longer than it must, twice as much may be
+//! on its way; when it takes longer than [`PACE_QUEUE`], less.
 
 use std::time::Duration;
 
@@ -49,8 +49,10 @@ impl Pace {
         self.least = Some(least);
         let may = least + PACE_QUEUE;
         if took <= may {
-            // A line that was hardly used shows nothing.
-            if on_way >= self.bytes >> 1 && self.bytes < self.bytes_max {
+            // A line that was hardly used shows nothing, and twice as much makes twice the queue.
+            let is_used = on_way >= self.bytes >> 1;
+            let is_short = (took - least).saturating_mul(2) <= PACE_QUEUE;
+            if is_used && is_short && self.bytes < self.bytes_max {
                 self.bytes = self.bytes.saturating_mul(2).min(self.bytes_max);
                 self.changed = now;
             }
@@ -110,7 +112,7 @@ mod tests {
             let mut now = Duration::ZERO;
             for _ in 0..40 {
                 now = filled(&mut pace, rate, Duration::from_millis(5), now, 1);
-                let queue = 2 * PACE_QUEUE.as_millis() * u128::from(rate) / 1_000;
+                let queue = 2 * PACE_QUEUE.as_millis() * u128::from(rate.div_euclid(1_000));
                 let most = usize::try_from(queue).expect("small").max(PACE_BYTES_MIN);
                 // What a queue may have, and once as much until the first one shows.
                 assert!(pace.bytes() <= 2 * most, "{} at {rate}", pace.bytes());

@@ -354,9 +354,6 @@ fn spoken(
             .collect();
         let sent = conversation.sent((origin, after), read, now);
         said.extend(sent.iter().map(|it| it.origin));
-        if sent.is_empty() {
-            break;
-        }
     }
     said
 }

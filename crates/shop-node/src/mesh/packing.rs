@@ -108,13 +108,13 @@ impl Incoming {
 mod tests {
     use super::*;
 
-    const STOCK: &str = r#"{"type":"dance","steps":"left left left left left left left left left left left left left left
-        left left left left left left left left left left left left left left left left left left left left left left left left
-        right right right right right right right right right right right right right right right right right right"}"#;
+    const STOCK: &str = r#"{"type":"dance","steps":["left","left","left","left","left","left","left","left","left","left",
+        "right","right","right","right","right","right","right","right","right","right","right","right","right","right",
+        "left","left","left","left","left","left","left","left","left","left","left","left","left","left","left"]}"#;
 
-    fn code(result: Result<Understood, ConnectionError>) -> Option<RefusalCode> {
+    fn code(result: &Result<Understood, ConnectionError>) -> Option<RefusalCode> {
         match result {
-            Err(ConnectionError::Refusing { code, .. }) => Some(code),
+            Err(ConnectionError::Refusing { code, .. }) => Some(*code),
             Err(ConnectionError::Frame(_)) => Some(RefusalCode::Malformed),
             Err(_) | Ok(_) => None,
         }
@@ -153,8 +153,8 @@ mod tests {
             Message::binary(packed.expect("packed"))
         };
         let stock = packed(STOCK.as_bytes());
-        assert_eq!(code(Incoming::new(false).understand(&stock)), malformed);
-        let cut = stock.clone().into_data();
+        assert_eq!(code(&Incoming::new(false).understand(&stock)), malformed);
+        let cut = stock.into_data();
         let cut = Message::binary(cut.slice(..cut.len() - 3));
         let bomb = packed(&vec![b' '; FRAME_BYTES_MAX + 1]);
         assert!(bomb.len() < 10_000);
@@ -165,7 +165,7 @@ mod tests {
             (no_text, "no text"),
             (Message::binary(vec![7; 300]), "garbage"),
         ] {
-            let found = code(Incoming::new(true).understand(&message));
+            let found = code(&Incoming::new(true).understand(&message));
             assert_eq!(found, malformed, "{what}");
         }
     }

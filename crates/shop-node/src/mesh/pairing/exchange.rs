@@ -34,7 +34,7 @@ pub(super) enum PairError {
     #[error(transparent)]
     Line(#[from] ConnectionError),
     /// The code.
-    #[error("a lane wanted in by a code: {0}")]
+    #[error("a lane wanted in by a code")]
     Code(#[from] CodeRefused),
     /// What the other lane said is not of whoever shows the code.
     #[error(
