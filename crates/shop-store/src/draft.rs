@@ -42,6 +42,7 @@ impl ShopStore {
         };
         let total_minor = total(&lines)?;
         let customer = self.customer(request.customer.as_deref())?;
+        let lane = self.lane()?;
         let receipt = Receipt {
             trial: false,
             series: String::new(),
@@ -53,10 +54,7 @@ impl ShopStore {
             employee: request.employee.clone(),
             refund_of: request.refund_of,
             external_ref: None,
-            parked: request.parked.map(|id| Finishes {
-                id,
-                lane: self.lane(),
-            }),
+            parked: request.parked.map(|id| Finishes { id, lane }),
             lines,
             payments: vec![Payment {
                 tender: request.tender.parse()?,

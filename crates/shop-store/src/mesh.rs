@@ -68,6 +68,12 @@ impl ShopStore {
         self.set_local_state(CERTIFICATE_KEY, text)
     }
 
+    /// Forgets it, and the lists of revoked lanes.
+    pub(crate) fn forget_lane_certificate(&mut self) -> Result<(), StoreError> {
+        self.remove_local_state(CERTIFICATE_KEY)?;
+        self.remove_local_state(REVOCATIONS_KEY)
+    }
+
     /// The lists of revoked lanes, as they were kept.
     ///
     /// # Errors
@@ -99,19 +105,23 @@ impl ShopStore {
         Ok(true)
     }
 
-    /// What is held of every journal: the own one as far as it belongs to the present identity, and those of peers.
+    /// What is held of every journal of the shop: the own one as far as it belongs to the present identity, and those of
+    /// peers, but for lanes of a trial shop that were left and not met again.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
-        let mut holdings = self.peer_holdings()?;
+        let mut holdings = self.without_left(self.peer_holdings()?)?;
         // A book that was restored is known to its peers, who may hold more of it.
         holdings.insert(self.node, self.own_holding());
         Ok(holdings)
     }
 
     /// What is held of peers' journals.
-    pub(crate) fn peer_holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn peer_holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
         let sql = "SELECT node, origin, begin_seq, begin_chain, end_seq, end_chain FROM local.peer_journal";
         let rows = self.conn.query_map(sql, (), |row| {
             let node = row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?;
@@ -264,6 +274,7 @@ impl ShopStore {
                 Place::Forked => return Err(StoreError::Forked { origin, seq }),
             }
         }
+        self.meet_again(origin)?;
         if let Some(journal) = &known {
             let mended = self.mend(origin, journal, &again)?;
             if mended > 0 {

@@ -38,7 +38,7 @@ impl ShopStore {
     pub fn draft_parked(&self, request: &ParkRequest, now_ms: i64) -> Result<Document, StoreError> {
         let lines = self.draft_lines((&request.lines, &[]), false, now_ms)?;
         Ok(Document::ParkedSale(ParkedSale {
-            lane: self.lane(),
+            lane: self.lane()?,
             at_ms: now_ms,
             currency: self.currency,
             total_minor: crate::draft::total(&lines)?,
@@ -61,7 +61,7 @@ impl ShopStore {
         self.open_cart(request.parked)?;
         Ok(Document::ParkedDiscard(ParkedDiscard {
             parked: request.parked,
-            lane: self.lane(),
+            lane: self.lane()?,
             at_ms: now_ms,
             employee: request.employee.clone(),
         }))
@@ -88,9 +88,12 @@ impl ShopStore {
         }
     }
 
-    /// Number of this lane in its shop.
-    pub(crate) fn lane(&self) -> Option<i64> {
-        self.binding.as_ref().map(|binding| binding.lane)
+    /// Number of this lane in its shop, or in its trial shop.
+    pub(crate) fn lane(&self) -> Result<Option<i64>, StoreError> {
+        match &self.binding {
+            Some(binding) => Ok(Some(binding.lane)),
+            None => Ok(self.trial_shop()?.map(|trial| trial.lane)),
+        }
     }
 
     /// A parked sale that may be finished, as far as is known here.

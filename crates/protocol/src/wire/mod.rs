@@ -18,6 +18,7 @@ pub mod lineage;
 pub mod mesh;
 pub mod monitor;
 pub mod node;
+pub mod pairing;
 pub mod parked;
 pub mod policies;
 pub mod quarantine;

@@ -2,6 +2,7 @@
 
 use super::fence::Fenced;
 use super::mesh::MeshStatus;
+use super::pairing::PairingStatus;
 use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{DocumentId, ImportId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,7 @@ pub struct LineRequest {
 /// `POST /v1/sales` and `POST /v1/refunds`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptRequest {
-    /// Minted by the caller so that a retry of the same request is not a second sale; minted by the
-    /// node when absent.
+    /// Minted by the caller, so that a retry is not a second sale; minted by the node when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DocumentId>,
     /// What is sold or taken back; may be left out for a parked sale that is finished as it was parked.
@@ -280,8 +280,7 @@ pub struct NodeStatus {
     pub shop_name: Option<String>,
     /// Number of the lane in its shop.
     pub lane: Option<i64>,
-    /// What this till was before, when its data folder was restored from a backup or cloned: the
-    /// identities it gave up, oldest first.
+    /// What this till was before its data folder was restored or cloned: the identities it gave up, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formers: Vec<Former>,
     /// The series in which the next receipt is numbered.
@@ -327,13 +326,15 @@ pub struct NodeStatus {
     pub last_synced_ms: Option<i64>,
     /// This clock minus the hub's, milliseconds.
     pub clock_offset_ms: Option<i64>,
-    /// When the token with which this node syncs ends by itself, milliseconds since the Unix epoch; the node changes
-    /// it long before.
+    /// When this node's token ends by itself, milliseconds since the Unix epoch; the node changes it long before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expires_ms: Option<i64>,
     /// The other lanes of the shop; absent when this one is by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mesh: Option<MeshStatus>,
+    /// The trial shop that this lane is in; absent when it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<PairingStatus>,
     /// Products of which more was sold than somebody had counted, as far as is known here.
     #[serde(default)]
     pub oversold: i64,

@@ -11,7 +11,9 @@ mod run;
 pub use failure::Failure;
 
 use clap::{Args, Parser, Subcommand};
-use commands::{catalog, closing, conflicts, control, documents, employees, parked, stock, undo};
+use commands::{
+    catalog, closing, conflicts, control, documents, employees, pairing, parked, stock, undo,
+};
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,6 +79,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Pair lanes in trial: show a code here, or type the one that another lane shows. Needs no hub.
+    Pair(pairing::PairArgs),
     /// Record a sale.
     Sell(documents::ReceiptArgs),
     /// Record a refund.
@@ -182,6 +186,7 @@ async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
         Command::Activate(args) => control::activate(args, env).await,
         Command::Hub { url, common } => control::hub(&common, url, env).await,
         Command::Fence { by, common } => control::fence(&common, by, env).await,
+        Command::Pair(args) => pairing::pair(args, env).await,
         Command::Sell(args) => documents::receipt(args, "/v1/sales", env).await,
         Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
         Command::Park(args) => parked::park(args, env).await,

@@ -4,9 +4,10 @@ use super::Me;
 use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse};
 use super::letters::correspond;
-use super::line::{self, Line};
+use super::line::{self, Comes, Line};
 use super::mouth::Mouth;
 use super::packing::{Incoming, Understood};
+use super::pairing;
 use super::rate::Rate;
 use super::registry::{NoSeat, OwnJournal, Seat};
 use super::trust;
@@ -20,6 +21,7 @@ use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::mesh::conversation::Conversation;
 use counterfoil_protocol::wire::lane::{Control, FRAME_BYTES_MAX, Frame, ORIGINS_MAX, RefusalCode};
+use counterfoil_protocol::wire::pairing::PAIR_PATH;
 use counterfoil_replica::env::Io;
 use counterfoil_shop_store::{ShopStore, StoreError};
 use futures_util::stream::SplitStream;
@@ -45,7 +47,12 @@ pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: Owned
     let (io, gate) = Gate::before(io);
     let stranger = Stranger { place, gate };
     let ended = match tokio::time::timeout_at(until, line::answer(node, me, io)).await {
-        Ok(Ok(line)) => match carry(node, me, (line, until), Some(stranger)).await {
+        Ok(Ok(Comes::Newcomer(socket))) => {
+            let _place = stranger.place;
+            pairing::answer(node, me, (socket, until)).await;
+            return;
+        }
+        Ok(Ok(Comes::Peer(line))) => match carry(node, me, (line, until), Some(stranger)).await {
             // Anybody can come and say that.
             (None, ended @ ConnectionError::Refused { .. }) => {
                 tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
@@ -59,18 +66,26 @@ pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: Owned
     note_refusal(node, &line::explained(ended)).await;
 }
 
+/// What somebody asked for who came without TLS or with it.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// To be taken in by a code.
+    pub(super) to_pair: bool,
+}
+
 /// A page in a browser on this machine is no lane, whoever wrote it.
-#[expect(
-    clippy::result_large_err,
-    reason = "the shape that the library asks for"
-)]
-pub(super) fn no_page(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
-    if request.headers().contains_key(http::header::ORIGIN) {
-        let mut refused = ErrorResponse::new(Some("lanes are no web pages".to_owned()));
-        *refused.status_mut() = http::StatusCode::FORBIDDEN;
-        return Err(refused);
+pub(super) fn no_page(
+    asked: &mut Asked,
+) -> impl FnOnce(&Request, Response) -> Result<Response, ErrorResponse> + Unpin {
+    move |request, response| {
+        if request.headers().contains_key(http::header::ORIGIN) {
+            let mut refused = ErrorResponse::new(Some("lanes are no web pages".to_owned()));
+            *refused.status_mut() = http::StatusCode::FORBIDDEN;
+            return Err(refused);
+        }
+        asked.to_pair = request.uri().path() == PAIR_PATH;
+        Ok(response)
     }
-    Ok(response)
 }
 
 /// Says now and then why somebody was not let in, however often it comes.
