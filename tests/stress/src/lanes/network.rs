@@ -57,6 +57,14 @@ impl Network {
         }
     }
 
+    /// Where a lane listens to the others; when it is not told of them, whatever its address is.
+    pub(super) fn lane_port(&self, host: usize, configured: bool) -> anyhow::Result<String> {
+        match configured {
+            true => Ok(self.listen(host)),
+            false => self.spaces().map(|_| format!("0.0.0.0:{LANE_PORT}")),
+        }
+    }
+
     /// The namespaces, which some runs are about.
     pub(super) fn spaces(&self) -> anyhow::Result<&Spaces> {
         match self {

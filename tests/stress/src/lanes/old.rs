@@ -26,7 +26,7 @@ pub(super) fn schemas() -> String {
 }
 
 fn version(till: &Till) -> anyhow::Result<i32> {
-    let book = Connection::open_read_only(&till.data.join("book.db"))?;
+    let book = Connection::open_read_only(till.data.join("book.db"))?;
     Ok(book.query_value("SELECT max(version) FROM refinery_schema_history", ())?)
 }
 

@@ -1,7 +1,7 @@
 //! The hub and the lanes of a run as processes, and the customers.
 
 use super::LaneOptions;
-use super::network::{LANE_PORT, Network};
+use super::network::Network;
 use super::old::{OLD_LANE, SCHEMAS, schemas};
 use super::weather::{Weather, pick};
 use crate::chain::Programs;
@@ -271,14 +271,7 @@ impl Shop {
             .await?
             .context("no way to the hub")?;
         let hub = format!("http://{hub}");
-        let listen = match options.configured {
-            true => self.network.listen(number),
-            // Whatever its address is.
-            false => self
-                .network
-                .spaces()
-                .map(|_| format!("0.0.0.0:{LANE_PORT}"))?,
-        };
+        let listen = self.network.lane_port(number, options.configured)?;
         let is_old = options.old && number == OLD_LANE;
         let activate = ["activate", "--join", code, "--hub", &hub];
         if !is_old {
