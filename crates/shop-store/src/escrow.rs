@@ -36,7 +36,7 @@ pub enum EscrowFault {
     #[error("an entry of this till about the escrow of {0} cannot be read: it has no rights")]
     Unread(String),
     /// There are no lanes in trial.
-    #[error("this till is in trial: there are no other lanes")]
+    #[error("this till is in trial: rights are for lanes of a shop")]
     Trial,
     /// It has begun.
     #[error("{0} is under escrow already")]
