@@ -32,6 +32,9 @@ impl fmt::Display for Scalar {
 /// The column that a deletion sets; a tombstone merges like any field.
 pub const DELETED: &str = "deleted";
 
+/// The column that says for which shop a row holds.
+pub const OWNER: &str = "shop";
+
 /// The columns of every catalog table that an edit cannot name; all others may be set, wherever a migration
 /// has put them.
 pub const BOOKKEEPING: [&str; 6] = [

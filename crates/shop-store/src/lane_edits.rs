@@ -6,12 +6,12 @@
 use crate::error::StoreError;
 use crate::open::ShopStore;
 use crate::tables::Table;
-use counterfoil_domain::edit::{CatalogEdit, DELETED, Scalar};
+use counterfoil_domain::edit::{CatalogEdit, DELETED, OWNER, Scalar, is_price_below_zero};
 use counterfoil_domain::employee::{column_value, is_secret};
 use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::merge::{LaneEdit, Origin, Policy, Stamp};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
-use counterfoil_domain::{Document, DocumentId, Hlc, NodeId, ShopId, Topic};
+use counterfoil_domain::{Chain, Document, DocumentId, Hlc, NodeId, ShopId, Topic};
 use counterfoil_migrate::{Connection, SqlError, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,15 +109,20 @@ pub(crate) fn edit_of(entry: &LaneEntry) -> Option<CatalogEdit> {
     }
 }
 
-/// Whether a row takes the edit: one that it does not take goes to quarantine at the hub, as it came.
-pub(crate) fn fits(table: &Table, edit: &CatalogEdit) -> bool {
+/// Whether a row takes an edit of this shop: one that it does not take goes to quarantine at the hub, as it came.
+pub(crate) fn fits(table: &Table, edit: &CatalogEdit, shop: Option<ShopId>) -> bool {
     let takes = |(column, value): (&String, &Scalar)| {
         let described = table.editable.iter().find(|known| known.name == *column);
         match (described.map(|known| known.integer), value) {
             (None, _) => false,
             (Some(_), Scalar::Integer(0 | 1)) if column == DELETED => true,
             (Some(_), _) if column == DELETED => false,
-            (Some(integer), Scalar::Integer(_)) => integer,
+            (Some(integer), Scalar::Integer(_)) => integer && !is_price_below_zero(column, value),
+            (Some(_), Scalar::Text(owner))
+                if column == OWNER && shop.is_some_and(|shop| *owner != shop.to_string()) =>
+            {
+                false
+            }
             (Some(integer), Scalar::Text(text)) => {
                 let is_refused = is_secret(&table.name, column)
                     && column_value(&table.name, column, value.clone()).is_err();
@@ -278,7 +283,7 @@ impl ShopStore {
             let Some((node, stamp, id, edit)) = self.noted_edit(place)? else {
                 continue;
             };
-            if edit.table == table.name && edit.row == row && fits(table, &edit) {
+            if edit.table == table.name && edit.row == row && fits(table, &edit, shop) {
                 let origin = Origin {
                     edit: id,
                     node,
@@ -313,25 +318,40 @@ impl ShopStore {
                 Ok((self.node, stamp, id, edit))
             })?);
         }
-        let sql = "SELECT j.node, e.id, e.hlc, e.document FROM local.peer_entry AS e
-                   JOIN local.peer_journal AS j ON j.origin = e.origin
-                   WHERE e.origin = ?1 AND e.seq = ?2 AND e.kind = 7";
-        // It was read when it came: what cannot be read is damaged since, and is said to be when it is counted or handed on.
-        let found = self.conn.query_optional(sql, params![origin, seq], |row| {
+        let sql =
+            "SELECT j.node, e.id, e.hlc, e.chain, e.document, coalesce(b.chain, j.begin_chain)
+                   FROM local.peer_entry AS e JOIN local.peer_journal AS j ON j.origin = e.origin
+                   LEFT JOIN local.peer_entry AS b ON b.origin = e.origin AND b.seq = e.seq - 1
+                   WHERE e.origin = ?1 AND e.seq = ?2 AND e.kind = ?3";
+        let key = params![origin, seq, Topic::CatalogEdit.code()];
+        let found = self.conn.query_optional(sql, key, |row| {
             let node = row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?;
             let id = row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes));
-            let (hlc, text) = (row.get::<i64>(2).ok(), row.get::<String>(3).ok());
+            let (hlc, text) = (row.get::<i64>(2).ok(), row.get::<String>(4).ok());
             // No till's time is before the epoch.
             let hlc = hlc.filter(|hlc| *hlc >= 0).map(Hlc::from_raw);
-            let read = id.ok().zip(hlc).zip(text);
-            Ok(read.map(|((id, hlc), text)| (node, Stamp::new(hlc, node), id, text)))
+            let chain = |index| Ok(Chain::from_slice(&row.get::<Vec<u8>>(index)?));
+            let chains = chain(3)?.zip(chain(5)?);
+            let read = id.ok().zip(hlc).zip(text).zip(chains);
+            Ok(
+                read.map(|(((id, hlc), document), (chain, before))| LaneEntry {
+                    origin: node,
+                    seq,
+                    id,
+                    hlc,
+                    kind: Topic::CatalogEdit.code(),
+                    before,
+                    chain,
+                    document,
+                }),
+            )
         })?;
-        Ok(found.flatten().and_then(
-            |(node, stamp, id, text)| match serde_json::from_str(&text) {
-                Ok(Document::CatalogEdit(edit)) => Some((node, stamp, id, edit)),
-                Ok(_) | Err(_) => None,
-            },
-        ))
+        // It was whole when it came: what is damaged since is not shown, and is said to be when it is counted or handed on.
+        let whole = found.flatten().filter(LaneEntry::is_whole);
+        Ok(whole.and_then(|entry| {
+            let stamp = Stamp::new(entry.hlc, entry.origin);
+            edit_of(&entry).map(|edit| (entry.origin, stamp, entry.id, edit))
+        }))
     }
 
     /// The rows that have edits which the hub has not merged.

@@ -43,7 +43,11 @@ enum Reading {
 
 impl From<SqlError> for Reading {
     fn from(error: SqlError) -> Self {
-        Self::Sql(error)
+        match error {
+            // No entry was kept with a value like that.
+            SqlError::Column { .. } | SqlError::Decode { .. } => Self::Broken,
+            error => Self::Sql(error),
+        }
     }
 }
 

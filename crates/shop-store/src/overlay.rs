@@ -8,7 +8,7 @@ use crate::error::StoreError;
 use crate::lane_edits::{OWN, RowName, Settlement, note_edit};
 use crate::open::ShopStore;
 use crate::tables::{Table, describe, scalar, to_sql};
-use counterfoil_domain::edit::{CatalogEdit, Scalar};
+use counterfoil_domain::edit::{CatalogEdit, OWNER, Scalar};
 use counterfoil_domain::merge::{Published, Settling, Shown, Stamp, shown};
 use counterfoil_domain::{Hlc, NodeId, ShopId, Topic};
 use counterfoil_migrate::{Connection, SqlError, Value, params, params_from_iter};
@@ -231,7 +231,7 @@ impl ShopStore {
         let settling = Settling {
             policy: &|column| self.settlement.policy(&table.name, column),
             writer: &writer,
-            owner: Some("shop").filter(is_owner),
+            owner: Some(OWNER).filter(is_owner),
         };
         let columns = shown(published.as_ref(), &edits, &settling);
         let mut row = held.unwrap_or_else(|| OverlayRow::empty(table, id));

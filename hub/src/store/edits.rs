@@ -11,7 +11,7 @@ use super::undecided::{self, RowName};
 use super::{StoreError, decisions, known, lineage};
 use crate::limits::EDIT_AHEAD_MS_MAX;
 use counterfoil_domain::clock::corrected_hlc;
-use counterfoil_domain::edit::DELETED;
+use counterfoil_domain::edit::{DELETED, is_price_below_zero};
 use counterfoil_domain::employee::{column_value, is_secret};
 use counterfoil_domain::lineage::{Former, writer_of};
 use counterfoil_domain::merge::{Origin, Stamp};
@@ -323,6 +323,9 @@ fn check_value(table: &TableShape, column: &str, value: &Scalar) -> Result<(), F
         Scalar::Text(_) if integer => wrong(format!("`{name}.{column}` takes a whole number")),
         Scalar::Text(text) if text.contains('\0') => {
             wrong(format!("`{name}.{column}` holds a damaged text"))
+        }
+        Scalar::Integer(_) if is_price_below_zero(column, value) => {
+            wrong(format!("`{name}.{column}` is a price below zero"))
         }
         Scalar::Null | Scalar::Integer(_) | Scalar::Text(_) => {
             match is_secret(name, column).then(|| column_value(name, column, value.clone())) {

@@ -19,8 +19,7 @@ use std::collections::BTreeMap;
 /// The column whose policy holds for the columns that have none of their own.
 pub(crate) const REST: &str = "*";
 
-/// The column that says for which shop a row holds.
-pub(super) const OWNER: &str = "shop";
+pub(super) use counterfoil_domain::edit::OWNER;
 
 type Changes = BTreeMap<Stamp, Policy>;
 

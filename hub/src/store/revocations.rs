@@ -169,9 +169,16 @@ fn remember(
             _ => continue,
         };
         is_news = true;
-        let had_access = shut_out_again(tx, &lane, now_ms)?;
-        // What it was given meanwhile may be anybody's who has a copy, however late it is dated.
-        let issued_before_ms = lane.issued_before_ms.filter(|_| !had_access);
+        let taken_in_ms = match lane.issued_before_ms {
+            Some(then_ms) => taken_in_after(tx, lane.node, then_ms)?,
+            None => None,
+        };
+        let issued_before_ms = match taken_in_ms {
+            Some(taken_in_ms) => Some(taken_in_ms),
+            // What it was given meanwhile may be anybody's who has a copy, however late it is dated.
+            None if shut_out_again(tx, &lane, now_ms)? => None,
+            None => lane.issued_before_ms,
+        };
         let lane = RevokedLane {
             issued_before_ms,
             ..lane
@@ -182,6 +189,15 @@ fn remember(
         renumber(tx, shop, highest, now_ms)?;
     }
     Ok(())
+}
+
+/// Since when a node has access by a join code that it used after a moment; the copy of its folder has no code. Whole seconds,
+/// later than any certificate of before.
+fn taken_in_after(tx: &Connection, node: NodeId, then_ms: i64) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT max(used_ms) FROM join_code WHERE used_by = ?1 AND used_ms >= ?2
+               AND (SELECT revoked_ms FROM node WHERE id = ?1) IS NULL";
+    let used_ms: Option<i64> = tx.query_value(sql, params![node.to_bytes(), then_ms])?;
+    Ok(used_ms.map(|used_ms| (used_ms.div_euclid(SECOND_MS) + 1) * SECOND_MS))
 }
 
 /// A node that was revoked after the backup has no access; one that was taken in again since has another token than the one

@@ -254,6 +254,41 @@ async fn what_a_restored_hub_gave_the_copy_of_a_till_that_was_taken_in_again_is_
 }
 
 #[tokio::test]
+async fn a_till_that_used_a_code_after_the_restore_stays_in_and_the_copy_of_its_folder_out() {
+    let mut hub = TestHub::start().await;
+    let client = hub.client();
+    let mut lost = Till::of(&client, "Leith", 2).await;
+    hub.stop().await;
+    let backup = std::fs::read(hub.dir.join("hub.db")).unwrap();
+    let mut hub = hub.restart().await;
+    let client = hub.client();
+    revoke(&client, &lost).await;
+    let stolen = lost.token.clone();
+    take_in(&client, &mut lost).await;
+    let (before, signed) = list(&client, &lost, &[]).await;
+    let taken_in = before.lanes[0].issued_before_ms.unwrap();
+    hub.stop().await;
+    std::fs::write(hub.dir.join("hub.db"), backup).unwrap();
+    let hub = hub.restart().await;
+    let client = hub.client();
+    let copy: LaneCertificate = parse(&ask(&client, &stolen, &key(9), &[]).await);
+    while lost.now_ms() <= taken_in {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    take_in(&client, &mut lost).await;
+    let (known, _) = list(&client, &lost, std::slice::from_ref(&signed)).await;
+    assert_eq!(states(&client).await, ["active"]);
+    assert!(known.lanes[0].issued_before_ms.unwrap() > copy.issued_ms);
+    let refused = ask(&client, &lost.token, &key(9), &[]).await;
+    assert_eq!(
+        problem(&refused).code,
+        Code::Conflict,
+        "the key of the copy"
+    );
+    assert_eq!(list(&client, &lost, &[signed]).await.0, known, "said again");
+}
+
+#[tokio::test]
 async fn a_hub_whose_lane_secret_is_damaged_does_not_start_and_one_whose_is_gone_tells() {
     let mut hub = TestHub::start().await;
     let client = hub.client();

@@ -10,8 +10,10 @@ use counterfoil_domain::merge::{Policy, Stamp};
 use counterfoil_domain::{CatalogEdit, Document, Hlc, ImportId, Scalar};
 use counterfoil_migrate::{Connection, Durability};
 use counterfoil_protocol::wire::decisions::{ConflictPage, ConflictRow, ConflictState};
+use counterfoil_protocol::wire::hub::CatalogExport;
 use counterfoil_protocol::wire::monitor::AlertRow;
 use counterfoil_protocol::wire::policies::PolicyRow;
+use counterfoil_protocol::wire::quarantine::QuarantineRow;
 use counterfoil_testkit::SeededRandom;
 use serde_json::{Value, json};
 
@@ -435,4 +437,28 @@ async fn a_price_that_waits_and_is_taken_back_waits_no_longer() {
         .map(|row| row.state)
         .collect();
     assert_eq!(states, [ConflictState::ByPolicy]);
+}
+
+#[tokio::test]
+async fn a_price_below_zero_of_a_till_steps_aside_and_what_follows_is_merged() {
+    let hub = TestHub::start().await;
+    let client = hub.client();
+    let mut till = Till::of(&client, "Leith", 1).await;
+    for (table, column) in COLUMNS
+        .into_iter()
+        .filter(|(_, name)| *name == "price_mills")
+    {
+        till.edit_in(table, "TEA", (column, number(-1)), &[]);
+        till.edit_in(table, "JAM", (column, number(0)), &[]);
+    }
+    till.push(&client).await.unwrap();
+    assert_eq!(client.settle().await.quarantined, 2);
+    let rows: Vec<QuarantineRow> = client.admin_get("quarantine").await;
+    assert!(rows.iter().all(|row| row.code == "column_value_wrong"));
+    for table in ["products", "prices"] {
+        let held: CatalogExport = client.admin_get(&format!("catalog/{table}")).await;
+        let id = held.columns.iter().position(|name| name == "id").unwrap();
+        let ids: Vec<&Value> = held.rows.iter().map(|row| &row[id]).collect();
+        assert_eq!(ids, ["JAM"], "{table}");
+    }
 }

@@ -72,12 +72,11 @@ pub fn of_others(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edit::OWNER;
     use crate::hlc::Hlc;
     use crate::ids::{DocumentId, NodeId};
     use crate::merge::{Origin, Version};
     use uuid::Uuid;
-
-    const OWNER: &str = "shop";
 
     fn shop(number: u128) -> ShopId {
         ShopId::from_uuid(Uuid::from_u128(number))

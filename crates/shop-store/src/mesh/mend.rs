@@ -66,7 +66,7 @@ impl ShopStore {
                 tx.execute(sql, params![journal.origin, entry.seq])?;
                 insert_entry(tx, journal.origin, entry)?;
             }
-            Ok(())
+            self.show_entries(journal.origin, &proved)
         })?;
         let end = journal.holding.end.seq;
         if known.last().is_some_and(|last| last.seq == end) {

@@ -316,6 +316,8 @@ fn an_edit_that_no_row_takes_is_kept_and_shown_nowhere() {
         ("products", "nothing", "7"),
         ("nothing", "name", "\"x\""),
         ("employees", "pin", "\"1234\""),
+        ("products", "price_mills", "-1"),
+        ("prices", "shop", "\"00000000-0000-0000-0000-000000000007\""),
     ] {
         let last = given.last().expect("one").clone();
         let (seq, hlc) = (last.seq + 1, last.hlc.next());
@@ -351,7 +353,9 @@ fn an_edit_that_no_row_takes_is_kept_and_shown_nowhere() {
         shown(&mut lanes[1], &all_rows()[0]),
         Some(BTreeMap::from([("name".to_owned(), json!("Tea"))]))
     );
-    assert!(lanes[1].store().catalog_row("employees", "TEA").is_err());
+    for table in ["employees", "prices"] {
+        assert!(lanes[1].store().catalog_row(table, "TEA").is_err());
+    }
     lanes[1].open();
     assert!(lanes[1].store().catalog_row("products", "TEA").is_ok());
 }

@@ -5,7 +5,7 @@ use crate::NOW_MS;
 use crate::stock::entries;
 use counterfoil_domain::lineage::Point;
 use counterfoil_protocol::wire::lineage::IdentityAnswer;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn what_two_names_of_a_lane_have_in_common_is_shown_until_the_hub_has_merged_it() {
@@ -49,17 +49,36 @@ fn what_two_names_of_a_lane_have_in_common_is_shown_until_the_hub_has_merged_it(
 
 #[test]
 fn damage_to_an_edit_that_waits_keeps_no_till_from_opening() {
-    for damage in ["document = CAST(x'ff' AS TEXT)", "id = x'00'", "hlc = -5"] {
+    for damage in [
+        "document = CAST(x'ff' AS TEXT)",
+        "document = replace(document, 'Tea', 'Toe')",
+        "id = x'00'",
+        "hlc = -5",
+    ] {
         let mut lanes = shop("peers-damaged", 2);
         set(&mut lanes[0], ROWS[0], "name", json!("Tea"), NOW_MS);
         set(&mut lanes[0], ROWS[1], "name", json!("Jam"), NOW_MS);
         exchange(&mut lanes);
-        let sql = format!("UPDATE peer_entry SET {damage} WHERE kind = 7 AND seq = 1;");
+        let first = "SELECT min(seq) FROM peer_entry WHERE kind = 7";
+        let sql = format!("UPDATE peer_entry SET {damage} WHERE seq = ({first});");
         lanes[1].elsewhere("local.db", &sql);
         lanes[1].open();
         lanes[1].store().catch_up().expect("caught up");
-        let jam = shown(&mut lanes[1], &all_rows()[1]).expect("there");
-        assert_eq!(jam["name"], json!("Jam"), "{damage}");
+        let names = |lanes: &mut Vec<_>, when: &str, expected: [Option<&str>; 2]| {
+            for (row, expected) in all_rows().iter().zip(expected) {
+                let shown = shown(&mut lanes[1], row);
+                let name = shown.map(|shown| shown["name"].clone());
+                assert_eq!(name, expected.map(Value::from), "{damage}, {when}");
+            }
+        };
+        names(&mut lanes, "damaged", [None, Some("Jam")]);
+        // It comes once more.
+        let origin = lanes[0].store().node();
+        lanes[1].store().expect_again(origin);
+        let whole = entries(&mut lanes[0], origin, 0);
+        let kept = lanes[1].store().keep_entries(origin, Point::START, &whole);
+        kept.expect("kept");
+        names(&mut lanes, "mended", [Some("Tea"), Some("Jam")]);
     }
 }
 
