@@ -289,11 +289,12 @@ impl ShopStore {
         }
         self.conn.transaction(|tx| -> Result<(), StoreError> {
             let row = note_journal(tx, origin, holding)?;
+            let mut codes = None;
             for entry in &fresh {
                 insert_entry(tx, row, entry)?;
                 note_refund(tx, row, entry)?;
                 note_parked(tx, row, entry)?;
-                self.note_escrow(row, entry)?;
+                self.note_escrow((row, &mut codes), entry)?;
             }
             self.show_entries(row, &fresh)
         })?;

@@ -293,11 +293,11 @@ impl World {
             }
             11..=15 => self.deliver(lane, other),
             // A refund, by a lane that has heard of it.
-            16 if self.sold > 0 && self.rights(lane).is_some() => {
+            16 if self.sold > 0 && self.draw(4) == 0 && self.rights(lane).is_some() => {
                 self.journals[lane].push(Entry::Moved(Self::PIECE));
                 self.sold -= Self::PIECE;
             }
-            17 if self.rights(lane).is_some() => {
+            17 if self.draw(8) == 0 && self.rights(lane).is_some() => {
                 self.journals[lane].push(Entry::Moved(Self::PIECE));
                 self.came_in += Self::PIECE;
             }
@@ -312,10 +312,11 @@ impl World {
 #[test]
 fn no_more_is_sold_than_came_in_whatever_arrives_where_and_when() {
     let mut sold_out = 0;
-    for seed in 0..400 {
+    for seed in 0..100 {
         let mut world = World::new(seed);
-        for step in 0..400 {
+        for step in 0..300 {
             world.step();
+            sold_out += usize::from(world.sold == world.came_in);
             assert!(
                 world.sold <= world.came_in,
                 "seed {seed}, step {step}: {:?}",
@@ -341,10 +342,9 @@ fn no_more_is_sold_than_came_in_whatever_arrives_where_and_when() {
             world.came_in - world.sold,
             "seed {seed}"
         );
-        sold_out += usize::from(world.came_in - world.sold < 2 * World::PIECE);
     }
     assert!(
-        sold_out > 20,
-        "the last pieces are what this is about: {sold_out}"
+        sold_out > 1_000,
+        "the last piece is what this is about: {sold_out}"
     );
 }

@@ -89,7 +89,7 @@ impl Node {
         let given = self.store(move |store| store.give_rights(peer, &asked, now_ms));
         match given.await {
             Ok(None) => {
-                tracing::debug!(%peer, sku, "a lane asked for rights, and there are none to give")
+                tracing::debug!(%peer, sku, "a lane asked for rights, and there are none to give");
             }
             Ok(Some(recorded)) => {
                 self.recorded(Topic::Escrow.priority());

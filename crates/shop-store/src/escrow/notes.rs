@@ -45,7 +45,32 @@ impl ShopStore {
         let sql = "SELECT DISTINCT sku FROM local.escrow_entry";
         let known: Vec<String> = self.conn.query_map(sql, (), |row| row.get(0))?;
         self.escrowed.borrow_mut().extend(known);
-        self.follow_escrow()
+        match self.follow_escrow() {
+            // A till whose disk is full still opens and delivers, and forgets no escrow when there is room again.
+            Err(error) if error.is_full() => {
+                for (_, sku) in self.own_escrow_entries(0)? {
+                    self.escrowed.borrow_mut().insert(sku);
+                }
+                Ok(())
+            }
+            followed => followed,
+        }
+    }
+
+    /// Own entries about escrow behind a position, with the product.
+    fn own_escrow_entries(&self, after: i64) -> Result<Vec<(i64, String)>, StoreError> {
+        let sql =
+            "SELECT seq, payload FROM main.journal WHERE seq > ?1 AND topic = ?2 ORDER BY seq";
+        let key = params![after, Topic::Escrow.code()];
+        let entries = self.conn.query_map(sql, key, |row| {
+            Ok((row.get::<i64>(0)?, row.get::<Option<String>>(1)?))
+        })?;
+        let product = |(seq, payload): (i64, Option<String>)| {
+            // No more of it is read than says which product it is about.
+            let value: Value = serde_json::from_str(&payload?).ok()?;
+            Some((seq, value.get("sku")?.as_str()?.to_owned()))
+        };
+        Ok(entries.into_iter().filter_map(product).collect())
     }
 
     /// Every escrow of a product that ever began, as far as is known.
@@ -180,20 +205,9 @@ impl ShopStore {
             let sql = format!("DELETE FROM local.{table} WHERE origin = ?1 AND seq > ?2");
             self.conn.execute(&sql, params![OWN, after])?;
         }
-        let sql =
-            "SELECT seq, payload FROM main.journal WHERE seq > ?1 AND topic = ?2 ORDER BY seq";
-        let key = params![after, Topic::Escrow.code()];
-        let entries = self.conn.query_map(sql, key, |row| {
-            Ok((row.get::<i64>(0)?, row.get::<Option<String>>(1)?))
-        })?;
-        for (seq, payload) in entries {
-            // No more of it is read than says which product it is about.
-            let value = payload.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-            let sku = value.as_ref().and_then(|value| value.get("sku")?.as_str());
-            if let Some(sku) = sku {
-                note_entry(&self.conn, sku, (OWN, seq))?;
-                self.escrowed.borrow_mut().insert(sku.to_owned());
-            }
+        for (seq, sku) in self.own_escrow_entries(after)? {
+            note_entry(&self.conn, &sku, (OWN, seq))?;
+            self.escrowed.borrow_mut().insert(sku);
         }
         let codes = self.watched_codes()?;
         if !codes.is_empty() {
@@ -219,8 +233,14 @@ impl ShopStore {
     }
 
     /// Notes what an entry of another lane says of escrow, or moves of a product under it.
-    pub(crate) fn note_escrow(&self, journal: i64, entry: &LaneEntry) -> Result<(), StoreError> {
+    /// `codes` are those that are looked for, as long as they are known.
+    pub(crate) fn note_escrow(
+        &self,
+        (journal, codes): (i64, &mut Option<BTreeSet<String>>),
+        entry: &LaneEntry,
+    ) -> Result<(), StoreError> {
         if let Some(deed) = deed_of(entry) {
+            *codes = None;
             note_entry(&self.conn, &deed.escrow.sku, (journal, entry.seq))?;
             self.escrowed.borrow_mut().insert(deed.escrow.sku);
             return Ok(());
@@ -232,7 +252,10 @@ impl ShopStore {
         if moved.is_empty() {
             return Ok(());
         }
-        let codes = self.watched_codes()?;
+        let codes = match codes {
+            Some(codes) => codes,
+            none => none.insert(self.watched_codes()?),
+        };
         for effect in moved.iter().filter(|effect| codes.contains(&effect.sku)) {
             // What another system's data say was before.
             if let What::Moved {

@@ -89,7 +89,7 @@ fn order(
 fn why(refused: Result<Recorded, StoreError>) -> EscrowFault {
     match refused.expect_err("refused") {
         StoreError::Escrow(fault) => *fault,
-        other => panic!("{other:?}"),
+        other => unreachable!("{other:?}"),
     }
 }
 

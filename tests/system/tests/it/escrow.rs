@@ -107,6 +107,8 @@ fn a_connected_lane_gives_the_right_and_dies_and_nothing_is_sold_twice() {
     // Right after giving.
     let data = one.data.clone();
     one.daemon.kill();
+    // Else it would be asked, and waited for.
+    other.is_connected(0);
     is_refused(&other, "lane 1 has 1");
     let one = Lane::start(&data, &[]);
     assert_eq!(sell(&one).0, 200, "the other one is its own");
@@ -158,5 +160,6 @@ fn a_restored_till_does_not_sell_twice_what_it_sold_after_the_backup() {
     // Its mark, or its peer, knows better than its folder.
     let one = Lane::start(&data, &[&other.url]);
     is_refused(&one, "was restored or copied");
+    assert_eq!(rights(&other), [(1, 0), (2, 0)]);
     is_refused(&other, "no lane has any");
 }

@@ -1,17 +1,18 @@
 //! Products under escrow: who may sell how many, and what a person does about it.
 
 use super::documents::recorded;
-use super::{ask, get, mint};
+use super::{ask_with, employees, get, mint};
 use crate::cli::output::{self, table};
 use crate::cli::{Common, Failure};
 use clap::{ArgGroup, Args};
+use counterfoil_domain::employee::Permission;
 use counterfoil_domain::{DocumentId, NodeId, Quantity};
 use counterfoil_protocol::wire::escrow::{
     EscrowLane, EscrowOrder, EscrowRequest, EscrowRow, Escrows,
 };
 use counterfoil_protocol::wire::node::Recorded;
 use counterfoil_replica::env::Env;
-use http::Method;
+use http::{HeaderMap, Method};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("order").args(["begin", "give", "take_over", "release", "end"]))]
@@ -46,6 +47,9 @@ pub(crate) struct EscrowArgs {
     /// Who does it: a catalog id.
     #[arg(long)]
     employee: Option<String>,
+    /// Who allows it with their PIN when whoever is signed in may not: a catalog id.
+    #[arg(long, value_name = "EMPLOYEE", requires = "order")]
+    approved_by: Option<String>,
     /// Id of the document, to repeat a command without recording twice.
     #[arg(long)]
     id: Option<DocumentId>,
@@ -74,8 +78,13 @@ pub(crate) async fn escrow(args: EscrowArgs, env: Env) -> Result<(), Failure> {
         node: args.node,
         employee: args.employee,
     };
+    let headers = match &args.approved_by {
+        Some(by) => employees::approved(common, env.clone(), by, Permission::Manage).await?,
+        None => HeaderMap::new(),
+    };
     let path = "/v1/escrow";
-    let answer: Recorded = ask(common, env, Method::POST, path, Some(&request)).await?;
+    let answer: Recorded =
+        ask_with(headers, common, env, Method::POST, path, Some(&request)).await?;
     output::show(common.json, &answer, recorded)
 }
 
