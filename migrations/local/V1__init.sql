@@ -88,6 +88,23 @@ CREATE TABLE parked_entry (
     PRIMARY KEY (parked, origin, seq)
 ) STRICT, WITHOUT ROWID;
 
+-- Which entries are about the escrow of which product, and what moved such products. Those of the own book follow from it, as far as
+-- `escrow_until` in `state` says.
+CREATE TABLE escrow_entry (
+    sku    TEXT    NOT NULL,
+    origin INTEGER NOT NULL,               -- of `peer_journal`; 0: the own book
+    seq    INTEGER NOT NULL,
+    PRIMARY KEY (sku, origin, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE escrow_line (
+    sku    TEXT    NOT NULL,
+    origin INTEGER NOT NULL,               -- of `peer_journal`; 0: the own book
+    seq    INTEGER NOT NULL,
+    item   INTEGER NOT NULL,               -- the line of a receipt, from 1; else 0
+    milli  INTEGER NOT NULL,               -- thousandths of the unit; positive came in
+    PRIMARY KEY (sku, origin, seq, item)
+) STRICT, WITHOUT ROWID;
+
 -- Stock: everything below follows from the journals of the shop and is counted anew from them when it does not fit.
 -- How far each journal is counted.
 CREATE TABLE stock_journal (

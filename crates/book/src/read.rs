@@ -36,6 +36,10 @@ pub fn document(
             let discard = payload.map(serde_json::from_str).transpose()?;
             discard.map(Document::ParkedDiscard)
         }
+        Topic::Escrow => {
+            let escrow = payload.map(serde_json::from_str).transpose()?;
+            escrow.map(Document::Escrow)
+        }
         Topic::Closure => {
             let sql = "SELECT content FROM closure WHERE seq = ?1";
             let text = conn.query_optional(sql, [seq], |row| row.get(0))?;

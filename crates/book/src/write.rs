@@ -5,6 +5,7 @@ use counterfoil_domain::document::{
     Activation, AdvanceOrder, CashSession, Expense, LedgerEntry, Receipt, StockCount, StockMovement,
 };
 use counterfoil_domain::employee::{EmployeeEvent, Permission};
+use counterfoil_domain::escrow::Escrow;
 use counterfoil_domain::item::{line_key, payment_key};
 use counterfoil_domain::journal::EntryHead;
 use counterfoil_domain::parked::{ParkedDiscard, ParkedSale};
@@ -29,6 +30,7 @@ pub fn insert(
         Document::CatalogEdit(edit) => Some(serde_json::to_string(edit)?),
         Document::ParkedSale(parked) => Some(serde_json::to_string(parked)?),
         Document::ParkedDiscard(discard) => Some(serde_json::to_string(discard)?),
+        Document::Escrow(escrow) => Some(serde_json::to_string(escrow)?),
         _ => None,
     };
     conn.execute(
@@ -56,7 +58,8 @@ pub fn insert(
         Document::Closure(closure) => insert_closure(conn, seq, closure)?,
         Document::EmployeeEvent(event) => insert_employee_event(conn, seq, event)?,
         Document::ParkedSale(ParkedSale { at_ms, .. })
-        | Document::ParkedDiscard(ParkedDiscard { at_ms, .. }) => {
+        | Document::ParkedDiscard(ParkedDiscard { at_ms, .. })
+        | Document::Escrow(Escrow { at_ms, .. }) => {
             let sql = "UPDATE journal SET at_ms = ?2 WHERE seq = ?1";
             conn.execute(sql, params![seq, *at_ms])?;
         }

@@ -5,6 +5,7 @@ use crate::amount::{Quantity, UnitPrice, line_amount};
 use crate::closure::Closure;
 use crate::edit::CatalogEdit;
 use crate::employee::EmployeeEvent;
+use crate::escrow::{Escrow, EscrowAct};
 use crate::ids::{DocumentId, ShopId};
 use crate::journal::Priority;
 use crate::money::{Currency, MoneyError};
@@ -49,11 +50,13 @@ pub enum Topic {
     ParkedSale = 12,
     /// It will not be paid.
     ParkedDiscard = 13,
+    /// Rights to sell a scarce product began, moved or ended.
+    Escrow = 14,
 }
 
 impl Topic {
     /// All topics in the order of their codes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Activation,
         Self::Sale,
         Self::Refund,
@@ -68,6 +71,7 @@ impl Topic {
         Self::EmployeeEvent,
         Self::ParkedSale,
         Self::ParkedDiscard,
+        Self::Escrow,
     ];
 
     /// The stored number.
@@ -97,6 +101,7 @@ impl Topic {
             Self::EmployeeEvent => "employee_event",
             Self::ParkedSale => "parked_sale",
             Self::ParkedDiscard => "parked_discard",
+            Self::Escrow => "escrow",
         }
     }
 
@@ -115,7 +120,8 @@ impl Topic {
             | Self::StockMovement
             | Self::StockCount
             | Self::ParkedSale
-            | Self::ParkedDiscard => Priority::Normal,
+            | Self::ParkedDiscard
+            | Self::Escrow => Priority::Normal,
             Self::EmployeeEvent => Priority::Low,
         }
     }
@@ -422,6 +428,8 @@ pub enum Document {
     ParkedSale(ParkedSale),
     /// See [`Topic::ParkedDiscard`].
     ParkedDiscard(ParkedDiscard),
+    /// See [`Topic::Escrow`].
+    Escrow(Escrow),
 }
 
 /// A document that breaks a rule of its own; it was not recorded.
@@ -623,6 +631,7 @@ impl Document {
             Self::EmployeeEvent(_) => Topic::EmployeeEvent,
             Self::ParkedSale(_) => Topic::ParkedSale,
             Self::ParkedDiscard(_) => Topic::ParkedDiscard,
+            Self::Escrow(_) => Topic::Escrow,
         }
     }
 
@@ -642,6 +651,7 @@ impl Document {
             Self::EmployeeEvent(content) => Some(content.at_ms),
             Self::ParkedSale(content) => Some(content.at_ms),
             Self::ParkedDiscard(content) => Some(content.at_ms),
+            Self::Escrow(content) => Some(content.at_ms),
             Self::CatalogEdit(_) => None,
         }
     }
@@ -704,6 +714,17 @@ impl Document {
             Self::ParkedSale(parked) => {
                 check_lines(&parked.lines, parked.total_minor)?;
                 check_signs(&parked.lines, false)
+            }
+            Self::Escrow(escrow) => {
+                require(&escrow.sku, "the product code")?;
+                let begins = matches!(escrow.act, EscrowAct::Begin { .. });
+                match escrow.act.quantity() {
+                    Some(quantity) if quantity.milli < i64::from(!begins) => {
+                        Err(InvalidDocument::NotPositive("a quantity of rights"))
+                    }
+                    Some(quantity) => within_stock(quantity),
+                    None => Ok(()),
+                }
             }
             // A closure is computed, never typed.
             Self::Activation(_) | Self::Closure(_) | Self::ParkedDiscard(_) => Ok(()),

@@ -12,6 +12,7 @@ pub mod document;
 pub mod edit;
 pub mod employee;
 pub mod env;
+pub mod escrow;
 pub mod hex;
 pub mod hlc;
 pub mod ids;

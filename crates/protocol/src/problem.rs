@@ -25,6 +25,8 @@ pub enum Code {
     Conflict,
     /// A conflict that is settled already.
     AlreadySettled,
+    /// This lane has not the right to sell so many of a product under escrow.
+    NoRights,
     /// What the caller saw is not there any more: look again.
     ChangedMeanwhile,
     /// What a cursor counted on is gone: begin again without one.
@@ -65,6 +67,7 @@ impl Code {
             Self::NotFound => 404,
             Self::Conflict
             | Self::AlreadySettled
+            | Self::NoRights
             | Self::ChangedMeanwhile
             | Self::NotActivated
             | Self::Diverged => 409,
@@ -94,6 +97,7 @@ impl Code {
             | Self::NotFound
             | Self::Conflict
             | Self::AlreadySettled
+            | Self::NoRights
             | Self::ChangedMeanwhile
             | Self::CursorGone
             | Self::TooLarge

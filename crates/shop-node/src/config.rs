@@ -65,6 +65,7 @@ pub struct Config {
     pub peer_heartbeat_ms: u64,
     pub second_copy_wait_ms: u64,
     pub first_peer_wait_ms: u64,
+    pub escrow_wait_ms: u64,
     #[serde(deserialize_with = "relay_pause_s")]
     pub relay_pause_s: i64,
     pub reconcile_after_start_s: u32,

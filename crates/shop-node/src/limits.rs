@@ -211,3 +211,9 @@ pub(crate) const MEND_PAUSE: Duration = Duration::from_secs(5);
 
 /// Longest such pause.
 pub(crate) const MEND_PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// How long certificates of a trial shop hold, in days: longer than anybody tries out a till. Pairing again gives another.
+pub(crate) const TRIAL_CERTIFICATE_DAYS: i64 = 400;
+
+/// Requests for rights that wait on one connection, either way. One more is dropped: its sale is refused, and may be made again.
+pub(crate) const RIGHTS_REQUESTS_MAX: usize = 256;

@@ -5,6 +5,7 @@ use crate::credentials::{Credentials, Keyring};
 use crate::limits::PIN_CHECKS_MAX;
 use crate::marks::{KeptMarks, Marks};
 use crate::mesh::Mesh;
+use crate::mesh::pairing::Pairing;
 use crate::mesh::trust::Trust;
 use crate::monitor::Monitor;
 use crate::repair;
@@ -76,6 +77,8 @@ pub(crate) struct Inner {
     pub(crate) mesh: Arc<Mesh>,
     /// By what they know this one.
     pub(crate) trust: Trust,
+    /// How others come in by a code, in trial.
+    pub(crate) pairing: Pairing,
     pub(crate) paths: Paths,
     /// Held while a PIN is hashed: one at a time.
     pub(crate) pin_turn: tokio::sync::Mutex<()>,
@@ -193,6 +196,7 @@ impl Node {
             monitor: Monitor::new(&mesh.traffic),
             mesh,
             trust: Trust::default(),
+            pairing: Pairing::default(),
             paths,
             pin_turn: tokio::sync::Mutex::new(()),
             pin_places: tokio::sync::Semaphore::new(PIN_CHECKS_MAX),

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use counterfoil_protocol::problem::{Code, PROBLEM_MEDIA_TYPE, Problem};
 use counterfoil_shop_store::StoreError;
 use counterfoil_shop_store::employees::PinFault;
+use counterfoil_shop_store::escrow::EscrowFault;
 use http::{StatusCode, header};
 use std::error::Error;
 
@@ -108,6 +109,38 @@ fn sale_problem(error: &StoreError, detail: String) -> Problem {
     }
 }
 
+/// What somebody is told about a product under escrow.
+fn escrow_problem(fault: &EscrowFault, detail: String) -> Problem {
+    match fault {
+        EscrowFault::NoRights(lack) => Problem::new(Code::NoRights, detail).hint(format!(
+            "sell it at a lane that has the right, or give it to this one there: counterfoil-node escrow --give {sku} --quantity 1 \
+             --lane NUMBER; lanes that are connected do so by themselves. From a lane that does not come back: \
+             counterfoil-node escrow --take-over {sku} --quantity 1 --lane NUMBER",
+            sku = lack.sku
+        )),
+        EscrowFault::Frozen(sku) => Problem::new(Code::NoRights, detail).hint(format!(
+            "sell it at another lane; who knows that nothing was sold that is not in this till's journal frees its rights: \
+             counterfoil-node escrow --release {sku}"
+        )),
+        EscrowFault::Unread(_) => Problem::new(Code::NoRights, detail)
+            .hint("sell it at another lane, or end its escrow and begin it anew"),
+        EscrowFault::Trial => Problem::new(Code::NotActivated, detail),
+        EscrowFault::Begun(sku) => Problem::new(Code::Conflict, detail).hint(format!(
+            "to begin anew with what was counted, end it first: counterfoil-node escrow --end {sku}"
+        )),
+        EscrowFault::NotBegun(_) | EscrowFault::UnknownLane(_) => {
+            Problem::new(Code::NotFound, detail).hint("counterfoil-node escrow lists them")
+        }
+        EscrowFault::Missing(_) | EscrowFault::Myself => Problem::new(Code::Invalid, detail),
+        EscrowFault::Connected(sku) => Problem::new(Code::Conflict, detail).hint(format!(
+            "let it give them: counterfoil-node escrow --give {sku} at that lane"
+        )),
+        EscrowFault::TooMany { .. } | EscrowFault::NotFrozen => {
+            Problem::new(Code::Conflict, detail)
+        }
+    }
+}
+
 /// What a caller is told when the store refuses.
 pub fn store_problem(error: &StoreError) -> Problem {
     if error.is_full() {
@@ -162,6 +195,7 @@ pub fn store_problem(error: &StoreError) -> Problem {
         StoreError::RefundedAlready(_)
         | StoreError::UnknownParked(_)
         | StoreError::ParkedSettled { .. } => sale_problem(error, detail),
+        StoreError::Escrow(fault) => escrow_problem(fault, detail),
         StoreError::FutureInvoice(_) => Problem::new(Code::Invalid, detail)
             .hint("correct the date in the file, or the clock of this till, and import again"),
         StoreError::DayAhead { .. } => Problem::new(Code::Invalid, detail)

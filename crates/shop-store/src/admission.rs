@@ -11,6 +11,7 @@ use counterfoil_domain::employee::{
     EMPLOYEES, EmployeeEvent, EventKind, NOBODY, Outcome, PERMISSIONS, PIN, PIN_REQUIRED,
     Permission, asks_for_pins,
 };
+use counterfoil_domain::escrow::EscrowAct;
 use counterfoil_domain::parked::{beyond, is_stale};
 use counterfoil_domain::password::is_hash;
 use counterfoil_migrate::params;
@@ -337,6 +338,13 @@ impl ShopStore {
             | Document::Closure(_)
             | Document::EmployeeEvent(_)
             | Document::ParkedDiscard(_) => Ok(None),
+            Document::Escrow(escrow) => Ok(match escrow.act {
+                // What makes rights that no lane gave, or ends them for all, is for who answers for it.
+                EscrowAct::Take { .. } | EscrowAct::Release { .. } | EscrowAct::End { .. } => {
+                    Some(Permission::Manage)
+                }
+                EscrowAct::Begin { .. } | EscrowAct::Join { .. } | EscrowAct::Give { .. } => None,
+            }),
         }
     }
 
@@ -422,6 +430,7 @@ fn named_in(document: &mut Document) -> Option<&mut Option<String>> {
         Document::Expense(expense) => Some(&mut expense.employee),
         Document::ParkedSale(parked) => Some(&mut parked.employee),
         Document::ParkedDiscard(discard) => Some(&mut discard.employee),
+        Document::Escrow(escrow) => Some(&mut escrow.employee),
         Document::Activation(_)
         | Document::LedgerEntry(_)
         | Document::AdvanceOrder(_)

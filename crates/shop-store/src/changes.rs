@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Kinds of documents that are given out, and how their fields are read, by position in the journal.
-const DOCUMENTS: [(Topic, &str); 11] = [
+const DOCUMENTS: [(Topic, &str); 12] = [
     (Topic::Sale, RECEIPT),
     (Topic::Refund, RECEIPT),
     (
@@ -57,6 +57,7 @@ const DOCUMENTS: [(Topic, &str); 11] = [
     (Topic::Closure, "SELECT content FROM closure WHERE seq = ?1"),
     (Topic::ParkedSale, PAYLOAD),
     (Topic::ParkedDiscard, PAYLOAD),
+    (Topic::Escrow, PAYLOAD),
 ];
 
 const PAYLOAD: &str = "SELECT payload FROM journal WHERE seq = ?1";

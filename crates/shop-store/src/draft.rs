@@ -24,13 +24,32 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::UnknownProduct`], [`StoreError::NoPrice`], [`StoreError::Invalid`],
     /// [`StoreError::Number`]; [`StoreError::RefundedAlready`] for a refund; [`StoreError::UnknownParked`],
-    /// [`StoreError::ParkedSettled`] for one that finishes a parked sale.
+    /// [`StoreError::ParkedSettled`] for one that finishes a parked sale;
+    /// [`StoreError::Escrow`] for one without the right to sell.
     pub fn draft_receipt(
         &self,
         request: &ReceiptRequest,
         refund: bool,
         now_ms: i64,
     ) -> Result<Document, StoreError> {
+        let receipt = self.build_receipt(request, refund, now_ms)?;
+        if refund {
+            self.check_refund(&receipt)?;
+            return Ok(Document::Refund(receipt));
+        }
+        let sale = Document::Sale(receipt);
+        // Before anybody's approval is used up for it.
+        self.check_rights(&sale)?;
+        Ok(sale)
+    }
+
+    /// The same, whatever stands against it.
+    pub(crate) fn build_receipt(
+        &self,
+        request: &ReceiptRequest,
+        refund: bool,
+        now_ms: i64,
+    ) -> Result<Receipt, StoreError> {
         let cart = request.parked.map(|id| self.open_cart(id)).transpose()?;
         let lines = match &cart {
             // As it was parked.
@@ -42,7 +61,8 @@ impl ShopStore {
         };
         let total_minor = total(&lines)?;
         let customer = self.customer(request.customer.as_deref())?;
-        let receipt = Receipt {
+        let lane = self.lane()?;
+        Ok(Receipt {
             trial: false,
             series: String::new(),
             number: 0,
@@ -53,21 +73,12 @@ impl ShopStore {
             employee: request.employee.clone(),
             refund_of: request.refund_of,
             external_ref: None,
-            parked: request.parked.map(|id| Finishes {
-                id,
-                lane: self.lane(),
-            }),
+            parked: request.parked.map(|id| Finishes { id, lane }),
             lines,
             payments: vec![Payment {
                 tender: request.tender.parse()?,
                 amount_minor: total_minor,
             }],
-        };
-        Ok(if refund {
-            self.check_refund(&receipt)?;
-            Document::Refund(receipt)
-        } else {
-            Document::Sale(receipt)
         })
     }
 

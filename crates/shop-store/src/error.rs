@@ -1,6 +1,7 @@
 //! What can go wrong in the store, by what the caller would do about it.
 
 use crate::employees::PinFault;
+use crate::escrow::EscrowFault;
 use crate::refunds::OverRefund;
 use counterfoil_book::BookError;
 use counterfoil_domain::DocumentId;
@@ -221,6 +222,9 @@ pub enum StoreError {
     /// More would be taken back than the sale had.
     #[error("{} of {} sold, {} would be taken back by all refunds of sale {}", .0.sold, .0.sku, .0.refunded, .0.sale)]
     RefundedAlready(OverRefund),
+    /// A product under escrow, or its rights.
+    #[error(transparent)]
+    Escrow(Box<EscrowFault>),
     /// No such parked sale has come here.
     #[error("no parked sale {0} is known at this lane")]
     UnknownParked(DocumentId),
@@ -298,6 +302,14 @@ impl StoreError {
         /// `SQLITE_FULL`; I/O errors of a full disk arrive as this too.
         const SQLITE_FULL: i32 = 13;
         matches!(self, Self::Sql(error) if error.code().is_some_and(|code| code & 0xFF == SQLITE_FULL))
+    }
+}
+
+/// What a row says; nothing when it cannot be read: then it is damaged.
+pub(crate) fn readable<T>(read: Result<T, SqlError>) -> Result<Option<T>, SqlError> {
+    match read {
+        Err(SqlError::Column { .. } | SqlError::Decode { .. }) => Ok(None),
+        read => read.map(Some),
     }
 }
 

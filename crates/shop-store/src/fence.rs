@@ -6,6 +6,7 @@
 //! numbered in, and gives the same one to two folders that hold the same claim.
 
 use crate::error::StoreError;
+use crate::escrow::FROZEN_KEY;
 use crate::identity::set_meta;
 use crate::open::ShopStore;
 use counterfoil_domain::NodeId;
@@ -230,6 +231,7 @@ impl ShopStore {
             tag,
             told: serde_json::to_string(&fenced)?,
             branches: serde_json::to_string(&branches)?,
+            end_seq: self.head.seq,
             fenced,
         })
     }
@@ -266,6 +268,8 @@ pub(crate) struct Leave {
     tag: String,
     told: String,
     branches: String,
+    /// The last entry before it.
+    end_seq: i64,
     pub(crate) fenced: Fenced,
 }
 
@@ -273,6 +277,8 @@ impl Leave {
     /// Leaves it, with the transaction.
     pub(crate) fn write(&self, conn: &Connection) -> Result<(), SqlError> {
         set_meta(conn, TAG_KEY, &self.tag)?;
+        // A copy, or the till itself before it was restored, may have sold by the same rights.
+        set_meta(conn, FROZEN_KEY, &self.end_seq.to_string())?;
         let sql = "INSERT OR REPLACE INTO local.state (key, value) VALUES (?1, ?2)";
         conn.execute(sql, params![FENCED_KEY, self.told.as_str()])?;
         conn.execute(sql, params![BRANCHES_KEY, self.branches.as_str()])?;

@@ -6,6 +6,7 @@
 
 use crate::activation::Binding;
 use crate::error::StoreError;
+use crate::escrow::FROZEN_KEY;
 use crate::fence::{follow_epoch, set_tag};
 use crate::open::ShopStore;
 use counterfoil_domain::env::uuid_v7;
@@ -134,7 +135,9 @@ impl ShopStore {
         self.change_identity(|conn| {
             set_meta(conn, FORMERS_KEY, &text)?;
             set_meta(conn, "node_id", &node.to_string())?;
-            leave.write(conn)
+            leave.write(conn)?;
+            // It has no lanes to share rights with.
+            remove_meta(conn, FROZEN_KEY)
         })?;
         Ok(node)
     }
@@ -167,6 +170,8 @@ impl ShopStore {
             set_meta(conn, "node_id", &claim.node.to_string())?;
             set_meta(conn, "lane", &answer.lane.to_string())?;
             follow_epoch(conn, answer.epoch, epoch, &tag)?;
+            // Its rights stay the former one's.
+            remove_meta(conn, FROZEN_KEY)?;
             remove_meta(conn, CLAIM_KEY)
         })
     }

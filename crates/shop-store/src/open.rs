@@ -13,7 +13,7 @@ use counterfoil_migrate::{
     Connection, Durability, Kind, open_and_migrate, open_and_migrate_to, params, schema_version,
 };
 use counterfoil_protocol::gate::Schemas;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +71,8 @@ pub struct ShopStore {
     pub(crate) described: i64,
     /// Whether there is any dated price to look for.
     pub(crate) has_dated_prices: Cell<bool>,
+    /// Codes of products of which anything about escrow is known; some may have ended.
+    pub(crate) escrowed: RefCell<BTreeSet<String>>,
     /// Own edits that the catalog does not have yet.
     pub(crate) unmerged: Unmerged,
     /// The catalog over which the pending rows were last made, and what it said of who wrote it.
@@ -157,6 +159,7 @@ impl ShopStore {
             tables: BTreeMap::new(),
             described: 0,
             has_dated_prices: Cell::new(false),
+            escrowed: RefCell::default(),
             unmerged: Unmerged::default(),
             replayed: None,
             settlement: Settlement::default(),
@@ -170,6 +173,7 @@ impl ShopStore {
         store.attach_catalog()?;
         store.reload()?;
         store.make_up_for_losses(now_ms)?;
+        store.reload_escrowed()?;
         store.keep_identity();
         Ok(store)
     }

@@ -142,6 +142,7 @@ impl Writer<'_> {
             return Ok(known);
         }
         store.check_own_id(id, &document)?;
+        self.by_right(&document, now_ms)?;
         if let Document::Sale(receipt) | Document::Refund(receipt) = &mut document {
             receipt.trial = trial;
             receipt.series = store.series();

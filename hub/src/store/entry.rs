@@ -114,7 +114,9 @@ const fn fields(topic: Topic) -> &'static [Field] {
             ("unlooked", Integer),
             ("at_ms", Integer),
         ],
-        Topic::ParkedSale | Topic::ParkedDiscard => &[("payload", Text), ("at_ms", Integer)],
+        Topic::ParkedSale | Topic::ParkedDiscard | Topic::Escrow => {
+            &[("payload", Text), ("at_ms", Integer)]
+        }
         Topic::CatalogEdit => &[],
     }
 }

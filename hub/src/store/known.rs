@@ -68,7 +68,8 @@ pub(super) const fn owing(topic: Topic) -> Option<&'static str> {
         | Topic::Closure
         | Topic::EmployeeEvent
         | Topic::ParkedSale
-        | Topic::ParkedDiscard => None,
+        | Topic::ParkedDiscard
+        | Topic::Escrow => None,
     }
 }
 

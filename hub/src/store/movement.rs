@@ -62,8 +62,8 @@ impl Plain {
     }
 }
 
-/// Sales and refunds have tables of their own, parked ones stand in the journal, edits become versions of catalog fields (`edits`).
-pub(super) const PLAIN: [Plain; 11] = [
+/// Sales and refunds have tables of their own, parked ones and rights stand in the journal, edits become versions of catalog fields (`edits`).
+pub(super) const PLAIN: [Plain; 12] = [
     Plain {
         topic: Topic::Activation,
         table: "activation",
@@ -125,6 +125,11 @@ pub(super) const PLAIN: [Plain; 11] = [
         topic: Topic::ParkedDiscard,
         table: "journal",
         content: "'discard', json(payload), 'at_ms', at_ms",
+    },
+    Plain {
+        topic: Topic::Escrow,
+        table: "journal",
+        content: "'escrow', json(payload), 'at_ms', at_ms",
     },
 ];
 

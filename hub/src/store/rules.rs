@@ -411,7 +411,7 @@ fn document_rules(topic: Topic) -> Vec<(String, Rule, &'static str)> {
                 "an expense is an amount above zero",
             ),
         ],
-        Topic::ParkedSale | Topic::ParkedDiscard => vec![(
+        Topic::ParkedSale | Topic::ParkedDiscard | Topic::Escrow => vec![(
             "d.payload IS NULL".to_owned(),
             Rule::RecordMissing,
             "the record itself is missing",

@@ -11,7 +11,7 @@ use counterfoil_replica::env::HttpResponse;
 use serde_json::{Value, json};
 
 /// A sound row of a kind, with the journal's number at `?1`.
-const SOUND: [(Topic, &str); 10] = [
+const SOUND: [(Topic, &str); 11] = [
     (
         Topic::Activation,
         "INSERT INTO activation VALUES (?1, x'0190AAAA000070008000000000000001', 'Leith', 1700000000000)",
@@ -54,10 +54,14 @@ const SOUND: [(Topic, &str); 10] = [
         Topic::ParkedDiscard,
         "UPDATE journal SET payload = '{\"lane\":2}', at_ms = 1700000000000 WHERE seq = ?1",
     ),
+    (
+        Topic::Escrow,
+        "UPDATE journal SET payload = '{\"sku\":\"LAMP\"}', at_ms = 1700000000000 WHERE seq = ?1",
+    ),
 ];
 
 /// How each kind is poisoned, the rule, and the cure: no changes are a waiver.
-const POISON: [(Topic, &str, &str, &str); 12] = [
+const POISON: [(Topic, &str, &str, &str); 13] = [
     (
         Topic::Activation,
         "UPDATE activation SET at_ms = 0 WHERE seq = ?1",
@@ -130,6 +134,12 @@ const POISON: [(Topic, &str, &str, &str); 12] = [
         "value_damaged",
         r#"{"payload": "{}"}"#,
     ),
+    (
+        Topic::Escrow,
+        "UPDATE journal SET payload = NULL WHERE seq = ?1",
+        "record_missing",
+        r#"{"payload": "{}"}"#,
+    ),
 ];
 
 /// Records a sound entry of a kind; its place.
@@ -179,7 +189,7 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         expected.push((seq, code.to_owned()));
     }
     till.push(&client).await.unwrap();
-    assert_eq!(client.settle().await.documents, 10);
+    assert_eq!(client.settle().await.documents, 11);
     assert_eq!(open(&client).await, expected);
     for ((seq, _), (topic, _, _, changes)) in expected.iter().zip(POISON) {
         let changes: Value = serde_json::from_str(changes).unwrap();
@@ -191,7 +201,11 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         for (field, value) in changes.as_object().unwrap() {
             if field == "payload" {
                 // It stands under the name of what it is.
-                assert!(held.contains_key("parked") || held.contains_key("discard"));
+                assert!(
+                    ["parked", "discard", "escrow"]
+                        .iter()
+                        .any(|name| held.contains_key(*name))
+                );
                 continue;
             }
             let text = match &held[field] {
@@ -204,7 +218,7 @@ async fn records_of_every_kind_step_aside_and_come_back() {
         }
     }
     let status = client.settle().await;
-    assert_eq!((status.documents, status.quarantined), (22, 0));
+    assert_eq!((status.documents, status.quarantined), (24, 0));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod inventory;
 pub use inventory::{InventoryAnswer, InventoryQuestion, InventoryRequest, QUESTIONS_MAX};
 
 use super::certificate::SignedRevocations;
+use super::escrow::RightsRequest;
 use counterfoil_domain::hex::array_from_hex;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::pairing::Nonce;
@@ -200,6 +201,8 @@ pub enum Control {
     InventoryRequest(InventoryRequest),
     /// So it does.
     InventoryResponse(InventoryAnswer),
+    /// Give rights to sell a product under escrow, if there are any.
+    EscrowRequest(RightsRequest),
     /// Lanes that may not take part any more, as the shop's authority signed it.
     Revoked(SignedRevocations),
     /// The connection ends, and why.
@@ -338,7 +341,7 @@ struct Kind {
 }
 
 /// The types of [`Control`].
-const CONTROLS: [&str; 12] = [
+const CONTROLS: [&str; 13] = [
     "hello",
     "proof",
     "holds",
@@ -349,6 +352,7 @@ const CONTROLS: [&str; 12] = [
     "ack",
     "inventory_request",
     "inventory_response",
+    "escrow_request",
     "revoked",
     "refused",
 ];
@@ -410,6 +414,11 @@ fn read_control(text: &str) -> Result<Frame, FrameError> {
         }
         Control::Want { after, .. } if *after < 0 => {
             return Err(FrameError::Field { field: "after" });
+        }
+        Control::EscrowRequest(asked) if asked.quantity_milli <= 0 => {
+            return Err(FrameError::Field {
+                field: "quantity_milli",
+            });
         }
         Control::Hello(hello) => {
             hello.nonce()?;

@@ -12,12 +12,14 @@ use counterfoil_domain::employee::Permission;
 use counterfoil_domain::{Document, DocumentId, NodeId, Priority, Topic};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::closure::{CloseDayRequest, ClosedDay};
+use counterfoil_protocol::wire::import::{ImportBatch, ImportResult};
 use counterfoil_protocol::wire::node::{
-    CashRequest, ExpenseRequest, ImportBatch, ImportResult, LedgerRequest, OrderRequest,
-    ReceiptRequest, Recorded, StockAnswer, StockBody, StockRequest,
+    CashRequest, ExpenseRequest, LedgerRequest, OrderRequest, ReceiptRequest, Recorded,
+    StockAnswer, StockBody, StockRequest,
 };
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{CloseDay, Presented, ShopStore, StoreError};
+use std::sync::Arc;
 
 /// How far the clocks of till and hub may differ before the till doubts what day it is, in milliseconds: a minute,
 /// as much as the hub takes without an alert. Beyond it a closing near the end of a day is refused.
@@ -120,13 +122,22 @@ pub(super) async fn sale(
     Headers(presented): Headers,
     Json(request): Json<ReceiptRequest>,
 ) -> Answer {
-    record(
-        &node,
-        (Topic::Sale, request.id),
-        presented,
-        move |store, now_ms| store.draft_receipt(&request, false, now_ms),
-    )
-    .await
+    let request = Arc::new(request);
+    let sell = || {
+        let (request, topic) = (Arc::clone(&request), (Topic::Sale, request.id));
+        record(&node, topic, presented, move |store, now_ms| {
+            store.draft_receipt(&request, false, now_ms)
+        })
+    };
+    match sell().await {
+        // Another lane may have the right to sell it, and give it. Nobody waits for ordinary products.
+        Err(Refusal(problem))
+            if problem.code == Code::NoRights && node.seek_rights(&request).await =>
+        {
+            sell().await
+        }
+        answer => answer,
+    }
 }
 
 /// Records a refund.

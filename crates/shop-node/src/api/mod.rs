@@ -1,7 +1,8 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
 //! `documents` records, `employees` sign in, `catalog` reads and edits, `conflicts` shows and decides, `undo` takes back, `clients` takes batches and tells what has changed, `control` shows and steers,
-//! `stock` shows levels, `parked` parks carts and lists them, `pages` decides which web pages may ask.
+//! `stock` shows levels, `pairing` pairs lanes in trial, `parked` parks carts and lists them, `escrow` moves rights, `pages` decides
+//! which web pages may ask.
 
 mod catalog;
 mod clients;
@@ -9,8 +10,10 @@ mod conflicts;
 mod control;
 mod documents;
 mod employees;
+mod escrow;
 mod openapi;
 mod pages;
+mod pairing;
 mod parked;
 mod probes;
 mod stock;
@@ -89,6 +92,8 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(control::activate))
         .routes(routes!(control::hub))
         .routes(routes!(control::fence))
+        .routes(routes!(pairing::pair, pairing::leave))
+        .routes(routes!(pairing::revoke))
         .routes(routes!(control::receipts))
         .routes(routes!(documents::sale))
         .routes(routes!(documents::refund))
@@ -101,6 +106,7 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(documents::cash))
         .routes(routes!(parked::park, parked::list))
         .routes(routes!(parked::discard))
+        .routes(routes!(escrow::order, escrow::list))
         .routes(routes!(documents::close_day))
         .routes(routes!(documents::import))
         .routes(routes!(employees::sign_in))

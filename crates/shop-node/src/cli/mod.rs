@@ -13,7 +13,10 @@ pub use failure::Failure;
 
 use crate::node::NodeOptions;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use commands::{catalog, closing, conflicts, control, documents, employees, parked, stock, undo};
+use commands::{
+    catalog, closing, conflicts, control, documents, employees, escrow, pairing, parked, stock,
+    undo,
+};
 use counterfoil_protocol::gate::Schemas;
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
@@ -72,6 +75,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Pair lanes in trial: show a code here, or type the one that another lane shows. Needs no hub.
+    Pair(pairing::PairArgs),
     /// Record a sale.
     Sell(documents::ReceiptArgs),
     /// Record a refund.
@@ -80,6 +85,8 @@ enum Command {
     Park(parked::ParkArgs),
     /// Show what is parked in the shop, or discard one.
     Parked(parked::ParkedArgs),
+    /// Show who may sell how many of products under escrow; begin one, end it, move rights.
+    Escrow(escrow::EscrowArgs),
     /// Record a stock movement, or a count.
     Stock(documents::StockArgs),
     /// Show stock: of all products, of one, of those that are oversold.
@@ -179,10 +186,12 @@ async fn carry_out(command: Command, env: Env, schemas: Schemas) -> Result<(), F
         Command::Activate(args) => control::activate(args, env).await,
         Command::Hub { url, common } => control::hub(&common, url, env).await,
         Command::Fence { by, common } => control::fence(&common, by, env).await,
+        Command::Pair(args) => pairing::pair(args, env).await,
         Command::Sell(args) => documents::receipt(args, "/v1/sales", env).await,
         Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
         Command::Park(args) => parked::park(args, env).await,
         Command::Parked(args) => parked::parked(args, env).await,
+        Command::Escrow(args) => escrow::escrow(args, env).await,
         Command::Stock(args) => documents::stock(args, env).await,
         Command::Levels(args) => stock::levels(args, env).await,
         Command::Reconcile(common) => stock::reconcile(&common, env).await,

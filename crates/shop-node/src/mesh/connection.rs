@@ -1,12 +1,14 @@
 //! One connection with a peer: frames in, frames out, until it is over.
 
 use super::Me;
+use super::escrow::give_away;
 use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse};
 use super::letters::correspond;
-use super::line::{self, Line};
+use super::line::{self, Comes, Line};
 use super::mouth::Mouth;
 use super::packing::{Incoming, Understood};
+use super::pairing;
 use super::rate::Rate;
 use super::registry::{Introduced, NoSeat, OwnJournal, Seat};
 use super::trust;
@@ -21,6 +23,7 @@ use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::mesh::conversation::Conversation;
 use counterfoil_protocol::wire::lane::{Control, FRAME_BYTES_MAX, Frame, ORIGINS_MAX, RefusalCode};
 use counterfoil_protocol::wire::mesh::FoundBy;
+use counterfoil_protocol::wire::pairing::PAIR_PATH;
 use counterfoil_replica::env::Io;
 use counterfoil_shop_store::{ShopStore, StoreError};
 use futures_util::stream::SplitStream;
@@ -54,32 +57,47 @@ pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: Owned
     let (io, gate) = Gate::before(io);
     let stranger = Stranger { place, gate };
     let ended = match tokio::time::timeout_at(until, line::answer(node, me, io)).await {
-        Ok(Ok(line)) => match carry(node, me, (line, until), Came::ByItself(stranger)).await {
-            // Anybody can come and say that.
-            (None, ended @ ConnectionError::Refused { .. }) => {
-                tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
-                return;
+        Ok(Ok(Comes::Newcomer(socket))) => {
+            let _place = stranger.place;
+            pairing::answer(node, me, (socket, until)).await;
+            return;
+        }
+        Ok(Ok(Comes::Peer(line))) => {
+            match carry(node, me, (line, until), Came::ByItself(stranger)).await {
+                // Anybody can come and say that.
+                (None, ended @ ConnectionError::Refused { .. }) => {
+                    tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
+                    return;
+                }
+                (_, ended) => ended,
             }
-            (_, ended) => ended,
-        },
+        }
         Ok(Err(error)) => error,
         Err(_) => ConnectionError::Silent(PEER_GREETING_WITHIN),
     };
     note_refusal(node, &line::explained(ended)).await;
 }
 
+/// What somebody asked for who came without TLS or with it.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// To be taken in by a code.
+    pub(super) to_pair: bool,
+}
+
 /// A page in a browser on this machine is no lane, whoever wrote it.
-#[expect(
-    clippy::result_large_err,
-    reason = "the shape that the library asks for"
-)]
-pub(super) fn no_page(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
-    if request.headers().contains_key(http::header::ORIGIN) {
-        let mut refused = ErrorResponse::new(Some("lanes are no web pages".to_owned()));
-        *refused.status_mut() = http::StatusCode::FORBIDDEN;
-        return Err(refused);
+pub(super) fn no_page(
+    asked: &mut Asked,
+) -> impl FnOnce(&Request, Response) -> Result<Response, ErrorResponse> + Unpin {
+    move |request, response| {
+        if request.headers().contains_key(http::header::ORIGIN) {
+            let mut refused = ErrorResponse::new(Some("lanes are no web pages".to_owned()));
+            *refused.status_mut() = http::StatusCode::FORBIDDEN;
+            return Err(refused);
+        }
+        asked.to_pair = request.uri().path() == PAIR_PATH;
+        Ok(response)
     }
-    Ok(response)
 }
 
 /// Says now and then why somebody was not let in, however often it comes.
@@ -224,6 +242,7 @@ async fn converse(
         biased;
         () = seat.replaced.notified() => return ConnectionError::Replaced,
         ended = ear.hear() => ended,
+        ended = give_away(node, seat) => ended,
         ended = correspond(node, seat) => ended,
         ended = mouth.speak() => ended,
     };
@@ -339,6 +358,7 @@ impl Ear<'_> {
                 return Err(ConnectionError::Refused { code, detail });
             }
             Control::InventoryRequest(request) => seat.letters.request(request),
+            Control::EscrowRequest(request) => seat.letters.rights_request(request),
             Control::InventoryResponse(_) => {}
             Control::Hello(_) | Control::Proof { .. } | Control::Holds { .. } => {
                 let detail = "it greeted a second time";
@@ -369,20 +389,23 @@ impl Ear<'_> {
             }
             let begin = mesh.with(seat, |it| it.holds().get(&origin).map(|held| held.begin));
             let begin = begin.flatten().unwrap_or(Point::START);
-            let (told, on) = (Arc::clone(mesh), seat.clone());
+            let (told, on, now_ms) = (Arc::clone(mesh), seat.clone(), self.node.now_ms());
             // On the store's thread: the connection may end meanwhile, and what is kept is kept.
             let keep = move |store: &mut ShopStore| {
                 let kept = store.keep_entries(origin, begin, &entries);
                 let over = kept.as_ref().ok().map(|_| store.over_refunds(&entries));
                 let twice = kept.as_ref().ok().map(|_| store.sold_twice(&entries));
+                let escrow = kept.as_ref().ok();
+                let escrow = escrow.and_then(|_| store.escrow_news(&entries, now_ms).transpose());
                 if let (Ok(holding), Some(last)) = (&kept, entries.last()) {
                     told.stored(&on, last, *holding);
                 }
-                (kept, over, twice)
+                (kept, over, twice, escrow)
             };
-            let (kept, over, twice) = self.node.store(keep).await;
+            let (kept, over, twice, escrow) = self.node.store(keep).await;
             self.node.tell_over_refunds(origin, over).await;
             self.node.tell_sold_twice(origin, twice).await;
+            self.node.tell_escrow(origin, escrow).await;
             match kept {
                 Ok(_) => self.node.inner.to_count.notify_one(),
                 Err(StoreError::Gap { .. }) if mesh.ask_again(seat, origin) => {}

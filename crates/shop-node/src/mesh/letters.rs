@@ -3,9 +3,11 @@
 use super::connection::Never;
 use super::greeting::ConnectionError;
 use super::registry::Seat;
+use crate::limits::RIGHTS_REQUESTS_MAX;
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::stock::reconcile::Answer;
+use counterfoil_protocol::wire::escrow::RightsRequest;
 use counterfoil_protocol::wire::lane::{
     Control, InventoryAnswer, InventoryQuestion, InventoryRequest,
 };
@@ -19,6 +21,8 @@ pub(super) struct Letters {
     state: Mutex<State>,
     /// The peer asks something.
     pub(super) asked: Notify,
+    /// The peer asks for rights.
+    pub(super) rights_asked: Notify,
 }
 
 #[derive(Default)]
@@ -31,6 +35,8 @@ struct State {
     is_silent: bool,
     /// What the peer asks; it asks one thing at a time.
     request: Option<InventoryRequest>,
+    /// Rights that it asks for.
+    rights: VecDeque<RightsRequest>,
 }
 
 /// An answer, with its bytes on the wire.
@@ -99,6 +105,29 @@ impl Letters {
         let is_other = |it: &Control| !matches!(it, Control::InventoryResponse(_));
         state.outgoing.retain(is_other);
         state.outgoing.push_back(Control::InventoryResponse(answer));
+    }
+
+    /// Asks the peer for rights.
+    pub(super) fn ask_rights(&self, request: RightsRequest) {
+        let mut state = self.state();
+        let is_rights = |it: &&Control| matches!(it, Control::EscrowRequest(_));
+        // Sales that have waited for longer than it takes to send so many have been refused.
+        if state.outgoing.iter().filter(is_rights).count() < RIGHTS_REQUESTS_MAX {
+            state.outgoing.push_back(Control::EscrowRequest(request));
+        }
+    }
+
+    /// The peer asks for rights.
+    pub(super) fn rights_request(&self, request: RightsRequest) {
+        let mut state = self.state();
+        if state.rights.len() < RIGHTS_REQUESTS_MAX {
+            state.rights.push_back(request);
+            self.rights_asked.notify_one();
+        }
+    }
+
+    pub(super) fn take_rights_request(&self) -> Option<RightsRequest> {
+        self.state().rights.pop_front()
     }
 
     /// The connection is over: nobody waits any longer.

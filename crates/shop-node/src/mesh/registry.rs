@@ -2,6 +2,7 @@
 
 pub(super) mod inquiry;
 mod port;
+mod status;
 
 use super::letters::Letters;
 use super::packing::Traffic;
@@ -9,7 +10,7 @@ use counterfoil_domain::mesh::conversation::{Conversation, Window};
 use counterfoil_domain::mesh::sources::{Offer, Step, plan};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
 use counterfoil_domain::{Chain, NodeId};
-use counterfoil_protocol::wire::mesh::{FoundBy, JournalRow, MeshStatus, PeerRow};
+use counterfoil_protocol::wire::mesh::FoundBy;
 use counterfoil_protocol::wire::stock::Reconciliation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -35,10 +36,12 @@ pub(crate) struct Mesh {
     has_met: watch::Sender<bool>,
     /// A connection was lost.
     lost: Notify,
-    /// Where this lane listens, since its port is open.
-    bound: watch::Sender<Option<SocketAddr>>,
     /// On all connections since the start.
     pub(crate) traffic: Traffic,
+    /// Where this lane listens, since its port is open.
+    bound: watch::Sender<Option<SocketAddr>>,
+    /// Counts what came of escrow.
+    rights: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -128,8 +131,9 @@ impl Default for Mesh {
             acknowledged: watch::Sender::new(0),
             has_met: watch::Sender::new(false),
             lost: Notify::new(),
-            bound: watch::Sender::default(),
             traffic: Traffic::default(),
+            bound: watch::Sender::default(),
+            rights: watch::Sender::new(0),
         }
     }
 }
@@ -390,43 +394,6 @@ impl Mesh {
             }
         });
         may_go_on
-    }
-
-    /// As the status shows it; `None` when this lane is by itself.
-    pub(crate) fn status(&self) -> Option<MeshStatus> {
-        let state = self.state();
-        let peers = state.marks.iter().map(|(node, &mark)| {
-            let connected = state.connections.get(node);
-            PeerRow {
-                node_id: *node,
-                lane: connected.map(|it| it.lane),
-                connected: connected.is_some(),
-                since_ms: connected.map(|it| it.since_ms),
-                found_by: state.found.get(node).copied(),
-                acknowledged_seq: mark,
-                unacknowledged: connected.map_or(0, |it| it.conversation.unacknowledged()),
-                sent_bytes: connected.map(|it| it.traffic.sent.get()),
-                sent_plain_bytes: connected.map(|it| it.traffic.plain.get()),
-            }
-        });
-        let others = state.holdings.iter();
-        let others = others.filter(|(origin, _)| Some(**origin) != state.me);
-        state.is_on.then(|| MeshStatus {
-            listen: state.address.clone(),
-            listen_error: state.address_error.clone(),
-            certificate_expires_ms: None,
-            connections: state.connections.len(),
-            peers: peers.collect(),
-            journals: others
-                .map(|(origin, held)| JournalRow {
-                    node_id: *origin,
-                    held_seq: held.end.seq,
-                    hub_seq: state.hub_ends.get(origin).copied(),
-                })
-                .collect(),
-            reconciliation: state.reconciled.clone(),
-            last_refusal: state.last_refusal.clone(),
-        })
     }
 }
 

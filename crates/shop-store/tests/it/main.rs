@@ -5,6 +5,7 @@ mod catalog;
 mod changes;
 mod closure;
 mod employees;
+mod escrow;
 mod fence;
 mod identity;
 mod journal;

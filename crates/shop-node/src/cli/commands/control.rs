@@ -223,6 +223,17 @@ fn happened(status: &NodeStatus) -> Vec<(&'static str, String)> {
     if let Some(mesh) = &status.mesh {
         rows.push(("lanes", lanes_text(mesh)));
     }
+    if let Some(pairing) = &status.pairing {
+        let others = pairing.lanes.iter().filter(|it| !it.revoked).count();
+        let text = match &pairing.with {
+            Some(with) => format!("lane {}, paired with {with}", pairing.lane),
+            None => format!(
+                "lane {}, {others} other lanes were paired here",
+                pairing.lane
+            ),
+        };
+        rows.push(("trial shop", text));
+    }
     if status.pins_missing {
         let text = "asked for, and no active employee has one: whoever is at this till sells; \
                     give somebody a PIN at the hub (counterfoil-hub employees pin)";

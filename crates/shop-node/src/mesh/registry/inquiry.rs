@@ -3,10 +3,11 @@
 use super::{Connected, Letters, Mesh};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::mesh::Holding;
+use counterfoil_protocol::wire::escrow::RightsRequest;
 use counterfoil_protocol::wire::stock::Reconciliation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A connected peer that may be asked.
 pub(in crate::mesh) struct Correspondent {
@@ -43,6 +44,24 @@ impl Mesh {
             (*peer, correspondent)
         })
         .collect()
+    }
+
+    /// Asks a peer for rights, when it is connected.
+    pub(in crate::mesh) fn ask_rights(&self, peer: NodeId, request: RightsRequest) {
+        if let Some(connected) = self.state().connections.get(&peer) {
+            connected.letters.ask_rights(request);
+            connected.wake.notify_one();
+        }
+    }
+
+    /// Something came of escrow.
+    pub(in crate::mesh) fn note_rights(&self) {
+        self.rights.send_modify(|came| *came += 1);
+    }
+
+    /// Tells when something comes of escrow.
+    pub(in crate::mesh) fn rights_came(&self) -> watch::Receiver<u64> {
+        self.rights.subscribe()
     }
 
     pub(in crate::mesh) fn reconciled(&self, outcome: Reconciliation) {

@@ -1,0 +1,289 @@
+//! Escrow: rights to sell a scarce product, each held by one lane of the shop (ADR 0024).
+//!
+//! A lane sells such a product, writes it off or gives rights away only as far as its own rights go. It knows them from its own
+//! journal, which is always whole, and from what others gave it, as far as that has come: what has not come makes them fewer.
+//! So nothing that is late, lost or repeated between lanes lets two of them sell the same piece.
+
+use crate::amount::Quantity;
+use crate::document::{Document, Topic};
+use crate::hlc::Hlc;
+use crate::ids::{DocumentId, NodeId};
+use crate::mesh::LaneEntry;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use utoipa::ToSchema;
+
+/// What a lane records of a product under escrow.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Escrow {
+    /// Code of the product.
+    pub sku: String,
+    /// Number of the lane that records it.
+    pub lane: Option<i64>,
+    /// Milliseconds since the Unix epoch, the clock of that lane.
+    pub at_ms: i64,
+    /// Who did: a catalog id; empty for what a lane does by itself.
+    pub employee: Option<String>,
+    /// What was done.
+    pub act: EscrowAct,
+}
+
+/// What is done to rights.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EscrowAct {
+    /// From here on pieces are sold by right; the lane that says so has all rights. Id of the escrow is that of the document.
+    Begin {
+        /// How many pieces there are in the shop.
+        quantity: Quantity,
+        /// Escrows of the product that end with it: those that the lane knew.
+        replaces: Vec<DocumentId>,
+    },
+    /// The lane has heard of it. What it sells from here on counts against its rights.
+    Join {
+        /// Which.
+        escrow: DocumentId,
+    },
+    /// Rights go to another lane.
+    Give {
+        /// Which.
+        escrow: DocumentId,
+        /// To whom.
+        to: NodeId,
+        /// How many pieces; above zero.
+        quantity: Quantity,
+        /// For what it was asked for: nothing is given twice for that.
+        need: Option<DocumentId>,
+    },
+    /// A person took over rights of a lane that does not come back.
+    Take {
+        /// Which.
+        escrow: DocumentId,
+        /// Whose.
+        from: NodeId,
+        /// How many pieces; above zero.
+        quantity: Quantity,
+    },
+    /// A person says that the rights of this lane are as its journal says, after it was restored or copied.
+    Release {
+        /// Which.
+        escrow: DocumentId,
+    },
+    /// The product is sold freely again.
+    End {
+        /// Which: those that the lane knew.
+        escrows: Vec<DocumentId>,
+    },
+}
+
+impl EscrowAct {
+    /// The name in lists and messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Begin { .. } => "begin",
+            Self::Join { .. } => "join",
+            Self::Give { .. } => "give",
+            Self::Take { .. } => "take",
+            Self::Release { .. } => "release",
+            Self::End { .. } => "end",
+        }
+    }
+
+    /// How many pieces it is about; `None` for what moves none.
+    pub const fn quantity(&self) -> Option<Quantity> {
+        match self {
+            Self::Begin { quantity, .. }
+            | Self::Give { quantity, .. }
+            | Self::Take { quantity, .. } => Some(*quantity),
+            Self::Join { .. } | Self::Release { .. } | Self::End { .. } => None,
+        }
+    }
+
+    /// The escrow that its author takes part in by it; `None` for one that begins or ends.
+    const fn about(&self) -> Option<DocumentId> {
+        match self {
+            Self::Join { escrow }
+            | Self::Give { escrow, .. }
+            | Self::Take { escrow, .. }
+            | Self::Release { escrow } => Some(*escrow),
+            Self::Begin { .. } | Self::End { .. } => None,
+        }
+    }
+}
+
+/// An entry about the escrow of a product.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deed {
+    /// Id of the document.
+    pub id: DocumentId,
+    /// Whose journal it stands in.
+    pub origin: NodeId,
+    /// Its position there.
+    pub seq: i64,
+    /// Its logical time.
+    pub hlc: Hlc,
+    /// What was recorded.
+    pub escrow: Escrow,
+}
+
+/// The part of one lane in an escrow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Share {
+    /// Number of the lane, as it said itself last; `None` when it said nothing yet.
+    pub lane: Option<i64>,
+    /// Its first entry about this escrow; what it sells behind it counts. `None`: it has not heard of it, as far as is known.
+    pub since: Option<i64>,
+    /// What it was given and began with, less what it gave, in thousandths of the unit.
+    pub granted: i64,
+}
+
+impl Share {
+    /// Pieces it may sell, in thousandths of the unit: `moved` is what its journal moved of the product behind
+    /// [`Self::since`], positive came in.
+    pub const fn rights(&self, moved: i64) -> i64 {
+        self.granted.saturating_add(moved)
+    }
+}
+
+/// The escrow that holds for a product, as far as is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its id.
+    pub id: DocumentId,
+    /// Pieces there were when it began, in thousandths of the unit; `None` when the entry that says so is not here.
+    pub begun: Option<i64>,
+    /// Every lane that is named in it.
+    pub shares: BTreeMap<NodeId, Share>,
+    /// Who has given for which need.
+    answered: BTreeSet<(NodeId, DocumentId)>,
+    /// Escrows of the same product that others began without knowing of it: they give no rights.
+    pub void: BTreeSet<DocumentId>,
+}
+
+impl Standing {
+    /// What follows from entries about one product, in any order, each as often as it came; `None`: it is sold freely.
+    ///
+    /// Of several escrows that nothing has ended the earliest one holds, at all lanes that know the same.
+    pub fn of<'d>(deeds: impl IntoIterator<Item = &'d Deed>) -> Option<Self> {
+        let mut once: BTreeMap<_, &Deed> = BTreeMap::new();
+        for deed in deeds {
+            // A till that goes on from a backup brings entries of its former identity once more, under its own.
+            let held = once.entry((deed.id, deed.seq, deed.hlc)).or_insert(deed);
+            if deed.origin < held.origin {
+                *held = deed;
+            }
+        }
+        let mut over: BTreeSet<DocumentId> = BTreeSet::new();
+        for deed in once.values() {
+            match &deed.escrow.act {
+                EscrowAct::Begin { replaces, .. } => {
+                    over.extend(replaces.iter().filter(|id| **id != deed.id));
+                }
+                EscrowAct::End { escrows } => over.extend(escrows),
+                _ => {}
+            }
+        }
+        let mut open: BTreeMap<_, &Deed> = BTreeMap::new();
+        let mut named: BTreeSet<DocumentId> = BTreeSet::new();
+        for deed in once.values().filter(|deed| !over.contains(&deed.id)) {
+            match deed.escrow.act {
+                EscrowAct::Begin { .. } => {
+                    open.insert((deed.hlc, deed.origin, deed.seq), *deed);
+                }
+                ref act => named.extend(act.about().filter(|id| !over.contains(id))),
+            }
+        }
+        let mut begun = open.values();
+        let mut standing = match (begun.next(), named.first()) {
+            (Some(first), _) => Self::begun(first),
+            // What began it has not come, or was lost here: rights are what others gave, and no more.
+            (None, Some(named)) => Self::unread(*named),
+            (None, None) => return None,
+        };
+        standing.void = begun.map(|deed| deed.id).collect();
+        for deed in once.values() {
+            standing.note(deed);
+        }
+        Some(standing)
+    }
+
+    fn begun(begin: &Deed) -> Self {
+        Self {
+            begun: begin.escrow.act.quantity().map(|it| it.milli),
+            ..Self::unread(begin.id)
+        }
+    }
+
+    /// One of which no more than its id is known: it gives no rights.
+    pub const fn unread(id: DocumentId) -> Self {
+        Self {
+            id,
+            begun: None,
+            shares: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            void: BTreeSet::new(),
+        }
+    }
+
+    fn note(&mut self, deed: &Deed) {
+        let act = &deed.escrow.act;
+        let is_own = deed.id == self.id && matches!(act, EscrowAct::Begin { .. });
+        if !is_own && act.about() != Some(self.id) {
+            return;
+        }
+        let author = self.shares.entry(deed.origin).or_default();
+        author.lane = deed.escrow.lane.or(author.lane);
+        author.since = Some(author.since.map_or(deed.seq, |since| since.min(deed.seq)));
+        match *act {
+            EscrowAct::Begin { quantity, .. } => self.grant(deed.origin, quantity.milli),
+            EscrowAct::Give {
+                to, quantity, need, ..
+            } => {
+                self.grant(deed.origin, quantity.milli.saturating_neg());
+                self.grant(to, quantity.milli);
+                self.answered.extend(need.map(|need| (deed.origin, need)));
+            }
+            EscrowAct::Take { from, quantity, .. } => {
+                self.grant(from, quantity.milli.saturating_neg());
+                self.grant(deed.origin, quantity.milli);
+            }
+            EscrowAct::Join { .. } | EscrowAct::Release { .. } | EscrowAct::End { .. } => {}
+        }
+    }
+
+    fn grant(&mut self, lane: NodeId, milli: i64) {
+        let share = self.shares.entry(lane).or_default();
+        share.granted = share.granted.saturating_add(milli);
+    }
+
+    /// The part of a lane.
+    pub fn share(&self, lane: NodeId) -> Share {
+        self.shares.get(&lane).copied().unwrap_or_default()
+    }
+
+    /// Whether a lane has given something for a need.
+    pub fn has_answered(&self, lane: NodeId, need: DocumentId) -> bool {
+        self.answered.contains(&(lane, need))
+    }
+}
+
+/// Of an entry of another lane what it says of the escrow of a product; `None` for any other, and for what cannot be read here. What is
+/// not read makes no rights.
+pub fn deed_of(entry: &LaneEntry) -> Option<Deed> {
+    if entry.kind != Topic::Escrow.code() {
+        return None;
+    }
+    match serde_json::from_str(&entry.document) {
+        Ok(Document::Escrow(escrow)) => Some(Deed {
+            id: entry.id,
+            origin: entry.origin,
+            seq: entry.seq,
+            hlc: entry.hlc,
+            escrow,
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! Where entries about escrow stand, and what moved such products.
+
+use crate::error::StoreError;
+use crate::open::ShopStore;
+use counterfoil_domain::escrow::{Deed, Escrow, EscrowAct, deed_of};
+use counterfoil_domain::lineage::{Point, writer_of};
+use counterfoil_domain::mesh::LaneEntry;
+use counterfoil_domain::stock::{What, effects};
+use counterfoil_domain::{Chain, DocumentId, Hlc, NodeId, Topic};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// How far the own book is looked through: position and chain value.
+const UNTIL_KEY: &str = "escrow_until";
+
+/// In the place of a peer's journal: the own book.
+const OWN: i64 = 0;
+
+const OWN_ENTRIES: &str = "SELECT j.id, j.hlc, j.seq, j.payload FROM local.escrow_entry AS p
+    JOIN main.journal AS j ON j.seq = p.seq WHERE p.sku = ?1 AND p.origin = ?2";
+
+const THEIR_ENTRIES: &str = "SELECT e.id, e.hlc, e.seq, e.document, j.node
+    FROM local.escrow_entry AS p
+    JOIN local.peer_entry AS e ON e.origin = p.origin AND e.seq = p.seq
+    JOIN local.peer_journal AS j ON j.origin = p.origin
+    WHERE p.sku = ?1 AND p.origin <> ?2";
+
+/// Lines of receipts that were made here behind `?2`, of the codes in `?3`.
+const OWN_RECEIPTS: &str =
+    "INSERT OR REPLACE INTO local.escrow_line (sku, origin, seq, item, milli)
+    SELECT i.sku, ?1, i.key >> 16, i.key & 65535, -i.quantity_milli
+    FROM main.receipt_item AS i CROSS JOIN main.journal AS j ON j.seq = i.key >> 16
+    WHERE i.key > (?2 + 1) << 16 AND i.sku IN (SELECT value FROM json_each(?3))
+      AND j.external_ref IS NULL";
+
+const OWN_MOVEMENTS: &str =
+    "INSERT OR REPLACE INTO local.escrow_line (sku, origin, seq, item, milli)
+    SELECT sku, ?1, seq, 0, quantity_milli FROM main.stock_movement
+    WHERE seq > ?2 AND sku IN (SELECT value FROM json_each(?3)) AND external_ref IS NULL";
+
+impl ShopStore {
+    /// Reads of which products something about escrow is known here.
+    pub(crate) fn reload_escrowed(&self) -> Result<(), StoreError> {
+        let sql = "SELECT DISTINCT sku FROM local.escrow_entry";
+        let known: Vec<String> = self.conn.query_map(sql, (), |row| row.get(0))?;
+        self.escrowed.borrow_mut().extend(known);
+        match self.follow_escrow() {
+            // A till whose disk is full still opens and delivers, and forgets no escrow when there is room again.
+            Err(error) if error.is_full() => {
+                for (_, sku) in self.own_escrow_entries(0)? {
+                    self.escrowed.borrow_mut().insert(sku);
+                }
+                Ok(())
+            }
+            followed => followed,
+        }
+    }
+
+    /// Own entries about escrow behind a position, with the product.
+    fn own_escrow_entries(&self, after: i64) -> Result<Vec<(i64, String)>, StoreError> {
+        let sql =
+            "SELECT seq, payload FROM main.journal WHERE seq > ?1 AND topic = ?2 ORDER BY seq";
+        let key = params![after, Topic::Escrow.code()];
+        let entries = self.conn.query_map(sql, key, |row| {
+            Ok((row.get::<i64>(0)?, row.get::<Option<String>>(1)?))
+        })?;
+        let product = |(seq, payload): (i64, Option<String>)| {
+            // No more of it is read than says which product it is about.
+            let value: Value = serde_json::from_str(&payload?).ok()?;
+            Some((seq, value.get("sku")?.as_str()?.to_owned()))
+        };
+        Ok(entries.into_iter().filter_map(product).collect())
+    }
+
+    /// Every escrow of a product that ever began, as far as is known.
+    pub(super) fn escrows_begun(&self, sku: &str) -> Result<Vec<DocumentId>, StoreError> {
+        let mut codes = self.duplicates_of(sku)?;
+        codes.insert(sku.to_owned());
+        self.follow_escrow()?;
+        let (deeds, _) = self.escrow_deeds(&codes)?;
+        let begins = |deed: &&Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
+        let begun = deeds.iter().filter(begins).map(|deed| deed.id);
+        Ok(begun.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    /// The entries about these products; also an own one that cannot be read, by its id.
+    pub(super) fn escrow_deeds(
+        &self,
+        codes: &BTreeSet<String>,
+    ) -> Result<(Vec<Deed>, Option<DocumentId>), StoreError> {
+        let (mut deeds, mut unread) = (Vec::new(), None);
+        let id = |row: &Row<'_>| row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes));
+        for code in codes {
+            let key = params![code.as_str(), OWN];
+            let own = self.conn.query_map(OWN_ENTRIES, key, |row| {
+                let payload: Option<String> = row.get(3)?;
+                Ok((
+                    id(row)?,
+                    Hlc::from_raw(row.get(1)?),
+                    row.get::<i64>(2)?,
+                    payload,
+                ))
+            })?;
+            for (id, hlc, seq, payload) in own {
+                let read = payload.as_deref().map(serde_json::from_str::<Escrow>);
+                let Some(Ok(escrow)) = read else {
+                    unread = Some(id);
+                    continue;
+                };
+                let origin = writer_of(&self.formers, self.node, seq);
+                deeds.push(Deed {
+                    id,
+                    origin,
+                    seq,
+                    hlc,
+                    escrow,
+                });
+            }
+            let key = params![code.as_str(), OWN];
+            let theirs = self.conn.query_map(THEIR_ENTRIES, key, |row| {
+                Ok(LaneEntry {
+                    origin: row.get_with(4, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?,
+                    seq: row.get(2)?,
+                    id: id(row)?,
+                    hlc: Hlc::from_raw(row.get(1)?),
+                    kind: Topic::Escrow.code(),
+                    before: Chain::START,
+                    chain: Chain::START,
+                    document: row.get(3)?,
+                })
+            })?;
+            deeds.extend(theirs.iter().filter_map(deed_of));
+        }
+        Ok((deeds, unread))
+    }
+
+    /// What a journal moved of a product behind a position, thousandths of the unit; positive came in.
+    pub(super) fn moved(
+        &self,
+        codes: &BTreeSet<String>,
+        (node, since): (NodeId, i64),
+    ) -> Result<i64, StoreError> {
+        let line =
+            |row: &Row<'_>| -> Result<(i64, i64), SqlError> { Ok((row.get(0)?, row.get(1)?)) };
+        let own =
+            "SELECT seq, milli FROM local.escrow_line WHERE sku = ?1 AND origin = ?2 AND seq > ?3";
+        let theirs = "SELECT seq, milli FROM local.escrow_line WHERE sku = ?1 AND origin =
+                          (SELECT origin FROM local.peer_journal WHERE node = ?2) AND seq > ?3";
+        let (mut here, mut there) = (0_i64, 0_i64);
+        for code in codes {
+            let key = params![code.as_str(), OWN, since];
+            for (seq, milli) in self.conn.query_map(own, key, line)? {
+                if writer_of(&self.formers, self.node, seq) == node {
+                    here = here.saturating_add(milli);
+                }
+            }
+            if node != self.node {
+                let key = params![code.as_str(), node.to_bytes(), since];
+                for (_, milli) in self.conn.query_map(theirs, key, line)? {
+                    there = there.saturating_add(milli);
+                }
+            }
+        }
+        // What a former identity wrote stands in the own book, and more of it may have come from others.
+        Ok(if node == self.node {
+            here
+        } else {
+            here.min(there)
+        })
+    }
+
+    /// Notes what the own book has of escrow since it was looked through, or all of it when it is another book.
+    pub(super) fn follow_escrow(&self) -> Result<(), StoreError> {
+        let newest = "SELECT coalesce(max(seq), 0) FROM main.journal";
+        let newest: i64 = self.conn.query_value(newest, ())?;
+        let known = self.escrow_until()?;
+        let fits = self.chain_at(known.seq)? == Some(known.chain);
+        if fits && known.seq == newest {
+            return Ok(());
+        }
+        let after = if fits { known.seq } else { 0 };
+        let note = || self.note_own_escrow(after, newest);
+        match self.conn.is_autocommit() {
+            true => self.conn.transaction(|_| note()),
+            // Within the transaction that may have written the newest entries, and is taken back with them.
+            false => note(),
+        }
+    }
+
+    fn escrow_until(&self) -> Result<Point, StoreError> {
+        let text = self.local_state(UNTIL_KEY)?;
+        // What cannot be read is derived again.
+        let read = |text: &str| -> Option<Point> {
+            let (seq, chain) = text.split_once(' ')?;
+            let chain = serde_json::from_value::<Chain>(chain.into()).ok()?;
+            let seq = seq.parse().ok()?;
+            Some(Point { seq, chain })
+        };
+        Ok(text.as_deref().and_then(read).unwrap_or(Point::START))
+    }
+
+    fn note_own_escrow(&self, after: i64, newest: i64) -> Result<(), StoreError> {
+        for table in ["escrow_entry", "escrow_line"] {
+            let sql = format!("DELETE FROM local.{table} WHERE origin = ?1 AND seq > ?2");
+            self.conn.execute(&sql, params![OWN, after])?;
+        }
+        for (seq, sku) in self.own_escrow_entries(after)? {
+            note_entry(&self.conn, &sku, (OWN, seq))?;
+            self.escrowed.borrow_mut().insert(sku);
+        }
+        let codes = self.watched_codes()?;
+        if !codes.is_empty() {
+            let codes = serde_json::to_string(&codes)?;
+            for sql in [OWN_RECEIPTS, OWN_MOVEMENTS] {
+                self.conn
+                    .execute(sql, params![OWN, after, codes.as_str()])?;
+            }
+        }
+        let chain = self.chain_at(newest)?.unwrap_or(Chain::START);
+        self.set_local_state(UNTIL_KEY, &format!("{newest} {chain}"))
+    }
+
+    /// Codes under which products under escrow are sold: as they were named, and what stands for them.
+    fn watched_codes(&self) -> Result<BTreeSet<String>, StoreError> {
+        let escrowed = self.escrowed.borrow().clone();
+        let mut codes = BTreeSet::new();
+        for code in escrowed {
+            codes.insert(self.survivor("products", &code)?);
+            codes.insert(code);
+        }
+        Ok(codes)
+    }
+
+    /// Notes what an entry of another lane says of escrow, or moves of a product under it.
+    /// `codes` are those that are looked for, as long as they are known.
+    pub(crate) fn note_escrow(
+        &self,
+        (journal, codes): (i64, &mut Option<BTreeSet<String>>),
+        entry: &LaneEntry,
+    ) -> Result<(), StoreError> {
+        if let Some(deed) = deed_of(entry) {
+            *codes = None;
+            note_entry(&self.conn, &deed.escrow.sku, (journal, entry.seq))?;
+            self.escrowed.borrow_mut().insert(deed.escrow.sku);
+            return Ok(());
+        }
+        if self.escrowed.borrow().is_empty() {
+            return Ok(());
+        }
+        let moved = effects(entry).0;
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let codes = match codes {
+            Some(codes) => codes,
+            none => none.insert(self.watched_codes()?),
+        };
+        for effect in moved.iter().filter(|effect| codes.contains(&effect.sku)) {
+            // What another system's data say was before.
+            if let What::Moved {
+                milli,
+                dated_ms: None,
+            } = effect.what
+            {
+                let sql = "INSERT OR REPLACE INTO local.escrow_line (sku, origin, seq, item, milli)
+                           VALUES (?1, ?2, ?3, ?4, ?5)";
+                let line = params![effect.sku.as_str(), journal, effect.seq, effect.item, milli];
+                self.conn.execute(sql, line)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn note_entry(conn: &Connection, sku: &str, (origin, seq): (i64, i64)) -> Result<(), StoreError> {
+    let sql = "INSERT OR IGNORE INTO local.escrow_entry (sku, origin, seq) VALUES (?1, ?2, ?3)";
+    conn.execute(sql, params![sku, origin, seq])?;
+    Ok(())
+}
