@@ -186,10 +186,10 @@ async fn meet<L: Listener>(node: &Node, me: &Me, settings: &Settings, listener: 
     }
 }
 
-/// Announces this lane and dials those that announce themselves, when it is to.
+/// Announces this lane and dials those that announce themselves, when it is to; never in trial, paired or not.
 #[cfg(feature = "lan")]
 fn discover(node: &Node, me: &Me, settings: &Settings, tasks: &mut JoinSet<()>) {
-    if settings.discovery {
+    if settings.discovery && !me.is_trial {
         let (node, me, peers) = (node.clone(), me.clone(), settings.peers.clone());
         tasks.spawn(async move { lan::run(&node, &me, peers).await });
     }
