@@ -86,6 +86,10 @@ pub(super) struct Asked {
 }
 
 /// A page in a browser on this machine is no lane, whoever wrote it.
+#[expect(
+    clippy::result_large_err,
+    reason = "the shape that the library asks for"
+)]
 pub(super) fn no_page(
     asked: &mut Asked,
 ) -> impl FnOnce(&Request, Response) -> Result<Response, ErrorResponse> + Unpin {
