@@ -2,10 +2,11 @@
 //! what it lacks, and what is said next on each connection.
 //!
 //! Nothing here knows a socket or a disk. [`sources`] decides whom to ask, [`conversation`] what one connection says,
-//! [`pairing`] who may speak at all, [`relay`] what is brought to the hub for a lane that does not come.
+//! [`pace`] how much is on its way, [`pairing`] who may speak at all, [`relay`] what is brought to the hub for a lane that does not come.
 
 pub mod authority;
 pub mod conversation;
+pub mod pace;
 pub mod pairing;
 pub mod relay;
 pub mod sources;

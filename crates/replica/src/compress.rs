@@ -1,5 +1,7 @@
 //! zstd for bodies, with a limit on what comes out.
 
+pub mod stream;
+
 use std::io::{self, Read as _};
 
 use crate::limits::ZSTD_LEVEL;

@@ -81,6 +81,21 @@ pub const REPLANS_MAX: u32 = 8;
 /// Compression level: zstd's default, faster than a shop's line.
 pub const ZSTD_LEVEL: i32 = 3;
 
+/// Compression level of messages between lanes: 4 µs each; a higher one gains a twentieth and takes five times the memory
+/// (ADR 0025).
+pub const STREAM_LEVEL: i32 = 1;
+
+/// How far back such messages refer, as a power of two in bytes: 64 KB, some eighty sales, at 330 KB of memory for each
+/// connection. Four times as much gains a twentieth.
+pub const STREAM_WINDOW_LOG: u32 = 16;
+
+/// How far back those of others may refer: 2 MB, as much as zstd takes by itself at its usual level. A stream that wants
+/// more is refused.
+pub const STREAM_WINDOW_LOG_MAX: u32 = 21;
+
+/// Bytes that come out of a packed message at a time, before the next ones are asked for.
+pub const STREAM_CHUNK_BYTES: usize = 16 * 1024;
+
 /// Deadline of one request for frames or JSON: the largest batch of whole frames, 4 MB, over a line of 7 KB a
 /// second. A shorter one would send the same batch over a slow line again and again; that the other side
 /// has vanished shows sooner, see [`STALL_TIMEOUT`].

@@ -97,11 +97,19 @@ pub(crate) const PEER_LISTEN_PAUSE: Duration = Duration::from_secs(5);
 /// How long a peer may take to accept more bytes. Then the connection counts as lost.
 pub(crate) const PEER_SEND_WITHIN: Duration = Duration::from_secs(20);
 
-/// Messages that may be on their way to a peer without its acknowledgement. At the limit the next ones wait.
-pub(crate) const PEER_WINDOW_MESSAGES: usize = 512;
+/// Messages that may be on their way to a peer without its acknowledgement, of the own journal, and as many of all others: as
+/// many as their bytes allow. At the limit the next ones wait.
+pub(crate) const PEER_WINDOW_MESSAGES: usize = 8_192;
 
-/// Their bytes. At the limit the next ones wait; one always fits.
-pub(crate) const PEER_WINDOW_BYTES: usize = 2 * 1024 * 1024;
+/// Their bytes: over a line with a delay of two seconds each way a megabyte a second. At the limit the next ones wait; one
+/// always fits. On a line where acknowledgements are late it is less ([`counterfoil_domain::mesh::pace`]).
+pub(crate) const PEER_WINDOW_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of others' entries that are sent in one go, give or take one: an entry that is recorded meanwhile is next.
+pub(crate) const PEER_SLICE_BYTES: usize = 64 * 1024;
+
+/// Bytes of a frame from which on it is packed, where the peer takes that: shorter ones gain nothing.
+pub(crate) const PEER_PACK_BYTES_MIN: usize = 256;
 
 /// Messages that are read, sent or stored at once: sales of this lane wait for one batch. The rest follows.
 pub(crate) const PEER_BATCH_MESSAGES: usize = 128;
@@ -111,6 +119,10 @@ pub(crate) const PEER_BATCH_BYTES: usize = 512 * 1024;
 
 /// Frames of one peer in a second: more than a lane can store. Above it nothing more is read until the second is over.
 pub(crate) const PEER_FRAMES_PER_SECOND_MAX: usize = 20_000;
+
+/// Their bytes, as they are when they are unpacked. Above it nothing more is read until the second is over: few bytes on the
+/// line may be many.
+pub(crate) const PEER_BYTES_PER_SECOND_MAX: usize = 64 * 1024 * 1024;
 
 /// Longest pause before a peer is dialed again, in milliseconds: it is in the same room, and a sale that waits for a
 /// second copy is there soon.

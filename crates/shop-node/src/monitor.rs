@@ -2,6 +2,7 @@
 //!
 //! `docs/metrics.md` lists the figures; a test holds it against what is exposed.
 
+use crate::mesh::Traffic;
 use crate::node::Node;
 use crate::sync::{Phase, SyncError};
 use counterfoil_protocol::wire::node::{NodeStatus, SyncReport};
@@ -157,8 +158,9 @@ impl Collected {
     }
 }
 
-impl Default for Monitor {
-    fn default() -> Self {
+impl Monitor {
+    /// What is said to other lanes is counted where it is said.
+    pub(crate) fn new(lanes: &Traffic) -> Self {
         let monitor = Self {
             turned: Mutex::default(),
             registry: Mutex::new(Registry::with_prefix("counterfoil_node")),
@@ -170,7 +172,7 @@ impl Default for Monitor {
             frames_down: Counter::default(),
             gauges: Collected::default(),
         };
-        monitor.register();
+        monitor.register(lanes);
         for phase in Phase::ALL {
             // What has not happened yet is a zero and no hole.
             drop(monitor.runs.get_or_create(&phase_labels(phase)));
@@ -195,7 +197,7 @@ fn phase_labels(phase: Phase) -> Labels {
 }
 
 impl Monitor {
-    fn register(&self) {
+    fn register(&self, lanes: &Traffic) {
         let to = &mut *lock(&self.registry);
         to.register(
             "sync_runs",
@@ -225,6 +227,18 @@ impl Monitor {
             "frames_received",
             "Frames of the catalog",
             self.frames_down.clone(),
+        );
+        to.register_with_unit(
+            "lanes_sent",
+            "Frames to other lanes, as on the wire",
+            Unit::Bytes,
+            lanes.sent.clone(),
+        );
+        to.register_with_unit(
+            "lanes_plain",
+            "Frames to other lanes before they were packed",
+            Unit::Bytes,
+            lanes.plain.clone(),
         );
         self.gauges.register(to);
     }

@@ -186,7 +186,7 @@ impl Node {
             nudge: Notify::new(),
             news: News::default(),
             state: Mutex::new(state),
-            monitor: Monitor::default(),
+            monitor: Monitor::new(&mesh.traffic),
             mesh,
             trust: Trust::default(),
             paths,

@@ -11,6 +11,7 @@ mod delta;
 mod hub;
 mod json;
 mod node;
+mod packed;
 mod script;
 mod text;
 
@@ -24,7 +25,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "json",
         run: json::run,
@@ -56,6 +57,10 @@ pub const TARGETS: [Target; 8] = [
     Target {
         name: "node",
         run: node::run,
+    },
+    Target {
+        name: "packed",
+        run: packed::unpack,
     },
 ];
 

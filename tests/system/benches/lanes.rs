@@ -3,6 +3,9 @@
 //! `cargo bench -p system-tests --bench lanes` prints the table for 2 lanes; `-- 32` for 32. Every lane is a process and
 //! connected with every other over the loopback; the hub is away. The last lane is asked for its level again
 //! and again until it shows the sale. Then it is stopped, misses entries, and is started again.
+//!
+//! `-- overtake` prints what a sale waits for while another lane catches up over a narrow line, and how many bytes that takes;
+//! `-- overtake PROGRAM` the same of another build of `system-node`. Bytes do not depend on how it was built.
 #![expect(
     clippy::disallowed_methods,
     reason = "a benchmark reads the real clock"
@@ -14,7 +17,12 @@ use counterfoil_migrate::{Connection, Durability};
 use counterfoil_testkit::TempDir;
 use http::Method;
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 use system_tests::daemon::{ANY_PORT, Daemon, command, till_folder};
 use system_tests::figures::milliseconds;
@@ -32,11 +40,20 @@ const COUNTED: i64 = 1_000_000;
 /// Products of which two lanes compare their stock, and every how many of them one has counted wrong.
 const PRODUCTS: usize = 65_000;
 const EVERY: usize = 671;
+/// Entries that a lane catches up on, and bytes of a second of its line: 1 Mbit.
+const LONG: usize = 10_000;
+const NARROW: u64 = 125_000;
+/// Sales meanwhile.
+const MEANWHILE: usize = 5;
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     if std::env::args().any(|it| it == "reconcile") {
         return runtime.block_on(reconciliation());
+    }
+    if std::env::args().any(|it| it == "overtake") {
+        let other = std::env::args().find(|it| it.contains("system-node"));
+        return runtime.block_on(overtake(other.as_deref().unwrap_or(NODE)));
     }
     let asked = std::env::args().skip(1).find_map(|it| it.parse().ok());
     let lanes: usize = asked.unwrap_or(LANES).max(2);
@@ -151,6 +168,117 @@ async fn reconciliation() {
     println!("| the whole inventory, as `GET /v1/stock` gives it | | | {bytes} | |");
 }
 
+async fn overtake(program: &str) {
+    println!("{LONG} sales of one line to catch up on, 1 Mbit/s, dev build\n");
+    println!(
+        "| | bytes on the line | a sale meanwhile is at the other lane after, ms |\n|---|---|---|"
+    );
+    for (what, is_own) in [("another lane's journal", false), ("its own journal", true)] {
+        let dir = TempDir::new("bench-overtake");
+        let hub = Daemon::start(HUB, &dir.join("hub"));
+        let token = std::fs::read_to_string(dir.join("hub/admin.token")).expect("it is there");
+        let one = start_as(program, &dir.join("one"), &[]);
+        activate(&hub, token.trim(), &one).await;
+        let other = start_as(program, &dir.join("other"), &[]);
+        activate(&hub, token.trim(), &other).await;
+        drop(other);
+        let third = start_as(
+            program,
+            &dir.join("third"),
+            &addresses(std::slice::from_ref(&one)).await,
+        );
+        activate(&hub, token.trim(), &third).await;
+        drop(hub);
+        let line = json!({"sku": "TEA", "quantity": "1", "unit_price": "2.55"});
+        let sale = json!({"lines": [line], "tender": "cash"});
+        let writer = if is_own { &one } else { &third };
+        for _ in 0..LONG {
+            writer.ask(Method::POST, "/v1/sales", None, &sale).await;
+        }
+        if !is_own {
+            one.until(|status| held(status) >= LONG as u64).await;
+        }
+        drop(third);
+        let (narrow, passed) = narrow(&addresses(std::slice::from_ref(&one)).await[0]);
+        let other = start_as(program, &dir.join("other"), &[narrow]);
+        other.until(|status| held(status) >= 200).await;
+        let mut waits = Vec::new();
+        while waits.len() < MEANWHILE {
+            let began = Instant::now();
+            let sold = one.ask(Method::POST, "/v1/sales", None, &sale).await;
+            let seq = sold["seq"].as_u64();
+            let has = |status: &Value| {
+                let peers = status["mesh"]["peers"].as_array();
+                let mut seqs = peers
+                    .into_iter()
+                    .flatten()
+                    .map(|row| &row["acknowledged_seq"]);
+                seqs.any(|has| has.as_u64() >= seq)
+            };
+            patiently(&one, has).await;
+            waits.push(began.elapsed().as_millis().to_string());
+        }
+        patiently(&other, |status| held(status) >= LONG as u64).await;
+        let bytes = passed.load(Ordering::Relaxed);
+        println!("| {what} | {bytes} | {} |", waits.join(", "));
+    }
+}
+
+/// Waits for as long as it takes.
+async fn patiently(lane: &Daemon, is_so: impl Fn(&Value) -> bool) {
+    let path = "/v1/status";
+    while !is_so(&lane.ask(Method::GET, path, None, &Value::Null).await) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// How many entries a lane holds of the longest journal of others.
+fn held(status: &Value) -> u64 {
+    let rows = status["mesh"]["journals"].as_array();
+    let seqs = rows
+        .into_iter()
+        .flatten()
+        .map(|row| row["held_seq"].as_u64());
+    seqs.flatten().max().unwrap_or(0)
+}
+
+/// A narrow line to a lane, from it; its address, and the bytes that came over it.
+fn narrow(to: &str) -> (String, Arc<AtomicU64>) {
+    let to = to.trim_start_matches("ws://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", listener.local_addr().expect("bound"));
+    let passed: Arc<AtomicU64> = Arc::default();
+    let counts = Arc::clone(&passed);
+    thread::spawn(move || {
+        for from in listener.incoming().flatten() {
+            let Ok(to) = TcpStream::connect(&to) else {
+                continue;
+            };
+            let (from_too, to_too) = (from.try_clone().expect("one"), to.try_clone().expect("one"));
+            let counts = Arc::clone(&counts);
+            thread::spawn(move || pass(from, to, &AtomicU64::new(0)));
+            thread::spawn(move || pass(to_too, from_too, &counts));
+        }
+    });
+    (url, passed)
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, counts: &AtomicU64) {
+    let mut bytes = [0; 1_024];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        let passed = u64::try_from(count).expect("small");
+        thread::sleep(Duration::from_micros(
+            (passed * 1_000_000).div_euclid(NARROW),
+        ));
+        counts.fetch_add(passed, Ordering::Relaxed);
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    // The other end may be gone.
+    let _gone = to.shutdown(Shutdown::Both);
+}
+
 async fn compare(what: &str, lane: &Daemon) {
     let began = Instant::now();
     let path = "/v1/stock/reconciliation";
@@ -162,12 +290,16 @@ async fn compare(what: &str, lane: &Daemon) {
 }
 
 fn start(data: &Path, peers: &[String]) -> Daemon {
+    start_as(NODE, data, peers)
+}
+
+fn start_as(program: &str, data: &Path, peers: &[String]) -> Daemon {
     if !data.exists() {
         till_folder(data, "");
     }
     let mut arguments = vec!["run", "--listen", ANY_PORT, "--peer-listen", ANY_PORT];
     arguments.extend(peers.iter().flat_map(|peer| ["--peer", peer]));
-    Daemon::announced(command(NODE, data, &arguments))
+    Daemon::announced(command(program, data, &arguments))
 }
 
 async fn addresses(lanes: &[Daemon]) -> Vec<String> {

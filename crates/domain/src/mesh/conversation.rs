@@ -2,16 +2,22 @@
 //!
 //! Each side asks for what it lacks; the other sends it, and whatever follows, as long as not too much is on its way
 //! unacknowledged. An acknowledgement means: durable, this entry and all before it.
+//!
+//! What somebody waits for goes first: answers, and what is recorded here. Entries of others' journals follow, as many as hold
+//! up nothing ([`super::pace`]).
 
+use super::pace::Pace;
 use super::{Holding, LaneEntry};
 use crate::ids::{DocumentId, NodeId};
 use crate::lineage::Point;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// How often a journal is asked for behind one position because what came left a gap. Then the peer does not have what it tells.
 pub const GAPS_MAX: u32 = 8;
 
-/// How much may be on its way unacknowledged. At the limit nothing more is sent until an acknowledgement comes.
+/// How much may be on its way unacknowledged, of the own journal and once more of all others. At the limit nothing more of
+/// them is sent until an acknowledgement comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
     /// Messages, at least 1.
@@ -52,8 +58,9 @@ pub enum Next {
 /// The state of one connection.
 #[derive(Clone, Debug)]
 pub struct Conversation {
+    me: NodeId,
     peer: NodeId,
-    window: Window,
+    messages_max: usize,
     /// What the peer holds, as far as it has told.
     holds: BTreeMap<NodeId, Holding>,
     /// What the peer is asked for.
@@ -65,8 +72,11 @@ pub struct Conversation {
     /// What the peer asked for.
     served: BTreeMap<NodeId, Served>,
     sent: VecDeque<Sent>,
-    sent_bytes: usize,
-    /// The journal that was served last; the next one has its turn.
+    /// Of the own journal: what is recorded now does not wait for what others recorded.
+    own: Flight,
+    /// Of all others.
+    others: Flight,
+    /// The journal of another lane that was served last; the next one has its turn.
     turn: Option<NodeId>,
     // To be said; only the newest of each counts.
     acks: BTreeMap<NodeId, DocumentId>,
@@ -88,6 +98,34 @@ struct Sent {
     origin: NodeId,
     point: Point,
     size: usize,
+    at: Duration,
+}
+
+/// What is on its way of some journals.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    pace: Pace,
+    messages: usize,
+    bytes: usize,
+}
+
+impl Flight {
+    fn new(window: Window) -> Self {
+        Self {
+            pace: Pace::new(window.bytes),
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// `None` when there is none.
+    fn room(&self, messages_max: usize) -> Option<Window> {
+        let room = Window {
+            messages: messages_max.saturating_sub(self.messages),
+            bytes: self.pace.bytes().saturating_sub(self.bytes),
+        };
+        (room.messages > 0 && room.bytes > 0).then_some(room)
+    }
 }
 
 impl Conversation {
@@ -101,18 +139,24 @@ impl Conversation {
         told.is_none_or(|told| held.is_some_and(|held| held.end.seq >= told.end.seq))
     }
 
-    /// With a peer that has told what it holds.
-    pub fn new(peer: NodeId, holds: BTreeMap<NodeId, Holding>, window: Window) -> Self {
+    /// Of this lane with a peer that has told what it holds.
+    pub fn new(
+        (me, peer): (NodeId, NodeId),
+        holds: BTreeMap<NodeId, Holding>,
+        window: Window,
+    ) -> Self {
         Self {
+            me,
             peer,
-            window,
+            messages_max: window.messages,
             holds,
             asked: BTreeSet::new(),
             resent: BTreeSet::new(),
             asked_again: BTreeMap::new(),
             served: BTreeMap::new(),
             sent: VecDeque::new(),
-            sent_bytes: 0,
+            own: Flight::new(window),
+            others: Flight::new(window),
             turn: None,
             acks: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -242,9 +286,16 @@ impl Conversation {
     }
 
     /// The peer has acknowledged a message: what of whose journal is durable there. `None` when no such
-    /// message is on its way: it was acknowledged before, or the peer has stopped asking.
-    pub fn acked(&mut self, id: DocumentId) -> Option<(NodeId, Point)> {
-        let &Sent { origin, point, .. } = self.sent.iter().find(|sent| sent.id == id)?;
+    /// message is on its way: it was acknowledged before, or the peer has stopped asking. `now` is since the moment that
+    /// [`Conversation::sent`] counts from.
+    pub fn acked(&mut self, id: DocumentId, now: Duration) -> Option<(NodeId, Point)> {
+        let found = self.sent.iter().find(|sent| sent.id == id)?;
+        let (origin, point, at) = (found.origin, found.point, found.at);
+        let flight = match origin == self.me {
+            true => &mut self.own,
+            false => &mut self.others,
+        };
+        flight.pace.acked(at, now, flight.bytes);
         self.keep_sent(|sent| sent.origin != origin || sent.point.seq > point.seq);
         let begin = self.holds.get(&origin).map_or(Point::START, |it| it.begin);
         let held = self.holds.entry(origin).or_insert(Holding::empty(begin));
@@ -254,11 +305,13 @@ impl Conversation {
         Some((origin, point))
     }
 
-    /// Entries were read for the peer. Those that it still wants are on their way from now on, and given back.
+    /// Entries were read for the peer. Those that it still wants are on their way from now on, and given back. `now` is
+    /// since any one moment.
     pub fn sent(
         &mut self,
         (origin, after): (NodeId, i64),
         entries: Vec<LaneEntry>,
+        now: Duration,
     ) -> Vec<LaneEntry> {
         let Some(served) = self.served.get_mut(&origin) else {
             return Vec::new();
@@ -275,15 +328,15 @@ impl Conversation {
             more: true,
         };
         for entry in &entries {
-            let size = entry.size();
-            self.sent_bytes += size;
             self.sent.push_back(Sent {
                 id: entry.id,
                 origin,
                 point: entry.point(),
-                size,
+                size: entry.size(),
+                at: now,
             });
         }
+        self.count_sent();
         entries
     }
 
@@ -294,8 +347,13 @@ impl Conversation {
         }
     }
 
-    /// What is to be said now; `None` when there is nothing. Small things first: they are waited for.
+    /// What is to be said now; `None` when there is nothing.
     pub fn say(&mut self) -> Option<Next> {
+        self.say_first().or_else(|| self.say_then())
+    }
+
+    /// What somebody waits for: small things, then what is recorded here.
+    pub fn say_first(&mut self) -> Option<Next> {
         if let Some((_, id)) = self.acks.pop_first() {
             return Some(Next::Ack(id));
         }
@@ -311,30 +369,20 @@ impl Conversation {
         if let Some((origin, holding)) = self.news.pop_first() {
             return Some(Next::Have(origin, holding));
         }
-        self.next_read()
+        let served = self.served.get_mut(&self.me).filter(|own| own.more)?;
+        let room = self.own.room(self.messages_max)?;
+        Some(served.read(self.me, room))
     }
 
-    /// Journals have turns, so that a long one holds up no other.
-    fn next_read(&mut self) -> Option<Next> {
-        let room = Window {
-            messages: self.window.messages.saturating_sub(self.sent.len()),
-            bytes: self.window.bytes.saturating_sub(self.sent_bytes),
-        };
-        if room.messages == 0 || room.bytes == 0 {
-            return None;
-        }
+    /// What nobody waits for: entries of others' journals. They have turns, so that a long one holds up no other.
+    pub fn say_then(&mut self) -> Option<Next> {
+        let room = self.others.room(self.messages_max)?;
         let behind = |origin: &NodeId| self.turn.is_some_and(|turn| *origin <= turn);
-        let waiting = self.served.iter_mut().filter(|(_, served)| served.more);
+        let others = self.served.iter_mut().filter(|it| *it.0 != self.me);
+        let waiting = others.filter(|(_, served)| served.more);
         let (&origin, served) = waiting.min_by_key(|(origin, _)| (behind(origin), **origin))?;
-        // What is recorded from now on, while they are read, makes it true again.
-        served.more = false;
-        let after = served.after;
         self.turn = Some(origin);
-        Some(Next::Read {
-            origin,
-            after,
-            room,
-        })
+        Some(served.read(origin, room))
     }
 
     fn forget_sent(&mut self, origin: NodeId) {
@@ -343,6 +391,33 @@ impl Conversation {
 
     fn keep_sent(&mut self, keeps: impl Fn(&Sent) -> bool) {
         self.sent.retain(|sent| keeps(sent));
-        self.sent_bytes = self.sent.iter().map(|sent| sent.size).sum();
+        self.count_sent();
+    }
+
+    fn count_sent(&mut self) {
+        for flight in [&mut self.own, &mut self.others] {
+            (flight.messages, flight.bytes) = (0, 0);
+        }
+        for sent in &self.sent {
+            let flight = match sent.origin == self.me {
+                true => &mut self.own,
+                false => &mut self.others,
+            };
+            flight.messages += 1;
+            flight.bytes += sent.size;
+        }
+    }
+}
+
+impl Served {
+    const fn read(&mut self, origin: NodeId, room: Window) -> Next {
+        // What is recorded from now on, while they are read, makes it true again.
+        self.more = false;
+        let after = self.after;
+        Next::Read {
+            origin,
+            after,
+            room,
+        }
     }
 }

@@ -1,10 +1,11 @@
-use super::conversation::{Conversation, GAPS_MAX, Next};
+use super::conversation::{Conversation, GAPS_MAX, Next, Window};
 use super::pairing::{PairingKey, Party};
 use super::sources::{Offer, Step, plan};
 use super::*;
 use crate::ids::ShopId;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use uuid::Uuid;
 use world::{Lane, Said, WINDOW, World, entry, node};
 
@@ -127,7 +128,7 @@ fn a_late_lane_gets_each_entry_from_one_peer_only() {
 fn no_more_is_on_its_way_than_the_window_holds() {
     let mut lane = Lane::new(0);
     (0..10).for_each(|_| lane.sell());
-    let conversation = Conversation::new(node(1), BTreeMap::new(), WINDOW);
+    let conversation = Conversation::new((node(0), node(1)), BTreeMap::new(), WINDOW);
     lane.conversations.insert(node(1), conversation);
     lane.hear(node(1), Said::Want(node(0), 0));
     assert_eq!(lane.say(node(1)).len(), WINDOW.messages);
@@ -143,14 +144,17 @@ fn no_more_is_on_its_way_than_the_window_holds() {
 #[test]
 fn what_is_recorded_while_entries_are_read_is_sent_too() {
     let mut lane = Lane::new(0);
-    let mut conversation = Conversation::new(node(1), BTreeMap::new(), WINDOW);
+    let mut conversation = Conversation::new((node(0), node(1)), BTreeMap::new(), WINDOW);
     conversation.wanted(node(0), 0);
     let Some(Next::Read { origin, after, .. }) = conversation.say() else {
         panic!("there may be something to read");
     };
     lane.sell();
     conversation.grown(node(0));
-    assert_eq!(conversation.sent((origin, after), Vec::new()), []);
+    assert_eq!(
+        conversation.sent((origin, after), Vec::new(), Duration::ZERO),
+        []
+    );
     let next = conversation.say();
     assert!(
         matches!(next, Some(Next::Read { after: 0, .. })),
@@ -268,7 +272,7 @@ fn a_peer_has_given_all_when_so_much_is_held_as_it_told_of() {
         },
     };
     let told = BTreeMap::from([(node(1), at(7))]);
-    let conversation = Conversation::new(node(1), told, WINDOW);
+    let conversation = Conversation::new((node(0), node(1)), told, WINDOW);
     assert!(!conversation.has_given(None));
     assert!(!conversation.has_given(Some(&at(6))));
     assert!(conversation.has_given(Some(&at(7))));
@@ -281,7 +285,7 @@ fn a_peer_has_given_all_when_so_much_is_held_as_it_told_of() {
 #[test]
 fn a_journal_with_a_gap_is_asked_for_some_times_more_and_not_for_ever() {
     let (origin, peer) = (node(0), node(1));
-    let mut conversation = Conversation::new(peer, BTreeMap::new(), WINDOW);
+    let mut conversation = Conversation::new((node(2), peer), BTreeMap::new(), WINDOW);
     conversation.ask(origin, 4);
     for _ in 0..GAPS_MAX {
         assert!(
@@ -299,4 +303,106 @@ fn a_journal_with_a_gap_is_asked_for_some_times_more_and_not_for_ever() {
         asked.push(next);
     }
     assert_eq!(asked, [Next::Want { origin, after: 6 }]);
+}
+
+/// A lane that serves a peer a long journal of a third one, and its own.
+fn serving(entries: i64) -> (Conversation, Vec<LaneEntry>) {
+    let (me, peer, third) = (node(5), node(6), node(1));
+    let window = Window {
+        messages: 10_000,
+        bytes: 4 << 20,
+    };
+    let mut conversation = Conversation::new((me, peer), BTreeMap::new(), window);
+    conversation.wanted(third, 0);
+    conversation.wanted(me, 0);
+    let (mut before, mut journal) = (Point::START, Vec::new());
+    for _ in 0..entries {
+        journal.push(entry(third, before, "a price of a catalog"));
+        before = journal.last().expect("one").point();
+    }
+    (conversation, journal)
+}
+
+/// Serves what is to be read; of which journals, in order.
+fn spoken(
+    conversation: &mut Conversation,
+    journals: &[&[LaneEntry]],
+    now: Duration,
+) -> Vec<NodeId> {
+    let mut said = Vec::new();
+    while let Some(Next::Read {
+        origin,
+        after,
+        room,
+    }) = conversation.say()
+    {
+        let of = journals
+            .iter()
+            .copied()
+            .flatten()
+            .filter(|it| it.origin == origin);
+        let mut size = 0;
+        // As the store does: the last one may be more than fits.
+        let fits = |it: &LaneEntry| {
+            size += it.size();
+            size - it.size() < room.bytes
+        };
+        let read = of
+            .filter(|it| it.seq > after)
+            .cloned()
+            .take_while(fits)
+            .collect();
+        let sent = conversation.sent((origin, after), read, now);
+        said.extend(sent.iter().map(|it| it.origin));
+    }
+    said
+}
+
+#[test]
+fn a_sale_overtakes_what_waits_of_another_lanes_journal() {
+    let (mut conversation, third) = serving(2_000);
+    let now = Duration::ZERO;
+    let said = spoken(&mut conversation, &[&third], now);
+    let fitting = |bytes: usize| bytes.div_ceil(third[0].size());
+    let most = fitting(pace::PACE_BYTES_MIN);
+    assert_eq!(said, vec![node(1); most], "no more is on its way at first");
+    assert_eq!(
+        conversation.say(),
+        None,
+        "the rest waits for an acknowledgement"
+    );
+    let sale = [entry(node(5), Point::START, "tea")];
+    conversation.grown(node(5));
+    let said = spoken(&mut conversation, &[&third, &sale], now);
+    assert_eq!(said, [node(5)], "and the sale does not wait for that");
+    // On a line that answers at once.
+    conversation.acked(third[most - 1].id, now);
+    let again = [sale[0].clone(), entry(node(5), sale[0].point(), "jam")];
+    conversation.grown(node(5));
+    let said = spoken(&mut conversation, &[&third, &again], now);
+    assert_eq!(said[..2], [node(5), node(1)], "the sale is first");
+    assert_eq!(
+        said.len(),
+        1 + fitting(2 * pace::PACE_BYTES_MIN),
+        "and twice as much follows"
+    );
+}
+
+#[test]
+fn what_is_acknowledged_late_leaves_less_on_its_way() {
+    let (mut conversation, third) = serving(8_000);
+    let mut now = Duration::ZERO;
+    let mut sent = 0;
+    for _ in 0..5 {
+        let said = spoken(&mut conversation, &[&third], now);
+        sent += said.len();
+        now += Duration::from_millis(1);
+        conversation.acked(third[sent - 1].id, now);
+    }
+    let wide = spoken(&mut conversation, &[&third], now).len();
+    sent += wide;
+    now += Duration::from_secs(2);
+    conversation.acked(third[sent - 1].id, now);
+    let narrow = spoken(&mut conversation, &[&third], now).len();
+    assert!(narrow * 8 < wide, "{narrow} after {wide}");
 }

@@ -1,4 +1,4 @@
-//! What lanes of one shop say to each other (P4): JSON text frames over a WebSocket.
+//! What lanes of one shop say to each other (P4): JSON text frames over a WebSocket, packed where both sides can.
 //!
 //! A message is one journal entry. Everything else carries a `type`; one that is not known here is passed over, so
 //! that a newer lane may say more. Numbers that do not fit into 53 bits are texts, for lanes in any language.
@@ -27,6 +27,9 @@ pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Most journals that a lane may say it holds: a shop has had so many lanes only after centuries. More is malformed.
 pub const ORIGINS_MAX: usize = 4_096;
+
+/// How frames may be packed, as it stands in a hello: as binary frames that are one zstd stream (ADR 0025).
+pub const ZSTD: &str = "zstd";
 
 /// Most characters of a text that only people read; the rest is cut off.
 const DETAIL_CHARS_MAX: usize = 300;
@@ -100,6 +103,9 @@ pub struct Hello {
     pub nonce: String,
     /// Whether it has a secret, and proves it next.
     pub secret: bool,
+    /// How frames that come to it may be packed: [`ZSTD`], or ways that only newer lanes know. Absent: not at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compress: Vec<String>,
 }
 
 impl Hello {
@@ -110,6 +116,11 @@ impl Hello {
     pub fn nonce(&self) -> Result<Nonce, FrameError> {
         let drawn = array_from_hex(&self.nonce);
         drawn.ok_or(FrameError::Field { field: "nonce" })
+    }
+
+    /// Whether it understands frames that are packed as [`ZSTD`].
+    pub fn takes_zstd(&self) -> bool {
+        self.compress.iter().any(|way| way == ZSTD)
     }
 }
 

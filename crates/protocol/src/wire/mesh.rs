@@ -47,6 +47,12 @@ pub struct PeerRow {
     pub acknowledged_seq: i64,
     /// Messages on their way to it.
     pub unacknowledged: usize,
+    /// Bytes of all that was said to it on this connection, as they went out: packed, without TLS. Absent while it is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes: Option<u64>,
+    /// What they would have been without being packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_plain_bytes: Option<u64>,
 }
 
 /// Another lane's journal.

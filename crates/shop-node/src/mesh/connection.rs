@@ -3,10 +3,11 @@
 use super::Me;
 use super::escrow::give_away;
 use super::gate::{Gate, Stranger};
-use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse, understood};
+use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse};
 use super::letters::correspond;
 use super::line::{self, Line};
 use super::mouth::Mouth;
+use super::packing::{Incoming, Understood};
 use super::rate::Rate;
 use super::registry::{NoSeat, OwnJournal, Seat};
 use super::trust;
@@ -28,9 +29,9 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 /// How a frame is read: nothing larger than any frame is kept in memory.
 pub(super) fn web_socket() -> WebSocketConfig {
@@ -112,7 +113,12 @@ pub(super) async fn carry(
     };
     // Others may have its place now.
     drop(stranger.map(|it| it.place));
-    let Greeted { peer, holds, fits } = greeted;
+    let Greeted {
+        peer,
+        holds,
+        fits,
+        packs,
+    } = greeted;
     let of_this = holds.get(&me.node).map(|held| held.end);
     let seat = match node.inner.mesh.seat(peer, holds, fits, node.now_ms()) {
         Ok(seat) => seat,
@@ -139,7 +145,7 @@ pub(super) async fn carry(
     let ended = tokio::select! {
         biased;
         ended = line::ends(node, me, (peer.node, &way), &seat.wake) => ended,
-        ended = converse(node, me, &seat, socket) => ended,
+        ended = converse(node, me, &seat, (socket, packs)) => ended,
     };
     let text = chain(&ended);
     tracing::info!(node = %peer.node, lane = peer.lane, why = %text, "a lane is not connected any more");
@@ -187,24 +193,50 @@ async fn judge(node: &Node, peer: NodeId, fits: OwnJournal, theirs: Option<Point
     node.log_mesh("error", "lane_diverged", detail).await;
 }
 
-async fn converse(node: &Node, me: &Me, seat: &Seat, socket: Socket) -> ConnectionError {
+async fn converse(
+    node: &Node,
+    me: &Me,
+    seat: &Seat,
+    (socket, packs): (Socket, bool),
+) -> ConnectionError {
     let (sink, stream) = socket.split();
+    let mut mouth = Mouth::new(node, me, seat, sink, packs);
+    let mut ear = Ear {
+        node,
+        me,
+        seat,
+        stream,
+        incoming: Incoming::new(packs),
+    };
     let ended = tokio::select! {
         biased;
         () = seat.replaced.notified() => return ConnectionError::Replaced,
-        ended = Ear { node, me, seat, stream }.hear() => ended,
+        ended = ear.hear() => ended,
         ended = give_away(node, seat) => ended,
         ended = correspond(node, seat) => ended,
-        ended = Mouth::new(node, me, seat, sink).speak() => ended,
+        ended = mouth.speak() => ended,
     };
-    match ended {
+    let error = match ended {
         Ok(never) => match never {},
         Err(error) => error,
-    }
+    };
+    mouth.refuse(&error).await;
+    error
 }
 
 /// What neither side of a conversation returns: it ends with an error.
 pub(super) enum Never {}
+
+/// Of a frame that is too long nothing but its head was read.
+fn too_long_or_broken(error: tungstenite::Error) -> ConnectionError {
+    match error {
+        tungstenite::Error::Capacity(_) => {
+            let detail = format!("it sent a frame of more than {FRAME_BYTES_MAX} bytes");
+            ConnectionError::refusing(RefusalCode::Malformed, &detail)
+        }
+        broken => ConnectionError::Network(broken),
+    }
+}
 
 /// What comes in.
 struct Ear<'c> {
@@ -212,10 +244,11 @@ struct Ear<'c> {
     me: &'c Me,
     seat: &'c Seat,
     stream: SplitStream<Socket>,
+    incoming: Incoming,
 }
 
 impl Ear<'_> {
-    async fn hear(mut self) -> Result<Never, ConnectionError> {
+    async fn hear(&mut self) -> Result<Never, ConnectionError> {
         let patience = self.me.heartbeat * 5 / 2;
         // The peer may have heard of the end of the greeting later than this lane by what the line takes.
         let mut wait = patience + PEER_STEP_WITHIN;
@@ -226,14 +259,15 @@ impl Ear<'_> {
             wait = patience;
             let mut batch = Vec::new();
             // What came before the connection broke is kept.
-            let mut broke = self.take(heard, &mut batch).err();
+            let mut heard_bytes = 0;
+            let mut broke = self.take(heard, (&mut batch, &mut heard_bytes)).err();
             let (mut frames, mut size) = (1, 0);
             // What has come meanwhile shares one sync of the disk.
             while broke.is_none() && frames < PEER_BATCH_MESSAGES && size < PEER_BATCH_BYTES {
                 let Some(heard) = self.stream.next().now_or_never() else {
                     break;
                 };
-                broke = self.take(heard, &mut batch).err();
+                broke = self.take(heard, (&mut batch, &mut heard_bytes)).err();
                 frames += 1;
                 size = batch.iter().map(LaneEntry::size).sum();
             }
@@ -241,17 +275,20 @@ impl Ear<'_> {
             if let Some(error) = broke {
                 return Err(error);
             }
-            rate.keep(frames).await;
+            rate.keep(frames, heard_bytes).await;
         }
     }
 
     fn take(
-        &self,
-        heard: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-        batch: &mut Vec<LaneEntry>,
+        &mut self,
+        heard: Option<Result<Message, tungstenite::Error>>,
+        (batch, heard_bytes): (&mut Vec<LaneEntry>, &mut usize),
     ) -> Result<(), ConnectionError> {
-        let message = heard.ok_or(ConnectionError::Closed)??;
-        match understood(&message)? {
+        let message = heard.ok_or(ConnectionError::Closed)?;
+        let message = message.map_err(too_long_or_broken)?;
+        let Understood { frame, bytes } = self.incoming.understand(&message)?;
+        *heard_bytes += bytes;
+        match frame {
             Some(Frame::Entry(entry)) => {
                 let wanted = self.node.inner.mesh.with(self.seat, |conversation| {
                     conversation.came(&entry);
@@ -263,7 +300,7 @@ impl Ear<'_> {
                 }
             }
             Some(Frame::Control(Control::InventoryResponse(answer))) => {
-                self.seat.letters.answered(answer, message.len());
+                self.seat.letters.answered(answer, bytes);
             }
             Some(Frame::Control(control)) => self.control(control)?,
             Some(Frame::Unknown) | None => {}

@@ -45,6 +45,8 @@ pub(super) enum ConnectionError {
     Network(#[from] tungstenite::Error),
     #[error("nothing was heard of it for {0:?}")]
     Silent(Duration),
+    #[error("nothing can be packed for it, or unpacked")]
+    Packing(#[source] io::Error),
     #[error("it takes nothing that is sent to it")]
     Stuck,
     #[error("it ended the connection")]
@@ -74,6 +76,8 @@ pub(super) struct Greeted {
     pub(super) holds: BTreeMap<NodeId, Holding>,
     /// Whether what it holds of this lane's own journal is what stands there.
     pub(super) fits: OwnJournal,
+    /// Whether frames may be packed.
+    pub(super) packs: bool,
 }
 
 /// Greets whoever is at the other end, which has a gate unless this lane dialed. Somebody who is refused is told why.
@@ -105,14 +109,22 @@ pub(super) async fn step<T, E: Into<ConnectionError>>(
     }
 }
 
+/// What is said to somebody who is refused.
+pub(super) fn refusal(error: &ConnectionError) -> Option<Control> {
+    match error {
+        ConnectionError::Refusing { code, detail } => Some(Control::refused(*code, detail)),
+        ConnectionError::Frame(error) => {
+            let code = RefusalCode::Malformed;
+            Some(Control::refused(code, &error.to_string()))
+        }
+        _ => None,
+    }
+}
+
 /// Tells the other end why it is refused, if it is.
 pub(super) async fn refuse(socket: &mut Socket, error: &ConnectionError) {
-    let control = match error {
-        ConnectionError::Refusing { code, detail } => Control::refused(*code, detail),
-        ConnectionError::Frame(error) => {
-            Control::refused(RefusalCode::Malformed, &error.to_string())
-        }
-        _ => return,
+    let Some(control) = refusal(error) else {
+        return;
     };
     let told = tokio::time::timeout(PEER_STEP_WITHIN, async {
         say(socket, &control).await?;
@@ -176,6 +188,7 @@ async fn exchange(
         },
         holds,
         fits,
+        packs: theirs.takes_zstd(),
     })
 }
 
@@ -203,6 +216,7 @@ fn introduce((me, secret): (&Me, bool), schemas: Schemas, random: &dyn Random) -
         book_schema: schemas.book,
         nonce: to_hex(&nonce),
         secret,
+        compress: vec![lane::ZSTD.to_owned()],
     }
 }
 

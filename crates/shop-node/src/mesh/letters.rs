@@ -170,3 +170,44 @@ pub(super) async fn correspond(node: &Node, seat: &Seat) -> Result<Never, Connec
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_and_one_answer_wait_however_often_they_are_asked_for() {
+        let letters = Letters::default();
+        let mut asked = Vec::new();
+        for number in 0..1_000 {
+            asked.push(letters.ask(Vec::new()));
+            let questions = Vec::new();
+            letters.request(InventoryRequest { number, questions });
+            letters.answer(InventoryAnswer {
+                number,
+                answers: Vec::new(),
+                behind: 0,
+            });
+        }
+        assert_eq!(letters.take_request().map(|it| it.number), Some(999));
+        assert!(letters.take_request().is_none());
+        let waiting = [letters.next(), letters.next(), letters.next()];
+        assert!(
+            matches!(
+                &waiting,
+                [
+                    Some(Control::InventoryRequest(InventoryRequest {
+                        number: 1_000,
+                        ..
+                    })),
+                    Some(Control::InventoryResponse(InventoryAnswer {
+                        number: 999,
+                        ..
+                    })),
+                    None
+                ]
+            ),
+            "{waiting:?}"
+        );
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
-//! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `dial` seeks
-//! peers, `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`, `escrow` moves rights.
+//! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `packing`
+//! how, `dial` seeks peers, `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`,
+//! `escrow` moves rights.
 
 mod connection;
 mod copies;
@@ -14,6 +15,7 @@ mod greeting;
 mod letters;
 mod line;
 mod mouth;
+mod packing;
 mod parked;
 mod rate;
 pub(crate) mod reconcile;
@@ -28,6 +30,7 @@ pub use settings::{MeshError, Peer, Settings};
 pub use tls::IdentityError;
 pub use trust::TrustError;
 
+pub(crate) use packing::Traffic;
 pub(crate) use registry::Mesh;
 
 use crate::limits::{PEER_GREETINGS_MAX, PEER_MARKS_PAUSE};

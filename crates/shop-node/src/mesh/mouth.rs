@@ -2,13 +2,17 @@
 
 use super::Me;
 use super::connection::Never;
-use super::greeting::{ConnectionError, Socket};
-use super::registry::{Seat, WINDOW};
-use crate::limits::{PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_SEND_WITHIN};
+use super::greeting::{ConnectionError, Socket, refusal};
+use super::packing::{Outgoing, Privacy};
+use super::registry::Seat;
+use crate::limits::{
+    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_SEND_WITHIN, PEER_SLICE_BYTES, PEER_STEP_WITHIN,
+};
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::NodeId;
 use counterfoil_domain::mesh::conversation::{Next, Window};
+use counterfoil_domain::mesh::{LaneEntry, Subject};
 use counterfoil_protocol::wire::lane::{self, Control, Held};
 use counterfoil_shop_store::StoreError;
 use futures_util::SinkExt as _;
@@ -18,12 +22,28 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
+/// What is said next.
+enum Said {
+    Next(Next),
+    Letter(Control),
+    Nothing,
+}
+
+/// Entries of employees carry hashes of PINs.
+fn privacy(entry: &LaneEntry) -> Privacy {
+    match entry.subject() {
+        Subject::Employee => Privacy::Secret,
+        _ => Privacy::None,
+    }
+}
+
 /// See the module.
 pub(super) struct Mouth<'c> {
     node: &'c Node,
     me: &'c Me,
     seat: &'c Seat,
     sink: SplitSink<Socket, Message>,
+    outgoing: Outgoing,
     /// When something was said last.
     said: Instant,
     /// Numbers of the lists of revoked lanes that the peer was told.
@@ -36,29 +56,29 @@ impl<'c> Mouth<'c> {
         me: &'c Me,
         seat: &'c Seat,
         sink: SplitSink<Socket, Message>,
+        packs: bool,
     ) -> Self {
         Self {
             node,
             me,
             seat,
             sink,
+            outgoing: Outgoing::new(packs),
             said: Instant::now(),
             told: BTreeSet::new(),
         }
     }
 
-    pub(super) async fn speak(mut self) -> Result<Never, ConnectionError> {
-        let mesh = &self.node.inner.mesh;
+    pub(super) async fn speak(&mut self) -> Result<Never, ConnectionError> {
         loop {
             self.tell_revoked().await?;
-            let next = mesh.with(self.seat, |conversation| conversation.say());
-            let control = match next.ok_or(ConnectionError::Replaced)? {
-                Some(Next::Ack(message_id)) => Control::Ack { message_id },
-                Some(Next::Want { origin, after }) => Control::Want { origin, after },
-                Some(Next::Stop(origin)) => Control::Stop { origin },
-                Some(Next::Gone(origin)) => Control::Gone { origin },
-                Some(Next::Have(origin, holding)) => Control::Have(Held::of(origin, holding)),
-                Some(Next::Read {
+            let control = match self.next()? {
+                Said::Next(Next::Ack(message_id)) => Control::Ack { message_id },
+                Said::Next(Next::Want { origin, after }) => Control::Want { origin, after },
+                Said::Next(Next::Stop(origin)) => Control::Stop { origin },
+                Said::Next(Next::Gone(origin)) => Control::Gone { origin },
+                Said::Next(Next::Have(origin, holding)) => Control::Have(Held::of(origin, holding)),
+                Said::Next(Next::Read {
                     origin,
                     after,
                     room,
@@ -66,8 +86,8 @@ impl<'c> Mouth<'c> {
                     self.serve(origin, after, room).await?;
                     continue;
                 }
-                None if let Some(letter) = self.seat.letters.next() => letter,
-                None => {
+                Said::Letter(letter) => letter,
+                Said::Nothing => {
                     // However often there is nothing to say, the peer hears that this lane is there.
                     let until = self.said + self.me.heartbeat;
                     if until <= Instant::now() {
@@ -81,7 +101,36 @@ impl<'c> Mouth<'c> {
                     continue;
                 }
             };
-            self.send(Message::text(lane::write(&control)?)).await?;
+            self.say(lane::write(&control)?, Privacy::None).await?;
+        }
+    }
+
+    /// What somebody waits for, then letters, then what nobody waits for.
+    fn next(&self) -> Result<Said, ConnectionError> {
+        let mesh = &self.node.inner.mesh;
+        let first = mesh.with(self.seat, |conversation| conversation.say_first());
+        if let Some(first) = first.ok_or(ConnectionError::Replaced)? {
+            return Ok(Said::Next(first));
+        }
+        if let Some(letter) = self.seat.letters.next() {
+            return Ok(Said::Letter(letter));
+        }
+        let then = mesh.with(self.seat, |conversation| conversation.say_then());
+        let then = then.ok_or(ConnectionError::Replaced)?;
+        Ok(then.map_or(Said::Nothing, Said::Next))
+    }
+
+    /// Tells the peer why the connection ends, if it is refused.
+    pub(super) async fn refuse(&mut self, error: &ConnectionError) {
+        let Some(Ok(text)) = refusal(error).map(|control| lane::write(&control)) else {
+            return;
+        };
+        let told = tokio::time::timeout(PEER_STEP_WITHIN, async {
+            self.sink.send(Message::text(text)).await?;
+            self.sink.close().await
+        });
+        if let Ok(Err(error)) = told.await {
+            tracing::debug!(%error, "a peer is gone before it heard why it was refused");
         }
     }
 
@@ -91,7 +140,7 @@ impl<'c> Mouth<'c> {
         for revoked in held.revoked.iter().rev() {
             if self.told.insert(revoked.number()) {
                 let control = Control::Revoked(revoked.signed.clone());
-                self.send(Message::text(lane::write(&control)?)).await?;
+                self.say(lane::write(&control)?, Privacy::None).await?;
             }
         }
         Ok(())
@@ -105,9 +154,15 @@ impl<'c> Mouth<'c> {
         room: Window,
     ) -> Result<(), ConnectionError> {
         let mesh = &self.node.inner.mesh;
+        let is_own = origin == self.me.node;
+        let slice = if is_own {
+            PEER_BATCH_BYTES
+        } else {
+            PEER_SLICE_BYTES
+        };
         let room = Window {
             messages: room.messages.min(PEER_BATCH_MESSAGES),
-            bytes: room.bytes.min(PEER_BATCH_BYTES).min(WINDOW.bytes),
+            bytes: room.bytes.min(slice),
         };
         let read = self
             .node
@@ -132,7 +187,7 @@ impl<'c> Mouth<'c> {
         let mut texts = Vec::with_capacity(entries.len());
         for entry in &entries {
             match lane::write_entry(entry) {
-                Ok(text) => texts.push(text),
+                Ok(text) => texts.push((text, privacy(entry))),
                 Err(error) if texts.is_empty() => {
                     self.cannot_serve(origin, &error.to_string()).await;
                     return Ok(());
@@ -142,10 +197,15 @@ impl<'c> Mouth<'c> {
             }
         }
         entries.truncate(texts.len());
-        let sent = mesh.with(self.seat, |it| it.sent((origin, after), entries));
+        let now = self.seat.since.elapsed();
+        let sent = mesh.with(self.seat, |it| it.sent((origin, after), entries, now));
         let sent = sent.ok_or(ConnectionError::Replaced)?.len();
-        for text in texts.into_iter().take(sent) {
-            self.send(Message::text(text)).await?;
+        for (text, privacy) in texts.into_iter().take(sent) {
+            self.say(text, privacy).await?;
+        }
+        if is_own {
+            // What was recorded just now does not wait for what else is said.
+            self.flush().await?;
         }
         Ok(())
     }
@@ -166,6 +226,16 @@ impl<'c> Mouth<'c> {
         tracing::error!(%origin, why, "a journal cannot be given to another lane any further");
         let detail = json!({"node": origin, "to": self.seat.peer, "why": why});
         self.node.log_mesh("error", "lane_unreadable", detail).await;
+    }
+
+    async fn say(&mut self, text: String, privacy: Privacy) -> Result<(), ConnectionError> {
+        let plain = text.len();
+        let message = self.outgoing.message(text, privacy);
+        let message = message.map_err(ConnectionError::Packing)?;
+        for traffic in [&*self.seat.traffic, &self.node.inner.mesh.traffic] {
+            traffic.count(plain, message.len());
+        }
+        self.send(message).await
     }
 
     async fn send(&mut self, message: Message) -> Result<(), ConnectionError> {

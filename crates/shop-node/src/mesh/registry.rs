@@ -3,6 +3,7 @@
 pub(super) mod inquiry;
 
 use super::letters::Letters;
+use super::packing::Traffic;
 use counterfoil_domain::mesh::conversation::{Conversation, Window};
 use counterfoil_domain::mesh::sources::{Offer, Step, plan};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
@@ -36,6 +37,8 @@ pub(crate) struct Mesh {
     lost: Notify,
     /// Counts what came of escrow.
     rights: watch::Sender<u64>,
+    /// On all connections since the start.
+    pub(crate) traffic: Traffic,
 }
 
 #[derive(Default)]
@@ -72,6 +75,7 @@ struct Connected {
     /// Another connection has taken its place.
     replaced: Arc<Notify>,
     letters: Arc<Letters>,
+    traffic: Arc<Traffic>,
 }
 
 /// A peer that was let in.
@@ -91,6 +95,9 @@ pub(super) struct Seat {
     pub(super) wake: Arc<Notify>,
     pub(super) replaced: Arc<Notify>,
     pub(super) letters: Arc<Letters>,
+    pub(super) traffic: Arc<Traffic>,
+    /// When it began; times of the conversation count from it.
+    pub(super) since: Instant,
 }
 
 /// Why a connection gets no seat.
@@ -120,6 +127,7 @@ impl Default for Mesh {
             has_met: watch::Sender::new(false),
             lost: Notify::new(),
             rights: watch::Sender::new(0),
+            traffic: Traffic::default(),
         }
     }
 }
@@ -202,10 +210,6 @@ impl Mesh {
 
     pub(super) fn acknowledged(&self) -> watch::Receiver<i64> {
         self.acknowledged.subscribe()
-    }
-
-    pub(super) fn is_connected(&self, peer: NodeId) -> bool {
-        self.state().connections.contains_key(&peer)
     }
 
     /// Who is connected.
@@ -303,16 +307,19 @@ impl Mesh {
             wake: Arc::new(Notify::new()),
             replaced: Arc::new(Notify::new()),
             letters: Arc::default(),
+            traffic: Arc::default(),
+            since: Instant::now(),
         };
         let connected = Connected {
             number: seat.number,
             lane: peer.lane,
             since_ms: now_ms,
             dialed: peer.dialed,
-            conversation: Conversation::new(peer.node, holds, WINDOW),
+            conversation: Conversation::new((me, peer.node), holds, WINDOW),
             wake: Arc::clone(&seat.wake),
             replaced: Arc::clone(&seat.replaced),
             letters: Arc::clone(&seat.letters),
+            traffic: Arc::clone(&seat.traffic),
         };
         state.connections.insert(peer.node, connected);
         state.mark(peer.node, mark, &self.acknowledged);
@@ -353,7 +360,8 @@ impl Mesh {
 
     /// A peer has acknowledged a message.
     pub(super) fn acked(&self, seat: &Seat, id: counterfoil_domain::DocumentId) {
-        let acked = self.with(seat, |conversation| conversation.acked(id));
+        let now = seat.since.elapsed();
+        let acked = self.with(seat, |conversation| conversation.acked(id, now));
         let mut state = self.state();
         if let Some(Some((origin, point))) = acked
             && state.me == Some(origin)
@@ -413,6 +421,8 @@ impl Mesh {
                 since_ms: connected.map(|it| it.since_ms),
                 acknowledged_seq: mark,
                 unacknowledged: connected.map_or(0, |it| it.conversation.unacknowledged()),
+                sent_bytes: connected.map(|it| it.traffic.sent.get()),
+                sent_plain_bytes: connected.map(|it| it.traffic.plain.get()),
             }
         });
         let others = state.holdings.iter();

@@ -78,6 +78,11 @@ fn the_corpus_of_hub_finds_nothing() {
 }
 
 #[test]
+fn the_corpus_of_packed_finds_nothing() {
+    replay("packed");
+}
+
+#[test]
 fn the_corpus_of_node_finds_nothing() {
     replay("node");
 }

@@ -16,17 +16,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Kinds of frames.
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const BYTES: u8 = 2;
+
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// See the module.
-struct Liar {
+pub(crate) struct Liar {
     stream: StreamOwned<ClientConnection, TcpStream>,
     shop: String,
 }
 
 impl Liar {
     /// Connects with a lane, by the key and certificate of another one.
-    fn with_certificate_of(id: &str, data: &Path, lane: &Lane) -> Self {
+    pub(crate) fn with_certificate_of(id: &str, data: &Path, lane: &Lane) -> Self {
         let file = data.join(format!("credentials/counterfoil-node-{id}-lane"));
         let secret = std::fs::read(file).expect("it has a key");
         let given: Vec<String> = column(
@@ -73,45 +77,69 @@ impl Liar {
     }
 
     /// A text, under a mask that changes nothing.
-    fn say(&mut self, document: &Value) {
-        let text = document.to_string();
-        let length = u16::try_from(text.len()).expect("short").to_be_bytes();
-        let head = [&[0x81, 0x80 | 126], &length[..], &[0; 4]].concat();
-        self.stream.write_all(&head).expect("said");
-        self.stream.write_all(text.as_bytes()).expect("said");
+    pub(crate) fn say(&mut self, document: &Value) {
+        self.send(TEXT, document.to_string().as_bytes())
+            .expect("said");
     }
 
-    fn hello(&mut self, node: &str) {
+    /// The same, of any kind. The lane may be gone.
+    pub(crate) fn send(&mut self, kind: u8, bytes: &[u8]) -> std::io::Result<()> {
+        let length = u16::try_from(bytes.len()).expect("short").to_be_bytes();
+        let head = [&[0x80 | kind, 0x80 | 126], &length[..], &[0; 4]].concat();
+        self.stream.write_all(&head)?;
+        self.stream.write_all(bytes)
+    }
+
+    /// The head of a frame of so many bytes, of which none follow.
+    pub(crate) fn announce(&mut self, bytes: usize) {
+        let length = u64::try_from(bytes).expect("a number").to_be_bytes();
+        let head = [&[0x80 | TEXT, 0x80 | 127], &length[..], &[0; 4]].concat();
+        self.stream.write_all(&head).expect("said");
+    }
+
+    pub(crate) fn hello(&mut self, node: &str) {
+        self.hello_with(node, &json!([]));
+    }
+
+    /// And says how what comes to it may be packed.
+    pub(crate) fn hello_with(&mut self, node: &str, compress: &Value) {
         let shop = self.shop.clone();
         self.say(
             &json!({"type": "hello", "protocol": 1, "node": node, "shop": shop, "lane": 2,
-            "book_schema": 3, "nonce": ZEROS, "secret": false}),
+            "book_schema": 3, "nonce": ZEROS, "secret": false, "compress": compress}),
         );
     }
 
     /// The next thing of that type that the lane says.
-    fn hear(&mut self, kind: &str) -> Value {
+    pub(crate) fn hear(&mut self, kind: &str) -> Value {
         loop {
-            let mut head = [0; 2];
-            self.stream.read_exact(&mut head).expect("more is said");
-            let mut length = u64::from(head[1]);
-            if length == 126 {
-                let mut long = [0; 2];
-                self.stream.read_exact(&mut long).expect("a length");
-                length = u64::from(u16::from_be_bytes(long));
-            }
-            let mut text = vec![0; usize::try_from(length).expect("short")];
-            self.stream.read_exact(&mut text).expect("a text");
+            let (opcode, text) = self.frame();
             let said: Value = serde_json::from_slice(&text).unwrap_or_default();
-            if head[0] == 0x81 && said["type"] == kind {
+            if opcode == TEXT && said["type"] == kind {
                 return said;
             }
         }
     }
+
+    /// The next frame that the lane sends: its kind, and what is in it.
+    pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 2];
+        self.stream.read_exact(&mut head).expect("more is said");
+        let mut length = usize::from(head[1]);
+        if length == 126 {
+            let mut long = [0; 2];
+            self.stream.read_exact(&mut long).expect("a length");
+            length = usize::from(u16::from_be_bytes(long));
+        }
+        assert_ne!(length, 127, "it says nothing that long");
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes).expect("a frame");
+        (head[0] & 0x0F, bytes)
+    }
 }
 
 /// A shop with a lane that listens, and one whose key was stolen.
-fn robbed(name: &str) -> (Shop, Lane, (String, PathBuf)) {
+pub(crate) fn robbed(name: &str) -> (Shop, Lane, (String, PathBuf)) {
     let mut shop = Shop::new(name);
     let [one, robbed] = shop.lanes("France");
     let one = secured(&one, &[]);

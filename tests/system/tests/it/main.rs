@@ -16,6 +16,7 @@ mod gate;
 mod identity;
 mod imports;
 mod lane_liar;
+mod lane_link;
 mod lane_revoked;
 mod lane_slow;
 mod lane_tls;

@@ -8,6 +8,7 @@ use crate::mesh::conversation::{Conversation, Next, Window};
 use crate::mesh::sources::{Offer, Step, plan};
 use crate::mesh::{Holding, LaneEntry, Place};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 use uuid::Uuid;
 
 pub(super) const WINDOW: Window = Window {
@@ -124,7 +125,7 @@ impl Lane {
                 self.store(peer, &entry);
             }
             Said::Ack(id) => {
-                if let Some((origin, point)) = self.with(peer).acked(id)
+                if let Some((origin, point)) = self.with(peer).acked(id, Duration::ZERO)
                     && origin == self.me
                 {
                     let mark = self.marks.entry(peer).or_default();
@@ -180,7 +181,7 @@ impl Lane {
                     let held = self.journals.get(&origin).cloned().unwrap_or_default();
                     let behind = held.into_iter().filter(|entry| entry.seq > after);
                     let read = behind.take(room.messages).collect();
-                    let sent = self.with(peer).sent((origin, after), read);
+                    let sent = self.with(peer).sent((origin, after), read, Duration::ZERO);
                     said.extend(sent.into_iter().map(Said::Entry));
                 }
             }
@@ -215,7 +216,7 @@ impl World {
             let lane = &mut self.lanes[from];
             let told = holds.get(&lane.me).map_or(0, |held| held.end.seq);
             lane.marks.insert(node(to), told);
-            let conversation = Conversation::new(node(to), holds, WINDOW);
+            let conversation = Conversation::new((node(from), node(to)), holds, WINDOW);
             lane.conversations.insert(node(to), conversation);
             lane.replan();
             self.lines.insert((from, to), VecDeque::new());

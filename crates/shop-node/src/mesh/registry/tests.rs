@@ -132,3 +132,21 @@ fn a_connection_that_is_lost_is_heard_of_once_and_one_that_was_replaced_is_not()
     assert!(!is_lost());
     assert_eq!(mesh.connected(), BTreeSet::new());
 }
+
+#[test]
+fn there_are_as_many_connections_as_may_be_and_no_more() {
+    let mesh = Mesh::default();
+    mesh.join(node(1), BTreeMap::new(), BTreeMap::new());
+    let peer = |number: usize| Introduced {
+        node: node(2 + number as u128),
+        lane: 2,
+        dialed: true,
+    };
+    let seat = |number: usize| mesh.seat(peer(number), BTreeMap::new(), OwnJournal::Fits, 0);
+    let seats: Vec<_> = (0..PEER_CONNECTIONS_MAX).map(seat).collect();
+    assert!(seats.iter().all(Result::is_ok));
+    assert_eq!(seat(PEER_CONNECTIONS_MAX).err(), Some(NoSeat::TooMany));
+    assert!(seat(0).is_ok(), "one that is there may come anew");
+    mesh.unseat(seats[7].as_ref().expect("a seat"));
+    assert!(seat(PEER_CONNECTIONS_MAX).is_ok());
+}
