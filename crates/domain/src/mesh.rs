@@ -2,9 +2,12 @@
 //! what it lacks, and what is said next on each connection.
 //!
 //! Nothing here knows a socket or a disk. [`sources`] decides whom to ask, [`conversation`] what one connection says,
-//! [`pace`] how much is on its way, [`pairing`] who may speak at all, [`relay`] what is brought to the hub for a lane that does not come.
+//! [`pace`] how much is on its way, [`pairing`] who may speak at all, [`code`] how lanes in trial get there,
+//! [`announcement`] how a lane is found, [`relay`] what is brought to the hub for one that does not come.
 
+pub mod announcement;
 pub mod authority;
+pub mod code;
 pub mod conversation;
 pub mod pace;
 pub mod pairing;

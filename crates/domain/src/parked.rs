@@ -19,7 +19,7 @@ pub const STALE_AFTER_MS: i64 = 12 * 3_600_000;
 /// A cart that was put aside before it was paid.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ParkedSale {
-    /// Number of the lane that parked it; empty in trial.
+    /// Number of the lane that parked it; empty in trial, unless it was paired.
     pub lane: Option<i64>,
     /// Milliseconds since the Unix epoch, the clock of that lane.
     pub at_ms: i64,
@@ -42,7 +42,7 @@ pub struct ParkedSale {
 pub struct ParkedDiscard {
     /// Which.
     pub parked: DocumentId,
-    /// Number of the lane that discarded it; empty in trial.
+    /// Number of the lane that discarded it; empty in trial, unless it was paired.
     pub lane: Option<i64>,
     /// Milliseconds since the Unix epoch, the clock of that lane.
     pub at_ms: i64,
@@ -55,7 +55,7 @@ pub struct ParkedDiscard {
 pub struct Finishes {
     /// The parked sale.
     pub id: DocumentId,
-    /// Number of the lane that finished it; empty in trial.
+    /// Number of the lane that finished it; empty in trial, unless it was paired.
     pub lane: Option<i64>,
 }
 
@@ -75,7 +75,7 @@ pub struct Deed {
 pub struct Sold {
     /// Id of the sale.
     pub id: DocumentId,
-    /// Number of the lane; empty in trial.
+    /// Number of the lane; empty in trial, unless it was paired.
     pub lane: Option<i64>,
     /// Number series of the receipt.
     pub series: String,

@@ -102,6 +102,21 @@ pub enum What {
     },
 }
 
+impl What {
+    /// As numbers: its quantity in thousandths of the unit, its place as a logical time when it is a count, and the time that
+    /// it is dated.
+    pub const fn numbers(&self) -> (i64, Option<i64>, Option<i64>) {
+        match *self {
+            Self::Moved { milli, dated_ms } => (milli, None, dated_ms),
+            Self::Counted {
+                milli,
+                place,
+                at_ms,
+            } => (milli, Some(place.raw()), Some(at_ms)),
+        }
+    }
+}
+
 /// A count, as far as movements and other counts are compared with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Count {

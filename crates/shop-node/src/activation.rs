@@ -279,10 +279,19 @@ async fn finish(
     answer: ActivateAnswer,
 ) -> Result<ActivateAnswer, Problem> {
     let (bound, used, now_ms) = (answer.clone(), pending.clone(), node.now_ms());
-    let finished = node
-        .store(move |store| store.finish_activation(&bound, &used, now_ms))
-        .await;
-    finished.map_err(|error| crate::problem::store_problem(&error))?;
+    let finished = node.store(move |store| {
+        let was_in_trial = store.binding().is_none();
+        let finished = store.finish_activation(&bound, &used, now_ms);
+        finished.map(|()| was_in_trial)
+    });
+    let was_in_trial = finished
+        .await
+        .map_err(|error| crate::problem::store_problem(&error))?;
+    if was_in_trial {
+        // From now on the hub says who is a lane of the shop.
+        node.inner.pairing.hide();
+        node.inner.trust.leave();
+    }
     welcome(node, &answer, now_ms).await;
     Ok(answer)
 }

@@ -4,7 +4,8 @@
 use counterfoil_domain::closure::DayRule;
 use counterfoil_replica::{WalLimit, WalLimits};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::ffi::OsStr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,10 +32,22 @@ pub enum ConfigError {
         /// Key, line and rule.
         message: String,
     },
+    /// A setting that other programs have.
+    #[error("{name} is set: {NO_BATCH_SIZE}")]
+    BatchSize {
+        /// The variable.
+        name: String,
+    },
 }
 
+/// What is said to whoever sets one.
+const NO_BATCH_SIZE: &str = "there is no batch size here. What is recorded goes at once, and what waits goes in batches that are bounded by \
+                             what memory and a sale can bear; take it away (`batch_delay_ms` is how long edits wait for company)";
+/// Variables that would set one.
+const BATCH_SIZES: [&str; 2] = ["COUNTERFOIL_NODE_BATCH_SIZE", "COUNTERFOIL_BATCH_SIZE"];
+
 /// Settings of a node; `config.default.toml` says what each one means.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(
     missing_docs,
@@ -47,6 +60,7 @@ pub struct Config {
     pub fence_dir: String,
     pub peer_listen: String,
     pub peers: Vec<String>,
+    pub peer_discovery: bool,
     pub peer_secret_file: String,
     pub peer_heartbeat_ms: u64,
     pub second_copy_wait_ms: u64,
@@ -84,6 +98,10 @@ impl Config {
     /// [`ConfigError`]; it names the file and the key.
     pub fn load(data: &Path) -> Result<Self, ConfigError> {
         let path = data.join("node.toml");
+        if let Some(name) = BATCH_SIZES.into_iter().find(|it| is_set(it.as_ref())) {
+            let name = name.to_owned();
+            return Err(ConfigError::BatchSize { name });
+        }
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::overlaid(&text).map_err(|error| ConfigError::Parse {
                 path,
@@ -96,7 +114,12 @@ impl Config {
 
     fn overlaid(text: &str) -> Result<Self, toml::de::Error> {
         let mut table: toml::Table = toml::from_str(DEFAULTS)?;
-        table.extend(toml::from_str::<toml::Table>(text)?);
+        let given: toml::Table = toml::from_str(text)?;
+        if given.contains_key("batch_size") {
+            let text = format!("batch_size is set: {NO_BATCH_SIZE}");
+            return Err(toml::de::Error::custom(text));
+        }
+        table.extend(given);
         table.try_into()
     }
 
@@ -235,19 +258,37 @@ impl Config {
     }
 }
 
+/// Whether a variable is set, to something.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is read in this file only"
+)]
+pub(crate) fn is_set(name: &OsStr) -> bool {
+    std::env::var(name).is_ok_and(|value| !value.is_empty())
+}
+
+/// The first of two variables, else the second.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is read in this file only"
+)]
+fn either(name: &str, alias: &str) -> Option<String> {
+    std::env::var(name).or_else(|_| std::env::var(alias)).ok()
+}
+
 /// A credential handed in by the environment, for daemons without a keyring: the token itself, or
-/// a file that holds it (`COUNTERFOIL_TOKEN_FILE`, or systemd's credentials directory).
+/// a file that holds it (`COUNTERFOIL_TOKEN_FILE`, or systemd's credentials directory). `HUB_TOKEN` in place of `TOKEN` is an alias.
 #[expect(
     clippy::disallowed_methods,
     reason = "the environment is read in this file only"
 )]
 pub fn token_from_environment() -> Option<Result<String, ConfigError>> {
-    if let Ok(token) = std::env::var("COUNTERFOIL_TOKEN") {
+    if let Some(token) = either("COUNTERFOIL_TOKEN", "COUNTERFOIL_HUB_TOKEN") {
         return Some(Ok(token));
     }
-    let path = match std::env::var("COUNTERFOIL_TOKEN_FILE") {
-        Ok(path) => PathBuf::from(path),
-        Err(_) => {
+    let path = match either("COUNTERFOIL_TOKEN_FILE", "COUNTERFOIL_HUB_TOKEN_FILE") {
+        Some(path) => PathBuf::from(path),
+        None => {
             let directory = std::env::var("CREDENTIALS_DIRECTORY").ok()?;
             let path = Path::new(&directory).join("counterfoil-token");
             path.exists().then_some(path)?

@@ -128,6 +128,39 @@ pub(crate) const PEER_BYTES_PER_SECOND_MAX: usize = 64 * 1024 * 1024;
 /// second copy is there soon.
 pub(crate) const PEER_BACKOFF_LAST_MS: u64 = 5_000;
 
+/// Lanes that announce themselves on the network and are known at once, and how many the library keeps of what was said: anybody
+/// can announce anything. At the limit all of them are forgotten and heard anew.
+#[cfg(feature = "lan")]
+pub(crate) const PEER_FOUND_MAX: usize = 2_048;
+
+/// Records of announcements that the library keeps, four to seven of each lane. At the limit it is started anew.
+#[cfg(feature = "lan")]
+pub(crate) const PEER_FOUND_RECORDS_MAX: i64 = 10_000;
+
+/// Addresses of one of them. More are passed over.
+#[cfg(feature = "lan")]
+pub(crate) const PEER_FOUND_ADDRESSES_MAX: usize = 4;
+
+/// How many of them are dialed at once. The others wait for their turn.
+#[cfg(feature = "lan")]
+pub(crate) const PEER_FOUND_DIALS_MAX: usize = 16;
+
+/// First and longest pause before one of them is dialed again that was never reached, in milliseconds: mostly it is none.
+#[cfg(feature = "lan")]
+pub(crate) const PEER_FOUND_BACKOFF_MS: (u64, u64) = (500, 60_000);
+
+/// How long it takes until announcing and looking begin anew after a failure.
+#[cfg(feature = "lan")]
+pub(crate) const PEER_FOUND_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often it is looked how much the library keeps.
+#[cfg(feature = "lan")]
+pub(crate) const PEER_FOUND_LOOK_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a lane that ends waits until it has said so on the network.
+#[cfg(feature = "lan")]
+pub(crate) const PEER_GOODBYE_WITHIN: Duration = Duration::from_millis(500);
+
 /// Entries that are counted into the levels of stock at once: sales of this lane wait for one such batch.
 pub(crate) const STOCK_BATCH_ENTRIES: usize = 256;
 
@@ -178,6 +211,9 @@ pub(crate) const MEND_PAUSE: Duration = Duration::from_secs(5);
 
 /// Longest such pause.
 pub(crate) const MEND_PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// How long certificates of a trial shop hold, in days: longer than anybody tries out a till. Pairing again gives another.
+pub(crate) const TRIAL_CERTIFICATE_DAYS: i64 = 400;
 
 /// Requests for rights that wait on one connection, either way. One more is dropped: its sale is refused, and may be made again.
 pub(crate) const RIGHTS_REQUESTS_MAX: usize = 256;

@@ -57,6 +57,9 @@ struct Collected {
     revision: Gauge,
     last_synced: Gauge,
     clock: Gauge,
+    lanes: Gauge,
+    reconciled: Gauge,
+    unreconciled: Gauge,
     size: Gauges,
     wal: Gauges,
     disk: Gauge,
@@ -137,6 +140,7 @@ impl Collected {
             Unit::Other("milliseconds".to_owned()),
             it.clock.clone(),
         );
+        self.register_lanes(to);
         to.register_with_unit(
             "database",
             "Size of a database's file",
@@ -154,6 +158,26 @@ impl Collected {
             "Room on the till's disk; -1 where the system does not say",
             Unit::Bytes,
             it.disk.clone(),
+        );
+    }
+
+    fn register_lanes(&self, to: &mut Registry) {
+        let it = self;
+        to.register(
+            "connected_lanes",
+            "Other lanes of the shop that are connected",
+            it.lanes.clone(),
+        );
+        to.register_with_unit(
+            "reconciled_timestamp",
+            "End of the last comparison of stock with other lanes since the Unix epoch; 0 before the first",
+            Unit::Seconds,
+            it.reconciled.clone(),
+        );
+        to.register(
+            "unreconciled_products",
+            "Products that stayed different then; 10 are 10 or more",
+            it.unreconciled.clone(),
         );
     }
 }
@@ -401,6 +425,16 @@ impl Collected {
         let synced_ms = status.last_synced_ms.unwrap_or(0);
         self.last_synced.set(synced_ms.div_euclid(1_000));
         self.clock.set(status.clock_offset_ms.unwrap_or(0));
+        let mesh = status.mesh.as_ref();
+        let connections = mesh.map_or(0, |mesh| mesh.connections);
+        self.lanes
+            .set(i64::try_from(connections).unwrap_or(i64::MAX));
+        let reconciled = mesh.and_then(|mesh| mesh.reconciliation.as_ref());
+        let reconciled_ms = reconciled.map_or(0, |it| it.at_ms);
+        self.reconciled.set(reconciled_ms.div_euclid(1_000));
+        let open = reconciled.map_or(0, |it| it.open.len());
+        self.unreconciled
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
         for (name, size, wal) in &sizes.databases {
             let labels = vec![("database", (*name).to_owned())];
             self.size.get_or_create(&labels).set(whole(*size));

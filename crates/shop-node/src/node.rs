@@ -5,10 +5,12 @@ use crate::credentials::{Credentials, Keyring};
 use crate::limits::PIN_CHECKS_MAX;
 use crate::marks::{KeptMarks, Marks};
 use crate::mesh::Mesh;
+use crate::mesh::pairing::Pairing;
 use crate::mesh::trust::Trust;
 use crate::monitor::Monitor;
 use crate::repair;
 use crate::sync::{News, SyncState};
+use counterfoil_domain::NodeId;
 use counterfoil_domain::env::uuid_v7;
 use counterfoil_migrate::Kind;
 use counterfoil_protocol::gate::Schemas;
@@ -75,6 +77,8 @@ pub(crate) struct Inner {
     pub(crate) mesh: Arc<Mesh>,
     /// By what they know this one.
     pub(crate) trust: Trust,
+    /// How others come in by a code, in trial.
+    pub(crate) pairing: Pairing,
     pub(crate) paths: Paths,
     /// Held while a PIN is hashed: one at a time.
     pub(crate) pin_turn: tokio::sync::Mutex<()>,
@@ -98,6 +102,8 @@ pub struct NodeOptions {
     /// Folders outside of the data folder in which a mark may lie; without any a folder that was restored or copied is
     /// not known before somebody says so.
     pub marks: Vec<PathBuf>,
+    /// The id of a node that is made; without one it is drawn.
+    pub id: Option<NodeId>,
 }
 
 impl NodeOptions {
@@ -120,6 +126,7 @@ impl Default for NodeOptions {
             schemas,
             keyring: Keyring::System,
             marks: Vec::new(),
+            id: None,
         }
     }
 }
@@ -138,13 +145,13 @@ impl Node {
     ) -> Result<Self, OpenNodeError> {
         create_folder(data).map_err(OpenNodeError::Directory)?;
         let paths = Paths::of(data);
-        let (book, catalog, mut store) = match open_databases(&paths, options.schemas, &env) {
+        let (book, catalog, mut store) = match open_databases(&paths, options, &env) {
             Ok(open) => open,
             // The catalog comes from the hub and local.db can be rebuilt: damage to them must not
             // keep a till from selling. The book is never touched.
             Err(error) if repair::put_damaged_aside(&paths, &env)? => {
                 tracing::warn!(error = %crate::problem::chain(&error), "opening again");
-                open_databases(&paths, options.schemas, &env)?
+                open_databases(&paths, options, &env)?
             }
             Err(error) => return Err(error),
         };
@@ -189,6 +196,7 @@ impl Node {
             monitor: Monitor::new(&mesh.traffic),
             mesh,
             trust: Trust::default(),
+            pairing: Pairing::default(),
             paths,
             pin_turn: tokio::sync::Mutex::new(()),
             pin_places: tokio::sync::Semaphore::new(PIN_CHECKS_MAX),
@@ -233,12 +241,13 @@ impl Node {
 /// The replicas first: they pin the WALs.
 fn open_databases(
     paths: &Paths,
-    schemas: Schemas,
+    options: &NodeOptions,
     env: &Env,
 ) -> Result<(BookReplica, CatalogReplica, ShopStore), OpenNodeError> {
     let book = BookReplica::open(&paths.book, Arc::clone(&env.files), env.execution)?;
     let catalog = CatalogReplica::open(&paths.catalog, Arc::clone(&env.files), env.execution)?;
-    let store = ShopStore::open_as(paths, schemas, env.clock.now_ms(), Arc::clone(&env.random))?;
+    let named = (env.clock.now_ms(), options.id);
+    let store = ShopStore::open_named(paths, options.schemas, named, Arc::clone(&env.random))?;
     Ok((book, catalog, store))
 }
 

@@ -150,6 +150,10 @@ impl ShopStore {
             Some(binding) => return Err(StoreError::AlreadyActivated(binding.shop_name.clone())),
             None => {}
         }
+        // Which of the lanes that it was paired with in trial join this shop is not known.
+        if self.was_paired()?.is_some() {
+            self.part()?;
+        }
         let tag = self.draw_tag();
         self.write(|writer| {
             let document = Document::Activation(Activation {

@@ -61,6 +61,7 @@ impl ShopStore {
         };
         let total_minor = total(&lines)?;
         let customer = self.customer(request.customer.as_deref())?;
+        let lane = self.lane()?;
         Ok(Receipt {
             trial: false,
             series: String::new(),
@@ -72,10 +73,7 @@ impl ShopStore {
             employee: request.employee.clone(),
             refund_of: request.refund_of,
             external_ref: None,
-            parked: request.parked.map(|id| Finishes {
-                id,
-                lane: self.lane(),
-            }),
+            parked: request.parked.map(|id| Finishes { id, lane }),
             lines,
             payments: vec![Payment {
                 tender: request.tender.parse()?,

@@ -305,6 +305,14 @@ impl StoreError {
     }
 }
 
+/// What a row says; nothing when it cannot be read: then it is damaged.
+pub(crate) fn readable<T>(read: Result<T, SqlError>) -> Result<Option<T>, SqlError> {
+    match read {
+        Err(SqlError::Column { .. } | SqlError::Decode { .. }) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 impl From<SqlError> for StoreError {
     fn from(error: SqlError) -> Self {
         match error {

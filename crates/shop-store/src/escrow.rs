@@ -5,10 +5,11 @@
 
 mod notes;
 mod orders;
+mod writing;
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
-use crate::record::{Entry, Writer};
+use crate::record::Entry;
 use counterfoil_domain::document::normalize_code;
 use counterfoil_domain::escrow::{Deed, Escrow, EscrowAct, Share, Standing, deed_of};
 use counterfoil_domain::mesh::LaneEntry;
@@ -35,8 +36,8 @@ pub enum EscrowFault {
     /// An entry of its own about this product cannot be read.
     #[error("an entry of this till about the escrow of {0} cannot be read: it has no rights")]
     Unread(String),
-    /// There are no lanes in trial.
-    #[error("this till is in trial: rights are for lanes of a shop")]
+    /// It was paired with nobody.
+    #[error("this till is in trial, and was paired with no other lane")]
     Trial,
     /// It has begun.
     #[error("{0} is under escrow already")]
@@ -427,7 +428,7 @@ impl ShopStore {
             quantity: Quantity::from_milli(milli),
             need: Some(asked.need),
         };
-        let document = self.escrow_document(&sku, act, (None, now_ms));
+        let document = self.escrow_document(&sku, act, (None, now_ms))?;
         let entry = Entry {
             id: None,
             document,
@@ -441,53 +442,14 @@ impl ShopStore {
         sku: &str,
         act: EscrowAct,
         (employee, at_ms): (Option<String>, i64),
-    ) -> Document {
-        Document::Escrow(Escrow {
+    ) -> Result<Document, StoreError> {
+        Ok(Document::Escrow(Escrow {
             sku: sku.to_owned(),
-            lane: self.lane(),
+            lane: self.lane()?,
             at_ms,
             employee,
             act,
-        })
-    }
-}
-
-impl Writer<'_> {
-    fn join(&mut self, held: &Held, now_ms: i64) -> Result<Recorded, StoreError> {
-        let escrow = held.standing.id;
-        let act = EscrowAct::Join { escrow };
-        let document = self.store.escrow_document(&held.sku, act, (None, now_ms));
-        self.append(Entry {
-            id: None,
-            document,
-            now_ms,
-        })
-    }
-
-    /// What must be so before a document enters the book: nothing is taken out without the right to it, and what this lane sells
-    /// of a product stands behind its own word that it has heard of the escrow.
-    pub(crate) fn by_right(&mut self, document: &Document, now_ms: i64) -> Result<(), StoreError> {
-        let store = self.store;
-        if let Document::Escrow(escrow) = document {
-            store.escrowed.borrow_mut().insert(escrow.sku.clone());
-            return match &escrow.act {
-                EscrowAct::Give { quantity, .. } => {
-                    let held = store.escrow_of(&escrow.sku)?;
-                    let none = || fault(EscrowFault::NotBegun(escrow.sku.clone()));
-                    let lack = store.lack(&held.ok_or_else(none)?, quantity.milli)?;
-                    lack.map_or(Ok(()), |lack| Err(lack.fault()))
-                }
-                _ => Ok(()),
-            };
-        }
-        for (sku, _) in store.taken_out(document) {
-            if let Some(held) = store.escrow_of(&sku)?
-                && held.standing.share(store.node).since.is_none()
-            {
-                self.join(&held, now_ms)?;
-            }
-        }
-        store.check_rights(document)
+        }))
     }
 }
 

@@ -11,7 +11,7 @@ use counterfoil_domain::env::import_id;
 use counterfoil_domain::money::MoneyError;
 use counterfoil_domain::{Document, Quantity, UnitPrice, line_amount};
 use counterfoil_migrate::params;
-use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportLine, ImportResult};
+use counterfoil_protocol::wire::import::{ImportBatch, ImportInvoice, ImportLine, ImportResult};
 use std::collections::BTreeMap;
 
 /// How far an invoice may be ahead of this till's clock, in milliseconds: a day, for time zones. Its

@@ -1,10 +1,11 @@
 //! Reading the own journal back: each entry with its document in the form that its chain value covers.
 
-use crate::error::StoreError;
+use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
+use counterfoil_book::BookError;
 use counterfoil_domain::mesh::LaneEntry;
-use counterfoil_domain::{Chain, DocumentId, Hlc, Topic};
-use counterfoil_migrate::params;
+use counterfoil_domain::{Chain, Document, DocumentId, Hlc, Topic};
+use counterfoil_migrate::{Row, SqlError, params};
 
 const CORRUPT: StoreError = StoreError::Corrupt {
     what: "an entry of the journal",
@@ -18,6 +19,19 @@ struct Head {
     kind: i64,
     chain: Option<Chain>,
     payload: Option<String>,
+}
+
+impl Head {
+    fn of(row: &Row<'_>) -> Result<Self, SqlError> {
+        Ok(Self {
+            seq: row.get(0)?,
+            id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+            hlc: Hlc::from_raw(row.get(2)?),
+            kind: row.get(3)?,
+            chain: Chain::from_slice(&row.get::<Vec<u8>>(4)?),
+            payload: row.get(5)?,
+        })
+    }
 }
 
 impl ShopStore {
@@ -34,22 +48,16 @@ impl ShopStore {
     ) -> Result<Vec<LaneEntry>, StoreError> {
         let sql = "SELECT seq, id, hlc, topic, chain, payload FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let heads = self.conn.query_map(sql, params![after, limit], |row| {
-            Ok(Head {
-                seq: row.get(0)?,
-                id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-                hlc: Hlc::from_raw(row.get(2)?),
-                kind: row.get(3)?,
-                chain: Chain::from_slice(&row.get::<Vec<u8>>(4)?),
-                payload: row.get(5)?,
-            })
-        })?;
+        let heads = self
+            .conn
+            .query_map(sql, params![after, limit], |row| readable(Head::of(row)))?;
         let (mut entries, mut read) = (Vec::new(), 0);
         for head in heads {
             if read >= bytes {
                 break;
             }
-            match self.own_entry(&head, before) {
+            let entry = head.ok_or(CORRUPT);
+            match entry.and_then(|head| self.own_entry(&head, before)) {
                 Ok(entry) => {
                     before = entry.chain;
                     read += entry.size();
@@ -62,10 +70,23 @@ impl ShopStore {
         Ok(entries)
     }
 
+    /// A document of the own journal; `None` when it is damaged.
+    pub(crate) fn own_document(
+        &self,
+        topic: Topic,
+        seq: i64,
+        payload: Option<&str>,
+    ) -> Result<Option<Document>, StoreError> {
+        match counterfoil_book::document(&self.conn, topic, seq, payload) {
+            Err(BookError::Sql(error)) => Ok(readable(Err(error))?),
+            Err(BookError::Json(_)) => Ok(None),
+            Ok(document) => Ok(document),
+        }
+    }
+
     fn own_entry(&self, head: &Head, before: Chain) -> Result<LaneEntry, StoreError> {
         let topic = Topic::from_code(head.kind).ok_or(CORRUPT)?;
-        let document =
-            counterfoil_book::document(&self.conn, topic, head.seq, head.payload.as_deref())?;
+        let document = self.own_document(topic, head.seq, head.payload.as_deref())?;
         let canonical = document.ok_or(CORRUPT)?.canonical();
         let entry = LaneEntry {
             origin: self.node,

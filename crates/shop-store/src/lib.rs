@@ -34,6 +34,7 @@ pub mod refunds;
 pub mod stock;
 mod swap;
 pub mod tables;
+pub mod trial;
 
 pub use activation::{Binding, PendingActivation};
 pub use admission::{EditOf, Pins, Presented, column_names, sets_pin};
@@ -43,3 +44,4 @@ pub use conflicts::{ConflictFilter, DecideConflict};
 pub use error::{OpenStoreError, StoreError};
 pub use identity::IdentityClaim;
 pub use open::{Paths, ShopStore, node_of};
+pub use trial::{FIRST_LANE, TrialLane, TrialShop};

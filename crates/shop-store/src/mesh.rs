@@ -1,7 +1,7 @@
 //! What the lanes of a shop hold of each other's journals (ADR 0015): own entries are read from the book, those of
 //! others stand in `local.db` as they came.
 
-use crate::error::StoreError;
+use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
 use crate::parked::note_parked;
 use crate::refunds::note_refund;
@@ -43,10 +43,10 @@ enum Reading {
 
 impl From<SqlError> for Reading {
     fn from(error: SqlError) -> Self {
-        match error {
+        match readable::<()>(Err(error)) {
             // No entry was kept with a value like that.
-            SqlError::Column { .. } | SqlError::Decode { .. } => Self::Broken,
-            error => Self::Sql(error),
+            Ok(_) => Self::Broken,
+            Err(error) => Self::Sql(error),
         }
     }
 }
@@ -66,6 +66,12 @@ impl ShopStore {
     /// [`StoreError::Sql`].
     pub fn keep_lane_certificate(&mut self, text: &str) -> Result<(), StoreError> {
         self.set_local_state(CERTIFICATE_KEY, text)
+    }
+
+    /// Forgets it, and the lists of revoked lanes.
+    pub(crate) fn forget_lane_certificate(&mut self) -> Result<(), StoreError> {
+        self.remove_local_state(CERTIFICATE_KEY)?;
+        self.remove_local_state(REVOCATIONS_KEY)
     }
 
     /// The lists of revoked lanes, as they were kept.
@@ -99,19 +105,23 @@ impl ShopStore {
         Ok(true)
     }
 
-    /// What is held of every journal: the own one as far as it belongs to the present identity, and those of peers.
+    /// What is held of every journal of the shop: the own one as far as it belongs to the present identity, and those of
+    /// peers, but for lanes of a trial shop that were left and not met again.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
-        let mut holdings = self.peer_holdings()?;
+        let mut holdings = self.without_left(self.peer_holdings()?)?;
         // A book that was restored is known to its peers, who may hold more of it.
         holdings.insert(self.node, self.own_holding());
         Ok(holdings)
     }
 
     /// What is held of peers' journals.
-    pub(crate) fn peer_holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn peer_holdings(&self) -> Result<BTreeMap<NodeId, Holding>, StoreError> {
         let sql = "SELECT node, origin, begin_seq, begin_chain, end_seq, end_chain FROM local.peer_journal";
         let rows = self.conn.query_map(sql, (), |row| {
             let node = row.get_with(0, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?;
@@ -264,6 +274,7 @@ impl ShopStore {
                 Place::Forked => return Err(StoreError::Forked { origin, seq }),
             }
         }
+        self.meet_again(origin)?;
         if let Some(journal) = &known {
             let mended = self.mend(origin, journal, &again)?;
             if mended > 0 {

@@ -117,6 +117,19 @@ impl ShopStore {
         now_ms: i64,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenStoreError> {
+        Self::open_named(paths, schemas, (now_ms, None), random)
+    }
+
+    /// The same, with the id that a new node is to have; one that is there keeps its own.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_named(
+        paths: &Paths,
+        schemas: Schemas,
+        (now_ms, given): (i64, Option<NodeId>),
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenStoreError> {
         let conn = open_and_migrate_to(&paths.book, Kind::Book, schemas.book, now_ms)?;
         open_and_migrate(&paths.local, Kind::Local, now_ms)?.close();
         let catalog = Connection::open(&paths.catalog, Durability::Full)?;
@@ -125,7 +138,7 @@ impl ShopStore {
             schema.apply(&catalog, now_ms)?;
         }
         catalog.close();
-        let node = node_identity(&conn, now_ms, random.as_ref())?;
+        let node = node_identity(&conn, (now_ms, given), random.as_ref())?;
         let mut store = Self {
             conn,
             paths: paths.clone(),
@@ -271,16 +284,16 @@ fn stored_node(conn: &Connection) -> Result<Option<NodeId>, OpenStoreError> {
         .transpose()?)
 }
 
-/// Reads the node's id, or mints it.
+/// Reads the node's id, or takes the given one, or mints it.
 fn node_identity(
     conn: &Connection,
-    now_ms: i64,
+    (now_ms, given): (i64, Option<NodeId>),
     random: &dyn Random,
 ) -> Result<NodeId, OpenStoreError> {
     if let Some(node) = stored_node(conn)? {
         return Ok(node);
     }
-    let node = NodeId::from_uuid(uuid_v7(now_ms, random));
+    let node = given.unwrap_or_else(|| NodeId::from_uuid(uuid_v7(now_ms, random)));
     let insert = "INSERT INTO meta (key, value) VALUES ('node_id', ?1)";
     conn.execute(insert, params![node.to_string()])?;
     Ok(node)

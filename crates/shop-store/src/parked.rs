@@ -3,7 +3,7 @@
 //! `local.parked_entry` lists the entries about each. Those of other lanes are noted as they are kept; the own book is
 //! written alone, and looked through as far as it has grown when somebody asks.
 
-use crate::error::StoreError;
+use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
@@ -11,7 +11,7 @@ use counterfoil_domain::parked::{
     Deed, Finishes, Known, ParkedDiscard, ParkedSale, Sold, is_stale, parked_of,
 };
 use counterfoil_domain::{Chain, Document, DocumentId, Hlc, Topic};
-use counterfoil_migrate::{Connection, SqlError, params};
+use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::parked::{DiscardRequest, ParkRequest, ParkedRow};
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ impl ShopStore {
     pub fn draft_parked(&self, request: &ParkRequest, now_ms: i64) -> Result<Document, StoreError> {
         let lines = self.draft_lines((&request.lines, &[]), false, now_ms)?;
         Ok(Document::ParkedSale(ParkedSale {
-            lane: self.lane(),
+            lane: self.lane()?,
             at_ms: now_ms,
             currency: self.currency,
             total_minor: crate::draft::total(&lines)?,
@@ -61,7 +61,7 @@ impl ShopStore {
         self.open_cart(request.parked)?;
         Ok(Document::ParkedDiscard(ParkedDiscard {
             parked: request.parked,
-            lane: self.lane(),
+            lane: self.lane()?,
             at_ms: now_ms,
             employee: request.employee.clone(),
         }))
@@ -88,9 +88,12 @@ impl ShopStore {
         }
     }
 
-    /// Number of this lane in its shop.
-    pub(crate) fn lane(&self) -> Option<i64> {
-        self.binding.as_ref().map(|binding| binding.lane)
+    /// Number of this lane in its shop, or in its trial shop.
+    pub(crate) fn lane(&self) -> Result<Option<i64>, StoreError> {
+        match &self.binding {
+            Some(binding) => Ok(Some(binding.lane)),
+            None => Ok(self.trial_shop()?.map(|trial| trial.lane)),
+        }
     }
 
     /// A parked sale that may be finished, as far as is known here.
@@ -191,26 +194,22 @@ impl ShopStore {
         let own = self
             .conn
             .query_map(sql, params![id.to_bytes(), OWN], |row| {
-                let (id, hlc) = (row.get::<Vec<u8>>(0)?, Hlc::from_raw(row.get(1)?));
-                Ok((id, hlc, row.get::<i64>(2)?, row.get::<i64>(3)?, row.get(4)?))
+                readable(own_place(row))
             })?;
         let mut read = Vec::new();
-        for (id, hlc, kind, seq, payload) in own {
-            read.push(self.own_deed((&id, hlc), kind, (seq, payload))?);
+        for place in own {
+            read.push(match place {
+                Some((id, hlc, place)) => self.own_deed((id, hlc), place)?,
+                None => None,
+            });
         }
         let sql = "SELECT e.id, e.hlc, e.document FROM local.parked_entry AS p
                    JOIN local.peer_entry AS e ON e.origin = p.origin AND e.seq = p.seq
                    WHERE p.parked = ?1 AND p.origin <> ?2";
         let theirs = self
             .conn
-            .query_map(sql, params![id.to_bytes(), OWN], |row| {
-                let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
-                Ok((id, Hlc::from_raw(row.get(1)?), row.get::<String>(2)?))
-            })?;
-        for (id, hlc, text) in theirs {
-            let document = serde_json::from_str(&text).ok();
-            read.push(document.map(|document| Deed { id, hlc, document }));
-        }
+            .query_map(sql, params![id.to_bytes(), OWN], |row| readable(deed(row)))?;
+        read.extend(theirs.into_iter().map(Option::flatten));
         let unread = read.iter().any(Option::is_none);
         let known = Known::of(read.into_iter().flatten());
         Ok(Known { unread, ..known })
@@ -219,21 +218,13 @@ impl ShopStore {
     /// What the own book holds of a parked sale at a position; `None` when it is damaged.
     fn own_deed(
         &self,
-        (id, hlc): (&[u8], Hlc),
-        kind: i64,
-        (seq, payload): (i64, Option<String>),
+        (id, hlc): (DocumentId, Hlc),
+        (kind, seq, payload): (i64, i64, Option<String>),
     ) -> Result<Option<Deed>, StoreError> {
-        let (Ok(id), Some(topic)) = (DocumentId::from_slice(id), Topic::from_code(kind)) else {
+        let Some(topic) = Topic::from_code(kind) else {
             return Ok(None);
         };
-        let read = counterfoil_book::document(&self.conn, topic, seq, payload.as_deref());
-        let document = match read.map_err(StoreError::from) {
-            Err(
-                StoreError::Corrupt { .. }
-                | StoreError::Sql(SqlError::Column { .. } | SqlError::Decode { .. }),
-            ) => None,
-            read => read?,
-        };
+        let document = self.own_document(topic, seq, payload.as_deref())?;
         Ok(document.map(|document| Deed { id, hlc, document }))
     }
 
@@ -278,10 +269,9 @@ impl ShopStore {
         let entries = self
             .conn
             .query_map(sql, params![after, sale, parked, discard], |row| {
-                let (seq, kind) = (row.get::<i64>(0)?, row.get::<i64>(1)?);
-                Ok((seq, kind, row.get::<Vec<u8>>(2)?, row.get::<String>(3)?))
+                readable(own_entry(row))
             })?;
-        for (seq, kind, id, payload) in entries {
+        for (seq, kind, id, payload) in entries.into_iter().flatten() {
             let about = if kind == parked {
                 DocumentId::from_slice(&id).ok()
             } else if kind == sale {
@@ -299,6 +289,27 @@ impl ShopStore {
         let chain = self.chain_at(newest)?.unwrap_or(Chain::START);
         self.set_local_state(UNTIL_KEY, &format!("{newest} {chain}"))
     }
+}
+
+/// Where the own book has an entry about a parked sale.
+type OwnPlace = (DocumentId, Hlc, (i64, i64, Option<String>));
+
+fn own_place(row: &Row<'_>) -> Result<OwnPlace, SqlError> {
+    let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
+    let place = (row.get(2)?, row.get(3)?, row.get(4)?);
+    Ok((id, Hlc::from_raw(row.get(1)?), place))
+}
+
+fn own_entry(row: &Row<'_>) -> Result<(i64, i64, Vec<u8>, String), SqlError> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+/// What another lane's entry says of a parked sale; `None` when it is damaged, or of a newer program.
+fn deed(row: &Row<'_>) -> Result<Option<Deed>, SqlError> {
+    let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
+    let (hlc, text) = (Hlc::from_raw(row.get(1)?), row.get::<String>(2)?);
+    let document = serde_json::from_str(&text).ok();
+    Ok(document.map(|document| Deed { id, hlc, document }))
 }
 
 /// What became of it, in words; `None` when nothing has.

@@ -1,6 +1,6 @@
 //! What is left of a sale to take back, by all lanes of the shop whose journals are here.
 
-use crate::error::StoreError;
+use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
 use counterfoil_domain::document::Receipt;
 use counterfoil_domain::mesh::LaneEntry;
@@ -75,9 +75,10 @@ impl ShopStore {
             return Ok(document.and_then(receipt));
         }
         let sql = "SELECT document FROM local.peer_entry WHERE id = ?1 AND kind = 1 LIMIT 1";
-        let found: Option<String> = self
+        let found = self
             .conn
-            .query_optional(sql, [id.to_bytes()], |row| row.get(0))?;
+            .query_optional(sql, [id.to_bytes()], |row| readable(row.get::<String>(0)))?;
+        let found = found.flatten();
         // What cannot be read here is a newer lane's: the hub judges it.
         Ok(found.and_then(|text| serde_json::from_str(&text).ok().and_then(receipt)))
     }
@@ -97,10 +98,10 @@ impl ShopStore {
         let sql = "SELECT e.id, e.document FROM local.peer_refund AS r
                    JOIN local.peer_entry AS e ON e.origin = r.origin AND e.seq = r.seq WHERE r.sale = ?1";
         let theirs = self.conn.query_map(sql, [sale.to_bytes()], |row| {
-            let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?;
-            Ok((id, row.get::<String>(1)?))
+            let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes));
+            readable(id.and_then(|id| Ok((id, row.get::<String>(1)?))))
         })?;
-        for (id, text) in theirs {
+        for (id, text) in theirs.into_iter().flatten() {
             let document = serde_json::from_str(&text).ok();
             refunds.extend(document.and_then(receipt).map(|it| (id, it)));
         }

@@ -8,7 +8,7 @@ pub mod reconcile;
 
 pub(crate) use ledger::{CORRECTION, seen_of};
 
-use crate::error::StoreError;
+use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::conversation::Window;
@@ -384,9 +384,10 @@ impl ShopStore {
                    CROSS JOIN local.peer_entry AS e ON e.origin = j.origin AND e.kind = 9 AND e.seq >
                        coalesce((SELECT s.seq FROM local.stock_journal AS s WHERE s.node = j.node), 0)";
         let waiting = self.conn.query_map(sql, (), |row| {
-            Ok((Hlc::from_raw(row.get(0)?), row.get::<String>(1)?))
+            let hlc = Hlc::from_raw(row.get(0)?);
+            Ok(readable(row.get::<String>(1))?.map(|text| (hlc, text)))
         })?;
-        for (hlc, text) in waiting {
+        for (hlc, text) in waiting.into_iter().flatten() {
             if let Ok(Document::StockCount(count)) = serde_json::from_str(&text)
                 && codes.contains(&count.sku)
             {

@@ -2,7 +2,7 @@
 
 use counterfoil_domain::amount::line_amount;
 use counterfoil_domain::{DocumentId, Quantity, Topic, UnitPrice};
-use counterfoil_protocol::wire::node::ImportInvoice;
+use counterfoil_protocol::wire::import::ImportInvoice;
 use counterfoil_shop_node::import::Totals;
 use std::collections::BTreeMap;
 

@@ -3,8 +3,8 @@
 use counterfoil_domain::{document, edit, merge};
 use counterfoil_protocol::problem::Problem;
 use counterfoil_protocol::wire::{
-    database, decisions, events, history, hub, lane, lineage, monitor, node, policies, quarantine,
-    queue, replication,
+    database, decisions, events, history, hub, import, lane, lineage, monitor, node, policies,
+    quarantine, queue, replication,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -84,8 +84,8 @@ const CHECKS: [fn(&[u8]); 82] = [
     check::<node::SyncReport>,
     check::<node::ReceiptRow>,
     check::<node::CatalogDigest>,
-    check::<node::ImportBatch>,
-    check::<node::ImportResult>,
+    check::<import::ImportBatch>,
+    check::<import::ImportResult>,
     check::<policies::PolicyRow>,
     check::<policies::PolicySetRequest>,
     check::<policies::PolicySet>,

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use counterfoil_domain::DocumentId;
 use counterfoil_domain::env::{Clock, document_id};
 use counterfoil_protocol::problem::Problem;
+use counterfoil_protocol::wire::import::{ImportBatch, ImportInvoice, ImportLine, ImportResult};
 use counterfoil_protocol::wire::node::{
-    ActivateCommand, CatalogSetRequest, ExpenseRequest, ImportBatch, ImportInvoice, ImportLine,
-    ImportResult, LineRequest, NodeStatus, ReceiptRequest, Recorded, StockRequest,
+    ActivateCommand, CatalogSetRequest, ExpenseRequest, LineRequest, NodeStatus, ReceiptRequest,
+    Recorded, StockRequest,
 };
 use counterfoil_replica::env::{HttpClient, HttpRequest};
 use counterfoil_testkit::SeededRandom;

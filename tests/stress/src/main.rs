@@ -60,6 +60,12 @@ enum Command {
         /// Relays between the lanes instead of network namespaces, which only root can make
         #[arg(long)]
         relays: bool,
+        /// The lanes are not told of each other: they find each other by multicast
+        #[arg(long, conflicts_with = "relays")]
+        discovery: bool,
+        /// One lane is of schemas two versions behind, and is upgraded at the end
+        #[arg(long)]
+        old: bool,
     },
     /// Run tests in programs that make a known mistake: each must be found.
     PlantedBugs,
@@ -99,13 +105,20 @@ async fn carry_out(cli: Cli) -> anyhow::Result<bool> {
             write!(std::io::stdout(), "{matrix}")?;
             return Ok(matrix.failures().is_empty());
         }
-        Command::Lanes { minutes, relays } => {
+        Command::Lanes {
+            minutes,
+            relays,
+            discovery,
+            old,
+        } => {
             let options = LaneOptions {
                 seed: cli.seed,
                 lanes: cli.tills.into(),
                 time: Duration::from_secs(minutes * 60),
                 breaks: true,
                 spaces: !relays,
+                configured: !discovery,
+                old,
                 keep: cli.keep,
             };
             let outcome = Box::pin(lanes(&Programs::beside()?, &options)).await?;

@@ -6,7 +6,7 @@
 //! again from its own journals.
 
 use crate::ids::DocumentId;
-use crate::stock::{Effect, What};
+use crate::stock::Effect;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -124,14 +124,7 @@ impl Leaf {
     pub fn of_effect(id: DocumentId, effect: &Effect) -> Self {
         let key = format!("{id} {:05}", effect.item);
         let optional = |number: Option<i64>| number.map_or_else(String::new, |it| it.to_string());
-        let (milli, place, at_ms) = match effect.what {
-            What::Moved { milli, dated_ms } => (milli, None, dated_ms),
-            What::Counted {
-                milli,
-                place,
-                at_ms,
-            } => (milli, Some(place.raw()), Some(at_ms)),
-        };
+        let (milli, place, at_ms) = effect.what.numbers();
         let (seq, hlc) = (effect.seq.to_string(), effect.hlc.raw().to_string());
         let (milli, place) = (milli.to_string(), optional(place));
         let fields = [&key, &seq, &hlc, &milli, &place, &optional(at_ms)];

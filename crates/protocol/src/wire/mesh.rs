@@ -32,6 +32,16 @@ pub struct MeshStatus {
     pub last_refusal: Option<String>,
 }
 
+/// How this lane knows where a peer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundBy {
+    /// Its address stands in the configuration.
+    Configured,
+    /// It announced itself on the network.
+    Discovered,
+}
+
 /// A peer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PeerRow {
@@ -43,6 +53,9 @@ pub struct PeerRow {
     pub connected: bool,
     /// Since when, milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
+    /// How this lane found it since it runs; absent: it has not, and the peer came by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by: Option<FoundBy>,
     /// It has this lane's journal up to here, durably.
     pub acknowledged_seq: i64,
     /// Messages on their way to it.

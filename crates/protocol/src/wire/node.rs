@@ -2,8 +2,9 @@
 
 use super::fence::Fenced;
 use super::mesh::MeshStatus;
+use super::pairing::PairingStatus;
 use counterfoil_domain::lineage::Former;
-use counterfoil_domain::{DocumentId, ImportId, NodeId, ShopId};
+use counterfoil_domain::{DocumentId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -26,8 +27,7 @@ pub struct LineRequest {
 /// `POST /v1/sales` and `POST /v1/refunds`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptRequest {
-    /// Minted by the caller so that a retry of the same request is not a second sale; minted by the
-    /// node when absent.
+    /// Minted by the caller, so that a retry is not a second sale; minted by the node when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DocumentId>,
     /// What is sold or taken back; may be left out for a parked sale that is finished as it was parked.
@@ -237,6 +237,21 @@ pub struct Health {
     pub status: String,
     /// Names this run of the node.
     pub instance: String,
+    /// Lanes of the shop that are connected now.
+    #[serde(default)]
+    pub connections: usize,
+    /// Entries that wait for the hub.
+    #[serde(default)]
+    pub pending: i64,
+    /// End of the last complete sync with the hub, milliseconds since the Unix epoch; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_synced_ms: Option<i64>,
+    /// When this lane's stock was compared with that of the others, the last time; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciled_ms: Option<i64>,
+    /// Products, at most 10, that stayed different then.
+    #[serde(default)]
+    pub reconciliation_open: usize,
 }
 
 /// The file beside the databases that says where the node's API is, while somebody serves it.
@@ -280,8 +295,7 @@ pub struct NodeStatus {
     pub shop_name: Option<String>,
     /// Number of the lane in its shop.
     pub lane: Option<i64>,
-    /// What this till was before, when its data folder was restored from a backup or cloned: the
-    /// identities it gave up, oldest first.
+    /// What this till was before its data folder was restored or cloned: the identities it gave up, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formers: Vec<Former>,
     /// The series in which the next receipt is numbered.
@@ -327,13 +341,15 @@ pub struct NodeStatus {
     pub last_synced_ms: Option<i64>,
     /// This clock minus the hub's, milliseconds.
     pub clock_offset_ms: Option<i64>,
-    /// When the token with which this node syncs ends by itself, milliseconds since the Unix epoch; the node changes
-    /// it long before.
+    /// When this node's token ends by itself, milliseconds since the Unix epoch; the node changes it long before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expires_ms: Option<i64>,
     /// The other lanes of the shop; absent when this one is by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mesh: Option<MeshStatus>,
+    /// The trial shop that this lane is in; absent when it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<PairingStatus>,
     /// Products of which more was sold than somebody had counted, as far as is known here.
     #[serde(default)]
     pub oversold: i64,
@@ -427,73 +443,4 @@ pub struct CatalogDigest {
     pub digest: String,
     /// Rows of each table, without deleted ones.
     pub rows: BTreeMap<String, i64>,
-}
-
-/// `POST /v1/import`: a part of an import; recorded in one transaction.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct ImportBatch {
-    /// Invoices in the order of the file.
-    pub invoices: Vec<ImportInvoice>,
-    /// The import that the part belongs to, made by the client; without it the part is an import of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub import_id: Option<ImportId>,
-}
-
-/// An invoice of an imported system.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct ImportInvoice {
-    /// Its number there; the same number is imported once.
-    pub number: String,
-    /// When it was written, milliseconds since the Unix epoch; drives the node's clock.
-    pub at_ms: i64,
-    /// A credit note.
-    pub refund: bool,
-    /// The customer there.
-    pub customer: Option<String>,
-    /// Its lines in the order of the file, already checked.
-    pub lines: Vec<ImportLine>,
-    /// Stock that went without a sale.
-    pub adjustments: Vec<ImportLine>,
-}
-
-/// A line of an imported invoice.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct ImportLine {
-    /// Line of the file, from 1 (the header is line 1).
-    pub file_line: u64,
-    /// Product code, normalized.
-    pub sku: String,
-    /// Description there; may be empty.
-    pub description: String,
-    /// Thousandths of the unit.
-    pub quantity_milli: i64,
-    /// Thousandths of the major currency unit.
-    pub unit_price_mills: i64,
-}
-
-/// What an import batch did.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
-pub struct ImportResult {
-    /// Sales recorded.
-    pub sales: u64,
-    /// Refunds recorded.
-    pub refunds: u64,
-    /// Lines of both.
-    pub lines: u64,
-    /// Stock movements recorded.
-    pub adjustments: u64,
-    /// Invoices that were there already.
-    pub repeated: u64,
-    /// The numbers of those that are there with other lines; they were left as they are.
-    #[serde(default)]
-    pub different: Vec<String>,
-    /// Products created.
-    pub products: u64,
-    /// Descriptions changed.
-    pub renames: u64,
-    /// Sum of sales and refunds recorded, minor units.
-    pub total_minor: i64,
-    /// What stands in the book with each entry made now, and what an undo asks for; absent when nothing was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub import_id: Option<ImportId>,
 }

@@ -3,6 +3,7 @@
 //! `main` builds one [`Env`] and hands it down; the simulation builds another one. Timers are
 //! `tokio::time`, which the simulation controls by itself.
 
+mod authority;
 mod dial;
 mod execution;
 pub(crate) mod files;
@@ -16,6 +17,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use counterfoil_domain::env::{Clock, Random};
 
 pub use self::{
+    authority::{LaneAuthority, LaneAuthorityError},
     dial::{Dial, Io, TcpDial},
     execution::{Execution, Worker},
     files::{DiskSteps, Files, OsFiles, create_folder},

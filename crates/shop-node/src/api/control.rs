@@ -2,6 +2,7 @@
 
 use crate::activation;
 use crate::api::{Json, check_who};
+use crate::mesh::pairing;
 use crate::node::Node;
 use crate::problem::Refusal;
 use crate::sync::{self, Phase, notice};
@@ -89,6 +90,7 @@ pub(super) async fn status_of(node: &Node) -> Result<NodeStatus, Refusal> {
     status.token_expires_ms = state.token_expires_ms;
     status.bytes_up = state.bytes_up;
     status.bytes_down = state.bytes_down;
+    status.pairing = pairing::status(node).await?;
     let identity = node.inner.trust.held().identity;
     status.mesh = node.inner.mesh.status().map(|mesh| MeshStatus {
         certificate_expires_ms: identity.map(|it| it.expires_ms),
@@ -138,6 +140,7 @@ fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
         clock_offset_ms: None,
         token_expires_ms: None,
         mesh: None,
+        pairing: None,
         oversold: store.oversold()?,
         receipts: totals.receipts,
         total_minor: totals.total_minor,

@@ -12,9 +12,10 @@ use counterfoil_domain::employee::Permission;
 use counterfoil_domain::{Document, DocumentId, NodeId, Priority, Topic};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::closure::{CloseDayRequest, ClosedDay};
+use counterfoil_protocol::wire::import::{ImportBatch, ImportResult};
 use counterfoil_protocol::wire::node::{
-    CashRequest, ExpenseRequest, ImportBatch, ImportResult, LedgerRequest, OrderRequest,
-    ReceiptRequest, Recorded, StockAnswer, StockBody, StockRequest,
+    CashRequest, ExpenseRequest, LedgerRequest, OrderRequest, ReceiptRequest, Recorded,
+    StockAnswer, StockBody, StockRequest,
 };
 use counterfoil_shop_store::record::Entry;
 use counterfoil_shop_store::{CloseDay, Presented, ShopStore, StoreError};

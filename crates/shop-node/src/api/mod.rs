@@ -1,7 +1,8 @@
 //! The local API (E3): everything the command line does, for tills and programs on this machine.
 //!
 //! `documents` records, `employees` sign in, `catalog` reads and edits, `conflicts` shows and decides, `undo` takes back, `clients` takes batches and tells what has changed, `control` shows and steers,
-//! `stock` shows levels, `parked` parks carts and lists them, `escrow` moves rights, `pages` decides which web pages may ask.
+//! `stock` shows levels, `pairing` pairs lanes in trial, `parked` parks carts and lists them, `escrow` moves rights, `pages` decides
+//! which web pages may ask.
 
 mod catalog;
 mod clients;
@@ -12,6 +13,7 @@ mod employees;
 mod escrow;
 mod openapi;
 mod pages;
+mod pairing;
 mod parked;
 mod probes;
 mod stock;
@@ -90,6 +92,8 @@ fn calls() -> OpenApiRouter<Node> {
         .routes(routes!(control::activate))
         .routes(routes!(control::hub))
         .routes(routes!(control::fence))
+        .routes(routes!(pairing::pair, pairing::leave))
+        .routes(routes!(pairing::revoke))
         .routes(routes!(control::receipts))
         .routes(routes!(documents::sale))
         .routes(routes!(documents::refund))

@@ -7,16 +7,30 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use counterfoil_protocol::problem::{Code, Problem};
 use counterfoil_protocol::wire::node::Health;
+use counterfoil_shop_store::StoreError;
+use counterfoil_shop_store::delivery::Reader;
 use http::header;
 
 /// What Prometheus is told that it gets.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-fn health_of(node: &Node, status: &str) -> axum::Json<Health> {
-    axum::Json(Health {
+/// What programs ask for most, beside how it is (P8).
+async fn health_of(node: &Node, status: &str) -> Result<axum::Json<Health>, Refusal> {
+    let read = node.store(|store| -> Result<i64, StoreError> {
+        Ok(store.journal_seq() - store.watermark(Reader::HubReceived)?)
+    });
+    let pending = read.await?;
+    let mesh = node.inner.mesh.status();
+    let reconciled = mesh.as_ref().and_then(|mesh| mesh.reconciliation.as_ref());
+    Ok(axum::Json(Health {
         status: status.to_owned(),
         instance: node.inner.instance.clone(),
-    })
+        connections: mesh.as_ref().map_or(0, |mesh| mesh.connections),
+        pending,
+        last_synced_ms: node.state().last_synced_ms,
+        reconciled_ms: reconciled.map(|it| it.at_ms),
+        reconciliation_open: reconciled.map_or(0, |it| it.open.len()),
+    }))
 }
 
 fn not_ready(wrong: &[String]) -> Refusal {
@@ -27,9 +41,8 @@ fn not_ready(wrong: &[String]) -> Refusal {
 /// Answers when the store does, and while the sync turns.
 #[utoipa::path(get, path = "/healthz", tag = "status", responses((status = 200, body = Health)))]
 pub(super) async fn health(State(node): State<Node>) -> Result<axum::Json<Health>, Refusal> {
-    node.store(|_| ()).await;
     match node.dead() {
-        None => Ok(health_of(&node, "ok")),
+        None => health_of(&node, "ok").await,
         Some(dead) => Err(not_ready(&[dead])),
     }
 }
@@ -39,7 +52,7 @@ pub(super) async fn health(State(node): State<Node>) -> Result<axum::Json<Health
 pub(super) async fn ready(State(node): State<Node>) -> Result<axum::Json<Health>, Refusal> {
     let wrong = node.unready().await;
     if wrong.is_empty() {
-        return Ok(health_of(&node, "ready"));
+        return health_of(&node, "ready").await;
     }
     Err(not_ready(&wrong))
 }

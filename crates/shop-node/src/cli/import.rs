@@ -10,7 +10,7 @@ use clap::Args;
 use counterfoil_domain::ImportId;
 use counterfoil_domain::env::import_id;
 use counterfoil_protocol::problem::Problem;
-use counterfoil_protocol::wire::node::ImportBatch;
+use counterfoil_protocol::wire::import::ImportBatch;
 use counterfoil_replica::env::Env;
 use http::{HeaderMap, Method};
 use std::fs::File;

@@ -40,7 +40,7 @@ impl LanePort {
         match opened.await {
             Ok((listener, address)) => {
                 tracing::info!(%address, "other lanes reach this one");
-                self.node.inner.mesh.set_address(format!("ws://{address}"));
+                self.node.inner.mesh.set_address(address);
                 self.open = Some(listener);
             }
             Err(error) => {

@@ -2,6 +2,7 @@
 //! runs on the directory, in this process when none does.
 
 mod commands;
+mod environment;
 mod failure;
 mod import;
 mod lane_port;
@@ -10,10 +11,13 @@ mod run;
 
 pub use failure::Failure;
 
-use clap::{Args, Parser, Subcommand};
+use crate::node::NodeOptions;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use commands::{
-    catalog, closing, conflicts, control, documents, employees, escrow, parked, stock, undo,
+    catalog, closing, conflicts, control, documents, employees, escrow, pairing, parked, stock,
+    undo,
 };
+use counterfoil_protocol::gate::Schemas;
 use counterfoil_replica::env::Env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,17 +55,9 @@ pub(crate) struct Common {
 #[derive(Subcommand)]
 enum Command {
     /// Make a node in a directory; it is in trial and can sell at once.
-    Init(Common),
+    Init(control::InitArgs),
     /// Run the daemon in the foreground.
-    Run {
-        #[command(flatten)]
-        common: Common,
-        /// Where the local API listens; port 0 takes a free port.
-        #[arg(long, value_name = "ADDR", env = "COUNTERFOIL_NODE_LISTEN")]
-        listen: Option<String>,
-        #[command(flatten)]
-        lanes: run::LaneArgs,
-    },
+    Run(run::RunArgs),
     /// Bind this till to a shop: by a join code, or by registering a new shop.
     Activate(control::ActivateArgs),
     /// Tell an activated till that its hub has moved to another address.
@@ -79,6 +75,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Pair lanes in trial: show a code here, or type the one that another lane shows. Needs no hub.
+    Pair(pairing::PairArgs),
     /// Record a sale.
     Sell(documents::ReceiptArgs),
     /// Record a refund.
@@ -160,8 +158,14 @@ pub fn main() -> ExitCode {
 
 /// The same in an environment of the caller's.
 pub fn main_in(env: Env) -> ExitCode {
-    let cli = Cli::parse();
-    output::init_log(matches!(cli.command, Command::Run { .. }));
+    main_as(env, NodeOptions::default().schemas)
+}
+
+/// The same as a program whose daemon knows these schemas only.
+pub fn main_as(env: Env, schemas: Schemas) -> ExitCode {
+    let matches = environment::with_aliases(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    output::init_log(matches!(cli.command, Command::Run(_)));
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -169,23 +173,20 @@ pub fn main_in(env: Env) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::configuration(&error).report(),
     };
-    match runtime.block_on(carry_out(cli.command, env)) {
+    match runtime.block_on(carry_out(cli.command, env, schemas)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-async fn carry_out(command: Command, env: Env) -> Result<(), Failure> {
+async fn carry_out(command: Command, env: Env, schemas: Schemas) -> Result<(), Failure> {
     match command {
-        Command::Init(common) => control::init(&common, env).await,
-        Command::Run {
-            common,
-            listen,
-            lanes,
-        } => run::run(&common, listen, lanes, env).await,
+        Command::Init(args) => control::init(&args, env).await,
+        Command::Run(args) => run::run(args, env, schemas).await,
         Command::Activate(args) => control::activate(args, env).await,
         Command::Hub { url, common } => control::hub(&common, url, env).await,
         Command::Fence { by, common } => control::fence(&common, by, env).await,
+        Command::Pair(args) => pairing::pair(args, env).await,
         Command::Sell(args) => documents::receipt(args, "/v1/sales", env).await,
         Command::Refund(args) => documents::receipt(args, "/v1/refunds", env).await,
         Command::Park(args) => parked::park(args, env).await,

@@ -8,18 +8,71 @@ use crate::mesh::Settings;
 use crate::node::{Node, NodeOptions};
 use crate::service::{self, Lanes};
 use clap::Args;
+use counterfoil_domain::NodeId;
+use counterfoil_domain::lineage::Former;
+use counterfoil_protocol::gate::Schemas;
 use counterfoil_protocol::wire::node::Address;
 use counterfoil_replica::env::Env;
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// How the daemon runs.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Where the local API listens; port 0 takes a free port.
+    #[arg(long, value_name = "ADDR", env = "COUNTERFOIL_NODE_LISTEN")]
+    listen: Option<String>,
+    /// Id of the node, when there is none in the directory yet; without it one is drawn.
+    #[arg(long, value_name = "UUID", env = "COUNTERFOIL_NODE_ID")]
+    node_id: Option<NodeId>,
+    /// The longest pause between two syncs with the hub, in milliseconds.
+    #[arg(
+        long,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(1..),
+        env = "COUNTERFOIL_NODE_SYNC_INTERVAL_MS"
+    )]
+    sync_interval_ms: Option<u64>,
+    /// Failures in a row after which the status says `failed`; trying goes on.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(i64).range(1..),
+        env = "COUNTERFOIL_NODE_ATTEMPTS_MAX"
+    )]
+    attempts_max: Option<i64>,
+    #[command(flatten)]
+    lanes: LaneArgs,
+    /// Print the settings that would count, and end.
+    #[arg(long)]
+    check: bool,
+}
+
+impl RunArgs {
+    fn overlay(self, config: &mut Config) {
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        if let Some(interval) = self.sync_interval_ms {
+            config.sync_interval_ms = interval;
+        }
+        if let Some(attempts) = self.attempts_max {
+            config.attempts_max = attempts;
+        }
+        self.lanes.overlay(config);
+    }
+}
+
 /// How the daemon meets the other lanes of its shop.
 #[derive(Args)]
-pub(crate) struct LaneArgs {
-    /// Where other lanes of the shop reach this one; port 8123 when none is named.
+struct LaneArgs {
+    /// Where other lanes of the shop reach this one: an address, or a port alone for all addresses; port 8123 when none is named.
     #[arg(
         long,
         value_name = "ADDR",
@@ -36,6 +89,14 @@ pub(crate) struct LaneArgs {
         env = "COUNTERFOIL_NODE_PEERS"
     )]
     peers: Vec<String>,
+    /// Announce this lane on the local network, and dial the lanes of its shop that do.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        env = "COUNTERFOIL_NODE_PEER_DISCOVERY"
+    )]
+    peer_discovery: Option<bool>,
     /// How often this lane looks whether the hub lacks something of another lane that is held here, in seconds.
     #[arg(
         long,
@@ -72,6 +133,9 @@ impl LaneArgs {
         if !peers.is_empty() {
             config.peers = peers;
         }
+        if let Some(discovery) = self.peer_discovery {
+            config.peer_discovery = discovery;
+        }
         if let Some(pause) = self.relay_pause_s {
             config.relay_pause_s = pause;
         }
@@ -84,21 +148,62 @@ impl LaneArgs {
     }
 }
 
-pub(crate) async fn run(
-    common: &Common,
-    listen: Option<String>,
-    lanes: LaneArgs,
-    env: Env,
+/// A directory that holds another node than was named.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{folder} holds node {found}, not {wanted}; a node keeps its id: take the id away, or name another directory"
+)]
+struct OtherNode {
+    folder: String,
+    found: NodeId,
+    wanted: NodeId,
+}
+
+/// A node keeps the id it was made with, and may go on under another one when it was restored or copied.
+///
+/// # Errors
+/// [`Failure::configuration`] when the directory was never the node that was named.
+pub(crate) fn check_id(
+    data: &Path,
+    wanted: Option<NodeId>,
+    (found, formers): (NodeId, &[Former]),
 ) -> Result<(), Failure> {
+    match wanted {
+        Some(wanted) if wanted != found && !formers.iter().any(|it| it.node == wanted) => {
+            let folder = data.display().to_string();
+            Err(Failure::configuration(&OtherNode {
+                folder,
+                found,
+                wanted,
+            }))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) async fn run(args: RunArgs, env: Env, schemas: Schemas) -> Result<(), Failure> {
+    let (common, wanted, check) = (args.common.clone(), args.node_id, args.check);
     let data = &common.data;
     let mut config = Config::load(data)?;
-    lanes.overlay(&mut config);
+    args.overlay(&mut config);
     let settings = Settings::of(&config, data).map_err(|error| Failure::configuration(&error))?;
+    if check {
+        return output::show(common.json, &config, |config| {
+            // Every value of it stands in the defaults too, which were read.
+            toml::to_string(config).unwrap_or_else(|error| error.to_string())
+        });
+    }
     let _lock = wait_for_lock(data, &env).await?;
-    let listen = listen.unwrap_or_else(|| config.listen.clone());
-    let files = Arc::clone(&env.files);
-    let options = NodeOptions::of_machine(&config);
+    let (listen, files) = (config.listen.clone(), Arc::clone(&env.files));
+    let options = NodeOptions {
+        schemas,
+        id: wanted,
+        ..NodeOptions::of_machine(&config)
+    };
     let node = Node::open(data, config, env, &options)?;
+    let identity = node.store(|store| (store.node(), store.formers().to_vec()));
+    let (found, formers) = identity.await;
+    check_id(data, wanted, (found, &formers))?;
     let listener = bind(&listen).await?;
     let lanes = match settings {
         Some(settings) => Some(bind_for_lanes(&node, settings).await),

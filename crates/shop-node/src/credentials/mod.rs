@@ -234,6 +234,37 @@ impl Credentials {
         Ok(token_digest(&text))
     }
 
+    /// Where the seed of the key is kept by which the first lane of a trial shop signs.
+    fn trial(&self) -> Self {
+        self.beside("trial")
+    }
+
+    /// The seed of that key, if there is one.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn trial_authority(&self) -> Result<Option<[u8; 32]>, CredentialError> {
+        let kept = self.trial().token()?;
+        Ok(kept.map(|text| token_digest(&text)))
+    }
+
+    /// Mints and keeps another one.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn mint_trial_authority(&self, random: &dyn Random) -> Result<(), CredentialError> {
+        self.trial().forget()?;
+        self.trial().token_or_mint(random).map(|_| ())
+    }
+
+    /// Signs nothing any more.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn forget_trial_authority(&self) -> Result<(), CredentialError> {
+        self.trial().forget()
+    }
+
     fn beside(&self, place: &'static str) -> Self {
         Self {
             stores: self.stores.clone(),

@@ -3,7 +3,7 @@
 use super::line::{Kind, LineProblem, is_credit_note};
 use super::rows::Row;
 use counterfoil_domain::document::RECEIPT_LINES_MAX;
-use counterfoil_protocol::wire::node::ImportInvoice;
+use counterfoil_protocol::wire::import::ImportInvoice;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 

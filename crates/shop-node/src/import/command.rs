@@ -3,7 +3,7 @@
 use super::{Filter, ImportFile, ReadImportError, RejectedLine, read};
 use counterfoil_domain::ImportId;
 use counterfoil_protocol::problem::Problem;
-use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportResult};
+use counterfoil_protocol::wire::import::{ImportBatch, ImportInvoice, ImportResult};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::io::Read;

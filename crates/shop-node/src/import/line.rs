@@ -2,7 +2,7 @@
 
 use counterfoil_domain::document::{AMOUNT_MINOR_MAX, normalize_code};
 use counterfoil_domain::{Quantity, UnitPrice, line_amount};
-use counterfoil_protocol::wire::node::ImportLine;
+use counterfoil_protocol::wire::import::ImportLine;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 

@@ -4,7 +4,7 @@ use counterfoil_domain::ImportId;
 use counterfoil_domain::document::AMOUNT_MINOR_MAX;
 use counterfoil_domain::document::RECEIPT_LINES_MAX;
 use counterfoil_protocol::problem::{Code, Problem};
-use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportResult};
+use counterfoil_protocol::wire::import::{ImportBatch, ImportInvoice, ImportResult};
 use counterfoil_testkit::SeededRandom;
 use flate2::{Compression, write::GzEncoder};
 use indicatif::ProgressBar;

@@ -5,11 +5,12 @@ use super::escrow::give_away;
 use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse};
 use super::letters::correspond;
-use super::line::{self, Line};
+use super::line::{self, Comes, Line};
 use super::mouth::Mouth;
 use super::packing::{Incoming, Understood};
+use super::pairing;
 use super::rate::Rate;
-use super::registry::{NoSeat, OwnJournal, Seat};
+use super::registry::{Introduced, NoSeat, OwnJournal, Seat};
 use super::trust;
 use crate::limits::{
     PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_GREETING_WITHIN, PEER_STEP_WITHIN,
@@ -21,6 +22,8 @@ use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::mesh::conversation::Conversation;
 use counterfoil_protocol::wire::lane::{Control, FRAME_BYTES_MAX, Frame, ORIGINS_MAX, RefusalCode};
+use counterfoil_protocol::wire::mesh::FoundBy;
+use counterfoil_protocol::wire::pairing::PAIR_PATH;
 use counterfoil_replica::env::Io;
 use counterfoil_shop_store::{ShopStore, StoreError};
 use futures_util::stream::SplitStream;
@@ -40,38 +43,61 @@ pub(super) fn web_socket() -> WebSocketConfig {
         .max_frame_size(Some(FRAME_BYTES_MAX))
 }
 
+/// How it came that somebody is at the other end.
+pub(super) enum Came {
+    /// It connected.
+    ByItself(Stranger),
+    /// This lane dialed, and has a place for that until it knows who it is; without one it may wait for long.
+    Dialed(FoundBy, Option<OwnedSemaphorePermit>),
+}
+
 /// Somebody who connected, with the place that it has until it is let in.
 pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: OwnedSemaphorePermit) {
     let until = Instant::now() + PEER_GREETING_WITHIN;
     let (io, gate) = Gate::before(io);
     let stranger = Stranger { place, gate };
     let ended = match tokio::time::timeout_at(until, line::answer(node, me, io)).await {
-        Ok(Ok(line)) => match carry(node, me, (line, until), Some(stranger)).await {
-            // Anybody can come and say that.
-            (None, ended @ ConnectionError::Refused { .. }) => {
-                tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
-                return;
+        Ok(Ok(Comes::Newcomer(socket))) => {
+            let _place = stranger.place;
+            pairing::answer(node, me, (socket, until)).await;
+            return;
+        }
+        Ok(Ok(Comes::Peer(line))) => {
+            match carry(node, me, (line, until), Came::ByItself(stranger)).await {
+                // Anybody can come and say that.
+                (None, ended @ ConnectionError::Refused { .. }) => {
+                    tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
+                    return;
+                }
+                (_, ended) => ended,
             }
-            (_, ended) => ended,
-        },
+        }
         Ok(Err(error)) => error,
         Err(_) => ConnectionError::Silent(PEER_GREETING_WITHIN),
     };
     note_refusal(node, &line::explained(ended)).await;
 }
 
+/// What somebody asked for who came without TLS or with it.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// To be taken in by a code.
+    pub(super) to_pair: bool,
+}
+
 /// A page in a browser on this machine is no lane, whoever wrote it.
-#[expect(
-    clippy::result_large_err,
-    reason = "the shape that the library asks for"
-)]
-pub(super) fn no_page(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
-    if request.headers().contains_key(http::header::ORIGIN) {
-        let mut refused = ErrorResponse::new(Some("lanes are no web pages".to_owned()));
-        *refused.status_mut() = http::StatusCode::FORBIDDEN;
-        return Err(refused);
+pub(super) fn no_page(
+    asked: &mut Asked,
+) -> impl FnOnce(&Request, Response) -> Result<Response, ErrorResponse> + Unpin {
+    move |request, response| {
+        if request.headers().contains_key(http::header::ORIGIN) {
+            let mut refused = ErrorResponse::new(Some("lanes are no web pages".to_owned()));
+            *refused.status_mut() = http::StatusCode::FORBIDDEN;
+            return Err(refused);
+        }
+        asked.to_pair = request.uri().path() == PAIR_PATH;
+        Ok(response)
     }
-    Ok(response)
 }
 
 /// Says now and then why somebody was not let in, however often it comes.
@@ -103,22 +129,26 @@ pub(super) async fn carry(
     node: &Node,
     me: &Me,
     (line, until): (Line, Instant),
-    stranger: Option<Stranger>,
+    came: Came,
 ) -> (Option<NodeId>, ConnectionError) {
-    let (dialed, gate) = (stranger.is_none(), stranger.as_ref().map(|it| &*it.gate));
+    let (found_by, gate, place) = match came {
+        Came::ByItself(Stranger { place, gate }) => (None, Some(gate), Some(place)),
+        Came::Dialed(found_by, place) => (Some(found_by), None, place),
+    };
     let Line { mut socket, way } = line;
-    let greeted = match greet(node, me, (&mut socket, &way, until), gate).await {
+    let greeted = match greet(node, me, (&mut socket, &way, until), gate.as_deref()).await {
         Ok(greeted) => greeted,
         Err(error) => return (None, error),
     };
     // Others may have its place now.
-    drop(stranger.map(|it| it.place));
+    drop(place);
     let Greeted {
         peer,
         holds,
         fits,
         packs,
     } = greeted;
+    let peer = Introduced { found_by, ..peer };
     let of_this = holds.get(&me.node).map(|held| held.end);
     let seat = match node.inner.mesh.seat(peer, holds, fits, node.now_ms()) {
         Ok(seat) => seat,
@@ -138,7 +168,7 @@ pub(super) async fn carry(
     let _unseats = Unseat { node, seat: &seat };
     let secured = !way.is_plain();
     let detail = json!({"node": peer.node, "lane": peer.lane, "secured": secured});
-    tracing::info!(node = %peer.node, lane = peer.lane, dialed, secured, "a lane is connected");
+    tracing::info!(node = %peer.node, lane = peer.lane, ?found_by, secured, "a lane is connected");
     node.log_mesh("info", "lane_connected", detail).await;
     judge(node, peer.node, fits, of_this).await;
     node.inner.mesh.meet();

@@ -1,7 +1,7 @@
-//! Seeking a peer at a configured address, again and again.
+//! Seeking a peer at a configured address, again and again; dialing one that announced itself.
 
 use super::Me;
-use super::connection::{carry, note_refusal};
+use super::connection::{Came, carry, note_refusal};
 use super::greeting::ConnectionError;
 use super::line;
 use super::settings::Peer;
@@ -13,7 +13,10 @@ use crate::node::Node;
 use crate::sync::Pace;
 use counterfoil_domain::NodeId;
 use counterfoil_protocol::wire::lane::RefusalCode;
+use counterfoil_protocol::wire::mesh::FoundBy;
 use std::time::Duration;
+#[cfg(feature = "lan")]
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// A connection that held for this long was a good one: what failed before does not count any more.
@@ -28,7 +31,7 @@ pub(super) async fn seek(node: &Node, me: &Me, peer: &Peer) {
     });
     loop {
         let dialed = Instant::now();
-        let (found, ended) = dial(node, me, peer).await;
+        let (found, ended) = dial(node, me, peer, Came::Dialed(FoundBy::Configured, None)).await;
         note_refusal(node, &ended).await;
         match &ended {
             ConnectionError::Refused { code, .. } | ConnectionError::Refusing { code, .. }
@@ -52,10 +55,24 @@ pub(super) async fn seek(node: &Node, me: &Me, peer: &Peer) {
     }
 }
 
-async fn dial(node: &Node, me: &Me, peer: &Peer) -> (Option<NodeId>, ConnectionError) {
+/// Dials whoever announced itself, in a place of its own, and converses to the end; whom it reached.
+#[cfg(feature = "lan")]
+pub(super) async fn once(
+    node: &Node,
+    me: &Me,
+    peer: &Peer,
+    place: OwnedSemaphorePermit,
+) -> Option<NodeId> {
+    let came = Came::Dialed(FoundBy::Discovered, Some(place));
+    let (found, ended) = dial(node, me, peer, came).await;
+    note_refusal(node, &ended).await;
+    found
+}
+
+async fn dial(node: &Node, me: &Me, peer: &Peer, came: Came) -> (Option<NodeId>, ConnectionError) {
     let until = Instant::now() + PEER_GREETING_WITHIN;
     let (found, ended) = match tokio::time::timeout_at(until, line::open(node, me, peer)).await {
-        Ok(Ok(line)) => carry(node, me, (line, until), None).await,
+        Ok(Ok(line)) => carry(node, me, (line, until), came).await,
         Ok(Err(error)) => (None, error),
         Err(_) => (None, ConnectionError::Silent(PEER_GREETING_WITHIN)),
     };

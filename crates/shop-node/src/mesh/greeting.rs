@@ -184,7 +184,7 @@ async fn exchange(
         peer: Introduced {
             node: theirs.node,
             lane: theirs.lane,
-            dialed: gate.is_none(),
+            found_by: None,
         },
         holds,
         fits,

@@ -2,7 +2,7 @@
 //! either is believed.
 
 use super::Me;
-use super::connection::{no_page, web_socket};
+use super::connection::{Asked, no_page, web_socket};
 use super::greeting::{ConnectionError, Socket, refuse, step};
 use super::settings::Peer;
 use super::tls::{self, Disbelief};
@@ -36,8 +36,20 @@ pub(super) struct Line {
     pub(super) way: Way,
 }
 
+/// Who comes.
+pub(super) enum Comes {
+    /// Perhaps a lane of the shop.
+    Peer(Line),
+    /// Somebody who wants to be taken in by a code. What is said then is proved and no secret, so it needs no TLS.
+    Newcomer(Socket),
+}
+
 /// Takes in whoever connected. One port serves both ways.
-pub(super) async fn answer(node: &Node, me: &Me, io: Box<dyn Io>) -> Result<Line, ConnectionError> {
+pub(super) async fn answer(
+    node: &Node,
+    me: &Me,
+    io: Box<dyn Io>,
+) -> Result<Comes, ConnectionError> {
     let begins = async { tls::begins_tls(io).await.map_err(ConnectionError::Line) };
     let (is_tls, io) = step(begins).await?;
     let (io, way) = if is_tls {
@@ -49,21 +61,27 @@ pub(super) async fn answer(node: &Node, me: &Me, io: Box<dyn Io>) -> Result<Line
     } else {
         (io, Way::Plain)
     };
-    let socket = tokio_tungstenite::accept_hdr_async_with_config(io, no_page, Some(web_socket()));
+    let mut asked = Asked::default();
+    let callback = no_page(&mut asked);
+    let socket = tokio_tungstenite::accept_hdr_async_with_config(io, callback, Some(web_socket()));
     let mut socket = step(socket).await?;
+    if way.is_plain() && asked.to_pair {
+        return Ok(Comes::Newcomer(socket));
+    }
     if way.is_plain() && !me.takes_plain {
         let detail = "it came without TLS, which this lane asks of all that come over the network";
         let error = ConnectionError::refusing(RefusalCode::Unpaired, detail);
         refuse(&mut socket, &error).await;
         return Err(error);
     }
-    Ok(Line { socket, way })
+    Ok(Comes::Peer(Line { socket, way }))
 }
 
 /// Connects with a peer: over TLS when this lane has a certificate. A peer that speaks none is spoken to in the clear where
 /// that is allowed.
 pub(super) async fn open(node: &Node, me: &Me, peer: &Peer) -> Result<Line, ConnectionError> {
-    let may_be_plain = !peer.secured && (me.key.is_some() || peer.is_this_machine());
+    let may_be_plain =
+        !me.is_trial && !peer.secured && (me.key.is_some() || peer.is_this_machine());
     let connect = || async {
         let dialing = node.inner.env.dial.dial(&peer.host, peer.port);
         step(async { dialing.await.map_err(ConnectionError::Dial) }).await
@@ -118,7 +136,11 @@ pub(super) fn vouch(node: &Node, me: &Me, peer: NodeId, way: &Way) -> Result<(),
     let revoked = held.revoked(peer);
     let refusing = |detail| Err(ConnectionError::refusing(RefusalCode::Revoked, detail));
     if revoked.is_some_and(|it| it.issued_before_ms.is_none()) {
-        return refusing("the hub has revoked it");
+        return refusing(if me.is_trial {
+            "the first lane of the trial shop has revoked it"
+        } else {
+            "the hub has revoked it"
+        });
     }
     if let Way::Secured(certificate) = way {
         let identity = trust.identity_of((me.node, me.shop));

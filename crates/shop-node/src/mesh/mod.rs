@@ -3,19 +3,24 @@
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
 //! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `packing`
-//! how, `dial` seeks peers, `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`,
-//! `escrow` moves rights.
+//! how, `dial` seeks configured peers and `lan` such as announce themselves, `pairing` takes lanes in by a code in trial,
+//! `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`, `escrow` moves rights.
 
 mod connection;
 mod copies;
 mod dial;
 mod escrow;
+#[cfg(feature = "lan")]
+mod found;
 mod gate;
 mod greeting;
+#[cfg(feature = "lan")]
+mod lan;
 mod letters;
 mod line;
 mod mouth;
 mod packing;
+pub(crate) mod pairing;
 mod parked;
 mod rate;
 pub(crate) mod reconcile;
@@ -57,10 +62,14 @@ struct Me {
     key: Option<PairingKey>,
     /// Whether somebody who comes may speak in the clear.
     takes_plain: bool,
+    /// In a trial shop every lane has a certificate, and nothing is said in the clear.
+    is_trial: bool,
+    /// Where the first lane of the trial shop was reached.
+    paired_with: Option<Peer>,
     heartbeat: Duration,
 }
 
-/// Takes part in the mesh as long as the node belongs to a shop. Ends only with the task.
+/// Takes part in the mesh as long as the node belongs to a shop, or was paired in trial. Ends only with the task.
 pub(crate) async fn run<L: Listener>(node: Node, settings: Settings, mut listener: Option<L>) {
     let mesh = &node.inner.mesh;
     if settings.key.is_some() {
@@ -70,7 +79,7 @@ pub(crate) async fn run<L: Listener>(node: Node, settings: Settings, mut listene
         );
     }
     loop {
-        // In trial nothing is said to anybody (T1).
+        // In trial nothing is said to anybody (T1), unless a person has paired this lane with another one.
         let Some(me) = who(&node, &settings).await else {
             node.inner.news.rebound().await;
             continue;
@@ -91,26 +100,41 @@ pub(crate) async fn run<L: Listener>(node: Node, settings: Settings, mut listene
     }
 }
 
-/// As whom this lane speaks; `None` when it belongs to no shop.
+/// As whom this lane speaks; `None` when it belongs to no shop and was not paired.
 async fn who(node: &Node, settings: &Settings) -> Option<Me> {
-    let read = node.store(|store| (store.node(), store.binding().cloned()));
-    let (id, binding) = read.await;
-    let binding = binding?;
+    let read = node.store(|store| (store.node(), store.binding().cloned(), store.was_paired()));
+    let (id, binding, paired) = read.await;
+    let paired = paired.unwrap_or_else(|error| {
+        tracing::error!(error = %chain(&error), "the trial shop of this lane cannot be read: it counts as none");
+        None
+    });
+    let is_trial = binding.is_none();
+    let (shop, lane) = match (&binding, &paired) {
+        (Some(binding), _) => (binding.shop, binding.lane),
+        (None, Some(paired)) if paired.node == id => (paired.shop, paired.lane),
+        (None, _) => return None,
+    };
+    let with = paired.and_then(|paired| paired.with);
     Some(Me {
         node: id,
-        shop: binding.shop,
-        lane: binding.lane,
-        key: settings.key.clone(),
-        takes_plain: settings.takes_plain(),
+        shop,
+        lane,
+        key: settings.key.clone().filter(|_| !is_trial),
+        takes_plain: settings.takes_plain() && !is_trial,
+        is_trial,
+        paired_with: with.and_then(|with| Peer::parse(&with).ok()),
         heartbeat: settings.heartbeat,
     })
 }
 
-/// Waits until this lane has another name, number or shop. Another token is no reason.
+/// Waits until this lane has another name, number or shop, or meets its first lane elsewhere. Another token is no reason.
 async fn becomes_another(node: &Node, settings: &Settings, me: &Me) {
     loop {
         node.inner.news.rebound().await;
-        let same = |now: &Me| (now.node, now.shop, now.lane) == (me.node, me.shop, me.lane);
+        let same = |now: &Me| {
+            (now.node, now.shop, now.lane, &now.paired_with)
+                == (me.node, me.shop, me.lane, &me.paired_with)
+        };
         if !who(node, settings).await.as_ref().is_some_and(same) {
             return;
         }
@@ -130,10 +154,17 @@ async fn join(node: &Node) -> Result<(), StoreError> {
 /// Lets peers in and seeks them. Everything that it started ends with it.
 async fn meet<L: Listener>(node: &Node, me: &Me, settings: &Settings, listener: &mut Option<L>) {
     let mut tasks = JoinSet::new();
-    for peer in settings.peers.clone() {
+    let mut peers = settings.peers.clone();
+    peers.extend(
+        me.paired_with
+            .clone()
+            .filter(|it| !settings.peers.contains(it)),
+    );
+    for peer in peers {
         let (node, me) = (node.clone(), me.clone());
         tasks.spawn(async move { dial::seek(&node, &me, &peer).await });
     }
+    discover(node, me, settings, &mut tasks);
     let greetings = Arc::new(Semaphore::new(PEER_GREETINGS_MAX));
     loop {
         tokio::select! {
@@ -155,6 +186,24 @@ async fn meet<L: Listener>(node: &Node, me: &Me, settings: &Settings, listener: 
     }
 }
 
+/// Announces this lane and dials those that announce themselves, when it is to; never in trial, paired or not.
+#[cfg(feature = "lan")]
+fn discover(node: &Node, me: &Me, settings: &Settings, tasks: &mut JoinSet<()>) {
+    if settings.discovery && !me.is_trial {
+        let (node, me, peers) = (node.clone(), me.clone(), settings.peers.clone());
+        tasks.spawn(async move { lan::run(&node, &me, peers).await });
+    }
+}
+
+#[cfg(not(feature = "lan"))]
+fn discover(_node: &Node, _me: &Me, settings: &Settings, _tasks: &mut JoinSet<()>) {
+    if settings.discovery {
+        tracing::info!(
+            "this program was built without `lan`: it finds the lanes that are configured"
+        );
+    }
+}
+
 async fn accept<L: Listener>(listener: &mut Option<L>) -> Box<dyn Io> {
     match listener {
         Some(listener) => Box::new(listener.accept().await.0),
@@ -162,10 +211,12 @@ async fn accept<L: Listener>(listener: &mut Option<L>) -> Box<dyn Io> {
     }
 }
 
-/// Waits for a moment for a peer that may hold more of this lane's journal than the lane itself (X8). A lane in trial has
-/// no peers.
+/// Waits for a moment for a peer that may hold more of this lane's journal than the lane itself (X8). A lane that
+/// was not paired in trial has no peers.
 pub(crate) async fn hear_a_peer(node: &Node) {
-    if node.is_bound().await {
+    let meets =
+        node.store(|store| store.binding().is_some() || matches!(store.trial_shop(), Ok(Some(_))));
+    if meets.await {
         let wait = Duration::from_millis(node.inner.config.first_peer_wait_ms);
         node.inner.mesh.first_peer(wait).await;
     }

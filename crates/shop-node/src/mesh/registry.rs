@@ -1,6 +1,8 @@
 //! What all connections of a lane share: what is held, who is connected, and how far peers have the own journal.
 
 pub(super) mod inquiry;
+mod port;
+mod status;
 
 use super::letters::Letters;
 use super::packing::Traffic;
@@ -8,17 +10,16 @@ use counterfoil_domain::mesh::conversation::{Conversation, Window};
 use counterfoil_domain::mesh::sources::{Offer, Step, plan};
 use counterfoil_domain::mesh::{Holding, LaneEntry};
 use counterfoil_domain::{Chain, NodeId};
-use counterfoil_protocol::wire::mesh::{JournalRow, MeshStatus, PeerRow};
+use counterfoil_protocol::wire::mesh::FoundBy;
 use counterfoil_protocol::wire::stock::Reconciliation;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::limits::{
-    PEER_CONNECTIONS_MAX, PEER_REFUSAL_PAUSE, PEER_WINDOW_BYTES, PEER_WINDOW_MESSAGES,
-};
+use crate::limits::{PEER_CONNECTIONS_MAX, PEER_WINDOW_BYTES, PEER_WINDOW_MESSAGES};
 
 /// What may be on its way to one peer without its acknowledgement.
 pub(super) const WINDOW: Window = Window {
@@ -35,10 +36,12 @@ pub(crate) struct Mesh {
     has_met: watch::Sender<bool>,
     /// A connection was lost.
     lost: Notify,
-    /// Counts what came of escrow.
-    rights: watch::Sender<u64>,
     /// On all connections since the start.
     pub(crate) traffic: Traffic,
+    /// Where this lane listens, since its port is open.
+    bound: watch::Sender<Option<SocketAddr>>,
+    /// Counts what came of escrow.
+    rights: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -52,6 +55,8 @@ struct State {
     /// How far the hub has others' journals, for the status.
     hub_ends: BTreeMap<NodeId, i64>,
     connections: BTreeMap<NodeId, Connected>,
+    /// How this lane found whom it has reached.
+    found: BTreeMap<NodeId, FoundBy>,
     /// How far each peer has the own journal, connected or not.
     marks: BTreeMap<NodeId, i64>,
     has_new_marks: bool,
@@ -83,8 +88,8 @@ struct Connected {
 pub(super) struct Introduced {
     pub(super) node: NodeId,
     pub(super) lane: i64,
-    /// Whether this lane dialed.
-    pub(super) dialed: bool,
+    /// How this lane found it when it dialed; nothing when the peer did.
+    pub(super) found_by: Option<FoundBy>,
 }
 
 /// A connection that takes part.
@@ -126,8 +131,9 @@ impl Default for Mesh {
             acknowledged: watch::Sender::new(0),
             has_met: watch::Sender::new(false),
             lost: Notify::new(),
-            rights: watch::Sender::new(0),
             traffic: Traffic::default(),
+            bound: watch::Sender::default(),
+            rights: watch::Sender::new(0),
         }
     }
 }
@@ -163,17 +169,6 @@ impl Mesh {
         let mut has_met = self.has_met.subscribe();
         // Nobody came: then nobody knows more.
         let _met = tokio::time::timeout(wait, has_met.wait_for(|met| *met)).await;
-    }
-
-    /// Where this lane is reached, for the status.
-    pub(crate) fn set_address(&self, address: String) {
-        let mut state = self.state();
-        (state.address, state.address_error) = (Some(address), None);
-    }
-
-    /// Why nobody reaches this lane, for the status.
-    pub(crate) fn set_address_error(&self, error: String) {
-        self.state().address_error = Some(error);
     }
 
     pub(super) fn join(
@@ -257,22 +252,6 @@ impl Mesh {
         state.holdings.clone()
     }
 
-    /// Notes why a peer was not let in; whether that is to be logged. All that peers say counts as one reason: they
-    /// may say something else each time.
-    pub(super) fn refused(&self, text: &str, is_told: bool) -> bool {
-        let mut state = self.state();
-        state
-            .refusals
-            .retain(|_, since| since.elapsed() < PEER_REFUSAL_PAUSE);
-        state.last_refusal = Some(text.to_owned());
-        let reason = if is_told { "" } else { text };
-        if state.refusals.contains_key(reason) {
-            return false;
-        }
-        state.refusals.insert(reason.to_owned(), Instant::now());
-        true
-    }
-
     /// Gives a connection its seat. Of two with one peer the one stays that the smaller of both ids dialed, on either
     /// side; of two that one side dialed, the newer.
     pub(super) fn seat(
@@ -286,9 +265,13 @@ impl Mesh {
         let Some(me) = state.me else {
             return Err(NoSeat::Duplicate);
         };
+        let dialed = peer.found_by.is_some();
+        if let Some(found_by) = peer.found_by {
+            state.found(peer.node, found_by);
+        }
         let smaller_dials = me < peer.node;
         match state.connections.get(&peer.node) {
-            Some(held) if held.dialed != peer.dialed && peer.dialed != smaller_dials => {
+            Some(held) if held.dialed != dialed && dialed != smaller_dials => {
                 return Err(NoSeat::Duplicate);
             }
             Some(held) => held.replaced.notify_one(),
@@ -314,7 +297,7 @@ impl Mesh {
             number: seat.number,
             lane: peer.lane,
             since_ms: now_ms,
-            dialed: peer.dialed,
+            dialed,
             conversation: Conversation::new((me, peer.node), holds, WINDOW),
             wake: Arc::clone(&seat.wake),
             replaced: Arc::clone(&seat.replaced),
@@ -408,45 +391,16 @@ impl Mesh {
         });
         may_go_on
     }
-
-    /// As the status shows it; `None` when this lane is by itself.
-    pub(crate) fn status(&self) -> Option<MeshStatus> {
-        let state = self.state();
-        let peers = state.marks.iter().map(|(node, &mark)| {
-            let connected = state.connections.get(node);
-            PeerRow {
-                node_id: *node,
-                lane: connected.map(|it| it.lane),
-                connected: connected.is_some(),
-                since_ms: connected.map(|it| it.since_ms),
-                acknowledged_seq: mark,
-                unacknowledged: connected.map_or(0, |it| it.conversation.unacknowledged()),
-                sent_bytes: connected.map(|it| it.traffic.sent.get()),
-                sent_plain_bytes: connected.map(|it| it.traffic.plain.get()),
-            }
-        });
-        let others = state.holdings.iter();
-        let others = others.filter(|(origin, _)| Some(**origin) != state.me);
-        state.is_on.then(|| MeshStatus {
-            listen: state.address.clone(),
-            listen_error: state.address_error.clone(),
-            certificate_expires_ms: None,
-            connections: state.connections.len(),
-            peers: peers.collect(),
-            journals: others
-                .map(|(origin, held)| JournalRow {
-                    node_id: *origin,
-                    held_seq: held.end.seq,
-                    hub_seq: state.hub_ends.get(origin).copied(),
-                })
-                .collect(),
-            reconciliation: state.reconciled.clone(),
-            last_refusal: state.last_refusal.clone(),
-        })
-    }
 }
 
 impl State {
+    /// A lane was reached. Of two ways to it the configured one is told.
+    fn found(&mut self, peer: NodeId, found_by: FoundBy) {
+        if self.found.get(&peer) != Some(&FoundBy::Configured) {
+            self.found.insert(peer, found_by);
+        }
+    }
+
     fn mark(&mut self, peer: NodeId, seq: i64, acknowledged: &watch::Sender<i64>) {
         if self.marks.insert(peer, seq) != Some(seq) {
             self.has_new_marks = true;

@@ -108,6 +108,8 @@ pub struct Settings {
     pub listen: Option<Peer>,
     /// Whom it dials.
     pub peers: Vec<Peer>,
+    /// Whether it announces itself, and dials who does.
+    pub discovery: bool,
     /// What lanes of the shop share that speak in the clear; without it only this machine's do.
     pub(crate) key: Option<PairingKey>,
     /// The longest silence that it keeps; twice and a half of it from a peer, and the connection counts as lost.
@@ -127,6 +129,10 @@ impl Settings {
         }
         let listen = match config.peer_listen.as_str() {
             "" => None,
+            // A port alone, of all addresses.
+            port if port.bytes().all(|it| it.is_ascii_digit()) => {
+                Some(Peer::parse(&format!("0.0.0.0:{port}"))?)
+            }
             text => Some(Peer::parse(text)?),
         };
         let peers: Result<Vec<Peer>, MeshError> = named.into_iter().map(Peer::parse).collect();
@@ -135,9 +141,11 @@ impl Settings {
             "" => None,
             file => Some(PairingKey::of_secret(&secret(&data.join(file))?)),
         };
+        let is_reached = listen.as_ref().is_some_and(|it| !it.is_this_machine());
         Ok(Some(Self {
             listen,
             peers,
+            discovery: config.peer_discovery && is_reached,
             key,
             heartbeat: Duration::from_millis(config.peer_heartbeat_ms.max(10)),
         }))
@@ -228,12 +236,15 @@ mod tests {
             ("[::1]:2", true),
             ("wss://127.0.0.1", false),
             ("0.0.0.0", false),
+            ("8124", false),
             ("till1", false),
             ("", false),
         ] {
             let settings = of(&config(listen, &[" till2", ""], "")).expect("good");
             let settings = settings.expect("not by itself");
             assert_eq!(settings.takes_plain(), plain, "{listen}");
+            let is_reached = ["0.0.0.0", "8124", "till1"].contains(&listen);
+            assert_eq!(settings.discovery, is_reached, "{listen}");
         }
         let open = config("0.0.0.0", &[], "secret");
         assert!(matches!(of(&open), Err(MeshError::Secret { .. })));

@@ -163,6 +163,11 @@ impl Trust {
         self.held.send_modify(|held| held.identity = None);
     }
 
+    /// Shows nothing and believes nobody any more: what was known is of another shop.
+    pub(crate) fn leave(&self) {
+        self.held.send_replace(Held::default());
+    }
+
     /// Takes a list of revoked lanes, whoever brings it, when the authority signed it and it says something new; whether it
     /// did.
     pub(super) fn offer(&self, signed: &SignedRevocations) -> bool {
@@ -199,15 +204,17 @@ pub(crate) async fn load(node: &Node) {
 
 async fn read_kept(node: &Node) -> Result<(), TrustError> {
     let read = node.store(|store| -> Result<_, StoreError> {
-        let (id, binding) = (store.node(), store.binding().cloned());
+        let binding = store.binding().map(|it| it.shop);
+        let trial = store.trial_shop()?.map(|it| it.shop);
+        let (id, shop) = (store.node(), binding.or(trial));
         let (kept, revoked) = (store.lane_certificate()?, store.lane_revocations()?);
-        Ok((id, binding, kept, revoked))
+        Ok((id, shop, kept, revoked))
     });
-    let (id, binding, Some(kept), revoked) = read.await? else {
+    let (id, shop, Some(kept), revoked) = read.await? else {
         return Ok(());
     };
     let kept: Kept = serde_json::from_str(&kept).map_err(StoreError::from)?;
-    let is_ours = kept.node == id && binding.is_some_and(|it| it.shop == kept.shop);
+    let is_ours = kept.node == id && shop == Some(kept.shop);
     let seed = node.inner.credentials.of(id).lane_seed()?;
     let (true, Some(seed)) = (is_ours, seed) else {
         return Ok(());

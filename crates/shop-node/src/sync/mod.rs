@@ -21,7 +21,7 @@ pub(crate) use listen::News;
 pub(crate) use state::notice;
 pub use state::{Phase, SyncState};
 pub(crate) use undo::undo;
-pub(crate) use wait::Pace;
+pub(crate) use wait::{Pace, doubled, jittered};
 
 use self::identity::Pushed;
 use self::link::HubLink;

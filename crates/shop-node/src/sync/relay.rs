@@ -80,7 +80,8 @@ impl Memory {
     async fn look(&mut self, node: &Node) -> Result<(), SyncError> {
         let read = node.store(|store| -> Result<_, StoreError> {
             let binding = store.binding().cloned();
-            Ok((store.node(), binding, store.holdings()?))
+            // Also of lanes that this one was paired with in trial: they may belong to its shop by now.
+            Ok((store.node(), binding, store.peer_holdings()?))
         });
         let (me, binding, mut held) = read.await?;
         let of = binding.map(|binding| (me, binding.shop, binding.hub_url));
@@ -100,6 +101,9 @@ impl Memory {
         }
         let hub = HubLink::open_as(node, me).await?;
         let said = ask(&hub, &asked).await?;
+        for origin in said.keys().copied() {
+            node.store(move |store| store.meet_again(origin)).await?;
+        }
         let connected = node.inner.mesh.connected();
         for step in self.ends.heard(&asked, &said, &connected) {
             match step {

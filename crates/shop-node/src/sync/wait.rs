@@ -87,7 +87,7 @@ impl Pace {
 }
 
 /// `first`, twice that, four times that, at most `last`; `times` counts from 1.
-fn doubled(first: u64, last: u64, times: u32) -> Duration {
+pub(crate) fn doubled(first: u64, last: u64, times: u32) -> Duration {
     let factor = 1_u64
         .checked_shl(times.saturating_sub(1))
         .unwrap_or(u64::MAX);
@@ -95,7 +95,7 @@ fn doubled(first: u64, last: u64, times: u32) -> Duration {
 }
 
 /// Between half of the pause and all of it, so that a thousand tills do not come back at once.
-pub(super) fn jittered(longest: Duration, random: &dyn Random) -> Duration {
+pub(crate) fn jittered(longest: Duration, random: &dyn Random) -> Duration {
     const STEPS: u32 = u16::MAX as u32;
     let mut bytes = [0_u8; 2];
     random.fill(&mut bytes);

@@ -18,7 +18,7 @@ impl ShopStore {
         request: &EscrowRequest,
         now_ms: i64,
     ) -> Result<Document, StoreError> {
-        if self.binding.is_none() {
+        if self.lane()?.is_none() {
             return Err(EscrowFault::Trial.into());
         }
         let sku = self.survivor("products", &normalize_code(&request.sku))?;
@@ -39,7 +39,7 @@ impl ShopStore {
             },
         };
         let by = (request.employee.clone(), now_ms);
-        Ok(self.escrow_document(&sku, act, by))
+        self.escrow_document(&sku, act, by)
     }
 
     fn begin(

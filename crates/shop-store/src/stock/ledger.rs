@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
-use counterfoil_domain::stock::{Count, Effect, Movement, Seen, SeenLane, Shelf, What, effects};
+use counterfoil_domain::stock::{Count, Effect, Movement, Seen, SeenLane, Shelf, effects};
 use counterfoil_domain::{Hlc, NodeId};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use std::collections::BTreeSet;
@@ -102,25 +102,13 @@ impl Ledger<'_> {
         Ok(shelf.level().milli)
     }
 
-    /// What it says as the columns have it: quantity, place, and the time that it is dated.
-    pub(super) const fn columns(what: &What) -> (i64, Option<i64>, Option<i64>) {
-        match *what {
-            What::Moved { milli, dated_ms } => (milli, None, dated_ms),
-            What::Counted {
-                milli,
-                place,
-                at_ms,
-            } => (milli, Some(place.raw()), Some(at_ms)),
-        }
-    }
-
     pub(super) fn note(
         &self,
         entry: &LaneEntry,
         effect: &Effect,
         level_milli: i64,
     ) -> Result<i64, StoreError> {
-        let (milli, place, dated_ms) = Self::columns(&effect.what);
+        let (milli, place, dated_ms) = effect.what.numbers();
         let sql = "INSERT INTO local.inventory_changes (sku, origin, seq, item, kind, id, hlc, quantity_milli, place, dated_ms,
                        level_milli, noted_ms)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING change";

@@ -200,7 +200,7 @@ fn replace_effects(
     let mut kept = BTreeSet::new();
     for (change, item, said, stands) in here {
         let fits = |effect: &Effect| {
-            Ledger::columns(&effect.what) == said && (effect.seq, effect.hlc.raw()) == stands
+            effect.what.numbers() == said && (effect.seq, effect.hlc.raw()) == stands
         };
         if right.get(&item).is_some_and(fits) && kept.insert(item) {
             continue;

@@ -311,6 +311,34 @@ fn a_damaged_id_hides_no_other_parked_sale() {
 }
 
 #[test]
+fn what_no_reader_understands_hides_no_other_parked_sale() {
+    let damages = ["id = x'00'", "CAST(x'ff' AS TEXT)"];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let (mut one, mut other) = (lane("parked-broken", 1), lane("parked-broken-too", 5));
+        let (first, second) = (park(&mut one, 1), park(&mut one, 2));
+        bring(&mut one, &mut other);
+        let (own, theirs) = match number {
+            0 => (damage.to_owned(), damage.to_owned()),
+            _ => (
+                format!("payload = {damage}"),
+                format!("document = {damage}"),
+            ),
+        };
+        one.elsewhere(
+            "book.db",
+            &format!("UPDATE journal SET {own} WHERE seq = 1"),
+        );
+        let sql = format!("UPDATE peer_entry SET {theirs} WHERE seq = 1");
+        other.elsewhere("local.db", &sql);
+        for till in [&mut one, &mut other] {
+            assert_eq!(ids(till), [second], "{damage}");
+            assert!(finish(till, first).is_err(), "{damage}");
+        }
+        finish(&mut one, second).expect("sound");
+    }
+}
+
+#[test]
 fn what_ended_a_parked_sale_ends_it_also_where_it_cannot_be_read() {
     let (mut one, mut other) = (lane("parked-unread", 1), lane("parked-reads-not", 5));
     let (first, second) = (park(&mut one, 1), park(&mut one, 2));

@@ -254,6 +254,10 @@ fn a_damaged_journal_of_another_lane_is_mended_by_the_same_entries_only() {
                 "UPDATE peer_entry SET document = replace(document, '2000', '3000') WHERE seq = {seq}"
             ),
             format!("UPDATE peer_entry SET chain = zeroblob(32) WHERE seq = {seq}"),
+            format!("UPDATE peer_entry SET chain = x'00' WHERE seq = {seq}"),
+            format!("UPDATE peer_entry SET id = x'00' WHERE seq = {seq}"),
+            format!("UPDATE peer_entry SET hlc = -5 WHERE seq = {seq}"),
+            format!("UPDATE peer_entry SET document = CAST(x'ff' AS TEXT) WHERE seq = {seq}"),
             format!("DELETE FROM peer_entry WHERE seq = {seq}"),
             format!("DELETE FROM peer_entry WHERE seq >= {seq} AND seq < {seq} + 2"),
         ] {

@@ -16,7 +16,7 @@ use crate::till::{InFlight, Till};
 use crate::timeline::Timeline;
 use crate::trade::Dice;
 use anyhow::{Context as _, bail};
-use counterfoil_protocol::wire::node::{ImportBatch, ImportInvoice, ImportResult};
+use counterfoil_protocol::wire::import::{ImportBatch, ImportInvoice, ImportResult};
 use counterfoil_shop_node::import::command::batches;
 use counterfoil_shop_node::import::{Collector, ImportFile, Rows};
 use http::Method;

@@ -1,6 +1,8 @@
-//! `counterfoil-node` for the stress tests; on a machine whose clock is ahead, if one is to be.
+//! `counterfoil-node` for the stress tests; on a machine whose clock is ahead, or of an older release as far as schemas go, if one is
+//! to be.
 
 use counterfoil_domain::env::Clock;
+use counterfoil_protocol::gate::Schemas;
 use counterfoil_replica::env::{Env, SystemClock};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,5 +26,11 @@ fn main() -> ExitCode {
         let ahead = ahead.parse().expect("milliseconds");
         env.clock = Arc::new(ClockAhead(ahead));
     }
-    counterfoil_shop_node::cli::main_in(env)
+    match std::env::var("STRESS_SCHEMAS") {
+        Ok(schemas) => {
+            let schemas = Schemas::from_header(&schemas).expect("book=1;catalog=1");
+            counterfoil_shop_node::cli::main_as(env, schemas)
+        }
+        Err(_) => counterfoil_shop_node::cli::main_in(env),
+    }
 }

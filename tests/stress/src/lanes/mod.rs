@@ -4,9 +4,12 @@
 //! between them. Where namespaces are not to be had, `relays` stand between the lanes instead, and it is said which
 //! faults there are not. What is to happen is drawn from a seed in `weather`; `judge` reads the files at the end.
 
+mod finding;
 mod judge;
 mod network;
+mod old;
 mod relays;
+mod same;
 mod shop;
 mod spaces;
 mod weather;
@@ -40,6 +43,11 @@ pub struct LaneOptions {
     pub breaks: bool,
     /// Whether namespaces may be used.
     pub spaces: bool,
+    /// Whether the lanes are told of each other. If not they find each other by multicast, one gets another address, and somebody
+    /// announces a thousand lanes that are none; that takes namespaces.
+    pub configured: bool,
+    /// Whether one lane is of the oldest schemas that may take part, and is upgraded at the end.
+    pub old: bool,
     /// Keep databases and logs in this directory.
     pub keep: Option<PathBuf>,
 }
@@ -108,6 +116,14 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
         }
     }
     tokio::time::sleep_until(end).await;
+    if options.old {
+        shop.network.set(&Weather::clear()).await?;
+        shop.upgrade_old(programs).await?;
+    }
+    if !options.configured {
+        shop.network.set(&Weather::clear()).await?;
+        shop.lose_and_find().await?;
+    }
     if options.breaks {
         shop.bury_one().await?;
     }
@@ -115,6 +131,7 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
     shop.close().await?;
     let began = Instant::now();
     let mut differences = shop.settle().await?;
+    differences.extend(shop.unlike(programs).await?);
     let settled = began.elapsed();
     if options.breaks {
         differences.extend(shop.network.unmet());

@@ -3,6 +3,7 @@
 use super::relays::Relays;
 use super::spaces::Spaces;
 use super::weather::Weather;
+use anyhow::bail;
 use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
@@ -53,6 +54,22 @@ impl Network {
         match self {
             Self::Spaces(spaces) => format!("{}:{LANE_PORT}", spaces.inside(host)),
             Self::Relays(_) => "127.0.0.1:0".to_owned(),
+        }
+    }
+
+    /// Where a lane listens to the others; when it is not told of them, whatever its address is.
+    pub(super) fn lane_port(&self, host: usize, configured: bool) -> anyhow::Result<String> {
+        match configured {
+            true => Ok(self.listen(host)),
+            false => self.spaces().map(|_| format!("0.0.0.0:{LANE_PORT}")),
+        }
+    }
+
+    /// The namespaces, which some runs are about.
+    pub(super) fn spaces(&self) -> anyhow::Result<&Spaces> {
+        match self {
+            Self::Spaces(spaces) => Ok(spaces),
+            Self::Relays(_) => bail!("this takes network namespaces, which only root can make"),
         }
     }
 

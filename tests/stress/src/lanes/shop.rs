@@ -2,6 +2,7 @@
 
 use super::LaneOptions;
 use super::network::Network;
+use super::old::{OLD_LANE, SCHEMAS, schemas};
 use super::weather::{Weather, pick};
 use crate::chain::Programs;
 use anyhow::{Context as _, bail, ensure};
@@ -29,8 +30,8 @@ const HOUR_MS: i64 = 3_600_000;
 const AHEAD_MS: [i64; 4] = [0, 7 * HOUR_MS, -5 * HOUR_MS, HOUR_MS];
 /// Ids of the driver's documents: any time will do.
 const SOLD_AT_MS: i64 = 1_767_225_600_000;
-const SETTLE_LIMIT: Duration = Duration::from_secs(90);
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(90);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(200);
 const SALES_BEFORE_BURIAL_MAX: usize = 300;
 /// A lane's clock of another time, in milliseconds; `stress-node` reads it.
 pub(crate) const CLOCK: &str = "STRESS_CLOCK_AHEAD_MS";
@@ -56,25 +57,27 @@ pub(super) struct Sold {
 }
 
 #[derive(Debug)]
-struct Till {
-    number: usize,
-    id: String,
-    data: PathBuf,
-    url: String,
-    api: Api,
+pub(super) struct Till {
+    pub(super) number: usize,
+    pub(super) id: String,
+    pub(super) data: PathBuf,
+    pub(super) url: String,
+    /// How its daemon was started.
+    pub(super) run: Vec<String>,
+    pub(super) api: Api,
     random: SeededRandom,
     /// Whoever sells has it.
-    counter: tokio::sync::Mutex<()>,
+    pub(super) counter: tokio::sync::Mutex<()>,
     closed: AtomicBool,
     receipts: Arc<Mutex<BTreeMap<String, Receipt>>>,
 }
 
 pub(super) struct Shop {
     pub(super) network: Network,
-    directory: Arc<Directory>,
-    hub_data: PathBuf,
+    pub(super) directory: Arc<Directory>,
+    pub(super) hub_data: PathBuf,
     hub: Child,
-    lanes: Vec<(Arc<Till>, Child)>,
+    pub(super) lanes: Vec<(Arc<Till>, Child)>,
     customers: JoinSet<anyhow::Result<()>>,
     receipts: Arc<Mutex<BTreeMap<String, Receipt>>>,
     buried: Option<Arc<Till>>,
@@ -119,14 +122,39 @@ impl Till {
         Ok(single_copy)
     }
 
-    async fn status(&self) -> anyhow::Result<Value> {
+    pub(super) async fn status(&self) -> anyhow::Result<Value> {
         let status = self.api.get(format!("{}/v1/status", self.url)).await;
         status.with_context(|| format!("lane {}", self.number))
     }
 }
 
+/// A command of a lane's program.
+pub(super) fn lane(
+    network: &Network,
+    programs: &Programs,
+    till: &Till,
+    arguments: &[&str],
+) -> Command {
+    command(network, programs, (till.number, &till.data), arguments)
+}
+
+fn command(
+    network: &Network,
+    programs: &Programs,
+    (number, data): (usize, &Path),
+    arguments: &[&str],
+) -> Command {
+    let ahead = AHEAD_MS[number % AHEAD_MS.len()].to_string();
+    let mut command = network.command(number, &programs.node);
+    command.args(arguments).arg("--data").arg(data);
+    command.env_remove("DBUS_SESSION_BUS_ADDRESS");
+    command.env("COUNTERFOIL_LOG", "warn").env(CLOCK, &ahead);
+    command.env("COUNTERFOIL_FENCE_DIR", data.with_extension("fence"));
+    command
+}
+
 /// Its standard error goes into a file; where it listens.
-fn announced(mut command: Command, log: &Path) -> anyhow::Result<(Child, String)> {
+pub(super) fn announced(mut command: Command, log: &Path) -> anyhow::Result<(Child, String)> {
     let log = File::options().create(true).append(true).open(log)?;
     command
         .stdin(Stdio::null())
@@ -143,7 +171,7 @@ fn announced(mut command: Command, log: &Path) -> anyhow::Result<(Child, String)
     Ok((child, url))
 }
 
-fn printed(mut command: Command) -> anyhow::Result<Vec<u8>> {
+pub(super) fn printed(mut command: Command) -> anyhow::Result<Vec<u8>> {
     let output = command.stdin(Stdio::null()).output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {errors}");
@@ -189,7 +217,7 @@ impl Shop {
         for number in 1..=options.lanes {
             let code = shop.join_code(programs, &join)?;
             join = vec!["shop", "join", "France"];
-            shop.start(programs, number, &code, options.lanes).await?;
+            shop.start(programs, number, &code, options).await?;
         }
         shop.meet().await?;
         for (till, _) in &shop.lanes {
@@ -205,13 +233,18 @@ impl Shop {
         Ok(shop)
     }
 
-    fn join_code(&self, programs: &Programs, join: &[&str]) -> anyhow::Result<String> {
+    /// A command of the hub's program.
+    pub(super) fn at_hub(&self, programs: &Programs, arguments: &[&str]) -> Command {
         let mut command = self.network.command(0, &programs.hub);
         command
-            .args(join)
+            .args(arguments)
             .args(["--json", "--data"])
             .arg(&self.hub_data);
-        let added: Value = serde_json::from_slice(&printed(command)?)?;
+        command
+    }
+
+    fn join_code(&self, programs: &Programs, join: &[&str]) -> anyhow::Result<String> {
+        let added: Value = serde_json::from_slice(&printed(self.at_hub(programs, join))?)?;
         Ok(added["join_code"]
             .as_str()
             .context("no join code")?
@@ -223,7 +256,7 @@ impl Shop {
         programs: &Programs,
         number: usize,
         code: &str,
-        lanes: usize,
+        options: &LaneOptions,
     ) -> anyhow::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         let data = self.directory.node("lane", number);
@@ -238,34 +271,42 @@ impl Shop {
             .await?
             .context("no way to the hub")?;
         let hub = format!("http://{hub}");
-        let ahead = AHEAD_MS[number % AHEAD_MS.len()].to_string();
-        let node = |network: &Network, arguments: &[&str]| {
-            let mut command = network.command(number, &programs.node);
-            command.args(arguments).arg("--data").arg(&data);
-            command.env_remove("DBUS_SESSION_BUS_ADDRESS");
-            command.env("COUNTERFOIL_LOG", "warn").env(CLOCK, &ahead);
-            command.env("COUNTERFOIL_FENCE_DIR", data.with_extension("fence"));
-            command
-        };
-        drop(printed(node(&self.network, &["init"]))?);
+        let listen = self.network.lane_port(number, options.configured)?;
+        let is_old = options.old && number == OLD_LANE;
         let activate = ["activate", "--join", code, "--hub", &hub];
-        drop(printed(node(&self.network, &activate))?);
-        let (api, listen) = (self.network.api(number), self.network.listen(number));
+        if !is_old {
+            for arguments in [&["init"][..], &activate] {
+                let command = command(&self.network, programs, (number, &data), arguments);
+                drop(printed(command)?);
+            }
+        }
+        let api = self.network.api(number);
         let mut arguments = vec!["run".to_owned(), "--listen".to_owned(), api];
         arguments.extend(["--peer-listen".to_owned(), listen]);
-        for other in (1..=lanes).filter(|other| *other != number) {
+        let others = (1..=options.lanes).filter(|other| options.configured && *other != number);
+        for other in others {
             if let Some(way) = self.network.way(number, other).await? {
                 arguments.extend(["--peer".to_owned(), format!("ws://{way}")]);
             }
         }
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let run: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let log = self.directory.log(&format!("lane-{number}"));
-        let (process, url) = announced(node(&self.network, &arguments), &log)?;
+        let mut daemon = command(&self.network, programs, (number, &data), &run);
+        if is_old {
+            daemon.env(SCHEMAS, schemas());
+        }
+        let (process, url) = announced(daemon, &log)?;
+        if is_old {
+            // By then it has made its book, and activates itself.
+            let command = command(&self.network, programs, (number, &data), &activate);
+            drop(printed(command)?);
+        }
         let mut till = Till {
             number,
             id: String::new(),
             data,
             url,
+            run: arguments,
             api: Api::default(),
             random: SeededRandom::new(self.choice.next()),
             counter: tokio::sync::Mutex::default(),
@@ -285,7 +326,7 @@ impl Shop {
     }
 
     /// Waits until all lanes are connected.
-    async fn meet(&self) -> anyhow::Result<()> {
+    pub(super) async fn meet(&self) -> anyhow::Result<()> {
         let began = tokio::time::Instant::now();
         loop {
             let apart = self.apart().await?;

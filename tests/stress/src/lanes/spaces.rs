@@ -121,6 +121,14 @@ impl Spaces {
         Ok(end)
     }
 
+    /// Gives a host another address among the others, as a router does when it forgot the one before.
+    pub(super) fn readdress(&self, host: usize) -> anyhow::Result<()> {
+        let name = self.name(host);
+        let [before, after] = [host + 1, host + 101].map(|last| format!("10.123.0.{last}/24"));
+        ip(&format!("-n {name} addr del {before} dev {name}i"))?;
+        ip(&format!("-n {name} addr add {after} dev {name}i"))
+    }
+
     pub(super) fn command(&self, host: usize, program: &Path) -> Command {
         let mut command = Command::new("ip");
         command

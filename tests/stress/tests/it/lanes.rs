@@ -20,6 +20,8 @@ async fn lanes_in_a_network_that_breaks_in_every_way_hold_the_same_and_the_hub_c
         time: Duration::from_secs(40),
         breaks: true,
         spaces: true,
+        configured: true,
+        old: false,
         keep: None,
     })
     .await;
@@ -34,6 +36,40 @@ async fn thirty_two_lanes_on_one_machine_hold_the_same() {
         time: Duration::from_secs(5),
         breaks: false,
         spaces: false,
+        configured: true,
+        old: false,
+        keep: None,
+    })
+    .await;
+    println!("{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_are_told_of_nobody_find_each_other_and_one_with_another_address_too() {
+    let outcome = passes(LaneOptions {
+        seed: 3,
+        lanes: 3,
+        time: Duration::from_secs(3),
+        breaks: false,
+        spaces: true,
+        configured: false,
+        old: false,
+        keep: None,
+    })
+    .await;
+    println!("{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_two_schema_versions_behind_takes_part_and_goes_on_when_it_is_upgraded() {
+    let outcome = passes(LaneOptions {
+        seed: 4,
+        lanes: 3,
+        time: Duration::from_secs(3),
+        breaks: false,
+        spaces: true,
+        configured: true,
+        old: true,
         keep: None,
     })
     .await;

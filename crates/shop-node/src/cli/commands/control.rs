@@ -3,21 +3,32 @@
 use super::stock::reconciliation_text;
 use super::{ask, ask_long, get};
 use crate::cli::output::{self, money, table, time};
+use crate::cli::run::check_id;
 use crate::cli::{Common, Failure};
 use crate::config::Config;
 use crate::local_client::{LocalClient, lock};
 use crate::node::{Node, NodeOptions};
 use clap::Args;
+use counterfoil_domain::NodeId;
 use counterfoil_domain::lineage::Former;
 use counterfoil_protocol::wire::fence::{FenceRequest, Fenced};
 use counterfoil_protocol::wire::hub::ActivateAnswer;
-use counterfoil_protocol::wire::mesh::MeshStatus;
+use counterfoil_protocol::wire::mesh::{FoundBy, MeshStatus};
 use counterfoil_protocol::wire::node::{
     ActivateCommand, HubMoved, LogRow, NodeStatus, ReceiptRow, SyncReport,
 };
 use counterfoil_protocol::wire::queue::QueueRow;
 use counterfoil_replica::env::Env;
 use http::Method;
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Id of the node; without it one is drawn. No two nodes of a chain may have the same.
+    #[arg(long, value_name = "UUID", env = "COUNTERFOIL_NODE_ID")]
+    node_id: Option<NodeId>,
+}
 
 #[derive(Args)]
 pub(crate) struct ActivateArgs {
@@ -27,7 +38,7 @@ pub(crate) struct ActivateArgs {
     #[arg(long, value_name = "CODE")]
     join: Option<String>,
     /// Base URL of the hub; overrides the one in the join code.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "COUNTERFOIL_NODE_HUB_URL")]
     hub: Option<String>,
     /// Name of the shop to register.
     #[arg(long)]
@@ -52,15 +63,20 @@ pub(crate) struct ListArgs {
     offset: u32,
 }
 
-pub(crate) async fn init(common: &Common, env: Env) -> Result<(), Failure> {
+pub(crate) async fn init(args: &InitArgs, env: Env) -> Result<(), Failure> {
+    let common = &args.common;
     let data = &common.data;
     let existed = data.join("book.db").exists();
     if !existed && let Some(_lock) = lock(data)? {
         let config = Config::load(data)?;
-        let options = NodeOptions::of_machine(&config);
+        let options = NodeOptions {
+            id: args.node_id,
+            ..NodeOptions::of_machine(&config)
+        };
         drop(Node::open(data, config, env.clone(), &options)?);
     }
     let status: NodeStatus = get(common, env, "/v1/status").await?;
+    check_id(data, args.node_id, (status.node_id, &status.formers))?;
     output::show(common.json, &status, |status| {
         let what = if existed {
             "there is a node already"
@@ -180,6 +196,10 @@ fn status_text(status: &NodeStatus) -> String {
             ),
         ),
         (
+            "queue",
+            format!("{} entries wait for the hub", status.pending),
+        ),
+        (
             "catalog",
             format!(
                 "revision {}, {} edits pending",
@@ -202,6 +222,17 @@ fn happened(status: &NodeStatus) -> Vec<(&'static str, String)> {
     }
     if let Some(mesh) = &status.mesh {
         rows.push(("lanes", lanes_text(mesh)));
+    }
+    if let Some(pairing) = &status.pairing {
+        let others = pairing.lanes.iter().filter(|it| !it.revoked).count();
+        let text = match &pairing.with {
+            Some(with) => format!("lane {}, paired with {with}", pairing.lane),
+            None => format!(
+                "lane {}, {others} other lanes were paired here",
+                pairing.lane
+            ),
+        };
+        rows.push(("trial shop", text));
     }
     if status.pins_missing {
         let text = "asked for, and no active employee has one: whoever is at this till sells; \
@@ -336,10 +367,29 @@ fn lanes_text(mesh: &MeshStatus) -> String {
         )
     });
     format!(
-        "{} connected; another lane has the journal up to {copied}; {} journals held here{stock}{port}{refusal}",
+        "{} connected{}; another lane has the journal up to {copied}; {} journals held here{stock}{port}{refusal}",
         mesh.connections,
+        connected_text(mesh),
         mesh.journals.len()
     )
+}
+
+/// Who is, and how it was found.
+fn connected_text(mesh: &MeshStatus) -> String {
+    let found = |found_by| match found_by {
+        Some(FoundBy::Configured) => "configured",
+        Some(FoundBy::Discovered) => "discovered",
+        None => "came by itself",
+    };
+    let lanes = mesh.peers.iter().filter_map(|peer| {
+        let lane = peer.lane.filter(|_| peer.connected)?;
+        Some(format!("lane {lane} {}", found(peer.found_by)))
+    });
+    let lanes: Vec<String> = lanes.collect();
+    match lanes.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", lanes.join(", ")),
+    }
 }
 
 fn was_before(former: &Former) -> String {

@@ -7,6 +7,7 @@ pub(crate) mod control;
 pub(crate) mod documents;
 pub(crate) mod employees;
 pub(crate) mod escrow;
+pub(crate) mod pairing;
 pub(crate) mod parked;
 pub(crate) mod stock;
 pub(crate) mod undo;

@@ -44,7 +44,7 @@ fn seated(mesh: &Mesh, peer: NodeId, holds: BTreeMap<NodeId, Holding>) -> Seat {
     let peer = Introduced {
         node: peer,
         lane: 2,
-        dialed: true,
+        found_by: Some(FoundBy::Configured),
     };
     mesh.seat(peer, holds, OwnJournal::Fits, 0)
         .unwrap_or_else(|none| panic!("{none:?}"))
@@ -140,7 +140,7 @@ fn there_are_as_many_connections_as_may_be_and_no_more() {
     let peer = |number: usize| Introduced {
         node: node(2 + number as u128),
         lane: 2,
-        dialed: true,
+        found_by: Some(FoundBy::Configured),
     };
     let seat = |number: usize| mesh.seat(peer(number), BTreeMap::new(), OwnJournal::Fits, 0);
     let seats: Vec<_> = (0..PEER_CONNECTIONS_MAX).map(seat).collect();
