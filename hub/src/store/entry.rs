@@ -58,6 +58,7 @@ const PAYMENT: [Field; 2] = [("tender", Holds::Text), ("amount_minor", Holds::In
 /// The fields of a topic that has a table of its own.
 const fn fields(topic: Topic) -> &'static [Field] {
     use Holds::{Id, Integer, Text};
+    const JSON: &[(&str, Holds)] = &[("payload", Text), ("at_ms", Integer)];
     match topic {
         Topic::Sale | Topic::Refund => &RECEIPT,
         Topic::Activation => &[("shop", Id), ("shop_name", Text), ("at_ms", Integer)],
@@ -114,9 +115,7 @@ const fn fields(topic: Topic) -> &'static [Field] {
             ("unlooked", Integer),
             ("at_ms", Integer),
         ],
-        Topic::ParkedSale | Topic::ParkedDiscard | Topic::Escrow => {
-            &[("payload", Text), ("at_ms", Integer)]
-        }
+        Topic::ParkedSale | Topic::ParkedDiscard | Topic::Escrow => JSON,
         Topic::CatalogEdit => &[],
     }
 }

@@ -207,10 +207,6 @@ impl Mesh {
         self.acknowledged.subscribe()
     }
 
-    pub(super) fn is_connected(&self, peer: NodeId) -> bool {
-        self.state().connections.contains_key(&peer)
-    }
-
     /// Who is connected.
     pub(crate) fn connected(&self) -> BTreeSet<NodeId> {
         self.state().connections.keys().copied().collect()

@@ -46,6 +46,10 @@ impl Mesh {
         .collect()
     }
 
+    pub(in crate::mesh) fn is_connected(&self, peer: NodeId) -> bool {
+        self.state().connections.contains_key(&peer)
+    }
+
     /// Asks a peer for rights, when it is connected.
     pub(in crate::mesh) fn ask_rights(&self, peer: NodeId, request: RightsRequest) {
         if let Some(connected) = self.state().connections.get(&peer) {
