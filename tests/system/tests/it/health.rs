@@ -7,8 +7,7 @@ use serde_json::Value;
 
 fn figure(metrics: &str, name: &str) -> i64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-    let figure = line.unwrap_or_else(|| panic!("{name}: {metrics}")).trim();
-    figure.parse().expect("a whole number")
+    line.expect(name).trim().parse().expect("a whole number")
 }
 
 /// Entries that wait, as each place says it: command, status, probes, figures.

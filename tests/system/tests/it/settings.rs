@@ -42,12 +42,8 @@ struct Setting {
     flag: &'static str,
 }
 
-#[test]
-fn a_flag_counts_before_the_environment_its_own_name_before_the_alias_and_the_file_before_the_default()
- {
-    let dir = TempDir::new("settings");
-    let data = dir.path();
-    let settings = [
+fn settings() -> [Setting; 5] {
+    [
         Setting {
             key: "peer_listen",
             values: [
@@ -101,7 +97,14 @@ fn a_flag_counts_before_the_environment_its_own_name_before_the_alias_and_the_fi
             own: "COUNTERFOIL_NODE_ATTEMPTS_MAX",
             flag: "--attempts-max",
         },
-    ];
+    ]
+}
+
+#[test]
+fn a_flag_counts_before_the_environment_its_own_name_before_the_alias_and_the_file_before_the_default()
+ {
+    let dir = TempDir::new("settings");
+    let data = dir.path();
     for Setting {
         key,
         values,
