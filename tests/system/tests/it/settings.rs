@@ -111,7 +111,7 @@ fn a_flag_counts_before_the_environment_its_own_name_before_the_alias_and_the_fi
         alias,
         own,
         flag,
-    } in settings
+    } in settings()
     {
         let [default, in_file, by_alias, by_own, by_flag] = values;
         let text = |value: &Value| match value {
