@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
@@ -16,6 +17,9 @@ const PAIR: &str = include_str!("../../python/pair.py");
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs at the same time, of one machine.
 const RUNS_MAX: u32 = 100;
+/// Of them of one process; an interface's name has room for no longer number.
+const RUNS_OF_A_PROCESS: u32 = 10;
+static RUNS: AtomicU32 = AtomicU32::new(0);
 
 /// Gone when dropped.
 #[derive(Debug)]
@@ -47,7 +51,9 @@ fn ip(line: &str) -> anyhow::Result<()> {
 impl Spaces {
     /// Makes so many hosts; needs root, `ip` and `python3`.
     pub(super) async fn new(hosts: usize, seed: u64) -> anyhow::Result<Self> {
-        let run = std::process::id();
+        // Runs of one process are side by side too.
+        let turn = RUNS.fetch_add(1, Ordering::Relaxed) % RUNS_OF_A_PROCESS;
+        let run = std::process::id() * RUNS_OF_A_PROCESS + turn;
         let mut spaces = Self {
             run,
             hosts,
