@@ -267,26 +267,18 @@ pub(crate) fn is_set(name: &OsStr) -> bool {
     std::env::var(name).is_ok_and(|value| !value.is_empty())
 }
 
-/// The first of two variables, else the second.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the environment is read in this file only"
-)]
-fn either(name: &str, alias: &str) -> Option<String> {
-    std::env::var(name).or_else(|_| std::env::var(alias)).ok()
-}
-
 /// A credential handed in by the environment, for daemons without a keyring: the token itself, or
-/// a file that holds it (`COUNTERFOIL_TOKEN_FILE`, or systemd's credentials directory). `HUB_TOKEN` in place of `TOKEN` is an alias.
+/// a file that holds it (`COUNTERFOIL_TOKEN_FILE`, or systemd's credentials directory).
 #[expect(
     clippy::disallowed_methods,
     reason = "the environment is read in this file only"
 )]
 pub fn token_from_environment() -> Option<Result<String, ConfigError>> {
-    if let Some(token) = either("COUNTERFOIL_TOKEN", "COUNTERFOIL_HUB_TOKEN") {
+    let given = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    if let Some(token) = given("COUNTERFOIL_TOKEN") {
         return Some(Ok(token));
     }
-    let path = match either("COUNTERFOIL_TOKEN_FILE", "COUNTERFOIL_HUB_TOKEN_FILE") {
+    let path = match given("COUNTERFOIL_TOKEN_FILE") {
         Some(path) => PathBuf::from(path),
         None => {
             let directory = std::env::var("CREDENTIALS_DIRECTORY").ok()?;

@@ -175,6 +175,8 @@ impl Node {
         let mesh: Arc<Mesh> = Arc::default();
         let lanes = Arc::clone(&mesh);
         store.ask_connected(move || lanes.caught_up_with());
+        let lanes = Arc::clone(&mesh);
+        store.ask_reachable(move || lanes.connected());
         let store =
             Worker::start(env.execution, "store", store).map_err(OpenNodeError::Directory)?;
         let instance = uuid_v7(env.clock.now_ms(), env.random.as_ref()).to_string();

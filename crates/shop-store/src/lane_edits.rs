@@ -36,6 +36,8 @@ pub(crate) struct Settlement {
     /// And the journals of other lanes up to here.
     pub(crate) peers: BTreeMap<NodeId, i64>,
     policies: BTreeMap<(String, String), Policy>,
+    /// Lanes that were left with the trial, and that no lane of the shop has spoken of since: their edits show nothing.
+    left: BTreeSet<NodeId>,
     /// Tags of all lanes of all shops whose edits were ever merged.
     tags: BTreeSet<u32>,
 }
@@ -78,7 +80,7 @@ impl Settlement {
     pub(crate) fn goes_on_from(&self, before: &Self) -> bool {
         let mut journals = before.journals();
         let grew = journals.all(|node| self.merged(node) >= before.merged(node));
-        grew && !self.settles_otherwise(before)
+        grew && !self.settles_otherwise(before) && self.left == before.left
     }
 }
 
@@ -155,6 +157,7 @@ impl ShopStore {
         Ok(Settlement {
             own: self.merged_seq()?,
             policies: policies.into_iter().collect(),
+            left: self.left_lanes()?,
             tags: nodes.into_iter().chain(own).map(tag).collect(),
             peers,
         })
@@ -258,17 +261,21 @@ impl ShopStore {
                    WHERE l.table_name = ?1 AND l.row_id = ?2 ORDER BY l.origin, l.seq";
         let key = params![table.name.as_str(), row];
         let noted = self.conn.query_map(sql, key, |found| {
-            let node = found.get_with(2, |bytes: Option<Vec<u8>>| {
+            let node: Option<NodeId> = found.get_with(2, |bytes: Option<Vec<u8>>| {
                 bytes.map(|bytes| NodeId::from_slice(&bytes)).transpose()
             })?;
             let (origin, seq) = (found.get(0)?, found.get(1)?);
+            if node.is_some_and(|node| self.settlement.left.contains(&node)) {
+                return Ok(None);
+            }
             let is_merged = seq <= self.settlement.merged(node);
-            Ok(Noted {
+            Ok(Some(Noted {
                 origin,
                 seq,
                 is_merged,
-            })
+            }))
         })?;
+        let noted: Vec<Noted> = noted.into_iter().flatten().collect();
         let mut edits = Vec::new();
         if noted.iter().all(|noted| noted.is_merged) {
             return Ok(edits);
@@ -330,8 +337,8 @@ impl ShopStore {
             let (hlc, text) = (row.get::<i64>(2).ok(), row.get::<String>(4).ok());
             // No till's time is before the epoch.
             let hlc = hlc.filter(|hlc| *hlc >= 0).map(Hlc::from_raw);
-            let chain = |index| Ok(Chain::from_slice(&row.get::<Vec<u8>>(index)?));
-            let chains = chain(3)?.zip(chain(5)?);
+            let chain = |index| Chain::from_slice(&row.get::<Vec<u8>>(index).ok()?);
+            let chains = chain(3).zip(chain(5));
             let read = id.ok().zip(hlc).zip(text).zip(chains);
             Ok(
                 read.map(|(((id, hlc), document), (chain, before))| LaneEntry {
@@ -357,7 +364,9 @@ impl ShopStore {
     /// The rows that have edits which the hub has not merged.
     pub(crate) fn waiting_rows(&self) -> Result<BTreeSet<RowName>, StoreError> {
         let mut rows = BTreeSet::new();
-        for node in self.settlement.journals() {
+        let left = &self.settlement.left;
+        let journals = self.settlement.journals();
+        for node in journals.filter(|node| node.is_none_or(|node| !left.contains(&node))) {
             rows.extend(self.rows_between(node, self.settlement.merged(node), i64::MAX)?);
         }
         Ok(rows)

@@ -84,6 +84,8 @@ pub struct ShopStore {
     pub(crate) damaged: BTreeSet<NodeId>,
     /// Says which lanes are connected now, with nothing outstanding.
     pub(crate) connected: Box<dyn Fn() -> BTreeSet<NodeId> + Send>,
+    /// Says which lanes are connected now.
+    pub(crate) reachable: Box<dyn Fn() -> BTreeSet<NodeId> + Send>,
 }
 
 impl ShopStore {
@@ -166,6 +168,7 @@ impl ShopStore {
             oversold: BTreeSet::new(),
             damaged: BTreeSet::new(),
             connected: Box::new(BTreeSet::new),
+            reachable: Box::new(BTreeSet::new),
         };
         store.conn.attach(&store.paths.local, "local")?;
         // Pending edits are replayed as what they were made under.

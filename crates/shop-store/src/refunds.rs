@@ -8,6 +8,11 @@ use counterfoil_domain::{Document, DocumentId, Quantity, Topic};
 use counterfoil_migrate::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Whoever cannot read all of it does not know what is left.
+const CORRUPT: StoreError = StoreError::Corrupt {
+    what: "another lane's sale or refund",
+};
+
 /// More of a product was taken back than the sale had.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OverRefund {
@@ -78,7 +83,7 @@ impl ShopStore {
         let found = self
             .conn
             .query_optional(sql, [id.to_bytes()], |row| readable(row.get::<String>(0)))?;
-        let found = found.flatten();
+        let found = found.map(|it| it.ok_or(CORRUPT)).transpose()?;
         // What cannot be read here is a newer lane's: the hub judges it.
         Ok(found.and_then(|text| serde_json::from_str(&text).ok().and_then(receipt)))
     }
@@ -101,7 +106,8 @@ impl ShopStore {
             let id = row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes));
             readable(id.and_then(|id| Ok((id, row.get::<String>(1)?))))
         })?;
-        for (id, text) in theirs.into_iter().flatten() {
+        for found in theirs {
+            let (id, text) = found.ok_or(CORRUPT)?;
             let document = serde_json::from_str(&text).ok();
             refunds.extend(document.and_then(receipt).map(|it| (id, it)));
         }

@@ -384,8 +384,8 @@ impl ShopStore {
                    CROSS JOIN local.peer_entry AS e ON e.origin = j.origin AND e.kind = 9 AND e.seq >
                        coalesce((SELECT s.seq FROM local.stock_journal AS s WHERE s.node = j.node), 0)";
         let waiting = self.conn.query_map(sql, (), |row| {
-            let hlc = Hlc::from_raw(row.get(0)?);
-            Ok(readable(row.get::<String>(1))?.map(|text| (hlc, text)))
+            let hlc = row.get(0).map(Hlc::from_raw);
+            readable(hlc.and_then(|hlc| Ok((hlc, row.get::<String>(1)?))))
         })?;
         for (hlc, text) in waiting.into_iter().flatten() {
             if let Ok(Document::StockCount(count)) = serde_json::from_str(&text)
@@ -408,6 +408,11 @@ impl ShopStore {
         })?;
         let lanes = said.into_iter().flat_map(|seen| seen.lanes);
         Ok(lanes.map(|lane| (lane.node, lane)).collect())
+    }
+
+    /// Whom a takeover of rights asks which lanes are there, whatever is outstanding.
+    pub fn ask_reachable(&mut self, lanes: impl Fn() -> BTreeSet<NodeId> + Send + 'static) {
+        self.reachable = Box::new(lanes);
     }
 
     /// Whom counts that are recorded from now on ask which lanes are connected.

@@ -77,6 +77,17 @@ impl ShopStore {
         Ok(paired.filter(|it| self.binding.is_none() && it.node == self.node))
     }
 
+    /// The shop as a lane of which this one meets others, also in trial.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn shop_of_lanes(&self) -> Result<Option<ShopId>, StoreError> {
+        match &self.binding {
+            Some(binding) => Ok(Some(binding.shop)),
+            None => Ok(self.trial_shop()?.map(|trial| trial.shop)),
+        }
+    }
+
     /// What is kept of the trial shop, also after this lane was activated.
     ///
     /// # Errors
@@ -120,7 +131,9 @@ impl ShopStore {
     pub(crate) fn part(&mut self) -> Result<(), StoreError> {
         let mut left = self.left_lanes()?;
         left.extend(self.peer_holdings()?.keys());
-        self.keep_left_lanes(&left)
+        self.keep_left_lanes(&left)?;
+        // What they edited holds here no longer.
+        self.catch_up().map(drop)
     }
 
     /// A lane of the shop has brought something of that journal, or the hub has said that it is of the shop.
@@ -129,10 +142,11 @@ impl ShopStore {
     /// [`StoreError`].
     pub fn meet_again(&mut self, origin: NodeId) -> Result<(), StoreError> {
         let mut left = self.left_lanes()?;
-        match left.remove(&origin) {
-            true => self.keep_left_lanes(&left),
-            false => Ok(()),
+        if left.remove(&origin) {
+            self.keep_left_lanes(&left)?;
+            self.catch_up()?;
         }
+        Ok(())
     }
 
     /// What is held of journals, without those of lanes that were left.
@@ -145,7 +159,7 @@ impl ShopStore {
         Ok(holdings)
     }
 
-    fn left_lanes(&self) -> Result<BTreeSet<NodeId>, StoreError> {
+    pub(crate) fn left_lanes(&self) -> Result<BTreeSet<NodeId>, StoreError> {
         let kept = self.local_state(LEFT_KEY)?;
         let left = kept.map(|text| serde_json::from_str(&text)).transpose()?;
         Ok(left.unwrap_or_default())

@@ -140,8 +140,16 @@ pub(super) async fn carry(
         Came::Dialed(found_by, place) => (Some(found_by), None, place),
     };
     let Line { mut socket, way } = line;
-    let greeted = match greet(node, me, (&mut socket, &way, until), gate.as_deref()).await {
+    let greeted = match greet(
+        node,
+        me,
+        (&mut socket, &way, until),
+        (gate.as_deref(), found_by),
+    )
+    .await
+    {
         Ok(greeted) => greeted,
+        Err(ConnectionError::Met(peer)) => return (Some(peer), ConnectionError::Met(peer)),
         Err(error) => return (None, error),
     };
     // Others may have its place now.
@@ -297,7 +305,10 @@ impl Ear<'_> {
             let mut broke = self.take(heard, (&mut batch, &mut heard_bytes)).err();
             let (mut frames, mut size) = (1, 0);
             // What has come meanwhile shares one sync of the disk.
-            while broke.is_none() && frames < PEER_BATCH_MESSAGES && size < PEER_BATCH_BYTES {
+            while broke.is_none()
+                && frames < PEER_BATCH_MESSAGES
+                && size.max(heard_bytes) < PEER_BATCH_BYTES
+            {
                 let Some(heard) = self.stream.next().now_or_never() else {
                     break;
                 };
@@ -395,7 +406,14 @@ impl Ear<'_> {
             let begin = begin.flatten().unwrap_or(Point::START);
             let (told, on, now_ms) = (Arc::clone(mesh), seat.clone(), self.node.now_ms());
             // On the store's thread: the connection may end meanwhile, and what is kept is kept.
+            let shop = self.me.shop;
             let keep = move |store: &mut ShopStore| {
+                match store.shop_of_lanes() {
+                    Ok(found) if found == Some(shop) => {}
+                    // What a lane of the shop that was left has said is nothing to this one.
+                    Ok(_) => return None,
+                    Err(error) => return Some((Err(error), None, None, None)),
+                }
                 let kept = store.keep_entries(origin, begin, &entries);
                 let over = kept.as_ref().ok().map(|_| store.over_refunds(&entries));
                 let twice = kept.as_ref().ok().map(|_| store.sold_twice(&entries));
@@ -404,9 +422,10 @@ impl Ear<'_> {
                 if let (Ok(holding), Some(last)) = (&kept, entries.last()) {
                     told.stored(&on, last, *holding);
                 }
-                (kept, over, twice, escrow)
+                Some((kept, over, twice, escrow))
             };
-            let (kept, over, twice, escrow) = self.node.store(keep).await;
+            let kept = self.node.store(keep).await;
+            let (kept, over, twice, escrow) = kept.ok_or(ConnectionError::Replaced)?;
             self.node.tell_over_refunds(origin, over).await;
             self.node.tell_sold_twice(origin, twice).await;
             self.node.tell_escrow(origin, escrow).await;

@@ -15,6 +15,7 @@ use counterfoil_protocol::gate::Schemas;
 use counterfoil_protocol::wire::lane::{
     self, Control, FRAME_BYTES_MAX, Frame, FrameError, Held, Hello, LANE_PROTOCOL, RefusalCode,
 };
+use counterfoil_protocol::wire::mesh::FoundBy;
 use counterfoil_replica::env::Io;
 use counterfoil_shop_store::StoreError;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -49,6 +50,8 @@ pub(super) enum ConnectionError {
     Packing(#[source] io::Error),
     #[error("it takes nothing that is sent to it")]
     Stuck,
+    #[error("lane {0} was found once more, and is connected")]
+    Met(NodeId),
     #[error("it ended the connection")]
     Closed,
     #[error("it refused this lane: {detail}")]
@@ -85,9 +88,9 @@ pub(super) async fn greet(
     node: &Node,
     me: &Me,
     (socket, way, until): (&mut Socket, &Way, Instant),
-    gate: Option<&Gate>,
+    (gate, found_by): (Option<&Gate>, Option<FoundBy>),
 ) -> Result<Greeted, ConnectionError> {
-    let greeting = exchange(node, me, (socket, way), gate);
+    let greeting = exchange(node, me, (socket, way), (gate, found_by));
     let greeted = tokio::time::timeout_at(until, greeting).await;
     let mut greeted = greeted.unwrap_or(Err(ConnectionError::Silent(PEER_GREETING_WITHIN)));
     if gate.is_some_and(Gate::is_full) {
@@ -139,7 +142,7 @@ async fn exchange(
     node: &Node,
     me: &Me,
     (socket, way): (&mut Socket, &Way),
-    gate: Option<&Gate>,
+    (gate, found_by): (Option<&Gate>, Option<FoundBy>),
 ) -> Result<Greeted, ConnectionError> {
     // Certificates say more than the secret does.
     let key = me.key.as_ref().filter(|_| way.is_plain());
@@ -155,6 +158,10 @@ async fn exchange(
     };
     admit((me, key.is_some()), &theirs)?;
     line::vouch(node, me, theirs.node, way)?;
+    if found_by == Some(FoundBy::Discovered) && node.inner.mesh.is_connected(theirs.node) {
+        // Somebody announces what is connected: that is no reason to make it anew.
+        return Err(ConnectionError::Met(theirs.node));
+    }
     if let Some(key) = key {
         let (own, other) = (party(me.node, nonce), party(theirs.node, theirs.nonce()?));
         let proof = key.proof(&own, &other, me.shop);

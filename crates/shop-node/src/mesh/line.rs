@@ -65,7 +65,7 @@ pub(super) async fn answer(
     let callback = no_page(&mut asked);
     let socket = tokio_tungstenite::accept_hdr_async_with_config(io, callback, Some(web_socket()));
     let mut socket = step(socket).await?;
-    if way.is_plain() && asked.to_pair {
+    if me.is_trial && way.is_plain() && asked.to_pair {
         return Ok(Comes::Newcomer(socket));
     }
     if way.is_plain() && !me.takes_plain {

@@ -155,6 +155,10 @@ impl<'c> Mouth<'c> {
     ) -> Result<(), ConnectionError> {
         let mesh = &self.node.inner.mesh;
         let is_own = origin == self.me.node;
+        if !is_own {
+            // What somebody waits for does not stand in a buffer while entries of others are read.
+            self.flush().await?;
+        }
         let slice = if is_own {
             PEER_BATCH_BYTES
         } else {

@@ -1,6 +1,6 @@
 //! Where entries about escrow stand, and what moved such products.
 
-use crate::error::StoreError;
+use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
 use counterfoil_domain::escrow::{Deed, Escrow, EscrowAct, deed_of};
 use counterfoil_domain::lineage::{Point, writer_of};
@@ -20,10 +20,12 @@ const OWN: i64 = 0;
 const OWN_ENTRIES: &str = "SELECT j.id, j.hlc, j.seq, j.payload FROM local.escrow_entry AS p
     JOIN main.journal AS j ON j.seq = p.seq WHERE p.sku = ?1 AND p.origin = ?2";
 
-const THEIR_ENTRIES: &str = "SELECT e.id, e.hlc, e.seq, e.document, j.node
+const THEIR_ENTRIES: &str =
+    "SELECT e.id, e.hlc, e.seq, e.document, j.node, e.chain, coalesce(b.chain, j.begin_chain)
     FROM local.escrow_entry AS p
     JOIN local.peer_entry AS e ON e.origin = p.origin AND e.seq = p.seq
     JOIN local.peer_journal AS j ON j.origin = p.origin
+    LEFT JOIN local.peer_entry AS b ON b.origin = e.origin AND b.seq = e.seq - 1
     WHERE p.sku = ?1 AND p.origin <> ?2";
 
 /// Lines of receipts that were made here behind `?2`, of the codes in `?3`.
@@ -38,6 +40,24 @@ const OWN_MOVEMENTS: &str =
     "INSERT OR REPLACE INTO local.escrow_line (sku, origin, seq, item, milli)
     SELECT sku, ?1, seq, 0, quantity_milli FROM main.stock_movement
     WHERE seq > ?2 AND sku IN (SELECT value FROM json_each(?3)) AND external_ref IS NULL";
+
+fn their_entry(row: &Row<'_>) -> Result<LaneEntry, SqlError> {
+    let chain = |index| -> Result<Chain, SqlError> {
+        let bytes: Vec<u8> = row.get(index)?;
+        // No entry is whole with this one.
+        Ok(Chain::from_slice(&bytes).unwrap_or(Chain::START))
+    };
+    Ok(LaneEntry {
+        origin: row.get_with(4, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?,
+        seq: row.get(2)?,
+        id: row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+        hlc: Hlc::from_raw(row.get(1)?),
+        kind: Topic::Escrow.code(),
+        before: chain(6)?,
+        chain: chain(5)?,
+        document: row.get(3)?,
+    })
+}
 
 impl ShopStore {
     /// Reads of which products something about escrow is known here.
@@ -118,19 +138,12 @@ impl ShopStore {
                 });
             }
             let key = params![code.as_str(), OWN];
-            let theirs = self.conn.query_map(THEIR_ENTRIES, key, |row| {
-                Ok(LaneEntry {
-                    origin: row.get_with(4, |bytes: Vec<u8>| NodeId::from_slice(&bytes))?,
-                    seq: row.get(2)?,
-                    id: id(row)?,
-                    hlc: Hlc::from_raw(row.get(1)?),
-                    kind: Topic::Escrow.code(),
-                    before: Chain::START,
-                    chain: Chain::START,
-                    document: row.get(3)?,
-                })
-            })?;
-            deeds.extend(theirs.iter().filter_map(deed_of));
+            let theirs = self
+                .conn
+                .query_map(THEIR_ENTRIES, key, |row| readable(their_entry(row)))?;
+            // What is damaged here makes no rights, and is had again from whoever has it.
+            let whole = theirs.iter().flatten().filter(|entry| entry.is_whole());
+            deeds.extend(whole.filter_map(deed_of));
         }
         Ok((deeds, unread))
     }

@@ -32,6 +32,8 @@ impl ShopStore {
             return Ok(0);
         }
         let (mut open, mut proved): (Vec<&LaneEntry>, Vec<&LaneEntry>) = Default::default();
+        // Those behind what is mended: they could not be read without it.
+        let mut follows: Vec<LaneEntry> = Vec::new();
         let begin = journal.holding.begin.seq;
         for &entry in known.iter().filter(|entry| entry.seq > begin) {
             if open
@@ -46,7 +48,10 @@ impl ShopStore {
             };
             match self.held_at(origin, journal, (entry.seq, entry.before))? {
                 Some(held) if is_same(&held) => {
-                    // It names the entry before it.
+                    // It names the entry before it, and is read again with it.
+                    if !open.is_empty() {
+                        follows.push(held);
+                    }
                     proved.append(&mut open);
                 }
                 _ => open.push(entry),
@@ -56,7 +61,12 @@ impl ShopStore {
             let end = journal.holding.end;
             let is_end = last.point() == end;
             let next = (last.seq + 1, last.chain);
-            if is_end || (last.seq < end.seq && self.held_at(origin, journal, next)?.is_some()) {
+            let next = match last.seq < end.seq {
+                true => self.held_at(origin, journal, next)?,
+                false => None,
+            };
+            if is_end || next.is_some() {
+                follows.extend(next);
                 proved.append(&mut open);
             }
         }
@@ -66,7 +76,8 @@ impl ShopStore {
                 tx.execute(sql, params![journal.origin, entry.seq])?;
                 insert_entry(tx, journal.origin, entry)?;
             }
-            self.show_entries(journal.origin, &proved)
+            let shown: Vec<&LaneEntry> = proved.iter().copied().chain(&follows).collect();
+            self.show_entries(journal.origin, &shown)
         })?;
         let end = journal.holding.end.seq;
         if known.last().is_some_and(|last| last.seq == end) {

@@ -2,6 +2,7 @@
 
 mod interleavings;
 mod judge;
+mod left;
 mod losses;
 
 use crate::catalog::columns;

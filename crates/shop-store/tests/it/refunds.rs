@@ -87,3 +87,22 @@ fn a_sale_that_is_not_here_is_not_judged() {
     let elsewhere = DocumentId::from_uuid(uuid::Uuid::from_u128(7));
     refund(&mut till, "3", elsewhere).expect("the hub looks at that");
 }
+
+#[test]
+fn whoever_cannot_read_all_of_a_sale_and_its_refunds_pays_nothing_out() {
+    for kind in [1, 2] {
+        let (mut one, mut other) = (lane("unread-one", 1), lane("unread-other", 5));
+        let sold = one.sell(None, NOW_MS).id;
+        refund(&mut one, "2", sold).expect("it is there");
+        bring(&mut one, &mut other);
+        assert!(is_refused(&refund(&mut other, "1", sold)));
+        let sql =
+            format!("UPDATE peer_entry SET document = CAST(x'ff' AS TEXT) WHERE kind = {kind}");
+        other.elsewhere("local.db", &sql);
+        let refused = refund(&mut other, "1", sold);
+        assert!(
+            matches!(refused, Err(StoreError::Corrupt { .. })),
+            "{kind}: {refused:?}"
+        );
+    }
+}

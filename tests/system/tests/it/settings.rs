@@ -220,9 +220,15 @@ fn the_hub_and_the_token_come_from_the_environment_by_either_name() {
         let there = with(&data, &activate, &[(name, &hub.url)]);
         assert!(there.status.success(), "{there:?}");
         // A token that is handed in counts before the one that is kept.
-        for name in ["COUNTERFOIL_TOKEN", "COUNTERFOIL_HUB_TOKEN"] {
-            let refused = with(&data, &["sync", "now"], &[(name, "made-up")]);
-            assert_eq!(printed(&refused).0, Some(5), "{name}: {refused:?}");
+        let refused = with(&data, &["sync", "now"], &[("COUNTERFOIL_TOKEN", "made-up")]);
+        assert_eq!(printed(&refused).0, Some(5), "{refused:?}");
+        // One that is empty is none, and one for the hub's own commands is nothing to a till.
+        for (name, text) in [
+            ("COUNTERFOIL_TOKEN", ""),
+            ("COUNTERFOIL_HUB_TOKEN", "made-up"),
+        ] {
+            let synced = with(&data, &["sync", "now"], &[(name, text)]);
+            assert!(synced.status.success(), "{name}: {synced:?}");
         }
         node(&data, &["sync", "now"]).succeeds();
     }
