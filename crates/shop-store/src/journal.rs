@@ -3,6 +3,7 @@
 use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
 use counterfoil_book::BookError;
+use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::{Chain, Document, DocumentId, Hlc, Topic};
 use counterfoil_migrate::{Row, SqlError, params};
@@ -82,6 +83,44 @@ impl ShopStore {
             Err(BookError::Json(_)) => Ok(None),
             Ok(document) => Ok(document),
         }
+    }
+
+    /// Has what is derived from the own book follow it, as far as that has grown since the last call with this key; from its
+    /// beginning when it is another book. `note` derives what stands behind a position, and drops what was derived of that.
+    pub(crate) fn follow_journal(
+        &self,
+        key: &str,
+        note: impl FnOnce(i64) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let newest = "SELECT coalesce(max(seq), 0) FROM main.journal";
+        let newest: i64 = self.conn.query_value(newest, ())?;
+        let known = self.followed_until(key)?;
+        let fits = self.chain_at(known.seq)? == Some(known.chain);
+        if fits && known.seq == newest {
+            return Ok(());
+        }
+        let follow = || {
+            note(if fits { known.seq } else { 0 })?;
+            let chain = self.chain_at(newest)?.unwrap_or(Chain::START);
+            self.set_local_state(key, &format!("{newest} {chain}"))
+        };
+        match self.conn.is_autocommit() {
+            true => self.conn.transaction(|_| follow()),
+            // Within the transaction that may have written the newest entries, and is taken back with them.
+            false => follow(),
+        }
+    }
+
+    fn followed_until(&self, key: &str) -> Result<Point, StoreError> {
+        let text = self.local_state(key)?;
+        // What cannot be read is derived again.
+        let read = |text: &str| -> Option<Point> {
+            let (seq, chain) = text.split_once(' ')?;
+            let chain = serde_json::from_value::<Chain>(chain.into()).ok()?;
+            let seq = seq.parse().ok()?;
+            Some(Point { seq, chain })
+        };
+        Ok(text.as_deref().and_then(read).unwrap_or(Point::START))
     }
 
     fn own_entry(&self, head: &Head, before: Chain) -> Result<LaneEntry, StoreError> {

@@ -5,12 +5,11 @@
 
 use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
-use counterfoil_domain::lineage::Point;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::parked::{
     Deed, Finishes, Known, ParkedDiscard, ParkedSale, Sold, is_stale, parked_of,
 };
-use counterfoil_domain::{Chain, Document, DocumentId, Hlc, Topic};
+use counterfoil_domain::{Document, DocumentId, Hlc, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use counterfoil_protocol::wire::parked::{DiscardRequest, ParkRequest, ParkedRow};
 use std::collections::BTreeSet;
@@ -231,35 +230,10 @@ impl ShopStore {
     /// Notes the entries about parked sales that the own book has since it was looked through, or all of them when it is
     /// another book.
     fn follow_own_book(&self) -> Result<(), StoreError> {
-        let newest = "SELECT coalesce(max(seq), 0) FROM main.journal";
-        let newest: i64 = self.conn.query_value(newest, ())?;
-        let known = self.own_book_until()?;
-        let fits = self.chain_at(known.seq)? == Some(known.chain);
-        if fits && known.seq == newest {
-            return Ok(());
-        }
-        let after = if fits { known.seq } else { 0 };
-        let note = || self.note_own_book(after, newest);
-        match self.conn.is_autocommit() {
-            true => self.conn.transaction(|_| note()),
-            // Within the transaction that may have written the newest entries, and is taken back with them.
-            false => note(),
-        }
+        self.follow_journal(UNTIL_KEY, |after| self.note_own_book(after))
     }
 
-    fn own_book_until(&self) -> Result<Point, StoreError> {
-        let text = self.local_state(UNTIL_KEY)?;
-        // What cannot be read is derived again.
-        let read = |text: &str| -> Option<Point> {
-            let (seq, chain) = text.split_once(' ')?;
-            let chain = serde_json::from_value::<Chain>(chain.into()).ok()?;
-            let seq = seq.parse().ok()?;
-            Some(Point { seq, chain })
-        };
-        Ok(text.as_deref().and_then(read).unwrap_or(Point::START))
-    }
-
-    fn note_own_book(&self, after: i64, newest: i64) -> Result<(), StoreError> {
+    fn note_own_book(&self, after: i64) -> Result<(), StoreError> {
         let sql = "DELETE FROM local.parked_entry WHERE origin = ?1 AND seq > ?2";
         self.conn.execute(sql, params![OWN, after])?;
         let sql = "SELECT seq, topic, id, payload FROM main.journal
@@ -286,8 +260,7 @@ impl ShopStore {
                 note(&self.conn, about, (OWN, seq), kind)?;
             }
         }
-        let chain = self.chain_at(newest)?.unwrap_or(Chain::START);
-        self.set_local_state(UNTIL_KEY, &format!("{newest} {chain}"))
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
 use counterfoil_domain::escrow::{Deed, Escrow, EscrowAct, deed_of};
-use counterfoil_domain::lineage::{Point, writer_of};
+use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::stock::{What, effects};
 use counterfoil_domain::{Chain, DocumentId, Hlc, NodeId, Topic};
@@ -185,35 +185,10 @@ impl ShopStore {
 
     /// Notes what the own book has of escrow since it was looked through, or all of it when it is another book.
     pub(super) fn follow_escrow(&self) -> Result<(), StoreError> {
-        let newest = "SELECT coalesce(max(seq), 0) FROM main.journal";
-        let newest: i64 = self.conn.query_value(newest, ())?;
-        let known = self.escrow_until()?;
-        let fits = self.chain_at(known.seq)? == Some(known.chain);
-        if fits && known.seq == newest {
-            return Ok(());
-        }
-        let after = if fits { known.seq } else { 0 };
-        let note = || self.note_own_escrow(after, newest);
-        match self.conn.is_autocommit() {
-            true => self.conn.transaction(|_| note()),
-            // Within the transaction that may have written the newest entries, and is taken back with them.
-            false => note(),
-        }
+        self.follow_journal(UNTIL_KEY, |after| self.note_own_escrow(after))
     }
 
-    fn escrow_until(&self) -> Result<Point, StoreError> {
-        let text = self.local_state(UNTIL_KEY)?;
-        // What cannot be read is derived again.
-        let read = |text: &str| -> Option<Point> {
-            let (seq, chain) = text.split_once(' ')?;
-            let chain = serde_json::from_value::<Chain>(chain.into()).ok()?;
-            let seq = seq.parse().ok()?;
-            Some(Point { seq, chain })
-        };
-        Ok(text.as_deref().and_then(read).unwrap_or(Point::START))
-    }
-
-    fn note_own_escrow(&self, after: i64, newest: i64) -> Result<(), StoreError> {
+    fn note_own_escrow(&self, after: i64) -> Result<(), StoreError> {
         for table in ["escrow_entry", "escrow_line"] {
             let sql = format!("DELETE FROM local.{table} WHERE origin = ?1 AND seq > ?2");
             self.conn.execute(&sql, params![OWN, after])?;
@@ -230,8 +205,7 @@ impl ShopStore {
                     .execute(sql, params![OWN, after, codes.as_str()])?;
             }
         }
-        let chain = self.chain_at(newest)?.unwrap_or(Chain::START);
-        self.set_local_state(UNTIL_KEY, &format!("{newest} {chain}"))
+        Ok(())
     }
 
     /// Codes under which products under escrow are sold: as they were named, and what stands for them.
