@@ -1,4 +1,4 @@
--- Gives employees a PIN and says what each of them may do at a till.
+-- Gives employees a PIN and says what each of them may do at a till; finds what was merged into a row.
 -- Safe to run twice: it runs once, in one transaction with its history row.
 
 ALTER TABLE employees ADD COLUMN pin TEXT;             -- argon2id hash, as a PHC string; empty: no PIN
@@ -7,3 +7,5 @@ ALTER TABLE employees ADD COLUMN permissions TEXT;     -- words in the order of 
 INSERT INTO policy (table_name, column_name, policy) VALUES
     ('employees', 'pin', 'last_writer_wins'),
     ('employees', 'permissions', 'hub_wins');
+
+CREATE INDEX aliases_by_survivor ON aliases (survivor);

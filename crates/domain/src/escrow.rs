@@ -173,35 +173,49 @@ impl Standing {
                 *held = deed;
             }
         }
-        let mut over: BTreeSet<DocumentId> = BTreeSet::new();
-        for deed in once.values() {
-            match &deed.escrow.act {
-                EscrowAct::Begin { replaces, .. } => {
-                    over.extend(replaces.iter().filter(|id| **id != deed.id));
-                }
-                EscrowAct::End { escrows } => over.extend(escrows),
-                _ => {}
-            }
-        }
+        let over = ended(once.values().copied());
+        let is_open = |id: &DocumentId| !over.contains(id);
         let mut open: BTreeMap<_, &Deed> = BTreeMap::new();
         let mut named: BTreeSet<DocumentId> = BTreeSet::new();
-        for deed in once.values().filter(|deed| !over.contains(&deed.id)) {
+        let mut part: BTreeMap<(NodeId, DocumentId), i64> = BTreeMap::new();
+        for deed in once.values().filter(|deed| is_open(&deed.id)) {
             match deed.escrow.act {
                 EscrowAct::Begin { .. } => {
                     open.insert((deed.hlc, deed.origin, deed.seq), *deed);
                 }
-                ref act => named.extend(act.about().filter(|id| !over.contains(id))),
+                ref act => {
+                    if let Some(id) = act.about().filter(is_open) {
+                        named.insert(id);
+                        let newest = part.entry((deed.origin, id)).or_insert(deed.seq);
+                        *newest = deed.seq.max(*newest);
+                    }
+                }
             }
         }
-        let mut begun = open.values();
+        // Who began one and took part in another one after that has learned that the other one is the earlier, also where
+        // what began the other one has not come, or was lost.
+        let is_given_up = |begin: &&Deed| {
+            let later = |((node, id), seq): (&(NodeId, DocumentId), &i64)| {
+                *node == begin.origin && *id != begin.id && *seq > begin.seq
+            };
+            part.iter().any(later)
+        };
+        let (given_up, standing): (Vec<&Deed>, Vec<&Deed>) =
+            open.into_values().partition(is_given_up);
+        for deed in &given_up {
+            named.remove(&deed.id);
+        }
+        let mut begun = standing.into_iter();
         let mut standing = match (begun.next(), named.first()) {
             (Some(first), _) => Self::begun(first),
             // What began it has not come, or was lost here: rights are what others gave, and no more.
             (None, Some(named)) => Self::unread(*named),
             (None, None) => return None,
         };
-        standing.void = begun.map(|deed| deed.id).collect();
-        for deed in once.values() {
+        standing.void = begun.chain(given_up).map(|deed| deed.id).collect();
+        let mut in_order: Vec<&Deed> = once.into_values().collect();
+        in_order.sort_by_key(|deed| deed.seq);
+        for deed in in_order {
             standing.note(deed);
         }
         Some(standing)
@@ -265,6 +279,21 @@ impl Standing {
     pub fn has_answered(&self, lane: NodeId, need: DocumentId) -> bool {
         self.answered.contains(&(lane, need))
     }
+}
+
+/// Escrows that are over as entries about a product say, and whatever else those name.
+pub fn ended<'d>(deeds: impl IntoIterator<Item = &'d Deed>) -> BTreeSet<DocumentId> {
+    let mut over = BTreeSet::new();
+    for deed in deeds {
+        match &deed.escrow.act {
+            EscrowAct::Begin { replaces, .. } => {
+                over.extend(replaces.iter().filter(|id| **id != deed.id));
+            }
+            EscrowAct::End { escrows } => over.extend(escrows),
+            _ => {}
+        }
+    }
+    over
 }
 
 /// Of an entry of another lane what it says of the escrow of a product; `None` for any other, and for what cannot be read here. What is

@@ -135,9 +135,9 @@ fn escrow_problem(fault: &EscrowFault, detail: String) -> Problem {
         EscrowFault::Connected(sku) => Problem::new(Code::Conflict, detail).hint(format!(
             "let it give them: counterfoil-node escrow --give {sku} at that lane"
         )),
-        EscrowFault::TooMany { .. } | EscrowFault::NotFrozen => {
-            Problem::new(Code::Conflict, detail)
-        }
+        EscrowFault::TooMany { .. }
+        | EscrowFault::NotFrozen
+        | EscrowFault::SeveralLanes { .. } => Problem::new(Code::Conflict, detail),
     }
 }
 

@@ -152,8 +152,10 @@ impl ShopStore {
         }
         // Which of the lanes that it was paired with in trial join this shop is not known.
         if self.was_paired()?.is_some() {
-            self.part()?;
+            self.part(now_ms)?;
         }
+        // Also when it was forgotten that there was a trial shop.
+        self.end_escrows(now_ms)?;
         let tag = self.draw_tag();
         self.write(|writer| {
             let document = Document::Activation(Activation {

@@ -3,6 +3,7 @@
 //! `local.escrow_entry` lists the entries about escrow of all journals that are here, `local.escrow_line` what moved such
 //! products. Those of other lanes are noted as they are kept; the own book is looked through as far as it has grown when somebody asks.
 
+mod fault;
 mod notes;
 mod orders;
 mod writing;
@@ -16,108 +17,13 @@ use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::{Document, DocumentId, NodeId, Quantity};
 use counterfoil_protocol::wire::escrow::{EscrowLane, EscrowRow, RightsRequest};
 use counterfoil_protocol::wire::node::{ReceiptRequest, Recorded};
+use fault::fault;
+pub use fault::{EscrowFault, Lack};
+pub(crate) use notes::Watched;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// Since which own entry the rights of this till are not used, in the book.
 pub(crate) const FROZEN_KEY: &str = "escrow_frozen";
-
-/// Why something about escrow is refused.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum EscrowFault {
-    /// This lane has not the right to sell so many.
-    #[error("{0}")]
-    NoRights(Lack),
-    /// It was restored or copied.
-    #[error(
-        "this till was restored or copied, and what it had the right to sell of {0} may have been sold since"
-    )]
-    Frozen(String),
-    /// An entry of its own about this product cannot be read.
-    #[error("an entry of this till about the escrow of {0} cannot be read: it has no rights")]
-    Unread(String),
-    /// It was paired with nobody.
-    #[error("this till is in trial, and was paired with no other lane")]
-    Trial,
-    /// It has begun.
-    #[error("{0} is under escrow already")]
-    Begun(String),
-    /// It has not begun.
-    #[error("{0} is not under escrow")]
-    NotBegun(String),
-    /// Something that the order needs is missing.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// No such lane has a part in it.
-    #[error("no such lane has taken part in the escrow of {0}, as far as is known here")]
-    UnknownLane(String),
-    /// Rights go to another lane, or come from one.
-    #[error("that is this lane itself")]
-    Myself,
-    /// A lane that is there can give.
-    #[error(
-        "that lane is connected: rights of {0} are taken over from a lane that does not come back"
-    )]
-    Connected(String),
-    /// It has not so many, as far as is known here.
-    #[error("that lane has the right to sell {has} of {sku}, as far as is known here")]
-    TooMany {
-        /// The product.
-        sku: String,
-        /// What it has.
-        has: Quantity,
-    },
-    /// The rights are in use.
-    #[error("the rights of this till are not frozen")]
-    NotFrozen,
-}
-
-/// What a lane lacks to sell a product.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lack {
-    /// The product.
-    pub sku: String,
-    /// The escrow.
-    pub escrow: DocumentId,
-    /// What is to be sold, thousandths of the unit.
-    pub needed: i64,
-    /// What this lane has.
-    pub rights: i64,
-    /// Lanes that have some, as far as is known here.
-    pub others: Vec<(NodeId, Option<i64>, i64)>,
-}
-
-impl fmt::Display for Lack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (needed, rights) = (Quantity::from_milli(self.needed), self.rights.max(0));
-        let (sku, rights) = (&self.sku, Quantity::from_milli(rights));
-        write!(
-            f,
-            "{needed} of {sku} is more than the {rights} that this lane has the right to sell"
-        )?;
-        for (node, lane, milli) in &self.others {
-            let has = Quantity::from_milli(*milli);
-            match lane {
-                Some(lane) => write!(f, "; lane {lane} has {has}")?,
-                None => write!(f, "; lane {node} has {has}")?,
-            }
-        }
-        if self.others.is_empty() {
-            f.write_str("; no lane has any that is known here")?;
-        }
-        Ok(())
-    }
-}
-
-impl Lack {
-    fn fault(self) -> StoreError {
-        StoreError::Escrow(Box::new(EscrowFault::NoRights(self)))
-    }
-}
-
-fn fault(fault: EscrowFault) -> StoreError {
-    StoreError::Escrow(Box::new(fault))
-}
 
 /// A product under escrow as this lane knows it.
 pub(crate) struct Held {
@@ -130,7 +36,7 @@ pub(crate) struct Held {
     known: Vec<DocumentId>,
     /// An own entry cannot be read.
     unread: bool,
-    /// When this till released its rights last, by position.
+    /// When this till released its rights last, or began this escrow, by position.
     released: Option<i64>,
 }
 
@@ -140,7 +46,7 @@ pub struct EscrowNews {
     /// What this lane said to it.
     pub joined: Vec<Recorded>,
     /// Products of which lanes began escrows without knowing of each other.
-    pub begun_apart: Vec<String>,
+    pub begun_apart: BTreeSet<String>,
 }
 
 impl ShopStore {
@@ -158,16 +64,16 @@ impl ShopStore {
         if deeds.is_empty() {
             return Ok(None);
         }
-        let joined = self.join_escrows(now_ms)?;
-        let begins = |deed: &Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
-        let begun_apart = match deeds.iter().any(begins) {
-            true => {
-                let rows = self.escrows()?.into_iter();
-                let apart = rows.filter(|row| row.begun_apart > 0);
-                apart.map(|row| row.sku).collect()
-            }
-            false => Vec::new(),
-        };
+        let joined = self.join_escrows(Some(&deeds), now_ms)?;
+        let begins = |deed: &&Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
+        let mut begun_apart = BTreeSet::new();
+        for deed in deeds.iter().filter(begins) {
+            let held = self.escrow_of(&deed.escrow.sku)?;
+            begun_apart.extend(
+                held.filter(|it| !it.standing.void.is_empty())
+                    .map(|it| it.sku),
+            );
+        }
         Ok(Some(EscrowNews {
             joined,
             begun_apart,
@@ -176,9 +82,13 @@ impl ShopStore {
 
     /// What is known of the escrow of a product; `None`: it is sold freely.
     pub(crate) fn escrow_of(&self, sku: &str) -> Result<Option<Held>, StoreError> {
-        let Some(codes) = self.escrow_codes(sku)? else {
+        if self.escrowed.borrow().is_empty() {
             return Ok(None);
-        };
+        }
+        let (sku, codes) = self.codes_of(sku)?;
+        if codes.is_disjoint(&self.escrowed.borrow()) {
+            return Ok(None);
+        }
         self.follow_escrow()?;
         let (deeds, unread) = self.escrow_deeds(&codes)?;
         let standing = Standing::of(&deeds);
@@ -186,36 +96,49 @@ impl ShopStore {
         let mut known: BTreeSet<DocumentId> =
             deeds.iter().filter(begins).map(|deed| deed.id).collect();
         known.extend(standing.as_ref().map(|it| it.id));
+        known.extend(&unread);
         let released = standing.as_ref().and_then(|standing| {
-            let is_own = |deed: &&Deed| {
-                let released = EscrowAct::Release {
-                    escrow: standing.id,
-                };
-                deed.origin == self.node && deed.escrow.act == released
+            let frees = |deed: &&Deed| match deed.escrow.act {
+                // Nothing was sold by it before it began.
+                EscrowAct::Begin { .. } => deed.id == standing.id,
+                EscrowAct::Release { escrow } => escrow == standing.id,
+                _ => false,
             };
-            deeds.iter().filter(is_own).map(|deed| deed.seq).max()
+            let own = deeds.iter().filter(|deed| deed.origin == self.node);
+            own.filter(frees).map(|deed| deed.seq).max()
         });
         // What cannot be read may be what began it.
-        let standing = standing.or_else(|| unread.map(Standing::unread));
+        let standing = standing.or_else(|| unread.first().copied().map(Standing::unread));
         Ok(standing.map(|standing| Held {
-            sku: sku.to_owned(),
+            sku,
             codes,
             standing,
             known: known.into_iter().collect(),
-            unread: unread.is_some(),
+            unread: !unread.is_empty(),
             released,
         }))
     }
 
-    /// The codes of a product of which anything about escrow is known.
-    fn escrow_codes(&self, sku: &str) -> Result<Option<BTreeSet<String>>, StoreError> {
-        let escrowed = self.escrowed.borrow();
-        if escrowed.is_empty() {
-            return Ok(None);
+    /// Every product under escrow.
+    fn all_held(&self) -> Result<Vec<Held>, StoreError> {
+        let codes: BTreeSet<String> = self.escrowed.borrow().clone();
+        let mut products = BTreeSet::new();
+        for code in &codes {
+            products.insert(self.survivor("products", code)?);
         }
-        let mut codes = self.duplicates_of(sku)?;
-        codes.insert(sku.to_owned());
-        Ok((!codes.is_disjoint(&escrowed)).then_some(codes))
+        let mut all = Vec::new();
+        for sku in &products {
+            all.extend(self.escrow_of(sku)?);
+        }
+        Ok(all)
+    }
+
+    /// What stands for a product, and all codes of it.
+    fn codes_of(&self, sku: &str) -> Result<(String, BTreeSet<String>), StoreError> {
+        let survivor = self.survivor("products", sku)?;
+        let mut codes = self.duplicates_of(&survivor)?;
+        codes.extend([survivor.clone(), sku.to_owned()]);
+        Ok((survivor, codes))
     }
 
     /// The own rights, thousandths of the unit, when they may be used.
@@ -329,17 +252,9 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError`].
     pub fn escrows(&self) -> Result<Vec<EscrowRow>, StoreError> {
-        let codes: BTreeSet<String> = self.escrowed.borrow().clone();
-        let mut products = BTreeSet::new();
-        for code in &codes {
-            products.insert(self.survivor("products", code)?);
-        }
         let others = self.peer_holdings()?;
         let mut rows = Vec::new();
-        for sku in products {
-            let Some(held) = self.escrow_of(&sku)? else {
-                continue;
-            };
+        for held in self.all_held()? {
             let mut lanes = Vec::new();
             for (node, share) in &held.standing.shares {
                 lanes.push(EscrowLane {
@@ -363,39 +278,69 @@ impl ShopStore {
                 begun_apart: held.standing.void.len(),
                 unheard: unheard.copied().collect(),
                 lanes,
-                sku,
+                sku: held.sku,
             });
         }
         Ok(rows)
     }
 
-    /// Says in the own journal of each escrow that this lane has heard of it. It does not forget it then, whatever it loses of
-    /// the others' journals.
+    /// Says in the own journal of each escrow that this lane has heard of it; of the products that entries are about, or of
+    /// all. It does not forget it then, whatever it loses of the others' journals.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was recorded.
-    pub fn join_escrows(&mut self, now_ms: i64) -> Result<Vec<Recorded>, StoreError> {
-        if self.escrowed.borrow().is_empty() || self.binding.is_none() {
+    pub fn join_escrows(
+        &mut self,
+        about: Option<&[Deed]>,
+        now_ms: i64,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        if self.shop_of_lanes()?.is_none() {
             return Ok(Vec::new());
         }
-        let mut to_join = Vec::new();
-        for row in self.escrows()? {
-            if row
-                .lanes
-                .iter()
-                .all(|lane| !lane.here || lane.lane.is_none())
-            {
-                to_join.extend(self.escrow_of(&row.sku)?);
+        let held = match about {
+            None => self.all_held()?,
+            Some(deeds) => {
+                let mut held = BTreeMap::new();
+                for deed in deeds {
+                    let found = self.escrow_of(&deed.escrow.sku)?;
+                    held.extend(found.map(|held| (held.sku.clone(), held)));
+                }
+                held.into_values().collect()
             }
-        }
+        };
+        let unheard = |held: &Held| held.standing.share(self.node).since.is_none();
+        let to_join: Vec<Held> = held.into_iter().filter(unheard).collect();
         if to_join.is_empty() {
             return Ok(Vec::new());
         }
         self.write(|writer| {
-            to_join
-                .iter()
-                .map(|held| writer.join(held, now_ms))
-                .collect()
+            let joins = to_join.iter();
+            joins.map(|held| writer.join(held, now_ms)).collect()
+        })
+    }
+
+    /// Ends every escrow that is known here: what lanes of a trial shop shared among them holds in no other shop.
+    pub(crate) fn end_escrows(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let mut ends = Vec::new();
+        for held in self.all_held()? {
+            let act = EscrowAct::End {
+                escrows: held.known,
+            };
+            ends.push(self.escrow_document(&held.sku, act, (None, now_ms))?);
+        }
+        if ends.is_empty() {
+            return Ok(());
+        }
+        self.write(|writer| {
+            for document in ends {
+                let id = None;
+                writer.append(Entry {
+                    id,
+                    document,
+                    now_ms,
+                })?;
+            }
+            Ok(())
         })
     }
 
@@ -450,11 +395,5 @@ impl ShopStore {
             employee,
             act,
         }))
-    }
-}
-
-impl From<EscrowFault> for StoreError {
-    fn from(found: EscrowFault) -> Self {
-        fault(found)
     }
 }

@@ -2,6 +2,7 @@
 //! others stand in `local.db` as they came.
 
 use crate::error::{StoreError, readable};
+use crate::escrow::Watched;
 use crate::open::ShopStore;
 use crate::parked::note_parked;
 use crate::refunds::note_refund;
@@ -194,8 +195,10 @@ impl ShopStore {
         if after != begin.seq {
             let sql = "SELECT chain FROM local.peer_entry WHERE origin = ?1 AND seq = ?2";
             let key = params![journal.origin, after];
-            let found = self.conn.query_optional(sql, key, |row| row.get(0))?;
-            let bytes: Vec<u8> = found.ok_or(CORRUPT)?;
+            let found = self
+                .conn
+                .query_optional(sql, key, |row| readable(row.get(0)))?;
+            let bytes: Vec<u8> = found.flatten().ok_or(CORRUPT)?;
             before = Chain::from_slice(&bytes).ok_or(CORRUPT)?;
         }
         self.entries_behind(origin, journal, (after, before), room)
@@ -289,12 +292,12 @@ impl ShopStore {
         }
         self.conn.transaction(|tx| -> Result<(), StoreError> {
             let row = note_journal(tx, origin, holding)?;
-            let mut codes = None;
+            let mut watched = Watched::new();
             for entry in &fresh {
                 insert_entry(tx, row, entry)?;
                 note_refund(tx, row, entry)?;
                 note_parked(tx, row, entry)?;
-                self.note_escrow((row, &mut codes), entry)?;
+                self.note_escrow((row, &mut watched), entry)?;
             }
             self.show_entries(row, &fresh)
         })?;

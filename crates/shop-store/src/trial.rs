@@ -101,13 +101,13 @@ impl ShopStore {
     ///
     /// # Errors
     /// [`StoreError`], [`StoreError::AlreadyActivated`]; nothing was kept.
-    pub fn keep_trial_shop(&mut self, trial: &TrialShop) -> Result<(), StoreError> {
+    pub fn keep_trial_shop(&mut self, trial: &TrialShop, now_ms: i64) -> Result<(), StoreError> {
         if let Some(binding) = &self.binding {
             return Err(StoreError::AlreadyActivated(binding.shop_name.clone()));
         }
         let before = self.was_paired()?;
         if before.is_some_and(|before| before.shop != trial.shop) {
-            self.part()?;
+            self.part(now_ms)?;
         }
         self.set_local_state(TRIAL_SHOP_KEY, &serde_json::to_string(trial)?)
     }
@@ -116,10 +116,10 @@ impl ShopStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn leave_trial_shop(&mut self) -> Result<Option<TrialShop>, StoreError> {
+    pub fn leave_trial_shop(&mut self, now_ms: i64) -> Result<Option<TrialShop>, StoreError> {
         let left = self.was_paired()?;
         if self.binding.is_none() {
-            self.part()?;
+            self.part(now_ms)?;
             self.forget_lane_certificate()?;
         }
         self.remove_local_state(TRIAL_SHOP_KEY)?;
@@ -127,8 +127,10 @@ impl ShopStore {
     }
 
     /// Leaves the lanes that were met so far. They may be of another shop from now on, or never belong to one: their
-    /// journals are held and counted here, but handed on only when a lane of the shop has brought them.
-    pub(crate) fn part(&mut self) -> Result<(), StoreError> {
+    /// journals are held and counted here, but handed on only when a lane of the shop has brought them. Rights that were shared
+    /// with them are over.
+    pub(crate) fn part(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.end_escrows(now_ms)?;
         let mut left = self.left_lanes()?;
         left.extend(self.peer_holdings()?.keys());
         self.keep_left_lanes(&left)?;

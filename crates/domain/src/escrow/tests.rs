@@ -122,6 +122,40 @@ fn of_two_begun_apart_the_earlier_one_holds_and_the_other_makes_no_rights() {
 }
 
 #[test]
+fn rights_that_were_void_stay_so_at_a_lane_that_lost_the_earlier_escrow() {
+    // By its id the later one would be the first.
+    let earlier = deed(5, 0, 1, begin(5000, &[]));
+    let own = deed(2, 1, 7, begin(5000, &[]));
+    let join = deed(3, 1, 8, EscrowAct::Join { escrow: id(5) });
+    // Another lane took part in the later one before it knew of the earlier.
+    let beside = deed(4, 2, 1, EscrowAct::Join { escrow: id(2) });
+    let known = Standing::of([&own, &join, &beside]).expect("one of them");
+    assert_eq!((known.id, granted(&known, 1)), (id(5), 0));
+    assert_eq!(known.void, BTreeSet::from([id(2)]));
+    let whole = Standing::of([&own, &join, &beside, &earlier]).expect("one of them");
+    assert_eq!((whole.id, &whole.void), (known.id, &known.void));
+    let end = |number: u128| EscrowAct::End {
+        escrows: vec![id(number)],
+    };
+    let only = deed(9, 2, 2, end(5));
+    let known = Standing::of([&own, &join, &earlier, &only]).expect("the later one");
+    assert_eq!((known.id, granted(&known, 1)), (id(2), 5000));
+}
+
+#[test]
+fn a_lane_has_the_number_that_it_said_last() {
+    let numbered = |lane: i64, mut deed: Deed| {
+        deed.escrow.lane = Some(lane);
+        deed
+    };
+    let joined = numbered(2, deed(9, 1, 1, EscrowAct::Join { escrow: id(1) }));
+    let later = numbered(7, deed(3, 1, 2, give(0, 1000, None)));
+    let known = Standing::of([&deed(1, 0, 1, begin(5000, &[])), &later, &joined]);
+    let share = known.expect("begun").share(node(1));
+    assert_eq!(share.lane, Some(7));
+}
+
+#[test]
 fn a_lane_that_lost_what_began_an_escrow_has_what_it_was_given_and_no_more() {
     let join = deed(2, 1, 1, EscrowAct::Join { escrow: id(1) });
     let known = Standing::of([&join]).expect("it takes part in one");

@@ -106,6 +106,20 @@ impl Node {
         }
     }
 
+    /// Says of each escrow that this lane has heard of it: it may be under a new name, or have been killed before it said so.
+    pub(super) async fn join_escrows(&self) {
+        let now_ms = self.now_ms();
+        let joined = self.store(move |store| store.join_escrows(None, now_ms));
+        match joined.await {
+            Ok(joined) if joined.is_empty() => {}
+            Ok(_) => self.recorded(Topic::Escrow.priority()),
+            // It does so before its first sale by right all the same.
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "this lane cannot say that it has heard of an escrow");
+            }
+        }
+    }
+
     /// What came of escrow from another lane, and what this one said to it.
     pub(super) async fn tell_escrow(
         &self,

@@ -148,24 +148,15 @@ pub(crate) async fn join(node: &Node, code: &str, with: &str) -> Result<PairingA
     if node.inner.mesh.status().is_none() {
         return Err(not_met("this lane meets no other"));
     }
-    let (id, trial) = standing(node).await?;
-    if let Some(trial) = trial
-        && trial.is_first()
-        && !trial.lanes.is_empty()
-    {
-        let detail = "this is lane 1 of a trial shop that has other lanes";
-        return Err(Problem::new(Code::Conflict, detail).hint(
-            "show the code here and type it there; or leave this trial shop first: counterfoil-node pair --forget",
-        ));
-    }
+    let id = free_to_join(node).await?;
     let asked = exchange::ask(node, id, &code.key(), &peer).await;
     let granted = match asked {
         Ok(granted) => granted,
         Err(error) => return Err(exchange::not_joined(node, &error, &peer).await),
     };
     let _one_at_a_time = node.inner.activating.lock().await;
-    // It may have been activated meanwhile.
-    standing(node).await?;
+    // It may have been activated meanwhile, or have taken another one in.
+    free_to_join(node).await?;
     let exchange::Granted { seed, grant } = granted;
     let (shop, lane) = (grant.shop, grant.lane);
     // Whoever is killed before the next step was not paired, and is paired again.
@@ -180,7 +171,9 @@ pub(crate) async fn join(node: &Node, code: &str, with: &str) -> Result<PairingA
         lanes: Vec::new(),
         revocations: 0,
     };
-    let kept = node.store(move |store| store.keep_trial_shop(&trial)).await;
+    let now_ms = node.now_ms();
+    let kept = node.store(move |store| store.keep_trial_shop(&trial, now_ms));
+    let kept = kept.await;
     kept.map_err(|error| store_problem(&error))?;
     tracing::info!(%shop, lane, with = %peer, "this lane was paired");
     let detail = json!({"shop_id": shop, "lane": lane, "with": peer.to_string()});
@@ -194,6 +187,18 @@ pub(crate) async fn join(node: &Node, code: &str, with: &str) -> Result<PairingA
     })
 }
 
+/// Who this lane is, when it may be taken in by another one.
+async fn free_to_join(node: &Node) -> Result<NodeId, Problem> {
+    let (id, trial) = standing(node).await?;
+    if trial.is_some_and(|trial| trial.is_first() && !trial.lanes.is_empty()) {
+        let detail = "this is lane 1 of a trial shop that has other lanes";
+        return Err(Problem::new(Code::Conflict, detail).hint(
+            "show the code here and type it there; or leave this trial shop first: counterfoil-node pair --forget",
+        ));
+    }
+    Ok(id)
+}
+
 /// Leaves the trial shop. A lane that was activated since forgets where it met the first one.
 ///
 /// # Errors
@@ -203,7 +208,10 @@ pub(crate) async fn forget(node: &Node) -> Result<PairingLeft, Problem> {
     node.inner.pairing.hide();
     let read = node.store(|store| (store.node(), store.binding().is_some()));
     let (id, is_bound) = read.await;
-    let left = node.store(ShopStore::leave_trial_shop).await;
+    let now_ms = node.now_ms();
+    let left = node
+        .store(move |store| store.leave_trial_shop(now_ms))
+        .await;
     let left = left.map_err(|error| store_problem(&error))?;
     let credentials = node.inner.credentials.of(id);
     let changed = credentials.forget_trial_authority().and_then(|()| {
@@ -249,7 +257,7 @@ pub(crate) async fn revoke(node: &Node, command: RevokeCommand) -> Result<Pairin
         if !out.is_out() {
             (out.revoked_ms, out.is_back) = (Some(now_ms), false);
             trial.revocations = now_ms.max(trial.revocations + 1);
-            store.keep_trial_shop(&trial)?;
+            store.keep_trial_shop(&trial, now_ms)?;
         }
         Ok(Ok(trial))
     };
@@ -326,7 +334,8 @@ async fn begin(node: &Node, id: NodeId) -> Result<TrialShop, SignError> {
         revocations: 0,
     };
     let kept = trial.clone();
-    node.store(move |store| store.keep_trial_shop(&kept))
+    let now_ms = node.now_ms();
+    node.store(move |store| store.keep_trial_shop(&kept, now_ms))
         .await?;
     Ok(trial)
 }
@@ -400,7 +409,7 @@ async fn admit(
         };
         let entered = enter(&mut trial, id, &hex, now_ms);
         if entered.is_ok() {
-            store.keep_trial_shop(&trial)?;
+            store.keep_trial_shop(&trial, now_ms)?;
         }
         Ok(entered.map(|place| (trial, place)))
     };

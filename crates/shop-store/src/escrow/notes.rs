@@ -2,14 +2,14 @@
 
 use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
-use counterfoil_domain::escrow::{Deed, Escrow, EscrowAct, deed_of};
+use counterfoil_domain::escrow::{Deed, Escrow, EscrowAct, deed_of, ended};
 use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::stock::{What, effects};
 use counterfoil_domain::{Chain, DocumentId, Hlc, NodeId, Topic};
 use counterfoil_migrate::{Connection, Row, SqlError, params};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far the own book is looked through: position and chain value.
 const UNTIL_KEY: &str = "escrow_until";
@@ -40,6 +40,14 @@ const OWN_MOVEMENTS: &str =
     "INSERT OR REPLACE INTO local.escrow_line (sku, origin, seq, item, milli)
     SELECT sku, ?1, seq, 0, quantity_milli FROM main.stock_movement
     WHERE seq > ?2 AND sku IN (SELECT value FROM json_each(?3)) AND external_ref IS NULL";
+
+/// Codes of products that moved here behind `?1`; lines that are no products have none.
+const OWN_MOVED: &str =
+    "SELECT sku FROM main.receipt_item WHERE key > (?1 + 1) << 16 AND sku IS NOT NULL
+    UNION SELECT sku FROM main.stock_movement WHERE seq > ?1";
+
+/// Codes that were looked at, and whether what moves of them is noted.
+pub(crate) type Watched = BTreeMap<String, bool>;
 
 fn their_entry(row: &Row<'_>) -> Result<LaneEntry, SqlError> {
     let chain = |index| -> Result<Chain, SqlError> {
@@ -95,8 +103,7 @@ impl ShopStore {
 
     /// Every escrow of a product that ever began, as far as is known.
     pub(super) fn escrows_begun(&self, sku: &str) -> Result<Vec<DocumentId>, StoreError> {
-        let mut codes = self.duplicates_of(sku)?;
-        codes.insert(sku.to_owned());
+        let (_, codes) = self.codes_of(sku)?;
         self.follow_escrow()?;
         let (deeds, _) = self.escrow_deeds(&codes)?;
         let begins = |deed: &&Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
@@ -104,12 +111,12 @@ impl ShopStore {
         Ok(begun.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// The entries about these products; also an own one that cannot be read, by its id.
+    /// The entries about these products; also own ones that cannot be read, by their ids, until a person has ended the escrow.
     pub(super) fn escrow_deeds(
         &self,
         codes: &BTreeSet<String>,
-    ) -> Result<(Vec<Deed>, Option<DocumentId>), StoreError> {
-        let (mut deeds, mut unread) = (Vec::new(), None);
+    ) -> Result<(Vec<Deed>, BTreeSet<DocumentId>), StoreError> {
+        let (mut deeds, mut unread) = (Vec::new(), BTreeSet::new());
         let id = |row: &Row<'_>| row.get_with(0, |bytes: Vec<u8>| DocumentId::from_slice(&bytes));
         for code in codes {
             let key = params![code.as_str(), OWN];
@@ -125,7 +132,7 @@ impl ShopStore {
             for (id, hlc, seq, payload) in own {
                 let read = payload.as_deref().map(serde_json::from_str::<Escrow>);
                 let Some(Ok(escrow)) = read else {
-                    unread = Some(id);
+                    unread.insert(id);
                     continue;
                 };
                 let origin = writer_of(&self.formers, self.node, seq);
@@ -145,6 +152,8 @@ impl ShopStore {
             let whole = theirs.iter().flatten().filter(|entry| entry.is_whole());
             deeds.extend(whole.filter_map(deed_of));
         }
+        let over = ended(&deeds);
+        unread.retain(|id| !over.contains(id));
         Ok((deeds, unread))
     }
 
@@ -197,7 +206,20 @@ impl ShopStore {
             note_entry(&self.conn, &sku, (OWN, seq))?;
             self.escrowed.borrow_mut().insert(sku);
         }
-        let codes = self.watched_codes()?;
+        if self.escrowed.borrow().is_empty() {
+            return Ok(());
+        }
+        let mut watched = Watched::new();
+        let mut codes = Vec::new();
+        let moved = self
+            .conn
+            .query_map(OWN_MOVED, [after], |row| readable(row.get::<String>(0)))?;
+        // A code that cannot be read is that of no product.
+        for code in moved.into_iter().flatten() {
+            if self.is_watched(&code, &mut watched)? {
+                codes.push(code);
+            }
+        }
         if !codes.is_empty() {
             let codes = serde_json::to_string(&codes)?;
             for sql in [OWN_RECEIPTS, OWN_MOVEMENTS] {
@@ -208,26 +230,25 @@ impl ShopStore {
         Ok(())
     }
 
-    /// Codes under which products under escrow are sold: as they were named, and what stands for them.
-    fn watched_codes(&self) -> Result<BTreeSet<String>, StoreError> {
-        let escrowed = self.escrowed.borrow().clone();
-        let mut codes = BTreeSet::new();
-        for code in escrowed {
-            codes.insert(self.survivor("products", &code)?);
-            codes.insert(code);
+    /// Whether anything about escrow is known of a product, under whatever code.
+    fn is_watched(&self, code: &str, watched: &mut Watched) -> Result<bool, StoreError> {
+        if let Some(known) = watched.get(code) {
+            return Ok(*known);
         }
-        Ok(codes)
+        let (_, codes) = self.codes_of(code)?;
+        let is_watched = !codes.is_disjoint(&self.escrowed.borrow());
+        watched.insert(code.to_owned(), is_watched);
+        Ok(is_watched)
     }
 
     /// Notes what an entry of another lane says of escrow, or moves of a product under it.
-    /// `codes` are those that are looked for, as long as they are known.
     pub(crate) fn note_escrow(
         &self,
-        (journal, codes): (i64, &mut Option<BTreeSet<String>>),
+        (journal, watched): (i64, &mut Watched),
         entry: &LaneEntry,
     ) -> Result<(), StoreError> {
         if let Some(deed) = deed_of(entry) {
-            *codes = None;
+            watched.clear();
             note_entry(&self.conn, &deed.escrow.sku, (journal, entry.seq))?;
             self.escrowed.borrow_mut().insert(deed.escrow.sku);
             return Ok(());
@@ -235,21 +256,16 @@ impl ShopStore {
         if self.escrowed.borrow().is_empty() {
             return Ok(());
         }
-        let moved = effects(entry).0;
-        if moved.is_empty() {
-            return Ok(());
-        }
-        let codes = match codes {
-            Some(codes) => codes,
-            none => none.insert(self.watched_codes()?),
-        };
-        for effect in moved.iter().filter(|effect| codes.contains(&effect.sku)) {
+        for effect in effects(entry).0 {
             // What another system's data say was before.
-            if let What::Moved {
+            let What::Moved {
                 milli,
                 dated_ms: None,
             } = effect.what
-            {
+            else {
+                continue;
+            };
+            if self.is_watched(&effect.sku, watched)? {
                 let sql = "INSERT OR REPLACE INTO local.escrow_line (sku, origin, seq, item, milli)
                            VALUES (?1, ?2, ?3, ?4, ?5)";
                 let line = params![effect.sku.as_str(), journal, effect.seq, effect.item, milli];

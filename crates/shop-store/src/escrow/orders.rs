@@ -4,7 +4,7 @@ use super::{EscrowFault, Held};
 use crate::error::StoreError;
 use crate::open::ShopStore;
 use counterfoil_domain::document::normalize_code;
-use counterfoil_domain::escrow::{EscrowAct, Share};
+use counterfoil_domain::escrow::EscrowAct;
 use counterfoil_domain::{Document, NodeId, Quantity};
 use counterfoil_protocol::wire::escrow::{EscrowOrder, EscrowRequest};
 
@@ -67,7 +67,8 @@ impl ShopStore {
     fn give(&self, sku: &str, request: &EscrowRequest) -> Result<EscrowAct, StoreError> {
         let held = self.under_escrow(sku)?;
         let quantity = quantity(request)?;
-        let to = self.other_lane(&held, request)?;
+        let reachable = (self.reachable)();
+        let to = self.other_lane(&held, request, |node, _| reachable.contains(&node))?;
         if let Some(lack) = self.lack(&held, quantity.milli)? {
             return Err(EscrowFault::NoRights(lack).into());
         }
@@ -82,7 +83,7 @@ impl ShopStore {
     fn take_over(&self, sku: &str, request: &EscrowRequest) -> Result<EscrowAct, StoreError> {
         let held = self.under_escrow(sku)?;
         let quantity = quantity(request)?;
-        let from = self.other_lane(&held, request)?;
+        let from = self.other_lane(&held, request, |_, rights| rights > 0)?;
         if (self.reachable)().contains(&from) {
             return Err(EscrowFault::Connected(sku.to_owned()).into());
         }
@@ -104,21 +105,37 @@ impl ShopStore {
         held.ok_or_else(|| EscrowFault::NotBegun(sku.to_owned()).into())
     }
 
-    /// The lane that an order names. Of several that had a number the newest: they are identities of one till.
-    fn other_lane(&self, held: &Held, request: &EscrowRequest) -> Result<NodeId, StoreError> {
-        let mut shares = held.standing.shares.iter();
-        let found = match (request.node, request.lane) {
-            (Some(node), _) => shares.find(|(known, _)| **known == node),
+    /// The lane that an order names. `is_meant` says which one, where several have or had the number: a till that was restored,
+    /// or came from a trial shop, has a new name.
+    fn other_lane(
+        &self,
+        held: &Held,
+        request: &EscrowRequest,
+        is_meant: impl Fn(NodeId, i64) -> bool,
+    ) -> Result<NodeId, StoreError> {
+        let shares = held.standing.shares.iter();
+        let mut found = Vec::new();
+        match (request.node, request.lane) {
+            (Some(node), _) => found.extend(shares.filter(|(known, _)| **known == node)),
             (None, Some(lane)) => {
-                let is_named = |(_, share): &(&NodeId, &Share)| share.lane == Some(lane);
-                shares.filter(is_named).max_by_key(|(node, _)| **node)
+                found.extend(shares.filter(|(_, share)| share.lane == Some(lane)));
             }
             (None, None) => return Err(EscrowFault::Missing("the other lane").into()),
-        };
-        match found {
-            None => Err(EscrowFault::UnknownLane(held.sku.clone()).into()),
-            Some((node, _)) if *node == self.node => Err(EscrowFault::Myself.into()),
-            Some((node, _)) => Ok(*node),
+        }
+        let mut meant = Vec::new();
+        for (node, share) in &found {
+            if found.len() == 1 || is_meant(**node, self.rights_of(held, (**node, share))?) {
+                meant.push(**node);
+            }
+        }
+        match (meant.as_slice(), request.lane) {
+            (&[node], _) if node == self.node => Err(EscrowFault::Myself.into()),
+            (&[node], _) => Ok(node),
+            (_, Some(lane)) if !found.is_empty() => {
+                let nodes = found.into_iter().map(|(node, _)| *node).collect();
+                Err(EscrowFault::SeveralLanes { lane, nodes }.into())
+            }
+            _ => Err(EscrowFault::UnknownLane(held.sku.clone()).into()),
         }
     }
 }

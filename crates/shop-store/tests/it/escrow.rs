@@ -1,5 +1,7 @@
 //! Rights to sell a scarce product: no lane sells what it has no right to, and no right is there twice.
 
+mod ends;
+
 use crate::parked::lines;
 use crate::stock::{bring, lane};
 use crate::{NOW_MS, Till};
@@ -110,7 +112,7 @@ fn rights(till: &mut Till) -> i64 {
 /// Brings all that one lane wrote, and lets the other say that it has heard.
 fn tell(from: &mut Till, to: &mut Till) {
     bring(from, to);
-    to.store().join_escrows(NOW_MS).expect("joined");
+    to.store().join_escrows(None, NOW_MS).expect("joined");
 }
 
 /// Two lanes of which the first has the right to sell two lamps.
@@ -292,18 +294,22 @@ fn under_its_new_name_a_till_has_no_rights_of_the_former_one_and_others_take_the
     sell(&mut restored, "1").expect("by right");
 }
 
+/// It loses what is made anew.
+fn forget(till: &mut Till) {
+    till.store = None;
+    for file in ["local.db", "local.db-wal", "local.db-shm"] {
+        if let Err(error) = std::fs::remove_file(till.dir.join(file)) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        }
+    }
+}
+
 #[test]
 fn a_lane_that_lost_what_it_held_of_the_others_sells_no_scarce_product_freely() {
     let [mut one, mut other] = shop("rights-lost");
     for till in [&mut one, &mut other] {
         let before = rights(till);
-        till.store = None;
-        for file in ["local.db", "local.db-wal", "local.db-shm"] {
-            match std::fs::remove_file(till.dir.join(file)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
-                _ => {}
-            }
-        }
+        forget(till);
         till.open();
         assert_eq!(rights(till), before);
     }

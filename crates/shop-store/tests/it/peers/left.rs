@@ -43,7 +43,9 @@ fn what_a_neighbour_in_trial_has_entered_holds_until_this_lane_is_activated_and_
         lanes: Vec::new(),
         revocations: 0,
     };
-    till.store().keep_trial_shop(&trial).expect("paired");
+    till.store()
+        .keep_trial_shop(&trial, NOW_MS)
+        .expect("paired");
     let held = entries(&mut neighbour, origin, 0);
     let kept = till.store().keep_entries(origin, Point::START, &held);
     kept.expect("kept");
