@@ -94,7 +94,7 @@ pub(crate) const PEER_REFUSAL_PAUSE: Duration = Duration::from_secs(60);
 /// How long a till sells without its lane port before it tries again to open it.
 pub(crate) const PEER_LISTEN_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long a peer may take to accept more bytes. Then the connection counts as lost.
+/// How long a peer may accept no more bytes. Then the connection counts as lost.
 pub(crate) const PEER_SEND_WITHIN: Duration = Duration::from_secs(20);
 
 /// Messages that may be on their way to a peer without its acknowledgement, of the own journal, and as many of all others: as
@@ -111,10 +111,8 @@ pub(crate) const PEER_SLICE_BYTES: usize = 64 * 1024;
 /// Bytes of a frame from which on it is packed, where the peer takes that: shorter ones gain nothing.
 pub(crate) const PEER_PACK_BYTES_MIN: usize = 256;
 
-/// Messages that are read, sent or stored at once: sales of this lane wait for one batch. The rest follows.
-pub(crate) const PEER_BATCH_MESSAGES: usize = 128;
-
-/// Their bytes, give or take one message.
+/// Bytes of messages that are read, sent or stored at once (`batch_size` of them at most), give or take one message: sales of this
+/// lane wait for one batch. The rest follows.
 pub(crate) const PEER_BATCH_BYTES: usize = 512 * 1024;
 
 /// Frames of one peer in a second: more than a lane can store. Above it nothing more is read until the second is over.

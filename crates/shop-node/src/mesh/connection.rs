@@ -2,19 +2,17 @@
 
 use super::Me;
 use super::escrow::give_away;
-use super::gate::{Gate, Stranger};
 use super::greeting::{ConnectionError, Greeted, Socket, greet, refuse};
 use super::letters::correspond;
 use super::line::{self, Comes, Line};
+use super::meter::{Meter, while_passing};
 use super::mouth::Mouth;
 use super::packing::{Incoming, Understood};
 use super::pairing;
 use super::rate::Rate;
 use super::registry::{Introduced, NoSeat, OwnJournal, Seat};
 use super::trust;
-use crate::limits::{
-    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_GREETING_WITHIN, PEER_STEP_WITHIN,
-};
+use crate::limits::{PEER_BATCH_BYTES, PEER_GREETING_WITHIN, PEER_STEP_WITHIN};
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::NodeId;
@@ -45,8 +43,8 @@ pub(super) fn web_socket() -> WebSocketConfig {
 
 /// How it came that somebody is at the other end.
 pub(super) enum Came {
-    /// It connected.
-    ByItself(Stranger),
+    /// It connected, and has a place until it is let in.
+    ByItself(OwnedSemaphorePermit),
     /// This lane dialed, and has a place for that until it knows who it is; without one it may wait for long.
     Dialed(FoundBy, Option<OwnedSemaphorePermit>),
 }
@@ -54,16 +52,14 @@ pub(super) enum Came {
 /// Somebody who connected, with the place that it has until it is let in.
 pub(super) async fn incoming(node: &Node, me: &Me, io: Box<dyn Io>, place: OwnedSemaphorePermit) {
     let until = Instant::now() + PEER_GREETING_WITHIN;
-    let (io, gate) = Gate::before(io);
-    let stranger = Stranger { place, gate };
     let ended = match tokio::time::timeout_at(until, line::answer(node, me, io)).await {
         Ok(Ok(Comes::Newcomer(socket))) => {
-            let _place = stranger.place;
+            let _place = place;
             pairing::answer(node, me, (socket, until)).await;
             return;
         }
         Ok(Ok(Comes::Peer(line))) => {
-            match carry(node, me, (line, until), Came::ByItself(stranger)).await {
+            match carry(node, me, (line, until), Came::ByItself(place)).await {
                 // Anybody can come and say that.
                 (None, ended @ ConnectionError::Refused { .. }) => {
                     tracing::debug!(error = %chain(&ended), "somebody came and did not want to stay");
@@ -135,19 +131,16 @@ pub(super) async fn carry(
     (line, until): (Line, Instant),
     came: Came,
 ) -> (Option<NodeId>, ConnectionError) {
-    let (found_by, gate, place) = match came {
-        Came::ByItself(Stranger { place, gate }) => (None, Some(gate), Some(place)),
-        Came::Dialed(found_by, place) => (Some(found_by), None, place),
+    let (found_by, place) = match came {
+        Came::ByItself(place) => (None, Some(place)),
+        Came::Dialed(found_by, place) => (Some(found_by), place),
     };
-    let Line { mut socket, way } = line;
-    let greeted = match greet(
-        node,
-        me,
-        (&mut socket, &way, until),
-        (gate.as_deref(), found_by),
-    )
-    .await
-    {
+    let Line {
+        mut socket,
+        way,
+        meter,
+    } = line;
+    let greeted = match greet(node, me, (&mut socket, &way, until), (&meter, found_by)).await {
         Ok(greeted) => greeted,
         Err(ConnectionError::Met(peer)) => return (Some(peer), ConnectionError::Met(peer)),
         Err(error) => return (None, error),
@@ -187,7 +180,7 @@ pub(super) async fn carry(
     let ended = tokio::select! {
         biased;
         ended = line::ends(node, me, (peer.node, &way), &seat.wake) => ended,
-        ended = converse(node, me, &seat, (socket, packs)) => ended,
+        ended = converse(node, me, &seat, (socket, &meter, packs)) => ended,
     };
     let text = chain(&ended);
     tracing::info!(node = %peer.node, lane = peer.lane, why = %text, "a lane is not connected any more");
@@ -239,15 +232,16 @@ async fn converse(
     node: &Node,
     me: &Me,
     seat: &Seat,
-    (socket, packs): (Socket, bool),
+    (socket, meter, packs): (Socket, &Meter, bool),
 ) -> ConnectionError {
     let (sink, stream) = socket.split();
-    let mut mouth = Mouth::new(node, me, seat, sink, packs);
+    let mut mouth = Mouth::new(node, me, seat, (sink, meter), packs);
     let mut ear = Ear {
         node,
         me,
         seat,
         stream,
+        meter,
         incoming: Incoming::new(packs),
     };
     let ended = tokio::select! {
@@ -286,6 +280,7 @@ struct Ear<'c> {
     me: &'c Me,
     seat: &'c Seat,
     stream: SplitStream<Socket>,
+    meter: &'c Meter,
     incoming: Incoming,
 }
 
@@ -294,10 +289,11 @@ impl Ear<'_> {
         let patience = self.me.heartbeat * 5 / 2;
         // The peer may have heard of the end of the greeting later than this lane by what the line takes.
         let mut wait = patience + PEER_STEP_WITHIN;
+        let batch_messages = self.node.inner.config.batch_messages();
         let mut rate = Rate::new();
         loop {
-            let heard = tokio::time::timeout(wait, self.stream.next()).await;
-            let heard = heard.map_err(|_| ConnectionError::Silent(wait))?;
+            let heard = while_passing(|| self.meter.heard(), wait, self.stream.next()).await;
+            let heard = heard.ok_or(ConnectionError::Silent(wait))?;
             wait = patience;
             let mut batch = Vec::new();
             // What came before the connection broke is kept.
@@ -306,7 +302,7 @@ impl Ear<'_> {
             let (mut frames, mut size) = (1, 0);
             // What has come meanwhile shares one sync of the disk.
             while broke.is_none()
-                && frames < PEER_BATCH_MESSAGES
+                && frames < batch_messages
                 && size.max(heard_bytes) < PEER_BATCH_BYTES
             {
                 let Some(heard) = self.stream.next().now_or_never() else {

@@ -1,8 +1,8 @@
 //! Letting a peer in: who it is, that it belongs to the shop, that it knows the secret, and what it holds.
 
 use super::Me;
-use super::gate::Gate;
 use super::line::{self, Way};
+use super::meter::Meter;
 use super::registry::{Introduced, OwnJournal, judge};
 use crate::limits::{PEER_GREETING_BYTES_MAX, PEER_GREETING_WITHIN, PEER_STEP_WITHIN};
 use crate::node::Node;
@@ -83,17 +83,17 @@ pub(super) struct Greeted {
     pub(super) packs: bool,
 }
 
-/// Greets whoever is at the other end, which has a gate unless this lane dialed. Somebody who is refused is told why.
+/// Greets whoever is at the other end. Somebody who is refused is told why.
 pub(super) async fn greet(
     node: &Node,
     me: &Me,
     (socket, way, until): (&mut Socket, &Way, Instant),
-    (gate, found_by): (Option<&Gate>, Option<FoundBy>),
+    (meter, found_by): (&Meter, Option<FoundBy>),
 ) -> Result<Greeted, ConnectionError> {
-    let greeting = exchange(node, me, (socket, way), (gate, found_by));
+    let greeting = exchange(node, me, (socket, way), (meter, found_by));
     let greeted = tokio::time::timeout_at(until, greeting).await;
     let mut greeted = greeted.unwrap_or(Err(ConnectionError::Silent(PEER_GREETING_WITHIN)));
-    if gate.is_some_and(Gate::is_full) {
+    if meter.is_too_much() {
         greeted = Err(too_much());
     }
     if let Err(error) = &greeted {
@@ -142,7 +142,7 @@ async fn exchange(
     node: &Node,
     me: &Me,
     (socket, way): (&mut Socket, &Way),
-    (gate, found_by): (Option<&Gate>, Option<FoundBy>),
+    (meter, found_by): (&Meter, Option<FoundBy>),
 ) -> Result<Greeted, ConnectionError> {
     // Certificates say more than the secret does.
     let key = me.key.as_ref().filter(|_| way.is_plain());
@@ -174,9 +174,7 @@ async fn exchange(
             return Err(ConnectionError::refusing(RefusalCode::Unpaired, detail));
         }
     }
-    if let Some(gate) = gate {
-        gate.open();
-    }
+    meter.known();
     let own = node.store(|store| store.own_holding()).await;
     let held = node.inner.mesh.holdings(own);
     let holds = held.iter().map(|(origin, held)| Held::of(*origin, *held));

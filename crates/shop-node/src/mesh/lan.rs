@@ -61,7 +61,8 @@ pub(super) async fn run(node: &Node, me: &Me, configured: Vec<Peer>) {
     loop {
         let address = node.inner.mesh.bound().await;
         if address.ip().is_loopback() {
-            tracing::debug!(%address, "nobody on the network reaches this lane: it is not announced");
+            tracing::warn!(%address, "the name in `peer_listen` is an address of this machine alone: nobody on the network reaches this \
+                                      lane, and it is not announced");
             std::future::pending::<()>().await;
         }
         let Err(error) = lan.look(address).await;

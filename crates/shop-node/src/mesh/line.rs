@@ -4,6 +4,7 @@
 use super::Me;
 use super::connection::{Asked, no_page, web_socket};
 use super::greeting::{ConnectionError, Socket, refuse, step};
+use super::meter::Meter;
 use super::settings::Peer;
 use super::tls::{self, Disbelief};
 use crate::limits::PEER_TRUST_PAUSE;
@@ -12,6 +13,7 @@ use counterfoil_domain::NodeId;
 use counterfoil_protocol::wire::lane::RefusalCode;
 use counterfoil_replica::env::Io;
 use rustls::pki_types::CertificateDer;
+use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite;
 
@@ -34,6 +36,7 @@ impl Way {
 pub(super) struct Line {
     pub(super) socket: Socket,
     pub(super) way: Way,
+    pub(super) meter: Arc<Meter>,
 }
 
 /// Who comes.
@@ -50,6 +53,7 @@ pub(super) async fn answer(
     me: &Me,
     io: Box<dyn Io>,
 ) -> Result<Comes, ConnectionError> {
+    let (io, meter) = Meter::on(io);
     let begins = async { tls::begins_tls(io).await.map_err(ConnectionError::Line) };
     let (is_tls, io) = step(begins).await?;
     let (io, way) = if is_tls {
@@ -74,7 +78,7 @@ pub(super) async fn answer(
         refuse(&mut socket, &error).await;
         return Err(error);
     }
-    Ok(Comes::Peer(Line { socket, way }))
+    Ok(Comes::Peer(Line { socket, way, meter }))
 }
 
 /// Connects with a peer: over TLS when this lane has a certificate. A peer that speaks none is spoken to in the clear where
@@ -84,15 +88,16 @@ pub(super) async fn open(node: &Node, me: &Me, peer: &Peer) -> Result<Line, Conn
         !me.is_trial && !peer.secured && (me.key.is_some() || peer.is_this_machine());
     let connect = || async {
         let dialing = node.inner.env.dial.dial(&peer.host, peer.port);
-        step(async { dialing.await.map_err(ConnectionError::Dial) }).await
+        let io = step(async { dialing.await.map_err(ConnectionError::Dial) }).await?;
+        Ok::<_, ConnectionError>(Meter::on(io))
     };
-    let (io, way) = match node.inner.trust.identity_of((me.node, me.shop)) {
+    let ((io, meter), way) = match node.inner.trust.identity_of((me.node, me.shop)) {
         Some(identity) => {
             let now_ms = node.lane_time_ms();
-            let io = connect().await?;
+            let (io, meter) = connect().await?;
             let securing = tls::connect(&identity, now_ms, io);
             match step(async { securing.await.map_err(ConnectionError::Line) }).await {
-                Ok(secured) => (secured.io, Way::Secured(secured.certificate)),
+                Ok(secured) => ((secured.io, meter), Way::Secured(secured.certificate)),
                 Err(ConnectionError::Line(error)) if may_be_plain && tls::speaks_no_tls(&error) => {
                     (connect().await?, Way::Plain)
                 }
@@ -106,7 +111,7 @@ pub(super) async fn open(node: &Node, me: &Me, peer: &Peer) -> Result<Line, Conn
     let url = format!("ws://{peer}/");
     let socket = tokio_tungstenite::client_async_with_config(url, io, Some(web_socket()));
     let socket = step(socket).await?.0;
-    Ok(Line { socket, way })
+    Ok(Line { socket, way, meter })
 }
 
 /// What a failure means when one of the two did not believe the other's certificate.

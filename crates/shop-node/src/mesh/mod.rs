@@ -12,12 +12,12 @@ mod dial;
 mod escrow;
 #[cfg(feature = "lan")]
 mod found;
-mod gate;
 mod greeting;
 #[cfg(feature = "lan")]
 mod lan;
 mod letters;
 mod line;
+mod meter;
 mod mouth;
 mod packing;
 pub(crate) mod pairing;
@@ -90,6 +90,7 @@ pub(crate) async fn run<L: Listener>(node: Node, settings: Settings, mut listene
             continue;
         }
         trust::load(&node).await;
+        node.join_escrows().await;
         tracing::info!(lane = me.lane, "this lane meets the others of its shop");
         tokio::select! {
             biased;

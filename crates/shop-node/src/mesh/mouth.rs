@@ -3,11 +3,10 @@
 use super::Me;
 use super::connection::Never;
 use super::greeting::{ConnectionError, Socket, refusal};
+use super::meter::{Meter, while_passing};
 use super::packing::{Outgoing, Privacy};
 use super::registry::Seat;
-use crate::limits::{
-    PEER_BATCH_BYTES, PEER_BATCH_MESSAGES, PEER_SEND_WITHIN, PEER_SLICE_BYTES, PEER_STEP_WITHIN,
-};
+use crate::limits::{PEER_BATCH_BYTES, PEER_SEND_WITHIN, PEER_SLICE_BYTES, PEER_STEP_WITHIN};
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::NodeId;
@@ -43,6 +42,7 @@ pub(super) struct Mouth<'c> {
     me: &'c Me,
     seat: &'c Seat,
     sink: SplitSink<Socket, Message>,
+    meter: &'c Meter,
     outgoing: Outgoing,
     /// When something was said last.
     said: Instant,
@@ -55,7 +55,7 @@ impl<'c> Mouth<'c> {
         node: &'c Node,
         me: &'c Me,
         seat: &'c Seat,
-        sink: SplitSink<Socket, Message>,
+        (sink, meter): (SplitSink<Socket, Message>, &'c Meter),
         packs: bool,
     ) -> Self {
         Self {
@@ -63,6 +63,7 @@ impl<'c> Mouth<'c> {
             me,
             seat,
             sink,
+            meter,
             outgoing: Outgoing::new(packs),
             said: Instant::now(),
             told: BTreeSet::new(),
@@ -165,7 +166,7 @@ impl<'c> Mouth<'c> {
             PEER_SLICE_BYTES
         };
         let room = Window {
-            messages: room.messages.min(PEER_BATCH_MESSAGES),
+            messages: room.messages.min(self.node.inner.config.batch_messages()),
             bytes: room.bytes.min(slice),
         };
         let read = self
@@ -243,14 +244,16 @@ impl<'c> Mouth<'c> {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), ConnectionError> {
-        let fed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.feed(message)).await;
-        fed.map_err(|_| ConnectionError::Stuck)??;
+        let feeding = self.sink.feed(message);
+        let fed = while_passing(|| self.meter.said(), PEER_SEND_WITHIN, feeding).await;
+        fed.ok_or(ConnectionError::Stuck)??;
         self.said = Instant::now();
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), ConnectionError> {
-        let flushed = tokio::time::timeout(PEER_SEND_WITHIN, self.sink.flush()).await;
-        Ok(flushed.map_err(|_| ConnectionError::Stuck)??)
+        let flushing = self.sink.flush();
+        let flushed = while_passing(|| self.meter.said(), PEER_SEND_WITHIN, flushing).await;
+        Ok(flushed.ok_or(ConnectionError::Stuck)??)
     }
 }

@@ -1,7 +1,7 @@
 //! Somebody who has stolen a lane's key with its certificate, and lies: a client of the test's own.
 
 use crate::lane_tls::{kept, secured};
-use crate::process::eventually;
+use crate::process::{eventually, pause};
 use crate::shop::{Lane, Shop};
 use crate::store::column;
 use counterfoil_replica::env::{private_key, provider};
@@ -95,6 +95,15 @@ impl Liar {
         let length = u64::try_from(bytes).expect("a number").to_be_bytes();
         let head = [&[0x80 | TEXT, 0x80 | 127], &length[..], &[0; 4]].concat();
         self.stream.write_all(&head).expect("said");
+    }
+
+    /// A text of which a part comes each time after the pause.
+    pub(crate) fn say_slowly(&mut self, text: &str, parts: usize, wait: Duration) {
+        self.announce(text.len());
+        for part in text.as_bytes().chunks(text.len().div_ceil(parts)) {
+            pause(wait);
+            self.stream.write_all(part).expect("said");
+        }
     }
 
     pub(crate) fn hello(&mut self, node: &str) {

@@ -215,6 +215,26 @@ fn a_frame_that_is_too_long_ends_the_connection_before_it_has_come() {
 }
 
 #[test]
+fn a_frame_that_takes_longer_than_silence_may_last_is_waited_for() {
+    let (_shop, one, thief) = robbed("link-drip");
+    let mut liar = comes_in(&one, &thief, &json!([]));
+    // After the first thing that is said silence may last for five seconds.
+    let dance = json!({"type": "dance", "steps": "left right ".repeat(10_000)}).to_string();
+    liar.say(&json!({"type": "dance", "steps": []}));
+    liar.say_slowly(&dance, 20, Duration::from_millis(400));
+    one.sell();
+    wants(&mut liar, &one.id(), own(&one.data).len() - 1);
+    loop {
+        let (kind, text) = liar.frame();
+        let text = String::from_utf8(text).expect("a text");
+        if kind == TEXT && matches!(read(&text), Ok(Frame::Entry(_))) {
+            break;
+        }
+    }
+    assert!(!one.has_logged("lane_lost", "nothing was heard"));
+}
+
+#[test]
 fn a_peer_that_asks_and_never_reads_is_put_out() {
     let (_shop, one, long, thief) = with_a_long_journal("link-deaf");
     let liar = RefCell::new(comes_in(&one, &thief, &json!([])));
