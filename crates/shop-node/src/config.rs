@@ -32,19 +32,7 @@ pub enum ConfigError {
         /// Key, line and rule.
         message: String,
     },
-    /// A setting that other programs have.
-    #[error("{name} is set: {NO_BATCH_SIZE}")]
-    BatchSize {
-        /// The variable.
-        name: String,
-    },
 }
-
-/// What is said to whoever sets one.
-const NO_BATCH_SIZE: &str = "there is no batch size here. What is recorded goes at once, and what waits goes in batches that are bounded by \
-                             what memory and a sale can bear; take it away (`batch_delay_ms` is how long edits wait for company)";
-/// Variables that would set one.
-const BATCH_SIZES: [&str; 2] = ["COUNTERFOIL_NODE_BATCH_SIZE", "COUNTERFOIL_BATCH_SIZE"];
 
 /// Settings of a node; `config.default.toml` says what each one means.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -78,6 +66,8 @@ pub struct Config {
     pub backoff_first_ms: u64,
     pub backoff_last_ms: u64,
     pub attempts_max: i64,
+    #[serde(deserialize_with = "batch_size")]
+    pub batch_size: i64,
     pub insecure_http: bool,
     pub wal_limit_mib: u64,
     pub wal_limit_hours: u32,
@@ -98,10 +88,6 @@ impl Config {
     /// [`ConfigError`]; it names the file and the key.
     pub fn load(data: &Path) -> Result<Self, ConfigError> {
         let path = data.join("node.toml");
-        if let Some(name) = BATCH_SIZES.into_iter().find(|it| is_set(it.as_ref())) {
-            let name = name.to_owned();
-            return Err(ConfigError::BatchSize { name });
-        }
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::overlaid(&text).map_err(|error| ConfigError::Parse {
                 path,
@@ -115,12 +101,13 @@ impl Config {
     fn overlaid(text: &str) -> Result<Self, toml::de::Error> {
         let mut table: toml::Table = toml::from_str(DEFAULTS)?;
         let given: toml::Table = toml::from_str(text)?;
-        if given.contains_key("batch_size") {
-            let text = format!("batch_size is set: {NO_BATCH_SIZE}");
-            return Err(toml::de::Error::custom(text));
-        }
         table.extend(given);
         table.try_into()
+    }
+
+    /// Messages of lanes that are read, sent or stored at once.
+    pub(crate) fn batch_messages(&self) -> usize {
+        usize::try_from(self.batch_size).unwrap_or(1).max(1)
     }
 
     /// The size of a WAL at which it is folded, in bytes.
@@ -209,6 +196,13 @@ pub(crate) const RELAY_PAUSE_S: RangeInclusive<i64> = 1..=86_400;
 
 fn relay_pause_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     within(deserializer, RELAY_PAUSE_S, "seconds")
+}
+
+/// A hub takes no more at once, and a sale waits for what is stored at once.
+pub(crate) const BATCH_SIZE: RangeInclusive<i64> = 1..=512;
+
+fn batch_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    within(deserializer, BATCH_SIZE, "messages")
 }
 
 /// More often costs more than it can find; less often than once a day a level stays wrong over the counting of a day.

@@ -267,7 +267,7 @@ impl Monitor {
         self.gauges.register(to);
     }
 
-    /// Notes a turn of the sync's loop.
+    /// Notes a sign of life of the sync: a turn of its loop, or something that it has sent.
     pub(crate) fn turned(&self) {
         *lock(&self.turned) = Some(Instant::now());
     }
@@ -338,7 +338,6 @@ impl Node {
             Ok(_) => {}
             Err(error) => problems.push(format!("disk: its room cannot be read: {error}")),
         }
-        problems.extend(self.dead().map(|dead| format!("sync: {dead}")));
         problems
     }
 

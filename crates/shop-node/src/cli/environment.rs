@@ -5,13 +5,14 @@ use crate::config::is_set;
 use clap::{Arg, Command};
 
 /// By command and argument.
-const ALIASES: [(&str, &str, &str); 7] = [
+const ALIASES: [(&str, &str, &str); 8] = [
     ("init", "node_id", "COUNTERFOIL_TERMINAL_ID"),
     ("run", "node_id", "COUNTERFOIL_TERMINAL_ID"),
     ("run", "peer_listen", "COUNTERFOIL_PEER_PORT"),
     ("run", "peers", "COUNTERFOIL_PEERS"),
     ("run", "sync_interval_ms", "COUNTERFOIL_SYNC_INTERVAL_MS"),
     ("run", "attempts_max", "COUNTERFOIL_MAX_RETRIES"),
+    ("run", "batch_size", "COUNTERFOIL_BATCH_SIZE"),
     ("activate", "hub", "COUNTERFOIL_HUB_URL"),
 ];
 

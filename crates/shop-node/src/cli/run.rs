@@ -2,7 +2,7 @@
 
 use crate::cli::lane_port::LanePort;
 use crate::cli::{Common, Failure, output};
-use crate::config::{Config, RECONCILE_PAUSE_S, RELAY_PAUSE_S};
+use crate::config::{BATCH_SIZE, Config, RECONCILE_PAUSE_S, RELAY_PAUSE_S};
 use crate::local_client::{Announcement, wait_for_lock};
 use crate::mesh::Settings;
 use crate::node::{Node, NodeOptions};
@@ -47,6 +47,14 @@ pub(crate) struct RunArgs {
         env = "COUNTERFOIL_NODE_ATTEMPTS_MAX"
     )]
     attempts_max: Option<i64>,
+    /// Messages of lanes that are read, sent, stored or brought to the hub at once.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(i64).range(BATCH_SIZE),
+        env = "COUNTERFOIL_NODE_BATCH_SIZE"
+    )]
+    batch_size: Option<i64>,
     #[command(flatten)]
     lanes: LaneArgs,
     /// Print the settings that would count, and end.
@@ -64,6 +72,9 @@ impl RunArgs {
         }
         if let Some(attempts) = self.attempts_max {
             config.attempts_max = attempts;
+        }
+        if let Some(size) = self.batch_size {
+            config.batch_size = size;
         }
         self.lanes.overlay(config);
     }

@@ -47,10 +47,12 @@ pub(super) async fn push(
 ) -> Result<Pushed, SyncError> {
     let remote = hub.remote(&book_path(hub.node_id));
     let book = &node.inner.book;
+    // A long book over a slow line is no silence.
+    let lives = |_| node.inner.monitor.turned();
     let known = hello.known.clone();
     let holds = node.store(move |store| store.holds(&known)).await?;
     if holds && hello.halted.is_none() {
-        match book.push(&remote, gate, &|_| {}, Supersede::Never).await {
+        match book.push(&remote, gate, &lives, Supersede::Never).await {
             Ok(report) => return Ok(Pushed::Report(report)),
             Err(error @ PushError::Diverged { .. }) => {
                 tracing::info!(%error, "the hub's copy does not continue in this book");
@@ -63,7 +65,7 @@ pub(super) async fn push(
     let compared = compare(node, hub).await?;
     if compared.parted().is_none() {
         let report = book
-            .push(&remote, gate, &|_| {}, Supersede::Only(seen))
+            .push(&remote, gate, &lives, Supersede::Only(seen))
             .await?;
         return Ok(Pushed::Report(report));
     }

@@ -23,12 +23,6 @@ use counterfoil_shop_store::{ShopStore, StoreError};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// What is read and sent at once.
-const BATCH: Window = Window {
-    messages: RELAY_ENTRIES_MAX,
-    bytes: RELAY_BATCH_BYTES,
-};
-
 /// Looks again and again what the hub lacks of others' journals. Ends only with the task.
 pub(crate) async fn run(node: Node) {
     let (mut memory, mut told) = (Memory::default(), None);
@@ -264,7 +258,16 @@ impl Turn<'_> {
     async fn bring(&mut self) -> Result<(), Ended> {
         while self.known.seq < self.holding.end.seq {
             let (origin, after) = (self.origin, self.known.seq);
-            let read = move |store: &mut ShopStore| store.lane_entries(origin, after, BATCH);
+            let batch = Window {
+                messages: self
+                    .node
+                    .inner
+                    .config
+                    .batch_messages()
+                    .min(RELAY_ENTRIES_MAX),
+                bytes: RELAY_BATCH_BYTES,
+            };
+            let read = move |store: &mut ShopStore| store.lane_entries(origin, after, batch);
             let entries = self.node.store(read).await;
             let entries = entries.map_err(Ended::Unreadable)?;
             let gap = || Ended::Unreadable(StoreError::Gap { origin, seq: after });

@@ -42,7 +42,7 @@ struct Setting {
     flag: &'static str,
 }
 
-fn settings() -> [Setting; 5] {
+fn settings() -> [Setting; 6] {
     [
         Setting {
             key: "peer_listen",
@@ -96,6 +96,13 @@ fn settings() -> [Setting; 5] {
             alias: Some("COUNTERFOIL_MAX_RETRIES"),
             own: "COUNTERFOIL_NODE_ATTEMPTS_MAX",
             flag: "--attempts-max",
+        },
+        Setting {
+            key: "batch_size",
+            values: [json!(128), json!(1), json!(2), json!(3), json!(512)],
+            alias: Some("COUNTERFOIL_BATCH_SIZE"),
+            own: "COUNTERFOIL_NODE_BATCH_SIZE",
+            flag: "--batch-size",
         },
     ]
 }
@@ -184,21 +191,20 @@ fn a_node_has_the_id_that_it_was_given_and_no_other_one_later() {
 }
 
 #[test]
-fn a_batch_size_is_refused_by_whatever_name_and_not_passed_over() {
+fn a_batch_of_no_messages_or_of_more_than_a_hub_takes_is_refused() {
     let dir = TempDir::new("settings-batch");
     let data = dir.path();
-    for name in ["COUNTERFOIL_BATCH_SIZE", "COUNTERFOIL_NODE_BATCH_SIZE"] {
-        let (code, text) = printed(&with(data, &["run", "--check"], &[(name, "100")]));
+    for size in ["0", "513"] {
+        let (code, text) = printed(&with(data, &["run", "--check", "--batch-size", size], &[]));
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("--batch-size"), "{text}");
+        std::fs::write(data.join("node.toml"), format!("batch_size = {size}\n")).expect("written");
+        let (code, text) = printed(&with(data, &["run", "--check"], &[]));
         assert_eq!(code, Some(7), "{text}");
-        assert!(
-            text.contains(name) && text.contains("no batch size"),
-            "{text}"
-        );
+        let says = format!("{size} is not between 1 and 512 messages");
+        assert!(text.contains(&says), "{text}");
+        std::fs::remove_file(data.join("node.toml")).expect("removed");
     }
-    std::fs::write(data.join("node.toml"), "batch_size = 100\n").expect("written");
-    let (code, text) = printed(&with(data, &["run", "--check"], &[]));
-    assert_eq!(code, Some(7), "{text}");
-    assert!(text.contains("no batch size"), "{text}");
 }
 
 #[test]
