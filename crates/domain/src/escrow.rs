@@ -100,7 +100,7 @@ impl EscrowAct {
     }
 
     /// The escrow that its author takes part in by it; `None` for one that begins or ends.
-    const fn about(&self) -> Option<DocumentId> {
+    pub const fn about(&self) -> Option<DocumentId> {
         match self {
             Self::Join { escrow }
             | Self::Give { escrow, .. }
@@ -174,45 +174,32 @@ impl Standing {
             }
         }
         let over = ended(once.values().copied());
-        let is_open = |id: &DocumentId| !over.contains(id);
-        let mut open: BTreeMap<_, &Deed> = BTreeMap::new();
-        let mut named: BTreeSet<DocumentId> = BTreeSet::new();
-        let mut part: BTreeMap<(NodeId, DocumentId), i64> = BTreeMap::new();
-        for deed in once.values().filter(|deed| is_open(&deed.id)) {
+        let mut open: BTreeMap<_, DocumentId> = BTreeMap::new();
+        let mut parts = Parts::default();
+        for deed in once.values() {
+            let id = deed.escrow.act.about().unwrap_or(deed.id);
             match deed.escrow.act {
+                EscrowAct::End { .. } => continue,
+                _ if over.contains(&id) => continue,
                 EscrowAct::Begin { .. } => {
-                    open.insert((deed.hlc, deed.origin, deed.seq), *deed);
+                    open.insert((deed.hlc, deed.origin, deed.seq), id);
+                    parts.begun.insert(id);
                 }
-                ref act => {
-                    if let Some(id) = act.about().filter(is_open) {
-                        named.insert(id);
-                        let newest = part.entry((deed.origin, id)).or_insert(deed.seq);
-                        *newest = deed.seq.max(*newest);
-                    }
-                }
+                _ => {}
             }
+            parts.note((deed.origin, id), deed.seq);
         }
-        // Who began one and took part in another one after that has learned that the other one is the earlier, also where
-        // what began the other one has not come, or was lost.
-        let is_given_up = |begin: &&Deed| {
-            let later = |((node, id), seq): (&(NodeId, DocumentId), &i64)| {
-                *node == begin.origin && *id != begin.id && *seq > begin.seq
-            };
-            part.iter().any(later)
-        };
-        let (given_up, standing): (Vec<&Deed>, Vec<&Deed>) =
-            open.into_values().partition(is_given_up);
-        for deed in &given_up {
-            named.remove(&deed.id);
-        }
-        let mut begun = standing.into_iter();
-        let mut standing = match (begun.next(), named.first()) {
-            (Some(first), _) => Self::begun(first),
+        let stands = |id: &&DocumentId| !parts.gives_way(**id);
+        let named = parts.named();
+        let begins = |deed: &&&Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
+        let first = open.values().find(stands);
+        let first = first.and_then(|id| once.values().filter(begins).find(|deed| deed.id == *id));
+        let mut standing = match first {
+            Some(begin) => Self::begun(begin),
             // What began it has not come, or was lost here: rights are what others gave, and no more.
-            (None, Some(named)) => Self::unread(*named),
-            (None, None) => return None,
+            None => Self::unread(*named.iter().find(stands).or_else(|| named.first())?),
         };
-        standing.void = begun.chain(given_up).map(|deed| deed.id).collect();
+        standing.void = open.into_values().filter(|id| *id != standing.id).collect();
         let mut in_order: Vec<&Deed> = once.into_values().collect();
         in_order.sort_by_key(|deed| deed.seq);
         for deed in in_order {
@@ -278,6 +265,40 @@ impl Standing {
     /// Whether a lane has given something for a need.
     pub fn has_answered(&self, lane: NodeId, need: DocumentId) -> bool {
         self.answered.contains(&(lane, need))
+    }
+}
+
+/// Who took part in which escrow of a product.
+#[derive(Default)]
+struct Parts {
+    /// Those of which the entry that began them is here.
+    begun: BTreeSet<DocumentId>,
+    /// The newest position of each author in each.
+    newest: BTreeMap<(NodeId, DocumentId), i64>,
+}
+
+impl Parts {
+    fn note(&mut self, part: (NodeId, DocumentId), seq: i64) {
+        let newest = self.newest.entry(part).or_insert(seq);
+        *newest = seq.max(*newest);
+    }
+
+    /// Those of which what began them is not here.
+    fn named(&self) -> BTreeSet<DocumentId> {
+        let all = self.newest.keys().map(|(_, id)| *id);
+        all.filter(|id| !self.begun.contains(id)).collect()
+    }
+
+    /// Whether an author of it went on to another one, of which is not here what began it: it was an earlier one, or came after
+    /// the end of this one. Where both are here, their order and ends say which one holds.
+    fn gives_way(&self, id: DocumentId) -> bool {
+        let mut authors = self.newest.iter().filter(|((_, of), _)| *of == id);
+        authors.any(|((author, _), last)| {
+            let mut others = self.newest.iter();
+            others.any(|((node, other), seq)| {
+                node == author && *other != id && seq > last && !self.begun.contains(other)
+            })
+        })
     }
 }
 

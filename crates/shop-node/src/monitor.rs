@@ -19,8 +19,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Time without a turn of the sync, beyond its longest pause, after which the process counts as dead: a first upload
-/// over a slow line may take an hour.
+/// Time without a turn of the sync or a part of the book that has gone up, beyond its longest pause, after which the process
+/// counts as dead: a catalog over a slow line may take an hour.
 const SYNC_SILENCE_MAX: Duration = Duration::from_secs(2 * 3_600);
 
 /// Names and values that tell the lines of one metric apart.

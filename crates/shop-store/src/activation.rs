@@ -108,7 +108,12 @@ impl ShopStore {
         used: &PendingActivation,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        self.bind(answer, &used.hub_url, now_ms)?;
+        // Also when it was forgotten that there was a trial shop.
+        let ends = match &self.binding {
+            Some(_) => Vec::new(),
+            None => self.ends_of_escrows(now_ms)?,
+        };
+        self.bind(answer, (&used.hub_url, ends), now_ms)?;
         self.set_local_state(USED_KEY, &serde_json::to_string(used)?)?;
         self.remove_local_state(PENDING_KEY)
     }
@@ -126,16 +131,17 @@ impl ShopStore {
         match &self.binding {
             Some(binding) => {
                 let hub_url = binding.hub_url.clone();
-                self.bind(answer, &hub_url, now_ms)
+                self.bind(answer, (&hub_url, Vec::new()), now_ms)
             }
             None => Ok(()),
         }
     }
 
+    /// `ends` is what of the trial is over with it.
     pub(crate) fn bind(
         &mut self,
         answer: &ActivateAnswer,
-        hub_url: &str,
+        (hub_url, ends): (&str, Vec<Document>),
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let given = answer.epoch.unwrap_or(0);
@@ -152,12 +158,11 @@ impl ShopStore {
         }
         // Which of the lanes that it was paired with in trial join this shop is not known.
         if self.was_paired()?.is_some() {
-            self.part(now_ms)?;
+            self.leave_lanes()?;
         }
-        // Also when it was forgotten that there was a trial shop.
-        self.end_escrows(now_ms)?;
         let tag = self.draw_tag();
         self.write(|writer| {
+            writer.append_all(ends, now_ms)?;
             let document = Document::Activation(Activation {
                 shop: answer.shop,
                 shop_name: answer.shop_name.clone(),

@@ -45,6 +45,8 @@ pub(crate) struct Held {
 pub struct EscrowNews {
     /// What this lane said to it.
     pub joined: Vec<Recorded>,
+    /// Products that it sells freely from now on, as far as it knew.
+    pub ended: BTreeSet<String>,
     /// Products of which lanes began escrows without knowing of each other.
     pub begun_apart: BTreeSet<String>,
 }
@@ -67,15 +69,26 @@ impl ShopStore {
         let joined = self.join_escrows(Some(&deeds), now_ms)?;
         let begins = |deed: &&Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
         let mut begun_apart = BTreeSet::new();
-        for deed in deeds.iter().filter(begins) {
-            let held = self.escrow_of(&deed.escrow.sku)?;
+        let begun: BTreeSet<&str> = deeds
+            .iter()
+            .filter(begins)
+            .map(|deed| deed.escrow.sku.as_str())
+            .collect();
+        for sku in begun {
+            let held = self.escrow_of(sku)?;
             begun_apart.extend(
                 held.filter(|it| !it.standing.void.is_empty())
                     .map(|it| it.sku),
             );
         }
+        let ends = |deed: &&Deed| matches!(deed.escrow.act, EscrowAct::End { .. });
+        let ended = deeds
+            .iter()
+            .filter(ends)
+            .map(|deed| deed.escrow.sku.clone());
         Ok(Some(EscrowNews {
             joined,
+            ended: ended.collect(),
             begun_apart,
         }))
     }
@@ -92,11 +105,11 @@ impl ShopStore {
         self.follow_escrow()?;
         let (deeds, unread) = self.escrow_deeds(&codes)?;
         let standing = Standing::of(&deeds);
-        let begins = |deed: &&Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
-        let mut known: BTreeSet<DocumentId> =
-            deeds.iter().filter(begins).map(|deed| deed.id).collect();
-        known.extend(standing.as_ref().map(|it| it.id));
-        known.extend(&unread);
+        let mut known = unread.clone();
+        for deed in &deeds {
+            let begun = matches!(deed.escrow.act, EscrowAct::Begin { .. }).then_some(deed.id);
+            known.extend(begun.or_else(|| deed.escrow.act.about()));
+        }
         let released = standing.as_ref().and_then(|standing| {
             let frees = |deed: &&Deed| match deed.escrow.act {
                 // Nothing was sold by it before it began.
@@ -193,7 +206,7 @@ impl ShopStore {
     /// Refuses a document that takes out more of a product under escrow than this lane has the right to. Ordinary products cost
     /// nothing while none is under escrow, and one look each else.
     pub(crate) fn check_rights(&self, document: &Document) -> Result<(), StoreError> {
-        for (sku, milli) in self.taken_out(document) {
+        for (sku, milli) in self.taken_out(document)? {
             if let Some(held) = self.escrow_of(&sku)?
                 && let Some(lack) = self.lack(&held, milli)?
             {
@@ -205,27 +218,29 @@ impl ShopStore {
 
     /// What a document takes out of products, thousandths of the unit, when it was made here. Another system's data tell of
     /// what was before.
-    fn taken_out(&self, document: &Document) -> BTreeMap<String, i64> {
+    fn taken_out(&self, document: &Document) -> Result<BTreeMap<String, i64>, StoreError> {
         let mut out = BTreeMap::new();
         if self.escrowed.borrow().is_empty() {
-            return out;
+            return Ok(out);
         }
-        let mut add = |sku: &str, milli: i64| {
-            let sum: &mut i64 = out.entry(sku.to_owned()).or_insert(0);
+        // Two codes of one product take from the same rights.
+        let mut add = |sku: &str, milli: i64| -> Result<(), StoreError> {
+            let sum: &mut i64 = out.entry(self.survivor("products", sku)?).or_insert(0);
             *sum = sum.saturating_add(milli);
+            Ok(())
         };
         match document {
             Document::Sale(receipt) if receipt.external_ref.is_none() => {
                 for line in &receipt.lines {
-                    add(&line.sku, line.quantity.milli);
+                    add(&line.sku, line.quantity.milli)?;
                 }
             }
             Document::StockMovement(it) if it.external_ref.is_none() && it.quantity.milli < 0 => {
-                add(&it.sku, it.quantity.milli.saturating_neg());
+                add(&it.sku, it.quantity.milli.saturating_neg())?;
             }
             _ => {}
         }
-        out
+        Ok(out)
     }
 
     /// What this lane lacks to sell what is asked for, of each product that others may give.
@@ -239,7 +254,7 @@ impl ShopStore {
     ) -> Result<Vec<Lack>, StoreError> {
         let sale = self.build_receipt(request, false, now_ms)?;
         let mut lacking = Vec::new();
-        for (sku, milli) in self.taken_out(&Document::Sale(sale)) {
+        for (sku, milli) in self.taken_out(&Document::Sale(sale))? {
             if let Some(held) = self.escrow_of(&sku)? {
                 lacking.extend(self.lack(&held, milli)?);
             }
@@ -300,15 +315,19 @@ impl ShopStore {
         let held = match about {
             None => self.all_held()?,
             Some(deeds) => {
-                let mut held = BTreeMap::new();
+                let mut skus = BTreeSet::new();
                 for deed in deeds {
-                    let found = self.escrow_of(&deed.escrow.sku)?;
-                    held.extend(found.map(|held| (held.sku.clone(), held)));
+                    skus.insert(self.survivor("products", &deed.escrow.sku)?);
                 }
-                held.into_values().collect()
+                let mut held = Vec::new();
+                for sku in &skus {
+                    held.extend(self.escrow_of(sku)?);
+                }
+                held
             }
         };
-        let unheard = |held: &Held| held.standing.share(self.node).since.is_none();
+        // Which escrow an entry that cannot be read was about is not known.
+        let unheard = |held: &Held| !held.unread && held.standing.share(self.node).since.is_none();
         let to_join: Vec<Held> = held.into_iter().filter(unheard).collect();
         if to_join.is_empty() {
             return Ok(Vec::new());
@@ -319,8 +338,8 @@ impl ShopStore {
         })
     }
 
-    /// Ends every escrow that is known here: what lanes of a trial shop shared among them holds in no other shop.
-    pub(crate) fn end_escrows(&mut self, now_ms: i64) -> Result<(), StoreError> {
+    /// What ends every escrow that is known here: what lanes of a trial shop shared among them holds in no other shop.
+    pub(crate) fn ends_of_escrows(&self, now_ms: i64) -> Result<Vec<Document>, StoreError> {
         let mut ends = Vec::new();
         for held in self.all_held()? {
             let act = EscrowAct::End {
@@ -328,20 +347,7 @@ impl ShopStore {
             };
             ends.push(self.escrow_document(&held.sku, act, (None, now_ms))?);
         }
-        if ends.is_empty() {
-            return Ok(());
-        }
-        self.write(|writer| {
-            for document in ends {
-                let id = None;
-                writer.append(Entry {
-                    id,
-                    document,
-                    now_ms,
-                })?;
-            }
-            Ok(())
-        })
+        Ok(ends)
     }
 
     /// Gives a lane that asks what it lacks, as much as there is; `None` when there is nothing to give, or it was given for this need.

@@ -108,7 +108,7 @@ impl ShopStore {
                 lane: kept.lane,
                 epoch: Some(epoch),
             };
-            self.bind(&answer, &kept.hub_url, now_ms)?;
+            self.bind(&answer, (&kept.hub_url, Vec::new()), now_ms)?;
         }
         let series = self.series();
         tracing::error!(

@@ -129,8 +129,16 @@ impl ShopStore {
     /// Leaves the lanes that were met so far. They may be of another shop from now on, or never belong to one: their
     /// journals are held and counted here, but handed on only when a lane of the shop has brought them. Rights that were shared
     /// with them are over.
-    pub(crate) fn part(&mut self, now_ms: i64) -> Result<(), StoreError> {
-        self.end_escrows(now_ms)?;
+    fn part(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let ends = self.ends_of_escrows(now_ms)?;
+        if !ends.is_empty() {
+            self.write(|writer| writer.append_all(ends, now_ms))?;
+        }
+        self.leave_lanes()
+    }
+
+    /// As [`Self::part`], where what was shared ends otherwise.
+    pub(crate) fn leave_lanes(&mut self) -> Result<(), StoreError> {
         let mut left = self.left_lanes()?;
         left.extend(self.peer_holdings()?.keys());
         self.keep_left_lanes(&left)?;

@@ -58,15 +58,15 @@ fn rights_are_what_was_begun_given_and_taken_over_whatever_comes_first_or_twice(
         deed(
             4,
             2,
-            1,
+            2,
             EscrowAct::Take {
                 escrow: id(1),
                 from: node(0),
                 quantity: quantity(1000),
             },
         ),
-        // Of another escrow.
-        deed(5, 2, 2, EscrowAct::Join { escrow: id(77) }),
+        // Of another escrow, before.
+        deed(5, 2, 1, EscrowAct::Join { escrow: id(77) }),
     ];
     let known = Standing::of(&deeds).expect("it holds");
     let shares = [0, 1, 2].map(|lane| granted(&known, lane));
@@ -140,6 +140,46 @@ fn rights_that_were_void_stay_so_at_a_lane_that_lost_the_earlier_escrow() {
     let only = deed(9, 2, 2, end(5));
     let known = Standing::of([&own, &join, &earlier, &only]).expect("the later one");
     assert_eq!((known.id, granted(&known, 1)), (id(2), 5000));
+}
+
+#[test]
+fn of_two_products_that_were_merged_the_earlier_escrow_holds_whoever_joined_which() {
+    let join = |number: u128, origin: usize, seq: i64, escrow: u128| {
+        let escrow = id(escrow);
+        deed(number, origin, seq, EscrowAct::Join { escrow })
+    };
+    let (one, other) = (
+        deed(1, 0, 5, begin(5000, &[])),
+        deed(2, 1, 7, begin(5000, &[])),
+    );
+    let (by_one, by_other) = (join(3, 0, 8, 2), join(4, 1, 9, 1));
+    let known = Standing::of([&one, &other, &by_one, &by_other]).expect("one of them");
+    assert_eq!((known.id, granted(&known, 0)), (id(1), 5000));
+    assert_eq!(known.void, BTreeSet::from([id(2)]));
+    // Neither sells by what it began as long as it does not know which was the earlier.
+    for (own, deeds) in [(0, [&one, &by_one]), (1, [&other, &by_other])] {
+        let known = Standing::of(deeds).expect("the other's");
+        assert_eq!((known.begun, granted(&known, own)), (None, 0));
+    }
+    // Not even what began them is here.
+    let known = Standing::of([&by_one, &by_other]).expect("one of them");
+    assert_eq!((known.begun, granted(&known, 0)), (None, 0));
+}
+
+#[test]
+fn a_lane_that_lost_the_end_of_an_escrow_has_no_rights_of_it_when_it_took_part_in_the_next_one() {
+    let (old, new) = (id(1), id(2));
+    let joins = [
+        deed(8, 2, 5, EscrowAct::Join { escrow: old }),
+        deed(9, 2, 9, EscrowAct::Join { escrow: new }),
+    ];
+    let known = Standing::of(&joins).expect("the new one");
+    assert_eq!((known.id, known.share(node(2)).since), (new, Some(9)));
+    // Its end has not come yet.
+    let begun = deed(1, 0, 1, begin(5000, &[]));
+    let given = deed(7, 0, 2, give(2, 2000, None));
+    let known = Standing::of(joins.iter().chain([&begun, &given])).expect("the new one");
+    assert_eq!((known.id, granted(&known, 2)), (new, 0));
 }
 
 #[test]

@@ -130,11 +130,16 @@ impl Node {
             None => {}
             Some(Ok(EscrowNews {
                 joined,
+                ended,
                 begun_apart,
             })) => {
                 self.inner.mesh.note_rights();
                 if !joined.is_empty() {
                     self.recorded(Topic::Escrow.priority());
+                }
+                for sku in ended {
+                    let detail = json!({"product": sku, "node": origin});
+                    self.log_mesh("info", "escrow_ended", detail).await;
                 }
                 for sku in begun_apart {
                     tracing::warn!(%origin, sku, "two lanes began the escrow of a product apart: count it, end it, begin anew");

@@ -155,6 +155,7 @@ pub(crate) async fn join(node: &Node, code: &str, with: &str) -> Result<PairingA
         Err(error) => return Err(exchange::not_joined(node, &error, &peer).await),
     };
     let _one_at_a_time = node.inner.activating.lock().await;
+    node.inner.pairing.hide();
     // It may have been activated meanwhile, or have taken another one in.
     free_to_join(node).await?;
     let exchange::Granted { seed, grant } = granted;
@@ -178,7 +179,6 @@ pub(crate) async fn join(node: &Node, code: &str, with: &str) -> Result<PairingA
     tracing::info!(%shop, lane, with = %peer, "this lane was paired");
     let detail = json!({"shop_id": shop, "lane": lane, "with": peer.to_string()});
     node.log_mesh("info", "paired", detail).await;
-    node.inner.pairing.hide();
     node.inner.news.bound();
     Ok(PairingAnswer {
         shop_id: shop,

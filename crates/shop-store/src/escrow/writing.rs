@@ -20,6 +20,22 @@ impl Writer<'_> {
         })
     }
 
+    /// Appends what this lane says by itself.
+    pub(crate) fn append_all(
+        &mut self,
+        documents: Vec<Document>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        for document in documents {
+            self.append(Entry {
+                id: None,
+                document,
+                now_ms,
+            })?;
+        }
+        Ok(())
+    }
+
     /// What must be so before a document enters the book: nothing is taken out without the right to it, and what this lane sells
     /// of a product stands behind its own word that it has heard of the escrow.
     pub(crate) fn by_right(&mut self, document: &Document, now_ms: i64) -> Result<(), StoreError> {
@@ -36,13 +52,19 @@ impl Writer<'_> {
                 _ => Ok(()),
             };
         }
-        for (sku, _) in store.taken_out(document) {
-            if let Some(held) = store.escrow_of(&sku)?
-                && held.standing.share(store.node).since.is_none()
-            {
+        for (sku, milli) in store.taken_out(document)? {
+            let Some(mut held) = store.escrow_of(&sku)? else {
+                continue;
+            };
+            if held.standing.share(store.node).since.is_none() {
                 self.join(&held, now_ms)?;
+                let joined = store.escrow_of(&sku)?;
+                held = joined.unwrap_or(held);
+            }
+            if let Some(lack) = store.lack(&held, milli)? {
+                return Err(lack.fault());
             }
         }
-        store.check_rights(document)
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 use super::super::Me;
 use super::super::connection::web_socket;
 use super::super::greeting::{ConnectionError, Socket, step};
+use super::super::meter::Meter;
 use super::super::settings::Peer;
 use super::{Admitted, SignError, admit};
 use crate::limits::{PEER_GREETING_BYTES_MAX, PEER_GREETING_WITHIN};
@@ -93,6 +94,7 @@ async fn ask_in_time(
     let own_key = public_key(&seed).map_err(SignError::from)?;
     let dialing = node.inner.env.dial.dial(&peer.host, peer.port);
     let io = step(async { dialing.await.map_err(ConnectionError::Dial) }).await?;
+    let (io, _meter) = Meter::on(io);
     let url = format!("ws://{peer}{PAIR_PATH}");
     let socket = tokio_tungstenite::client_async_with_config(url, io, Some(web_socket()));
     let mut socket = step(socket).await?.0;

@@ -1,8 +1,9 @@
 //! When an escrow is over, and what stands in the way of rights no longer than it must.
 
 use super::{
-    forget, is_lacking, order, receipt, record, refund, rights, row, sell, shop, tell, why,
+    forget, is_lacking, moves, order, receipt, record, refund, rights, row, sell, shop, tell, why,
 };
+use crate::parked::lines;
 use crate::stock::{bring, lane};
 use crate::{NOW_MS, Till};
 use counterfoil_domain::ShopId;
@@ -98,6 +99,11 @@ fn a_duplicate_is_sold_by_the_rights_of_the_product_that_stands_for_it() {
         let document = till.store().draft_receipt(&request, false, NOW_MS);
         record(till, document)
     };
+    // Two codes of one product take from the same rights.
+    let mut both = receipt("1");
+    both.lines.extend(lines(&[("LIGHT", "2", Some("9.00"))]));
+    let document = one.store().draft_receipt(&both, false, NOW_MS);
+    assert!(is_lacking(record(&mut one, document)));
     light(&mut one).expect("by right");
     assert!(is_lacking(light(&mut one)));
     // The product that stands for it is gone, and comes again: the duplicate is sold under its own code meanwhile.
@@ -108,6 +114,35 @@ fn a_duplicate_is_sold_by_the_rights_of_the_product_that_stands_for_it() {
     set.expect("deleted");
     assert!(is_lacking(light(&mut one)));
     assert_eq!(rights(&mut one), 0);
+    moves(&mut one, "2").expect("a delivery");
+    let document = one.store().draft_receipt(&both, false, NOW_MS);
+    assert!(is_lacking(record(&mut one, document)));
+}
+
+#[test]
+fn two_products_under_escrow_that_are_merged_are_sold_by_the_earlier_escrow() {
+    let [mut one, mut other] = shop("rights-two");
+    product(&mut other, "LIGHT");
+    let request = EscrowRequest {
+        id: None,
+        sku: "LIGHT".to_owned(),
+        what: EscrowOrder::Begin,
+        quantity: Some("3".to_owned()),
+        lane: None,
+        node: None,
+        employee: None,
+    };
+    let document = other.store().draft_escrow(&request, NOW_MS);
+    record(&mut other, document).expect("begun");
+    tell(&mut other, &mut one);
+    let merged = one.store().merge_rows("products", "LIGHT", "LAMP", NOW_MS);
+    merged.expect("merged");
+    tell(&mut one, &mut other);
+    tell(&mut other, &mut one);
+    for till in [&mut one, &mut other] {
+        assert_eq!(row(till).begun_apart, 1);
+    }
+    assert_eq!((rights(&mut one), rights(&mut other)), (2000, 0));
 }
 
 #[test]
@@ -167,6 +202,8 @@ fn an_entry_that_cannot_be_read_stops_the_product_until_its_escrow_is_ended() {
     );
     one.open();
     assert!(matches!(why(sell(&mut one, "1")), EscrowFault::Unread(_)));
+    // It says nothing of an escrow that it cannot name.
+    assert_eq!(one.store().join_escrows(None, NOW_MS).expect("read"), []);
     order(&mut one, EscrowOrder::End, "0", None).expect("ended");
     for _ in 0..2 {
         sell(&mut one, "5").expect("freely");
