@@ -123,6 +123,7 @@ fn check_lane(bytes: &[u8]) {
     let written = match lane::read(text) {
         Ok(lane::Frame::Entry(entry)) => lane::write_entry(&entry),
         Ok(lane::Frame::Control(control)) => lane::write(&control),
+        Ok(lane::Frame::Event(event)) => lane::write_event(&event),
         Ok(lane::Frame::Unknown) | Err(_) => return,
     };
     // What came in the largest frame may need a few bytes more.

@@ -4,8 +4,10 @@
 //! that a newer lane may say more. Numbers that do not fit into 53 bits are texts, for lanes in any language.
 //! `docs/lanes.md` describes the exchange for whoever writes one.
 
+mod event;
 mod inventory;
 
+pub use event::{EventMessage, ReconciliationEvent};
 pub use inventory::{InventoryAnswer, InventoryQuestion, InventoryRequest, QUESTIONS_MAX};
 
 use super::certificate::SignedRevocations;
@@ -230,6 +232,8 @@ pub enum Frame {
     Entry(LaneEntry),
     /// Anything else.
     Control(Control),
+    /// Something happened at the lane that says so.
+    Event(EventMessage),
     /// Something that only a newer lane understands.
     Unknown,
 }
@@ -333,6 +337,12 @@ const SUBJECTS: [&str; 5] = [
     "catalog",
 ];
 
+/// The topics of events.
+const EVENTS: [&str; 2] = [
+    "inventory.reconciliation.request",
+    "inventory.reconciliation.complete",
+];
+
 #[derive(Deserialize)]
 struct Kind {
     #[serde(rename = "type")]
@@ -373,6 +383,14 @@ pub fn write(control: &Control) -> Result<String, FrameError> {
     bounded(serde_json::to_string(control)?)
 }
 
+/// The text of an event.
+///
+/// # Errors
+/// [`FrameError::Json`].
+pub fn write_event(event: &EventMessage) -> Result<String, FrameError> {
+    bounded(serde_json::to_string(event)?)
+}
+
 fn bounded(text: String) -> Result<String, FrameError> {
     match text.len() {
         0..=FRAME_BYTES_MAX => Ok(text),
@@ -392,6 +410,9 @@ pub fn read(text: &str) -> Result<Frame, FrameError> {
     match (head.kind.as_deref(), head.topic.as_deref()) {
         (Some(kind), _) if CONTROLS.contains(&kind) => read_control(text),
         (None, Some(topic)) if SUBJECTS.contains(&topic) => read_entry(text),
+        (None, Some(topic)) if EVENTS.contains(&topic) => {
+            Ok(Frame::Event(serde_json::from_str(text)?))
+        }
         (None, None) => Err(FrameError::Field { field: "type" }),
         _ => Ok(Frame::Unknown),
     }

@@ -344,6 +344,13 @@ impl Ear<'_> {
                 self.seat.letters.answered(answer, bytes);
             }
             Some(Frame::Control(control)) => self.control(control)?,
+            Some(Frame::Event(told)) if told.from_terminal == self.seat.peer => {
+                self.seat.letters.told(told);
+            }
+            Some(Frame::Event(_)) => {
+                let detail = "it tells what happened at another lane";
+                return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
+            }
             Some(Frame::Unknown) | None => {}
         }
         Ok(())

@@ -279,7 +279,7 @@ async fn hear(socket: &mut Socket, bytes_max: usize) -> Result<Control, Connecti
                 return Err(ConnectionError::Refused { code, detail });
             }
             Some(Frame::Control(control)) => return Ok(control),
-            Some(Frame::Entry(_)) => return Err(out_of_order("a greeting")),
+            Some(Frame::Entry(_) | Frame::Event(_)) => return Err(out_of_order("a greeting")),
             Some(Frame::Unknown) | None => {}
         }
     }

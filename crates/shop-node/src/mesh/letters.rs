@@ -9,7 +9,7 @@ use crate::problem::chain;
 use counterfoil_domain::stock::reconcile::Answer;
 use counterfoil_protocol::wire::escrow::RightsRequest;
 use counterfoil_protocol::wire::lane::{
-    Control, InventoryAnswer, InventoryQuestion, InventoryRequest,
+    self, Control, EventMessage, FrameError, InventoryAnswer, InventoryQuestion, InventoryRequest,
 };
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 #[derive(Default)]
 pub(super) struct Letters {
     state: Mutex<State>,
-    /// The peer asks something.
+    /// The peer asks something, or tells something.
     pub(super) asked: Notify,
     /// The peer asks for rights.
     pub(super) rights_asked: Notify,
@@ -28,7 +28,7 @@ pub(super) struct Letters {
 #[derive(Default)]
 struct State {
     /// To be sent when nothing else is to be said.
-    outgoing: VecDeque<Control>,
+    outgoing: VecDeque<Letter>,
     number: u64,
     /// Who waits for the answer to the last request.
     waiting: Option<oneshot::Sender<Answered>>,
@@ -37,6 +37,24 @@ struct State {
     request: Option<InventoryRequest>,
     /// Rights that it asks for.
     rights: VecDeque<RightsRequest>,
+    /// What it told last.
+    event: Option<EventMessage>,
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub(super) enum Letter {
+    Control(Control),
+    Event(EventMessage),
+}
+
+impl Letter {
+    pub(super) fn text(&self) -> Result<String, FrameError> {
+        match self {
+            Self::Control(control) => lane::write(control),
+            Self::Event(event) => lane::write_event(event),
+        }
+    }
 }
 
 /// An answer, with its bytes on the wire.
@@ -62,9 +80,10 @@ impl Letters {
         state.waiting = Some(waiting);
         let request = InventoryRequest { number, questions };
         // What nobody waits for any more is not sent.
-        let is_other = |it: &Control| !matches!(it, Control::InventoryRequest(_));
+        let is_other = |it: &Letter| !matches!(it, Letter::Control(Control::InventoryRequest(_)));
         state.outgoing.retain(is_other);
-        state.outgoing.push_back(Control::InventoryRequest(request));
+        let letter = Letter::Control(Control::InventoryRequest(request));
+        state.outgoing.push_back(letter);
         answered
     }
 
@@ -102,18 +121,20 @@ impl Letters {
     pub(super) fn answer(&self, answer: InventoryAnswer) {
         let mut state = self.state();
         // Whoever asks again does not wait for what it asked before.
-        let is_other = |it: &Control| !matches!(it, Control::InventoryResponse(_));
+        let is_other = |it: &Letter| !matches!(it, Letter::Control(Control::InventoryResponse(_)));
         state.outgoing.retain(is_other);
-        state.outgoing.push_back(Control::InventoryResponse(answer));
+        let letter = Letter::Control(Control::InventoryResponse(answer));
+        state.outgoing.push_back(letter);
     }
 
     /// Asks the peer for rights.
     pub(super) fn ask_rights(&self, request: RightsRequest) {
         let mut state = self.state();
-        let is_rights = |it: &&Control| matches!(it, Control::EscrowRequest(_));
+        let is_rights = |it: &&Letter| matches!(it, Letter::Control(Control::EscrowRequest(_)));
         // Sales that have waited for longer than it takes to send so many have been refused.
         if state.outgoing.iter().filter(is_rights).count() < RIGHTS_REQUESTS_MAX {
-            state.outgoing.push_back(Control::EscrowRequest(request));
+            let letter = Letter::Control(Control::EscrowRequest(request));
+            state.outgoing.push_back(letter);
         }
     }
 
@@ -128,6 +149,26 @@ impl Letters {
 
     pub(super) fn take_rights_request(&self) -> Option<RightsRequest> {
         self.state().rights.pop_front()
+    }
+
+    /// Tells the peer what happened here; of one topic the newest that was not sent yet.
+    pub(super) fn tell(&self, event: EventMessage) {
+        let mut state = self.state();
+        let topic = event.event.topic();
+        let is_other =
+            |it: &Letter| !matches!(it, Letter::Event(told) if told.event.topic() == topic);
+        state.outgoing.retain(is_other);
+        state.outgoing.push_back(Letter::Event(event));
+    }
+
+    /// The peer tells what happened there; of what it tells while that is noted the newest counts.
+    pub(super) fn told(&self, event: EventMessage) {
+        self.state().event = Some(event);
+        self.asked.notify_one();
+    }
+
+    pub(super) fn take_event(&self) -> Option<EventMessage> {
+        self.state().event.take()
     }
 
     /// The connection is over: nobody waits any longer.
@@ -145,7 +186,7 @@ impl Letters {
     }
 
     /// What is to be sent next.
-    pub(super) fn next(&self) -> Option<Control> {
+    pub(super) fn next(&self) -> Option<Letter> {
         self.state().outgoing.pop_front()
     }
 }
@@ -154,6 +195,9 @@ impl Letters {
 pub(super) async fn correspond(node: &Node, seat: &Seat) -> Result<Never, ConnectionError> {
     loop {
         seat.letters.asked.notified().await;
+        if let Some(told) = seat.letters.take_event() {
+            node.note_event(&told).await;
+        }
         while let Some(request) = seat.letters.take_request() {
             let number = request.number;
             let answer = node.answer_inventory(request).await;
@@ -196,14 +240,12 @@ mod tests {
             matches!(
                 &waiting,
                 [
-                    Some(Control::InventoryRequest(InventoryRequest {
-                        number: 1_000,
-                        ..
-                    })),
-                    Some(Control::InventoryResponse(InventoryAnswer {
-                        number: 999,
-                        ..
-                    })),
+                    Some(Letter::Control(Control::InventoryRequest(
+                        InventoryRequest { number: 1_000, .. }
+                    ))),
+                    Some(Letter::Control(Control::InventoryResponse(
+                        InventoryAnswer { number: 999, .. }
+                    ))),
                     None
                 ]
             ),

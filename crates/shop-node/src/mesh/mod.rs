@@ -2,7 +2,7 @@
 //!
 //! `registry` is the state that all connections share; it decides nothing by itself, the rules stand in
 //! `counterfoil_domain::mesh`. `line` opens a connection, `tls` secures it, `trust` says by what; `greeting` lets a peer in,
-//! `gate` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `packing`
+//! `meter` bounds what a stranger says, `connection` carries one conversation, `mouth` what goes out in it, `packing`
 //! how, `dial` seeks configured peers and `lan` such as announce themselves, `pairing` takes lanes in by a code in trial,
 //! `copies` waits for the second copy of a sale, `reconcile` compares stock by `letters`, `escrow` moves rights.
 
@@ -10,6 +10,7 @@ mod connection;
 mod copies;
 mod dial;
 mod escrow;
+mod events;
 #[cfg(feature = "lan")]
 mod found;
 mod greeting;

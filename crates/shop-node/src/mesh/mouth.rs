@@ -3,6 +3,7 @@
 use super::Me;
 use super::connection::Never;
 use super::greeting::{ConnectionError, Socket, refusal};
+use super::letters::Letter;
 use super::meter::{Meter, while_passing};
 use super::packing::{Outgoing, Privacy};
 use super::registry::Seat;
@@ -24,7 +25,7 @@ use tokio_tungstenite::tungstenite::Message;
 /// What is said next.
 enum Said {
     Next(Next),
-    Letter(Control),
+    Letter(Letter),
     Nothing,
 }
 
@@ -87,7 +88,10 @@ impl<'c> Mouth<'c> {
                     self.serve(origin, after, room).await?;
                     continue;
                 }
-                Said::Letter(letter) => letter,
+                Said::Letter(letter) => {
+                    self.say(letter.text()?, Privacy::None).await?;
+                    continue;
+                }
                 Said::Nothing => {
                     // However often there is nothing to say, the peer hears that this lane is there.
                     let until = self.said + self.me.heartbeat;

@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::stock::reconcile::{Answer, BadAnswer, Comparison, Inventory, Leaf, Range};
 use counterfoil_domain::{DocumentId, NodeId};
+use counterfoil_protocol::wire::lane::ReconciliationEvent;
 use counterfoil_protocol::wire::lane::{
     self, InventoryAnswer, InventoryQuestion, InventoryRequest, QUESTIONS_MAX,
 };
@@ -134,6 +135,9 @@ impl Node {
             let detail = json!({"lanes": asked, "products": own.len()});
             self.log_mesh("info", "inventory_reconciliation_request", detail)
                 .await;
+            let products = own.len();
+            self.tell_lanes(ReconciliationEvent::Request { products })
+                .await;
         }
         let mut peers = Vec::new();
         for (node, correspondent) in correspondents {
@@ -175,6 +179,12 @@ impl Node {
         }
         self.log_mesh(level, "inventory_reconciliation_complete", json!(outcome))
             .await;
+        self.tell_lanes(ReconciliationEvent::Complete {
+            differing: outcome.differing,
+            corrected: outcome.corrected,
+            open: outcome.open.len(),
+        })
+        .await;
     }
 
     fn keep_if_it_answers(

@@ -66,11 +66,40 @@ fn an_entry_that_was_changed_on_its_way_is_refused() {
 fn what_a_newer_lane_says_is_passed_over() {
     for text in [
         r#"{"type":"stock_levels","levels":[1]}"#,
-        r#"{"id":"x","topic":"inventory.reconciliation.request","payload":{}}"#,
+        r#"{"id":"x","topic":"inventory.recount","payload":{}}"#,
         r#"{"type":"dance","topic":"transaction"}"#,
     ] {
         assert_eq!(read(text).expect("passed over"), Frame::Unknown, "{text}");
     }
+}
+
+#[test]
+fn an_event_is_a_message_with_the_topic_that_others_know() {
+    let text = json!({"id": node(7), "fromTerminal": node(1), "timestamp": 9,
+        "topic": "inventory.reconciliation.complete", "payload": {"differing": 3, "corrected": 2, "open": 1}});
+    let Ok(Frame::Event(said)) = read(&text.to_string()) else {
+        panic!("an event");
+    };
+    let (differing, corrected, open) = (3, 2, 1);
+    let event = ReconciliationEvent::Complete {
+        differing,
+        corrected,
+        open,
+    };
+    assert_eq!((said.from_terminal, &said.event), (node(1), &event));
+    assert!(text["topic"] == event.topic());
+    let written: Value =
+        serde_json::from_str(&write_event(&said).expect("short")).expect("a document");
+    assert_eq!(written, text);
+    let request = ReconciliationEvent::Request { products: 5 };
+    let said = EventMessage {
+        event: request,
+        ..said
+    };
+    let read_back = read(&write_event(&said).expect("short"));
+    assert_eq!(read_back.expect("an event"), Frame::Event(said));
+    let other = r#"{"topic":"inventory.reconciliation.request","payload":{"products":5}}"#;
+    assert!(refused(other).contains("not a frame"));
 }
 
 #[test]

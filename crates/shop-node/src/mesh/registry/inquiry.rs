@@ -4,6 +4,7 @@ use super::{Connected, Letters, Mesh};
 use counterfoil_domain::NodeId;
 use counterfoil_domain::mesh::Holding;
 use counterfoil_protocol::wire::escrow::RightsRequest;
+use counterfoil_protocol::wire::lane::EventMessage;
 use counterfoil_protocol::wire::stock::Reconciliation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,6 +55,14 @@ impl Mesh {
     pub(in crate::mesh) fn ask_rights(&self, peer: NodeId, request: RightsRequest) {
         if let Some(connected) = self.state().connections.get(&peer) {
             connected.letters.ask_rights(request);
+            connected.wake.notify_one();
+        }
+    }
+
+    /// Tells every connected lane.
+    pub(in crate::mesh) fn tell_all(&self, event: &EventMessage) {
+        for connected in self.state().connections.values() {
+            connected.letters.tell(event.clone());
             connected.wake.notify_one();
         }
     }

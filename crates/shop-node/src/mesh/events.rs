@@ -1,0 +1,36 @@
+//! What lanes tell each other of comparisons of stock: an event for every log (P3, P5).
+
+use crate::node::Node;
+use counterfoil_domain::env::document_id;
+use counterfoil_protocol::wire::lane::{EventMessage, ReconciliationEvent};
+use serde_json::json;
+
+impl Node {
+    /// Tells every connected lane what this one does.
+    pub(super) async fn tell_lanes(&self, event: ReconciliationEvent) {
+        let from_terminal = self.store(|store| store.node()).await;
+        let timestamp = self.now_ms();
+        let id = document_id(timestamp, self.inner.env.random.as_ref());
+        self.inner.mesh.tell_all(&EventMessage {
+            id,
+            from_terminal,
+            event,
+            timestamp,
+        });
+    }
+
+    /// Keeps what another lane told in the log.
+    pub(super) async fn note_event(&self, told: &EventMessage) {
+        let EventMessage {
+            id,
+            from_terminal,
+            event,
+            timestamp,
+        } = told;
+        let mut detail = json!(event);
+        detail["id"] = json!(id);
+        detail["node"] = json!(from_terminal);
+        detail["at_ms"] = json!(timestamp);
+        self.log_mesh("info", "lane_event", detail).await;
+    }
+}
