@@ -14,6 +14,14 @@ CREATE TABLE watermark (
     at_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- When another lane, and the hub, had the own journal up to a position; forgotten once the hub has consolidated it.
+CREATE TABLE delivered (
+    stage TEXT NOT NULL,                   -- peer_ack, cloud_ack
+    seq   INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (stage, seq)
+) STRICT, WITHOUT ROWID;
+
 -- What the shopkeeper sees happen (T8); pruned to the newest entries.
 CREATE TABLE sync_log (
     entry   INTEGER PRIMARY KEY,

@@ -3,10 +3,11 @@
 
 use crate::error::StoreError;
 use crate::open::ShopStore;
+use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::{DocumentId, Hlc, Priority, Topic};
-use counterfoil_migrate::{params, schema_version};
+use counterfoil_migrate::{Connection, params, schema_version};
 use counterfoil_protocol::wire::node::{LogRow, ReceiptRow};
-use counterfoil_protocol::wire::queue::QueueRow;
+use counterfoil_protocol::wire::queue::{QueueRow, Stages};
 use std::collections::BTreeMap;
 
 /// Log entries kept; older ones are pruned.
@@ -41,12 +42,44 @@ pub struct BookTotals {
     pub total_minor: i64,
 }
 
+const PEER: &str = "peer_ack";
+const CLOUD: &str = "cloud_ack";
+
+/// Takes note of when another lane has the own journal up to a position.
+pub(crate) fn note_copied(conn: &Connection, seq: i64, now_ms: i64) -> Result<(), StoreError> {
+    note_delivered(conn, PEER, seq, now_ms)
+}
+
+/// No other lane has the own journal behind a position.
+pub(crate) fn forget_copied(conn: &Connection, seq: i64) -> Result<(), StoreError> {
+    forget_delivered(conn, PEER, seq)
+}
+
+fn forget_delivered(conn: &Connection, stage: &str, seq: i64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM local.delivered WHERE stage = ?1 AND seq > ?2";
+    conn.execute(sql, params![stage, seq])?;
+    Ok(())
+}
+
+/// Keeps the time of the first; what is behind it was lost where it was.
+fn note_delivered(conn: &Connection, stage: &str, seq: i64, now_ms: i64) -> Result<(), StoreError> {
+    forget_delivered(conn, stage, seq)?;
+    // What the hub has consolidated waits no longer.
+    let sql = "INSERT OR IGNORE INTO local.delivered (stage, seq, at_ms) SELECT ?1, ?2, ?3
+               WHERE ?2 > coalesce((SELECT seq FROM local.watermark WHERE reader = ?4), 0)";
+    conn.execute(
+        sql,
+        params![stage, seq, now_ms, Reader::HubConsolidated.name()],
+    )?;
+    Ok(())
+}
+
 /// How far an entry is (P1): the hub has it, another lane has it, or nobody else.
 const fn stage(seq: i64, received: i64, copied: i64) -> &'static str {
     if seq <= received {
-        "cloud_ack"
+        CLOUD
     } else if seq <= copied {
-        "peer_ack"
+        PEER
     } else {
         "pending"
     }
@@ -75,13 +108,37 @@ impl ShopStore {
     /// # Errors
     /// [`StoreError::Sql`].
     pub fn note(&mut self, reader: Reader, seq: i64, now_ms: i64) -> Result<(), StoreError> {
-        self.conn.execute(
-            "INSERT INTO local.watermark (reader, seq, at_ms) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (reader) DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms \
-             WHERE excluded.seq <> seq",
-            params![reader.name(), seq, now_ms],
-        )?;
-        Ok(())
+        self.conn.transaction(|tx| {
+            tx.execute(
+                "INSERT INTO local.watermark (reader, seq, at_ms) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (reader) DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms \
+                 WHERE excluded.seq <> seq",
+                params![reader.name(), seq, now_ms],
+            )?;
+            match reader {
+                Reader::HubReceived => note_delivered(tx, CLOUD, seq, now_ms),
+                Reader::HubConsolidated => {
+                    tx.execute("DELETE FROM local.delivered WHERE seq <= ?1", [seq])?;
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// How much of what waits is how far.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`].
+    pub fn stages(&self) -> Result<Stages, StoreError> {
+        let received = self.watermark(Reader::HubReceived)?;
+        let consolidated = self.watermark(Reader::HubConsolidated)?;
+        let copied = self.peer_marks()?.values().copied().max().unwrap_or(0);
+        let copied = copied.max(received);
+        Ok(Stages {
+            pending: (self.head.seq - copied).max(0),
+            peer_ack: copied.min(self.head.seq) - received.min(self.head.seq),
+            cloud_ack: (received - consolidated).max(0),
+        })
     }
 
     /// Entries that the hub has not consolidated, most urgent first, then oldest first.
@@ -98,9 +155,11 @@ impl ShopStore {
             "local"
         };
         let rows = self.conn.query_map(
-            "SELECT seq, id, topic, priority, hlc FROM journal WHERE seq > ?1 \
-             ORDER BY priority, seq LIMIT ?2",
-            params![consolidated, limit],
+            "SELECT j.seq, j.id, j.topic, j.priority, j.hlc, \
+             (SELECT at_ms FROM local.delivered WHERE stage = ?3 AND seq >= j.seq ORDER BY seq LIMIT 1), \
+             (SELECT at_ms FROM local.delivered WHERE stage = ?4 AND seq >= j.seq ORDER BY seq LIMIT 1) \
+             FROM journal AS j WHERE j.seq > ?1 ORDER BY j.priority, j.seq LIMIT ?2",
+            params![consolidated, limit, PEER, CLOUD],
             |row| {
                 let seq: i64 = row.get(0)?;
                 let priority = row.get::<i64>(3)?;
@@ -110,6 +169,7 @@ impl ShopStore {
                 Ok(QueueRow {
                     seq,
                     id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
+                    terminal: writer_of(&self.formers, self.node, seq),
                     topic: Topic::from_code(row.get(2)?)
                         .map_or("unknown", Topic::name)
                         .to_owned(),
@@ -117,6 +177,8 @@ impl ShopStore {
                     stage: stage(seq, received, copied).to_owned(),
                     state: if seq <= received { "received" } else { waiting }.to_owned(),
                     created_ms: Hlc::from_raw(row.get(4)?).millis(),
+                    peer_acked_ms: row.get(5)?,
+                    cloud_acked_ms: row.get(6)?,
                     retry_count: 0,
                     last_error: None,
                 })

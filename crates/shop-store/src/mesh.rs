@@ -1,6 +1,7 @@
 //! What the lanes of a shop hold of each other's journals (ADR 0015): own entries are read from the book, those of
 //! others stand in `local.db` as they came.
 
+use crate::delivery::{forget_copied, note_copied};
 use crate::error::{StoreError, readable};
 use crate::escrow::Watched;
 use crate::open::ShopStore;
@@ -347,7 +348,10 @@ impl ShopStore {
             for (peer, seq) in marks {
                 tx.execute(sql, params![format!("{READER_PREFIX}{peer}"), *seq, now_ms])?;
             }
-            Ok(())
+            let sql = "SELECT coalesce(max(seq), 0) FROM local.watermark
+                       WHERE reader >= ?1 AND reader < ?1 || '~'";
+            let copied = tx.query_value(sql, [READER_PREFIX])?;
+            note_copied(tx, copied, now_ms)
         })
     }
 
@@ -357,14 +361,14 @@ impl ShopStore {
                    WHERE reader >= ?1 AND reader < ?1 || '~' AND seq > ?2";
         self.conn
             .execute(sql, params![READER_PREFIX, self.head.seq])?;
-        Ok(())
+        forget_copied(&self.conn, self.head.seq)
     }
 
     /// What peers have belongs to another journal from here on.
     pub(crate) fn forget_peer_marks(&self) -> Result<(), StoreError> {
         let sql = "DELETE FROM local.watermark WHERE reader >= ?1 AND reader < ?1 || '~'";
         self.conn.execute(sql, [READER_PREFIX])?;
-        Ok(())
+        forget_copied(&self.conn, 0)
     }
 }
 

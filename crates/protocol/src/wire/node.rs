@@ -3,6 +3,7 @@
 use super::fence::Fenced;
 use super::mesh::MeshStatus;
 use super::pairing::PairingStatus;
+use super::queue::Stages;
 use counterfoil_domain::lineage::Former;
 use counterfoil_domain::{DocumentId, NodeId, ShopId};
 use serde::{Deserialize, Serialize};
@@ -317,6 +318,9 @@ pub struct NodeStatus {
     pub hub_consolidated_seq: i64,
     /// Entries the hub does not have yet.
     pub pending: i64,
+    /// How far what waits is.
+    #[serde(default)]
+    pub stages: Stages,
     /// The same by priority; those without any are left out (E5).
     #[serde(default)]
     pub pending_by_priority: BTreeMap<String, i64>,

@@ -128,6 +128,7 @@ fn stored_status(store: &mut ShopStore) -> Result<NodeStatus, StoreError> {
         hub_received_seq: received,
         hub_consolidated_seq: store.watermark(Reader::HubConsolidated)?,
         pending: store.journal_seq() - received,
+        stages: store.stages()?,
         pending_by_priority: store.pending_by_priority()?,
         failed: 0,
         quarantined: 0,

@@ -4,6 +4,7 @@ mod aliases;
 mod catalog;
 mod changes;
 mod closure;
+mod delivery;
 mod employees;
 mod escrow;
 mod fence;

@@ -197,7 +197,10 @@ fn status_text(status: &NodeStatus) -> String {
         ),
         (
             "queue",
-            format!("{} entries wait for the hub", status.pending),
+            format!(
+                "{} entries wait for the hub; another lane has {} of them",
+                status.pending, status.stages.peer_ack
+            ),
         ),
         (
             "catalog",
@@ -279,6 +282,8 @@ pub(crate) async fn queue(args: &ListArgs, env: Env) -> Result<(), Failure> {
             "state",
             "stage",
             "created",
+            "at a lane",
+            "at the hub",
             "retries",
             "last error",
         ];
@@ -290,6 +295,8 @@ pub(crate) async fn queue(args: &ListArgs, env: Env) -> Result<(), Failure> {
                 row.state.clone(),
                 row.stage.clone(),
                 time(row.created_ms),
+                row.peer_acked_ms.map(time).unwrap_or_default(),
+                row.cloud_acked_ms.map(time).unwrap_or_default(),
                 row.retry_count.to_string(),
                 row.last_error.clone().unwrap_or_default(),
             ]
