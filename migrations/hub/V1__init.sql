@@ -137,6 +137,7 @@ CREATE TABLE receipt (
 CREATE UNIQUE INDEX receipt_by_id ON receipt (id);
 CREATE INDEX receipt_by_number ON receipt (node, series, number);
 CREATE INDEX receipt_by_import ON receipt (import_id) WHERE import_id IS NOT NULL;
+CREATE INDEX receipt_by_refund ON receipt (refund_of) WHERE refund_of IS NOT NULL;
 CREATE INDEX receipt_by_parked ON receipt (parked ->> 'id') WHERE parked IS NOT NULL;
 
 CREATE TABLE receipt_line (

@@ -27,8 +27,8 @@ pub struct OverRefund {
 }
 
 impl ShopStore {
-    /// Refuses a refund of more than is left of the sale that it names. A sale that is not here is not judged: the hub looks
-    /// at that.
+    /// Refuses a refund of more than is left of the sale that it names. A sale that is not here is not judged: the hub tells
+    /// (`refunded_twice`).
     ///
     /// # Errors
     /// [`StoreError::RefundedAlready`], [`StoreError::Sql`].

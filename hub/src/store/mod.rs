@@ -39,6 +39,7 @@ mod publication;
 mod quarantine;
 mod reading;
 mod reentry;
+mod refunded;
 mod rehearsal;
 mod relayed;
 mod reports;

@@ -4,7 +4,7 @@
 
 use super::clock::Correction;
 use super::consolidation::{NodeKey, condition};
-use super::{StoreError, closures, lineage, parked, rules};
+use super::{StoreError, closures, lineage, parked, refunded, rules};
 use counterfoil_domain::item::{ITEM_BITS, PAYMENTS_FROM};
 use counterfoil_domain::{Priority, RuleSet, Topic};
 use counterfoil_migrate::{Connection, params};
@@ -201,6 +201,7 @@ pub(super) fn carry(tx: &Connection, batch: &Batch, topics: &[i64]) -> Result<()
     if has(Topic::Sale) || has(Topic::Refund) {
         move_receipts(tx, batch)?;
         parked::tell(tx, batch)?;
+        refunded::tell(tx, batch)?;
     }
     let source = batch.source;
     for plain in PLAIN.iter().filter(|plain| has(plain.topic)) {

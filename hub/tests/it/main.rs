@@ -48,6 +48,7 @@ mod prices;
 mod proof;
 mod quarantine;
 mod reentry;
+mod refunded;
 mod relayed;
 mod relayed_lost;
 mod roles;

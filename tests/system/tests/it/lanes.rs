@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_sale_is_on_another_lanes_disk_before_the_receipt_while_the_internet_is_gone() {
@@ -106,6 +106,7 @@ fn a_restored_lane_whose_peer_is_up_repeats_no_number_without_the_hub() {
 fn a_lane_killed_between_keeping_and_acknowledging_loses_and_doubles_nothing() {
     let mut shop = Shop::new("lanes-killed");
     let [one, other] = shop.lanes("France");
+    settings(&one, "second_copy_wait_ms = 700\n");
     shop.internet_is_gone();
     let other = Lane::start(&other, &[]);
     let line = Relay::to(&other.url.replace("ws://", "http://"));
@@ -114,10 +115,12 @@ fn a_lane_killed_between_keeping_and_acknowledging_loses_and_doubles_nothing() {
     one.is_heard_by(&other);
     let id = one.id();
 
-    // What the other lane says from now on is not heard.
+    // What the other lane says from now on is not heard: the sale waits for as long as it should, and goes on.
     line.stop_after(0);
+    let began = Instant::now();
     let sale = one.sell();
     assert_eq!(sale["single_copy"], true);
+    assert!(began.elapsed() >= Duration::from_millis(700));
     eventually("the sale is kept", || {
         held(&other.data, &id) == own(&one.data)
     });

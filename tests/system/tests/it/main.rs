@@ -31,6 +31,7 @@ mod pairing;
 mod parked;
 mod peers;
 mod pins;
+mod pins_lanes;
 mod pins_missing;
 mod process;
 mod proof;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// A command that reads a PIN from standard input.
-fn typed(program: &str, data: &Path, arguments: &[&str], pin: &str) -> Done {
+pub(crate) fn typed(program: &str, data: &Path, arguments: &[&str], pin: &str) -> Done {
     let mut command = command(program, data, arguments);
     command
         .stdin(Stdio::piped())
@@ -79,7 +79,7 @@ impl Shop {
     }
 }
 
-fn sign_in(till: &Daemon, employee: &str, pin: &str) -> (u16, Value) {
+pub(crate) fn sign_in(till: &Daemon, employee: &str, pin: &str) -> (u16, Value) {
     let request = json!({"employee": employee, "pin": pin});
     till.post("/v1/sign-in", &request).expect("an answer")
 }
