@@ -104,6 +104,7 @@ CREATE TABLE escrow_entry (
     seq    INTEGER NOT NULL,
     PRIMARY KEY (sku, origin, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX escrow_entry_by_journal ON escrow_entry (origin, seq);
 CREATE TABLE escrow_line (
     sku    TEXT    NOT NULL,
     origin INTEGER NOT NULL,               -- of `peer_journal`; 0: the own book
@@ -112,6 +113,7 @@ CREATE TABLE escrow_line (
     milli  INTEGER NOT NULL,               -- thousandths of the unit; positive came in
     PRIMARY KEY (sku, origin, seq, item)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX escrow_line_by_journal ON escrow_line (origin, seq);
 
 -- Stock: everything below follows from the journals of the shop and is counted anew from them when it does not fit.
 -- How far each journal is counted.
