@@ -142,7 +142,7 @@ pub async fn sells_and_is_counted(programs: Programs) -> anyhow::Result<()> {
     ensure!(other.shop == ours.shop, "another shop: {}", other.shop);
     let start = Start {
         name: "foreign",
-        id: Some(&other.id),
+        activated: Some(&other),
         shop: &other.shop,
         secret: Some(&shop.secret),
         certificate: None,
@@ -227,7 +227,7 @@ pub async fn speaks_tls_with_its_certificate(programs: Programs) -> anyhow::Resu
     let url = ours.url.replace("ws://", "wss://");
     let start = Start {
         name: "foreign",
-        id: Some(&other.id),
+        activated: Some(&other),
         shop: &other.shop,
         secret: None,
         certificate: Some(&other.folder),
@@ -244,7 +244,7 @@ pub async fn speaks_tls_with_its_certificate(programs: Programs) -> anyhow::Resu
 
     let another = Start {
         name: "impostor",
-        id: None,
+        activated: None,
         ..start
     };
     let impostor = shop.python_as(another, &[&url])?;

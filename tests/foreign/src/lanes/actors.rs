@@ -53,9 +53,9 @@ pub(super) struct Python {
 /// How a lane in Python is started.
 #[derive(Clone, Copy)]
 pub(super) struct Start<'a> {
-    /// Of its file, and of its id when it has none from the hub.
+    /// Of its file, and of its id when the hub does not know it.
     pub(super) name: &'a str,
-    pub(super) id: Option<&'a str>,
+    pub(super) activated: Option<&'a Activated>,
     pub(super) shop: &'a str,
     /// The file that the lanes share.
     pub(super) secret: Option<&'a Path>,
@@ -69,6 +69,8 @@ pub(super) struct Activated {
     pub(super) shop: String,
     /// Number of the lane in its shop.
     pub(super) lane: i64,
+    /// Of its receipts.
+    series: String,
     pub(super) folder: PathBuf,
 }
 
@@ -160,7 +162,7 @@ impl Shop {
     ) -> anyhow::Result<Python> {
         let start = Start {
             name,
-            id: None,
+            activated: None,
             shop,
             secret,
             certificate: None,
@@ -172,7 +174,7 @@ impl Shop {
     pub(super) fn writer(&self, name: &str, shop: &str, dial: &[&str]) -> anyhow::Result<Python> {
         let start = Start {
             name,
-            id: None,
+            activated: None,
             shop,
             secret: Some(&self.secret),
             certificate: None,
@@ -191,11 +193,16 @@ impl Shop {
             let id = bytes.fold(0x0198 << 112, |id, byte| (id << 8) ^ u128::from(byte));
             Uuid::from_u128(id).to_string()
         };
-        let id = start.id.map_or_else(|| of_name(start.name), str::to_owned);
+        let known = start.activated;
+        let id = known.map_or_else(|| of_name(start.name), |known| known.id.clone());
         let state = self.folder.path().join(format!("{}.jsonl", start.name));
         let mut command = Command::new(&kind.program);
         command.args(&kind.arguments).arg("--state").arg(&state);
         command.args(["--shop", start.shop, "--node", &id]);
+        if let Some(known) = known {
+            let lane = known.lane.to_string();
+            command.args(["--lane", &lane, "--series", &known.series]);
+        }
         for (name, path) in [
             ("--secret", start.secret),
             ("--certificate", start.certificate),
@@ -225,6 +232,7 @@ impl Shop {
             id: text("node").context("no node")?,
             shop: text("shop").context("no shop")?,
             lane: told["lane"].as_i64().context("no lane")?,
+            series: format!("L{}", told["epoch"].as_i64().context("no epoch")?),
             folder,
         })
     }
