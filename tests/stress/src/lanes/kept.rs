@@ -1,7 +1,7 @@
 //! What a person did at a lane, by the driver's account, is there at the end: every value that was entered (G6), refunds, parked
 //! sales, and no more lamps sold than there were.
 
-use super::account::{Account, LAMP, LAMPS, text};
+use super::account::{Account, Edit, LAMP, LAMPS, text};
 use super::same::texts;
 use super::shop::{Shop, printed};
 use crate::chain::Programs;
@@ -11,6 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Table, row and column.
 type Field = (String, String, String);
+type Listed = BTreeMap<Field, BTreeSet<String>>;
+
+/// What may become of no value.
+const LOST: &str = "lost";
 
 /// What each receipt at the hub says of others.
 const RECEIPTS: &str = "SELECT json_array(hex(id), hex(refund_of), parked ->> 'id') FROM receipt";
@@ -39,38 +43,69 @@ impl Shop {
         Ok(found.into_iter().next().unwrap_or_default())
     }
 
-    /// Every value is current, or in a conflict that the hub lists, or somebody saw it and entered another one.
-    fn lost_values(&self, programs: &Programs, account: &Account) -> anyhow::Result<Vec<String>> {
+    /// The values of conflicts that the hub lists.
+    fn in_conflict(&self, programs: &Programs) -> anyhow::Result<Listed> {
         let listed: Value =
             serde_json::from_slice(&printed(self.at_hub(programs, &["conflicts", "list"]))?)?;
-        let listed = listed.get("conflicts").unwrap_or(&listed).clone();
-        let mut in_conflict: BTreeMap<Field, BTreeSet<String>> = BTreeMap::new();
+        let listed = listed.get("conflicts").unwrap_or(&listed);
+        let mut in_conflict = Listed::new();
         for row in listed.as_array().context("no conflicts")? {
             let [table, of, column] = ["table", "row", "column"].map(|key| text(&row[key]));
             let sides = ["winner", "loser", "current"].map(|side| text(&row[side]["value"]));
             let values = in_conflict.entry((table, of, column)).or_default();
             values.extend(sides);
         }
+        Ok(in_conflict)
+    }
+
+    /// What became of a value: it is current, or in a conflict that the hub lists, or somebody saw it and entered another one.
+    fn fate(
+        &self,
+        edit: &Edit,
+        account: &Account,
+        in_conflict: &Listed,
+    ) -> anyhow::Result<&'static str> {
+        let (table, row, column) = (edit.field.0, edit.field.1.as_str(), edit.field.2);
+        let key = (table.to_owned(), row.to_owned(), column.to_owned());
+        if in_conflict
+            .get(&key)
+            .is_some_and(|it| it.contains(&edit.value))
+        {
+            return Ok("in conflicts");
+        }
+        let mut others = account.edits.iter().filter(|it| it.field == edit.field);
+        if others.any(|it| it.shown.contains(&edit.value)) {
+            return Ok("replaced");
+        }
+        let is_current = self.published((table, row, column))? == edit.value;
+        Ok(if is_current { "current" } else { LOST })
+    }
+
+    fn lost_values(&self, programs: &Programs, account: &Account) -> anyhow::Result<Vec<String>> {
+        let in_conflict = self.in_conflict(programs)?;
         let mut found = Vec::new();
         for edit in &account.edits {
-            let (table, row, column) = (edit.field.0, edit.field.1.as_str(), edit.field.2);
-            let key = (table.to_owned(), row.to_owned(), column.to_owned());
-            let listed = in_conflict.get(&key);
-            let is_listed = listed.is_some_and(|values| values.contains(&edit.value));
-            let others = account.edits.iter().filter(|it| it.field == edit.field);
-            let was_seen = || others.clone().any(|it| it.shown.contains(&edit.value));
-            if !is_listed && !was_seen() {
-                let current = self.published((table, row, column))?;
-                if current != edit.value {
-                    found.push(format!(
-                        "lane {} entered {:?} at {table} {row} {column}: it is not current ({current:?} is), nobody who saw it \
-                         replaced it, and the hub lists no conflict with it ({listed:?})",
-                        edit.lane, edit.value
-                    ));
-                }
+            if self.fate(edit, account, &in_conflict)? == LOST {
+                found.push(format!(
+                    "what was entered is not current, nobody who saw it replaced it, and the hub lists no conflict with it: {edit:?}"
+                ));
             }
         }
         Ok(found)
+    }
+
+    /// How many values came to what.
+    pub(super) fn fates(
+        &self,
+        programs: &Programs,
+    ) -> anyhow::Result<BTreeMap<&'static str, usize>> {
+        let (account, in_conflict) = (self.account(), self.in_conflict(programs)?);
+        let mut fates = BTreeMap::new();
+        for edit in &account.edits {
+            let fate = self.fate(edit, &account, &in_conflict)?;
+            *fates.entry(fate).or_default() += 1;
+        }
+        Ok(fates)
     }
 
     /// Every lane shows what the hub publishes, and waits for nothing.

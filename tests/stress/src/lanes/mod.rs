@@ -23,6 +23,7 @@ use account::Account;
 use counterfoil_testkit::SeededRandom;
 use network::Network;
 use shop::Shop;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +36,8 @@ use weather::Weather;
 const SPELL_MIN: Duration = Duration::from_millis(700);
 /// In which weather a lane is killed; it comes back in the next one.
 const SPELL_OF_THE_KILL: usize = 3;
+/// A run of this length meets everything.
+const LONG: Duration = Duration::from_secs(30);
 /// What a packet takes on the slowest lines that lanes bear.
 const SLOW_MS: u32 = 2_000;
 
@@ -82,6 +85,8 @@ pub struct LaneOutcome {
     network: String,
     spells: usize,
     account: Account,
+    /// How many values that were entered came to what.
+    fates: BTreeMap<&'static str, usize>,
     meetings: Vec<(usize, Meetings)>,
     missing: &'static [&'static str],
     settled: Duration,
@@ -122,7 +127,7 @@ impl fmt::Display for LaneOutcome {
             receipts.len(),
             self.settled
         )?;
-        writeln!(f, "{}", self.account)?;
+        writeln!(f, "{}; values entered: {:?}", self.account, self.fates)?;
         for (
             lane,
             Meetings {
@@ -179,9 +184,15 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
     differences.extend(shop.unlike(programs).await?);
     let settled = began.elapsed();
     let meetings = shop.meetings()?;
+    let fates = shop.fates(programs)?;
     if breaks {
         differences.extend(shop.network.unmet());
-        differences.extend(shop.account().undone(&DEEDS));
+        if options.time >= LONG {
+            differences.extend(shop.account().undone(&DEEDS));
+            if !fates.contains_key("in conflicts") {
+                differences.push(format!("no two lanes changed the same: {fates:?}"));
+            }
+        }
         let never = meetings.iter().filter(|(_, it)| it.again == 0);
         differences.extend(never.map(|(lane, it)| {
             format!("lane {lane} never met another one again that it had lost in silence: {it:?}")
@@ -195,6 +206,7 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
         network,
         spells,
         account: sold.account,
+        fates,
         meetings,
         missing,
         settled,

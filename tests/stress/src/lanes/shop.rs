@@ -1,11 +1,11 @@
 //! The hub and the lanes of a run as processes, and the customers.
 
-use super::LaneOptions;
 use super::account::Account;
 use super::network::Network;
 use super::old::{OLD_LANE, SCHEMAS, schemas};
 use super::till::Till;
 use super::weather::{Weather, pick};
+use super::{LaneOptions, Storm};
 use crate::chain::Programs;
 use anyhow::{Context as _, ensure};
 use counterfoil_demo::client::Api;
@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Everything happens often, and a silence is noticed after half a second: the weather lasts longer.
-const SETTINGS: &str = "peer_secret_file = \"lanes.secret\"\npeer_heartbeat_ms = 200\nrelay_pause_s = 1\n\
+/// Everything happens often.
+const SETTINGS: &str = "peer_secret_file = \"lanes.secret\"\nrelay_pause_s = 1\n\
                         insecure_http = true\nsync_interval_ms = 1_000\nbackoff_first_ms = 50\nbackoff_last_ms = 500\n";
 const HOUR_MS: i64 = 3_600_000;
 /// By how much the clocks of the lanes are ahead.
@@ -190,7 +190,15 @@ impl Shop {
         use std::os::unix::fs::PermissionsExt as _;
         let data = self.directory.node("lane", number);
         std::fs::create_dir_all(&data)?;
-        std::fs::write(data.join("node.toml"), SETTINGS)?;
+        // Of a lane of which nothing is heard for two and a half of them the connection is made anew.
+        let heartbeat = match options.storm {
+            Storm::Breaks => "200",
+            Storm::Calm => "1_000",
+            // With more of them on their way than TCP lets through, such a line is silent for seconds.
+            Storm::Slow => "2_000",
+        };
+        let settings = format!("{SETTINGS}peer_heartbeat_ms = {heartbeat}\n");
+        std::fs::write(data.join("node.toml"), settings)?;
         let secret = data.join("lanes.secret");
         std::fs::write(&secret, "of this shop alone ".repeat(3))?;
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
