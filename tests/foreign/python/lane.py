@@ -1,7 +1,7 @@
 """A lane of a shop, written from "Writing a lane" in docs/lanes.md: it takes the journals of all lanes and gives them on.
 `journals.py` keeps them, `till.py` is a till around it."""
 
-import asyncio, hmac, json, secrets, uuid
+import asyncio, contextlib, hmac, json, secrets, uuid
 from blake3 import blake3
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
@@ -31,7 +31,7 @@ class Lane:
         except Refused as refused:
             tell("refused", code=refused.args[0], detail=refused.args[1])
             await peer.send(type="refused", code=refused.args[0], detail=refused.args[1])
-        except (OSError, LookupError, ValueError, WebSocketException) as error:
+        except Exception as error:  # Whatever a peer says, the lane lives on.
             tell("lost", why=repr(error))
         finally:
             if peer.speaking:
@@ -39,8 +39,10 @@ class Lane:
             await socket.close()
 
     async def dial(self, url, **tls):
-        async for socket in connect(url, proxy=None, **tls, **LINK):
-            await self.meet(socket)
+        while True:
+            with contextlib.suppress(OSError, WebSocketException):
+                async with connect(url, proxy=None, **tls, **LINK) as socket:
+                    await self.meet(socket)
             await asyncio.sleep(0.2 + secrets.randbelow(100) / 1000)
 
 
