@@ -87,7 +87,8 @@ impl Shop {
         for edit in &account.edits {
             if self.fate(edit, account, &in_conflict)? == LOST {
                 found.push(format!(
-                    "what was entered is not current, nobody who saw it replaced it, and the hub lists no conflict with it: {edit:?}"
+                    "what lane {} entered is not current, nobody who saw it replaced it, and the hub lists no conflict with it: {edit:?}",
+                    edit.lane
                 ));
             }
         }

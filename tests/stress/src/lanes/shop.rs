@@ -248,6 +248,7 @@ impl Shop {
             random: SeededRandom::new(self.choice.next()),
             counter: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
+            is_old,
             account: Arc::clone(&self.account),
         };
         let status = till.status().await?;
