@@ -13,11 +13,22 @@ use std::collections::{BTreeMap, BTreeSet};
 type Field = (String, String, String);
 type Listed = BTreeMap<Field, BTreeSet<String>>;
 
+/// Edits by what became of their values.
+pub(super) type Fates = BTreeMap<&'static str, Vec<Edit>>;
+
 /// What may become of no value.
 const LOST: &str = "lost";
+/// It came to a lane between the moment when that showed the row to the driver and the edit that replaced it.
+const UNSEEN: &str = "replaced in the moment it came";
+/// That is seldom: at most one in so many edits. More would be values that are replaced and nobody had seen them.
+const EDITS_FOR_ONE_UNSEEN: usize = 20;
 
 /// What each receipt at the hub says of others.
 const RECEIPTS: &str = "SELECT json_array(hex(id), hex(refund_of), parked ->> 'id') FROM receipt";
+/// Values that were replaced knowingly, by what the lane said that replaced them.
+const NAMED: &str = "SELECT json_array(old.table_name, old.row_id, old.column_name, json(old.value)) FROM field_version AS old
+                     JOIN field_version AS new USING (table_name, row_id, column_name)
+                     WHERE instr(new.base, printf('%x.%08x', old.hlc, old.node_tag)) > 0";
 const LAMPS_SOLD: &str =
     "SELECT coalesce(sum(quantity_milli), 0) || '' FROM receipt_line WHERE sku = 'LAMP'";
 
@@ -58,55 +69,54 @@ impl Shop {
         Ok(in_conflict)
     }
 
-    /// What became of a value: it is current, or in a conflict that the hub lists, or somebody saw it and entered another one.
-    fn fate(
-        &self,
-        edit: &Edit,
-        account: &Account,
-        in_conflict: &Listed,
-    ) -> anyhow::Result<&'static str> {
-        let (table, row, column) = (edit.field.0, edit.field.1.as_str(), edit.field.2);
-        let key = (table.to_owned(), row.to_owned(), column.to_owned());
-        if in_conflict
-            .get(&key)
-            .is_some_and(|it| it.contains(&edit.value))
-        {
-            return Ok("in conflicts");
+    /// The values that a later edit names as what it replaced.
+    fn named(&self) -> anyhow::Result<Listed> {
+        let mut named = Listed::new();
+        for row in texts(&self.hub_data.join("hub.db"), NAMED)? {
+            let [table, of, column, value]: [Value; 4] = serde_json::from_str(&row)?;
+            let field = (text(&table), text(&of), text(&column));
+            named.entry(field).or_default().insert(text(&value));
         }
-        let mut others = account.edits.iter().filter(|it| it.field == edit.field);
-        if others.any(|it| it.shown.contains(&edit.value)) {
-            return Ok("replaced");
+        Ok(named)
+    }
+
+    /// What became of each value: it is current, or in a conflict that the hub lists, or somebody saw it and entered another one.
+    pub(super) fn fates(&self, programs: &Programs, account: &Account) -> anyhow::Result<Fates> {
+        let (in_conflict, named) = (self.in_conflict(programs)?, self.named()?);
+        let mut fates = Fates::new();
+        for edit in &account.edits {
+            let (table, row, column) = (edit.field.0, edit.field.1.as_str(), edit.field.2);
+            let key = (table.to_owned(), row.to_owned(), column.to_owned());
+            let has = |listed: &Listed| listed.get(&key).is_some_and(|it| it.contains(&edit.value));
+            let mut others = account.edits.iter().filter(|it| it.field == edit.field);
+            let fate = match () {
+                () if has(&in_conflict) => "in conflicts",
+                () if others.any(|it| it.shown.contains(&edit.value)) => "replaced",
+                () if self.published((table, row, column))? == edit.value => "current",
+                () if has(&named) => UNSEEN,
+                () => LOST,
+            };
+            fates.entry(fate).or_default().push(edit.clone());
         }
-        let is_current = self.published((table, row, column))? == edit.value;
-        Ok(if is_current { "current" } else { LOST })
+        Ok(fates)
     }
 
     fn lost_values(&self, programs: &Programs, account: &Account) -> anyhow::Result<Vec<String>> {
-        let in_conflict = self.in_conflict(programs)?;
-        let mut found = Vec::new();
-        for edit in &account.edits {
-            if self.fate(edit, account, &in_conflict)? == LOST {
-                found.push(format!(
-                    "what lane {} entered is not current, nobody who saw it replaced it, and the hub lists no conflict with it: {edit:?}",
-                    edit.lane
-                ));
-            }
+        let fates = self.fates(programs, account)?;
+        let found = fates.get(LOST).into_iter().flatten().map(|edit| {
+            format!(
+                "what lane {} entered is not current, nobody who saw it replaced it, and the hub lists no conflict with it: {edit:?}",
+                edit.lane
+            )
+        });
+        let mut found: Vec<_> = found.collect();
+        let unseen = fates.get(UNSEEN).map_or(0, Vec::len);
+        if unseen > 1 + account.edits.len().div_euclid(EDITS_FOR_ONE_UNSEEN) {
+            found.push(format!(
+                "{unseen} values were replaced that nobody was shown"
+            ));
         }
         Ok(found)
-    }
-
-    /// How many values came to what.
-    pub(super) fn fates(
-        &self,
-        programs: &Programs,
-    ) -> anyhow::Result<BTreeMap<&'static str, usize>> {
-        let (account, in_conflict) = (self.account(), self.in_conflict(programs)?);
-        let mut fates = BTreeMap::new();
-        for edit in &account.edits {
-            let fate = self.fate(edit, &account, &in_conflict)?;
-            *fates.entry(fate).or_default() += 1;
-        }
-        Ok(fates)
     }
 
     /// Every lane shows what the hub publishes, and waits for nothing.

@@ -184,7 +184,9 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
     differences.extend(shop.unlike(programs).await?);
     let settled = began.elapsed();
     let meetings = shop.meetings()?;
-    let fates = shop.fates(programs)?;
+    let fates = shop.fates(programs, &shop.account())?;
+    let fates = fates.into_iter().map(|(fate, edits)| (fate, edits.len()));
+    let fates: BTreeMap<_, _> = fates.collect();
     if breaks {
         differences.extend(shop.network.unmet());
         if options.time >= LONG {
@@ -198,7 +200,11 @@ pub async fn lanes(programs: &Programs, options: &LaneOptions) -> anyhow::Result
             format!("lane {lane} never met another one again that it had lost in silence: {it:?}")
         }));
     }
-    let (network, missing) = (shop.network.to_string(), shop.network.missing());
+    let network = shop.network.to_string();
+    let missing = match breaks {
+        true => shop.network.missing(),
+        false => &[],
+    };
     let sold = shop.stop().await?;
     differences.extend(judge::differences(&sold)?);
     Ok(LaneOutcome {

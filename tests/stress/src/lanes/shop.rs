@@ -107,6 +107,18 @@ pub(super) fn printed(mut command: Command) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
+/// A lane's node.toml.
+fn settings(storm: Storm) -> String {
+    // A lane of which nothing is heard for two and a half of these is lost, and the connection is made anew.
+    let heartbeat = match storm {
+        Storm::Breaks => "200",
+        Storm::Calm => "1_000",
+        // With more of them on their way than TCP lets through, such a line is silent for seconds.
+        Storm::Slow => "2_000",
+    };
+    format!("{SETTINGS}peer_heartbeat_ms = {heartbeat}\n")
+}
+
 impl Shop {
     /// A hub, and lanes that were activated, know each other, and sell.
     pub(super) async fn open(
@@ -190,15 +202,7 @@ impl Shop {
         use std::os::unix::fs::PermissionsExt as _;
         let data = self.directory.node("lane", number);
         std::fs::create_dir_all(&data)?;
-        // Of a lane of which nothing is heard for two and a half of them the connection is made anew.
-        let heartbeat = match options.storm {
-            Storm::Breaks => "200",
-            Storm::Calm => "1_000",
-            // With more of them on their way than TCP lets through, such a line is silent for seconds.
-            Storm::Slow => "2_000",
-        };
-        let settings = format!("{SETTINGS}peer_heartbeat_ms = {heartbeat}\n");
-        std::fs::write(data.join("node.toml"), settings)?;
+        std::fs::write(data.join("node.toml"), settings(options.storm))?;
         let secret = data.join("lanes.secret");
         std::fs::write(&secret, "of this shop alone ".repeat(3))?;
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;

@@ -58,7 +58,7 @@ async fn lanes_on_lines_of_two_seconds_each_way_meet_and_hold_the_same() {
     let outcome = passes(LaneOptions {
         seed: 5,
         lanes: 3,
-        time: Duration::from_secs(30),
+        time: Duration::from_secs(20),
         storm: Storm::Slow,
         spaces: true,
         configured: true,
