@@ -51,7 +51,16 @@ pub fn python(folder: &Path) -> anyhow::Result<Kind> {
     let folder = folder.join("python");
     copy(
         "python",
-        &["requirements.txt", "client.py", "reader.py", "lane.py"],
+        &[
+            "requirements.txt",
+            "client.py",
+            "reader.py",
+            "journals.py",
+            "lane.py",
+            "till.py",
+            "activate.py",
+            "lane_scenes.py",
+        ],
         &folder,
     )?;
     let environment = folder.join("venv");
@@ -79,14 +88,14 @@ pub fn reader(folder: &Path) -> Reader {
     }
 }
 
-/// The lane that [`python`] installed in that folder.
+/// A program of the lane that [`python`] installed in that folder.
 #[must_use]
-pub fn lane(folder: &Path) -> Kind {
+pub fn lane(folder: &Path, program: &str) -> Kind {
     let folder = folder.join("python");
     Kind {
         name: "Python lane",
         program: folder.join("venv/bin/python"),
-        arguments: vec![folder.join("lane.py")],
+        arguments: vec![folder.join(program)],
     }
 }
 

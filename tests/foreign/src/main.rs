@@ -92,7 +92,7 @@ async fn all(tally: &mut Tally, hub: &Path, kind: &Kind, reader: &Reader) -> any
 
 /// What a lane that somebody else wrote does among ours.
 async fn among_lanes(tally: &mut Tally, programs: &Programs) -> anyhow::Result<()> {
-    let kind = &programs.lane;
+    let kind = &programs.till;
     let all = || programs.clone();
     let what = "keeps and hands on the journal of a dead lane";
     let done = lanes::keeps_and_hands_on_the_journal_of_a_dead_lane(all());
@@ -101,6 +101,12 @@ async fn among_lanes(tally: &mut Tally, programs: &Programs) -> anyhow::Result<(
     tally
         .note(kind, "writes a journal of its own", done)
         .await?;
+    let what = "sells, is counted by ours and by the hub";
+    let done = lanes::sells_and_is_counted(all());
+    tally.note(kind, what, done).await?;
+    let what = "speaks TLS with the certificate of the hub";
+    let done = lanes::speaks_tls_with_its_certificate(all());
+    tally.note(kind, what, done).await?;
     let done = lanes::stays_out_as_a_stranger(all());
     tally.note(kind, "stays out as a stranger", done).await?;
     let what = "is not believed with a broken chain";
@@ -130,9 +136,11 @@ async fn main() -> anyhow::Result<()> {
     let programs = Programs {
         hub: program("foreign-hub"),
         node: program("foreign-node"),
-        lane: lane(&work),
+        till: lane(&work, "till.py"),
+        activate: lane(&work, "activate.py"),
+        writer: lane(&work, "lane_scenes.py"),
     };
-    if programs.lane.name.contains(&only) {
+    if programs.till.name.contains(&only) {
         Box::pin(among_lanes(&mut tally, &programs)).await?;
     }
     let Tally { passed, failed } = tally;

@@ -23,7 +23,7 @@ mod run;
 
 pub use chain::{Programs, Verdict};
 pub use faults::{Fault, FaultCounts};
-pub use lanes::{LaneOptions, LaneOutcome, lanes};
+pub use lanes::{LaneOptions, LaneOutcome, Storm, lanes};
 pub use matrix::{Cell, Matrix, MatrixOptions, matrix};
 pub use proofs::{Proof, Proofs, prove};
 pub use provocation::Victim;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use stress::{LaneOptions, Options, Programs, lanes, run};
+use stress::{LaneOptions, Options, Programs, Storm, lanes, run};
 
 /// Hub and tills as real processes, broken on purpose; the verdict is computed.
 ///
@@ -66,6 +66,9 @@ enum Command {
         /// One lane is of schemas two versions behind, and is upgraded at the end
         #[arg(long)]
         old: bool,
+        /// Each packet takes two seconds, and nothing else is wrong
+        #[arg(long)]
+        slow: bool,
     },
     /// Run tests in programs that make a known mistake: each must be found.
     PlantedBugs,
@@ -110,12 +113,16 @@ async fn carry_out(cli: Cli) -> anyhow::Result<bool> {
             relays,
             discovery,
             old,
+            slow,
         } => {
             let options = LaneOptions {
                 seed: cli.seed,
                 lanes: cli.tills.into(),
                 time: Duration::from_secs(minutes * 60),
-                breaks: true,
+                storm: match slow {
+                    true => Storm::Slow,
+                    false => Storm::Breaks,
+                },
                 spaces: !relays,
                 configured: !discovery,
                 old,

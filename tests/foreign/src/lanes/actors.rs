@@ -1,6 +1,7 @@
 //! A shop for these scenes: lanes of ours and lanes in Python as processes.
 
 use super::Programs;
+use crate::client::Kind;
 use crate::hub::Hub;
 use anyhow::{Context as _, ensure};
 use http::Method;
@@ -47,6 +48,30 @@ pub(super) struct Python {
     pub(super) id: String,
     pub(super) state: PathBuf,
     pub(super) url: String,
+}
+
+/// How a lane in Python is started.
+#[derive(Clone, Copy)]
+pub(super) struct Start<'a> {
+    /// Of its file, and of its id when the hub does not know it.
+    pub(super) name: &'a str,
+    pub(super) activated: Option<&'a Activated>,
+    pub(super) shop: &'a str,
+    /// The file that the lanes share.
+    pub(super) secret: Option<&'a Path>,
+    /// The folder with its certificate; with it it speaks TLS.
+    pub(super) certificate: Option<&'a Path>,
+}
+
+/// What the hub answered a lane in Python that it has activated, and where its certificate is.
+pub(super) struct Activated {
+    pub(super) id: String,
+    pub(super) shop: String,
+    /// Number of the lane in its shop.
+    pub(super) lane: i64,
+    /// Of its receipts.
+    series: String,
+    pub(super) folder: PathBuf,
 }
 
 /// An entry as it is compared: position, id, chain value.
@@ -127,7 +152,7 @@ impl Shop {
         })
     }
 
-    /// A lane in Python of this name: a state file, an id, and how it is started.
+    /// A till in Python of this name, which the hub does not know.
     pub(super) fn python(
         &self,
         name: &str,
@@ -135,20 +160,81 @@ impl Shop {
         secret: Option<&Path>,
         dial: &[&str],
     ) -> anyhow::Result<Python> {
-        let id = Uuid::from_u128(
-            name.bytes()
-                .fold(0x0198 << 112, |id, byte| (id << 8) ^ u128::from(byte)),
-        );
-        let state = self.folder.path().join(format!("{name}.jsonl"));
-        let kind = &self.programs.lane;
+        let start = Start {
+            name,
+            activated: None,
+            shop,
+            secret,
+            certificate: None,
+        };
+        self.python_of(&self.programs.till, start, dial)
+    }
+
+    /// One that also writes what no till writes.
+    pub(super) fn writer(&self, name: &str, shop: &str, dial: &[&str]) -> anyhow::Result<Python> {
+        let start = Start {
+            name,
+            activated: None,
+            shop,
+            secret: Some(&self.secret),
+            certificate: None,
+        };
+        self.python_of(&self.programs.writer, start, dial)
+    }
+
+    /// One that is started like this.
+    pub(super) fn python_as(&self, start: Start<'_>, dial: &[&str]) -> anyhow::Result<Python> {
+        self.python_of(&self.programs.till, start, dial)
+    }
+
+    fn python_of(&self, kind: &Kind, start: Start<'_>, dial: &[&str]) -> anyhow::Result<Python> {
+        let of_name = |name: &str| {
+            let bytes = name.bytes();
+            let id = bytes.fold(0x0198 << 112, |id, byte| (id << 8) ^ u128::from(byte));
+            Uuid::from_u128(id).to_string()
+        };
+        let known = start.activated;
+        let id = known.map_or_else(|| of_name(start.name), |known| known.id.clone());
+        let state = self.folder.path().join(format!("{}.jsonl", start.name));
         let mut command = Command::new(&kind.program);
         command.args(&kind.arguments).arg("--state").arg(&state);
-        command.args(["--shop", shop, "--node", &id.to_string()]);
-        if let Some(secret) = secret {
-            command.arg("--secret").arg(secret);
+        command.args(["--shop", start.shop, "--node", &id]);
+        if let Some(known) = known {
+            let lane = known.lane.to_string();
+            command.args(["--lane", &lane, "--series", &known.series]);
+        }
+        for (name, path) in [
+            ("--secret", start.secret),
+            ("--certificate", start.certificate),
+        ] {
+            if let Some(path) = path {
+                command.arg(name).arg(path);
+            }
         }
         command.args(dial.iter().flat_map(|peer| ["--dial", peer]));
-        Python::start(command, id.to_string(), state)
+        Python::start(command, id, state)
+    }
+
+    /// Lets Python ask the hub for a place in the shop, with a join code.
+    pub(super) fn activated(&self, name: &str, join: &[&str]) -> anyhow::Result<Activated> {
+        let added: Value = self.hub.command(join)?;
+        let code = added["join_code"].as_str().context("no join code")?;
+        let folder = self.folder.path().join(name);
+        let kind = &self.programs.activate;
+        let mut command = Command::new(&kind.program);
+        command.args(&kind.arguments).arg(code).arg(&folder);
+        let output = command.output()?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "it is not activated: {words}");
+        let told: Value = serde_json::from_slice(&output.stdout)?;
+        let text = |name: &str| told[name].as_str().map(str::to_owned);
+        Ok(Activated {
+            id: text("node").context("no node")?,
+            shop: text("shop").context("no shop")?,
+            lane: told["lane"].as_i64().context("no lane")?,
+            series: format!("L{}", told["epoch"].as_i64().context("no epoch")?),
+            folder,
+        })
     }
 }
 
@@ -188,7 +274,20 @@ impl Python {
             .clone()
     }
 
-    /// Writes an entry of its own.
+    /// Sells: codes, quantities and prices in thousandths. The id of the receipt.
+    pub(super) async fn sell(&mut self, goods: &[(&str, i64, i64)]) -> anyhow::Result<String> {
+        let sold = |it: &&Value| it["event"] == "sold";
+        let before = self.told().iter().filter(sold).count();
+        self.write(&json!(goods))?;
+        until("it has sold", async || {
+            let told = self.told();
+            let receipt = told.iter().filter(sold).nth(before);
+            Ok(receipt.and_then(|it| it["id"].as_str().map(str::to_owned)))
+        })
+        .await
+    }
+
+    /// Orders a sale, or an entry of its own.
     pub(super) fn write(&mut self, entry: &Value) -> anyhow::Result<()> {
         let input = self.process.stdin.as_mut().context("no input")?;
         Ok(writeln!(input, "{entry}")?)
@@ -212,7 +311,7 @@ impl Python {
     pub(super) fn entries(&self, origin: &str) -> anyhow::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for line in std::fs::read_to_string(&self.state)?.lines() {
-            let (_, entry): (Value, Value) = serde_json::from_str(line)?;
+            let entry: Value = serde_json::from_str(line)?;
             if entry["fromTerminal"] == *origin {
                 entries.push(of_message(&entry).context("not an entry")?);
             }
@@ -253,6 +352,32 @@ impl Till {
             .await
     }
 
+    /// Asks for something to be recorded that must be.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Value {
+        self.daemon.ask(Method::POST, path, None, body).await
+    }
+
+    /// Waits until the hub has given it a certificate.
+    pub(super) async fn has_a_certificate(&self) -> anyhow::Result<()> {
+        until("it has a certificate", async || {
+            let status = self.get("/v1/status").await;
+            Ok(status["mesh"]["certificate_expires_ms"].as_i64())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Waits until its level of a product is that, in thousandths.
+    pub(super) async fn has_level(&self, sku: &str, milli: i64) -> anyhow::Result<()> {
+        let mut last = Value::Null;
+        let is_there = until("the level", async || {
+            last = self.get(&format!("/v1/stock?sku={sku}")).await;
+            Ok((last["levels"][0]["level_milli"] == milli).then_some(()))
+        });
+        let is_there = is_there.await;
+        is_there.with_context(|| format!("not {milli}: {last}"))
+    }
+
     /// Waits until the lane in Python takes this one's journal.
     pub(super) async fn is_heard_by(&self, lane: &Python) -> anyhow::Result<()> {
         until("the Python lane has the journal", async || {
@@ -267,14 +392,16 @@ impl Till {
     }
 
     pub(super) async fn has_logged(&self, event: &str, words: &str) -> anyhow::Result<()> {
-        until(&format!("{event}: {words}"), async || {
-            let rows = self.get("/v1/logs?limit=10000").await;
-            let rows = rows.as_array().context("no logs")?;
+        let mut last = Value::Null;
+        let logged = until("the log has it", async || {
+            last = self.get("/v1/logs?limit=10000").await;
+            let rows = last.as_array().context("no logs")?;
             let says =
                 |row: &Value| row["event"] == *event && row["detail"].to_string().contains(words);
             Ok(rows.iter().any(says).then_some(()))
-        })
-        .await
+        });
+        let logged = logged.await;
+        logged.with_context(|| format!("no {event} with `{words}`: {last}"))
     }
 
     /// Rows of a copy of one of its databases: nobody that has it open is disturbed.

@@ -6,6 +6,7 @@
 )]
 
 mod databases;
+mod documents;
 mod folding;
 mod real_hub;
 #[path = "../../../../crates/replica/tests/replication/server.rs"]

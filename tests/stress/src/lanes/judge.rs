@@ -96,7 +96,8 @@ fn at_hub(
     }
     if let Some(journal) = sold.buried.as_ref().and_then(|dead| journals.get(dead)) {
         let printed = journal.iter().map(|(_, id, _)| id);
-        let is_receipt = |id: &&Vec<u8>| text(id).is_some_and(|id| sold.receipts.contains_key(&id));
+        let is_receipt =
+            |id: &&Vec<u8>| text(id).is_some_and(|id| sold.account.receipts.contains_key(&id));
         receipts.extend(printed.filter(is_receipt).cloned());
     }
     if once != receipts {
@@ -107,11 +108,9 @@ fn at_hub(
         ));
     }
     let counted: BTreeSet<String> = once.iter().filter_map(|id| text(id)).collect();
-    let numbers: BTreeSet<usize> = sold.lanes.iter().map(|(number, ..)| *number).collect();
-    for (id, receipt) in &sold.receipts {
-        // Of a lane that is gone the receipts that nobody else had are gone: each of them said so.
-        let may_be_lost = receipt.single_copy && !numbers.contains(&receipt.lane);
-        if !may_be_lost && !counted.contains(id) {
+    // Also of the lane that is gone: its last receipt was no single copy, so another lane has all that came before.
+    for (id, receipt) in &sold.account.receipts {
+        if !counted.contains(id) {
             found.push(format!(
                 "lane {} has printed {id}, and the hub has it not",
                 receipt.lane

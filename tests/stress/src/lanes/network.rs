@@ -81,6 +81,14 @@ impl Network {
         }
     }
 
+    /// Where a host listens, when that was not known before it did.
+    pub(super) fn address(&self, host: usize) -> Option<String> {
+        match self {
+            Self::Spaces(_) => None,
+            Self::Relays(relays) => relays.address(host),
+        }
+    }
+
     /// Where a host reaches another one; `None` when that one is not known yet, and dials itself.
     pub(super) async fn way(&mut self, from: usize, to: usize) -> anyhow::Result<Option<String>> {
         match self {
@@ -96,6 +104,14 @@ impl Network {
                 relays.set(weather);
                 Ok(())
             }
+        }
+    }
+
+    /// Faults that cannot happen in it.
+    pub(super) const fn missing(&self) -> &'static [&'static str] {
+        match self {
+            Self::Spaces(_) => &[],
+            Self::Relays(_) => &["packets lost", "packets repeated", "packets overtaken"],
         }
     }
 

@@ -1,7 +1,8 @@
 //! A lane of an older release, as far as schemas go: it gives its sales and takes the others' entries while its catalog waits, and
 //! goes on when it is upgraded.
 
-use super::shop::{LOOK_PAUSE, SETTLE_LIMIT, Shop, Till, announced, lane, printed};
+use super::shop::{LOOK_PAUSE, SETTLE_LIMIT, Shop, announced, lane, printed};
+use super::till::Till;
 use crate::chain::Programs;
 use anyhow::{Context as _, ensure};
 use counterfoil_migrate::{Connection, Kind};
@@ -65,10 +66,12 @@ impl Shop {
             .filter(|(till, _)| till.number != OLD_LANE)
         {
             let url = format!("{}/v1/parked", till.url);
-            let _parked: Value = till
+            let parked: Value = till
                 .api
                 .send(Method::POST, url, &json!({"lines": [line]}))
                 .await?;
+            let id = parked["id"].as_str().context("no id")?;
+            till.account().parked.insert(id.to_owned());
         }
         self.old_takes_part(&old).await?;
         self.restart_new(programs, place).await?;

@@ -28,6 +28,10 @@ impl Relays {
         Ok(())
     }
 
+    pub(super) fn address(&self, host: usize) -> Option<String> {
+        self.addresses.get(&host).map(ToString::to_string)
+    }
+
     pub(super) async fn way(&mut self, from: usize, to: usize) -> anyhow::Result<Option<String>> {
         let Some(address) = self.addresses.get(&to).copied() else {
             return Ok(None);

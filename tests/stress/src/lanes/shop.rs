@@ -1,18 +1,17 @@
 //! The hub and the lanes of a run as processes, and the customers.
 
-use super::LaneOptions;
+use super::account::Account;
 use super::network::Network;
 use super::old::{OLD_LANE, SCHEMAS, schemas};
+use super::till::Till;
 use super::weather::{Weather, pick};
+use super::{LaneOptions, Storm};
 use crate::chain::Programs;
-use anyhow::{Context as _, bail, ensure};
-use counterfoil_demo::client::{Api, CallError};
+use anyhow::{Context as _, ensure};
+use counterfoil_demo::client::Api;
 use counterfoil_demo::directory::Directory;
-use counterfoil_domain::env::document_id;
 use counterfoil_testkit::SeededRandom;
-use http::Method;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -22,54 +21,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Everything happens often, and a silence is noticed soon.
-const SETTINGS: &str = "peer_secret_file = \"lanes.secret\"\npeer_heartbeat_ms = 1_000\nrelay_pause_s = 1\n\
+/// Everything happens often.
+const SETTINGS: &str = "peer_secret_file = \"lanes.secret\"\nrelay_pause_s = 1\n\
                         insecure_http = true\nsync_interval_ms = 1_000\nbackoff_first_ms = 50\nbackoff_last_ms = 500\n";
 const HOUR_MS: i64 = 3_600_000;
 /// By how much the clocks of the lanes are ahead.
 const AHEAD_MS: [i64; 4] = [0, 7 * HOUR_MS, -5 * HOUR_MS, HOUR_MS];
-/// Ids of the driver's documents: any time will do.
-const SOLD_AT_MS: i64 = 1_767_225_600_000;
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(200);
 const SALES_BEFORE_BURIAL_MAX: usize = 300;
 /// A lane's clock of another time, in milliseconds; `stress-node` reads it.
 pub(crate) const CLOCK: &str = "STRESS_CLOCK_AHEAD_MS";
 
-/// A receipt that was printed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Receipt {
-    pub(super) lane: usize,
-    pub(super) single_copy: bool,
-}
-
 /// What is left when the processes are gone.
 #[derive(Debug)]
 pub(super) struct Sold {
-    /// By document.
-    pub(super) receipts: BTreeMap<String, Receipt>,
+    pub(super) account: Account,
     /// Lanes by number: id and folder. The folder of one that was buried is gone.
     pub(super) lanes: Vec<(usize, String, PathBuf)>,
     pub(super) buried: Option<String>,
     pub(super) hub: PathBuf,
     /// Removed when this is dropped.
     _directory: Arc<Directory>,
-}
-
-#[derive(Debug)]
-pub(super) struct Till {
-    pub(super) number: usize,
-    pub(super) id: String,
-    pub(super) data: PathBuf,
-    pub(super) url: String,
-    /// How its daemon was started.
-    pub(super) run: Vec<String>,
-    pub(super) api: Api,
-    random: SeededRandom,
-    /// Whoever sells has it.
-    pub(super) counter: tokio::sync::Mutex<()>,
-    closed: AtomicBool,
-    receipts: Arc<Mutex<BTreeMap<String, Receipt>>>,
 }
 
 pub(super) struct Shop {
@@ -79,53 +52,9 @@ pub(super) struct Shop {
     hub: Child,
     pub(super) lanes: Vec<(Arc<Till>, Child)>,
     customers: JoinSet<anyhow::Result<()>>,
-    receipts: Arc<Mutex<BTreeMap<String, Receipt>>>,
+    pub(super) account: Arc<Mutex<Account>>,
     buried: Option<Arc<Till>>,
-    choice: SeededRandom,
-}
-
-impl Till {
-    /// Serves the next customer, unless the lane is closed.
-    async fn serve(&self) -> anyhow::Result<()> {
-        let _counter = self.counter.lock().await;
-        if !self.closed.load(Ordering::SeqCst) {
-            self.sell().await?;
-        }
-        Ok(())
-    }
-
-    /// Sells once, whatever becomes of the answers in between; whether the receipt says that it is a single copy.
-    async fn sell(&self) -> anyhow::Result<bool> {
-        let id = document_id(SOLD_AT_MS, &self.random);
-        let line = json!({"sku": "TEA", "quantity": "2", "unit_price": "2.55"});
-        let request = json!({"id": id, "lines": [line], "tender": "cash"});
-        let answer: Value = loop {
-            match self
-                .api
-                .send(Method::POST, format!("{}/v1/sales", self.url), &request)
-                .await
-            {
-                Ok(answer) => break answer,
-                Err(CallError::NoAnswer { .. }) if !self.closed.load(Ordering::SeqCst) => {
-                    tokio::time::sleep(LOOK_PAUSE).await;
-                }
-                Err(error) => bail!("lane {}: {error}", self.number),
-            }
-        };
-        let single_copy = answer["single_copy"] == true;
-        let receipt = Receipt {
-            lane: self.number,
-            single_copy,
-        };
-        let mut receipts = self.receipts.lock().unwrap_or_else(PoisonError::into_inner);
-        receipts.insert(id.to_string(), receipt);
-        Ok(single_copy)
-    }
-
-    pub(super) async fn status(&self) -> anyhow::Result<Value> {
-        let status = self.api.get(format!("{}/v1/status", self.url)).await;
-        status.with_context(|| format!("lane {}", self.number))
-    }
+    pub(super) choice: SeededRandom,
 }
 
 /// A command of a lane's program.
@@ -178,6 +107,18 @@ pub(super) fn printed(mut command: Command) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
+/// A lane's node.toml.
+fn settings(storm: Storm) -> String {
+    // A lane of which nothing is heard for two and a half of these is lost, and the connection is made anew.
+    let heartbeat = match storm {
+        Storm::Breaks => "200",
+        Storm::Calm => "1_000",
+        // With more of them on their way than TCP lets through, such a line is silent for seconds.
+        Storm::Slow => "2_000",
+    };
+    format!("{SETTINGS}peer_heartbeat_ms = {heartbeat}\n")
+}
+
 impl Shop {
     /// A hub, and lanes that were activated, know each other, and sell.
     pub(super) async fn open(
@@ -200,7 +141,6 @@ impl Shop {
             .arg(&hub_data);
         let (hub, url) = announced(command, &directory.log("hub"))?;
         network.listens(0, url.trim_start_matches("http://"))?;
-        let receipts = Arc::default();
         let choice = SeededRandom::new(random.next());
         let mut shop = Self {
             network,
@@ -209,7 +149,7 @@ impl Shop {
             hub,
             lanes: Vec::new(),
             customers: JoinSet::new(),
-            receipts,
+            account: Arc::default(),
             buried: None,
             choice,
         };
@@ -220,6 +160,7 @@ impl Shop {
             shop.start(programs, number, &code, options).await?;
         }
         shop.meet().await?;
+        shop.stock_up(options.old).await?;
         for (till, _) in &shop.lanes {
             let till = Arc::clone(till);
             shop.customers.spawn(async move {
@@ -261,7 +202,7 @@ impl Shop {
         use std::os::unix::fs::PermissionsExt as _;
         let data = self.directory.node("lane", number);
         std::fs::create_dir_all(&data)?;
-        std::fs::write(data.join("node.toml"), SETTINGS)?;
+        std::fs::write(data.join("node.toml"), settings(options.storm))?;
         let secret = data.join("lanes.secret");
         std::fs::write(&secret, "of this shop alone ".repeat(3))?;
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
@@ -311,7 +252,8 @@ impl Shop {
             random: SeededRandom::new(self.choice.next()),
             counter: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
-            receipts: Arc::clone(&self.receipts),
+            is_old,
+            account: Arc::clone(&self.account),
         };
         let status = till.status().await?;
         status["node_id"]
@@ -323,6 +265,12 @@ impl Shop {
             .listens(number, address.trim_start_matches("ws://"))?;
         self.lanes.push((Arc::new(till), process));
         Ok(())
+    }
+
+    /// The driver's account as it is now.
+    pub(super) fn account(&self) -> Account {
+        let account = self.account.lock();
+        account.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until all lanes are connected.
@@ -464,9 +412,8 @@ impl Shop {
         }
         self.hub.kill()?;
         self.hub.wait()?;
-        let receipts = self.receipts.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Sold {
-            receipts: receipts.clone(),
+            account: self.account(),
             lanes,
             buried: self.buried.as_ref().map(|till| till.id.clone()),
             hub: self.hub_data.clone(),

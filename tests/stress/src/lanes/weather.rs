@@ -50,14 +50,8 @@ impl Weather {
                 }
             }
         }
-        let every = |name: &str, way: Way| {
-            let ways = (0..=lanes).flat_map(|from| (0..=lanes).map(move |to| ((from, to), way)));
-            let ways = ways.filter(|((from, to), _)| from != to).collect();
-            Self {
-                name: name.to_owned(),
-                ways,
-            }
-        };
+        all.extend(Self::chains(lanes, random));
+        let every = |name: &str, way: Way| Self::everywhere(name, lanes, way);
         all.push(every(
             "30 % are lost",
             Way {
@@ -65,13 +59,7 @@ impl Weather {
                 ..Way::default()
             },
         ));
-        all.push(every(
-            "2 s until an answer",
-            Way {
-                delay: 1_000,
-                ..Way::default()
-            },
-        ));
+        all.push(Self::slow(lanes, 1_000));
         let again = Way {
             again: 200,
             late: 300,
@@ -104,6 +92,56 @@ impl Weather {
         });
         shuffle(&mut all, random);
         all
+    }
+
+    fn everywhere(name: &str, lanes: usize, way: Way) -> Self {
+        let ways = (0..=lanes).flat_map(|from| (0..=lanes).map(move |to| ((from, to), way)));
+        let ways = ways.filter(|((from, to), _)| from != to).collect();
+        Self {
+            name: name.to_owned(),
+            ways,
+        }
+    }
+
+    /// Each packet takes so many milliseconds, on every way.
+    pub(super) fn slow(lanes: usize, delay: u32) -> Self {
+        let way = Way {
+            delay,
+            ..Way::default()
+        };
+        Self::everywhere(&format!("{delay} ms each way"), lanes, way)
+    }
+
+    /// Lanes of which not all see each other, and none is alone: whoever sees two others does not see that they do not see each
+    /// other. Every second lane has no internet.
+    fn chains(lanes: usize, random: &SeededRandom) -> Vec<Self> {
+        if lanes < 3 {
+            return Vec::new();
+        }
+        let line: Vec<_> = (1..lanes).map(|place| (place - 1, place)).collect();
+        let star = (1..lanes).map(|place| (0, place)).collect();
+        let mut all = vec![("a line", line.clone()), ("a star", star)];
+        // Three lanes in a ring see each other.
+        if lanes > 3 {
+            all.push(("a ring", [&line[..], &[(0, lanes - 1)]].concat()));
+        }
+        let weather = |(name, seen): (&str, Vec<(usize, usize)>)| {
+            let mut order: Vec<usize> = (1..=lanes).collect();
+            shuffle(&mut order, random);
+            let pairs = (0..lanes).flat_map(|a| (0..lanes).map(move |b| (a, b)));
+            let blind = pairs
+                .filter(|&(a, b)| a != b && !seen.contains(&(a, b)) && !seen.contains(&(b, a)));
+            let mut ways: BTreeMap<_, _> =
+                blind.map(|(a, b)| ((order[a], order[b]), CUT)).collect();
+            for lane in order.iter().skip(1).step_by(2) {
+                ways.extend([((0, *lane), CUT), ((*lane, 0), CUT)]);
+            }
+            Self {
+                name: format!("{name} of lanes: {order:?}"),
+                ways,
+            }
+        };
+        all.into_iter().map(weather).collect()
     }
 
     /// The lanes see each other, and nobody sees the hub.
@@ -197,12 +235,33 @@ mod tests {
         let parted = |count| shapes(count, count).len() - 1;
         assert_eq!([2, 3, 4, 5].map(parted), [1, 2, 4, 6]);
         let all = Weather::all(5, &SeededRandom::new(1));
-        assert_eq!(all.len(), 13 + 7);
+        assert_eq!(all.len(), 13 + 3 + 7);
         assert_eq!(
             all,
             Weather::all(5, &SeededRandom::new(1)),
             "a seed repeats"
         );
         assert_ne!(all, Weather::all(5, &SeededRandom::new(2)));
+    }
+
+    #[test]
+    fn in_a_line_a_ring_and_a_star_nobody_is_alone_and_not_all_see_each_other() {
+        let seen = |lanes| {
+            let chains = Weather::chains(lanes, &SeededRandom::new(1));
+            let seen = |weather: &Weather, lane: usize| {
+                let others = (1..=lanes).filter(|other| *other != lane);
+                let others = others.filter(|other| !weather.way(lane, *other).cut);
+                others.count()
+            };
+            let all = chains.iter().map(|weather| {
+                let mut counts: Vec<_> = (1..=lanes).map(|lane| seen(weather, lane)).collect();
+                counts.sort_unstable();
+                counts
+            });
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(seen(5), [[1, 1, 2, 2, 2], [1, 1, 1, 1, 4], [2, 2, 2, 2, 2]]);
+        assert_eq!(seen(3), [[1, 1, 2], [1, 1, 2]]);
+        assert!(seen(2).is_empty());
     }
 }
