@@ -100,7 +100,7 @@ fn each_entry_that_waits_says_when_another_lane_had_it_and_when_the_hub() {
     assert_eq!(waiting(&mut till), []);
     assert_eq!(till.store().stages().expect("read"), Stages::default());
     till.store = None;
-    let conn = Connection::open(&till.dir.join("local.db"), Durability::Full).expect("opens");
+    let conn = Connection::open(till.dir.join("local.db"), Durability::Full).expect("opens");
     let kept: i64 = conn
         .query_value("SELECT count(*) FROM delivered", ())
         .expect("read");
