@@ -114,7 +114,7 @@ impl fmt::Display for LaneOutcome {
         if !self.missing.is_empty() {
             writeln!(
                 f,
-                "NOT TRIED, for want of root: {}",
+                "NOT TRIED, relays have none of it: {}",
                 self.missing.join(", ")
             )?;
         }
