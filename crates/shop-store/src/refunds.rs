@@ -88,6 +88,12 @@ impl ShopStore {
         Ok(found.and_then(|text| serde_json::from_str(&text).ok().and_then(receipt)))
     }
 
+    fn is_refunded(&self, sale: DocumentId) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM local.peer_refund WHERE sale = ?1)
+                       OR EXISTS (SELECT 1 FROM main.journal WHERE refund_of = ?1)";
+        Ok(self.conn.query_value(sql, [sale.to_bytes()])?)
+    }
+
     /// Its refunds by any lane, each once.
     fn refunds_of(&self, sale: DocumentId) -> Result<BTreeMap<DocumentId, Receipt>, StoreError> {
         let sql = "SELECT id, seq FROM main.journal WHERE refund_of = ?1 AND topic = 2";
@@ -114,12 +120,19 @@ impl ShopStore {
         Ok(refunds)
     }
 
-    /// Sales of which these refunds of another lane took back more than there was.
+    /// Sales of which more was taken back than there was, by these entries of another lane: its refunds, and sales of which
+    /// refunds were here before.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn over_refunds(&self, entries: &[LaneEntry]) -> Result<Vec<OverRefund>, StoreError> {
-        let sales: BTreeSet<DocumentId> = entries.iter().filter_map(refund_of).collect();
+        let mut sales: BTreeSet<DocumentId> = entries.iter().filter_map(refund_of).collect();
+        let sold = entries.iter().filter(|it| it.kind == Topic::Sale.code());
+        for sale in sold {
+            if self.is_refunded(sale.id)? {
+                sales.insert(sale.id);
+            }
+        }
         let mut found = Vec::new();
         for sale in sales {
             found.extend(self.over_refund(sale, None)?);

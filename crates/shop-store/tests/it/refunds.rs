@@ -1,6 +1,6 @@
 //! A sale is taken back once, by whichever lane.
 
-use crate::stock::{bring, lane, units};
+use crate::stock::{bring, entries, lane, units};
 use crate::{NOW_MS, Till};
 use counterfoil_domain::DocumentId;
 use counterfoil_protocol::wire::node::{LineRequest, ReceiptRequest};
@@ -79,6 +79,30 @@ fn lanes_that_took_back_the_same_apart_are_found_out_when_they_meet() {
         (over.sku.as_str(), over.sold.milli, over.refunded.milli),
         ("TEA", 2000, 4000)
     );
+}
+
+#[test]
+fn a_lane_that_hears_of_a_sale_after_its_refunds_finds_out_too() {
+    let [mut one, mut two, mut three, mut last] =
+        [1, 20, 40, 60].map(|seed| lane(&format!("late-{seed}"), seed));
+    let sold = one.sell(None, NOW_MS).id;
+    let unsold = one.sell(None, NOW_MS).id;
+    for till in [&mut two, &mut three] {
+        bring(&mut one, till);
+        refund(till, "2", sold).expect("nobody has said anything");
+        let node = till.store().node();
+        let refunds = entries(till, node, 0);
+        bring(till, &mut last);
+        let over = last.store().over_refunds(&refunds).expect("read");
+        assert_eq!(over, [], "of what is not here");
+    }
+    let node = one.store().node();
+    let sales = entries(&mut one, node, 0);
+    bring(&mut one, &mut last);
+    let over = last.store().over_refunds(&sales).expect("read");
+    let [over] = over.try_into().expect("one sale");
+    assert_eq!((over.sale, over.refunded.milli), (sold, 4000));
+    assert_ne!(over.sale, unsold);
 }
 
 #[test]
