@@ -100,7 +100,7 @@ impl EscrowAct {
     }
 
     /// The escrow that its author takes part in by it; `None` for one that begins or ends.
-    pub const fn about(&self) -> Option<DocumentId> {
+    const fn about(&self) -> Option<DocumentId> {
         match self {
             Self::Join { escrow }
             | Self::Give { escrow, .. }
@@ -124,6 +124,16 @@ pub struct Deed {
     pub hlc: Hlc,
     /// What was recorded.
     pub escrow: Escrow,
+}
+
+impl Deed {
+    /// The escrow that it begins or takes part in; `None` for one that ends some.
+    pub fn of(&self) -> Option<DocumentId> {
+        match self.escrow.act {
+            EscrowAct::Begin { .. } => Some(self.id),
+            ref act => act.about(),
+        }
+    }
 }
 
 /// The part of one lane in an escrow.
@@ -177,29 +187,28 @@ impl Standing {
         let mut open: BTreeMap<_, DocumentId> = BTreeMap::new();
         let mut parts = Parts::default();
         for deed in once.values() {
-            let id = deed.escrow.act.about().unwrap_or(deed.id);
-            match deed.escrow.act {
-                EscrowAct::End { .. } => continue,
-                _ if over.contains(&id) => continue,
-                EscrowAct::Begin { .. } => {
-                    open.insert((deed.hlc, deed.origin, deed.seq), id);
-                    parts.begun.insert(id);
-                }
-                _ => {}
+            let Some(id) = deed.of().filter(|id| !over.contains(id)) else {
+                continue;
+            };
+            if matches!(deed.escrow.act, EscrowAct::Begin { .. }) {
+                open.insert((deed.hlc, deed.origin, deed.seq), id);
+                parts.begun.insert(id, deed);
             }
             parts.note((deed.origin, id), deed.seq);
         }
-        let stands = |id: &&DocumentId| !parts.gives_way(**id);
+        let gave_way = parts.gave_way();
+        let stands = |id: &&DocumentId| !gave_way.contains(*id);
         let named = parts.named();
-        let begins = |deed: &&&Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
         let first = open.values().find(stands);
-        let first = first.and_then(|id| once.values().filter(begins).find(|deed| deed.id == *id));
-        let mut standing = match first {
+        let mut standing = match first.and_then(|id| parts.begun.get(id)) {
             Some(begin) => Self::begun(begin),
             // What began it has not come, or was lost here: rights are what others gave, and no more.
             None => Self::unread(*named.iter().find(stands).or_else(|| named.first())?),
         };
-        standing.void = open.into_values().filter(|id| *id != standing.id).collect();
+        // As long as what began it is not here, that others began too is not said: they may have ended.
+        if standing.begun.is_some() {
+            standing.void = open.into_values().filter(|id| *id != standing.id).collect();
+        }
         let mut in_order: Vec<&Deed> = once.into_values().collect();
         in_order.sort_by_key(|deed| deed.seq);
         for deed in in_order {
@@ -270,14 +279,14 @@ impl Standing {
 
 /// Who took part in which escrow of a product.
 #[derive(Default)]
-struct Parts {
+struct Parts<'d> {
     /// Those of which the entry that began them is here.
-    begun: BTreeSet<DocumentId>,
+    begun: BTreeMap<DocumentId, &'d Deed>,
     /// The newest position of each author in each.
     newest: BTreeMap<(NodeId, DocumentId), i64>,
 }
 
-impl Parts {
+impl Parts<'_> {
     fn note(&mut self, part: (NodeId, DocumentId), seq: i64) {
         let newest = self.newest.entry(part).or_insert(seq);
         *newest = seq.max(*newest);
@@ -286,19 +295,26 @@ impl Parts {
     /// Those of which what began them is not here.
     fn named(&self) -> BTreeSet<DocumentId> {
         let all = self.newest.keys().map(|(_, id)| *id);
-        all.filter(|id| !self.begun.contains(id)).collect()
+        all.filter(|id| !self.begun.contains_key(id)).collect()
     }
 
-    /// Whether an author of it went on to another one, of which is not here what began it: it was an earlier one, or came after
-    /// the end of this one. Where both are here, their order and ends say which one holds.
-    fn gives_way(&self, id: DocumentId) -> bool {
-        let mut authors = self.newest.iter().filter(|((_, of), _)| *of == id);
-        authors.any(|((author, _), last)| {
-            let mut others = self.newest.iter();
-            others.any(|((node, other), seq)| {
-                node == author && *other != id && seq > last && !self.begun.contains(other)
-            })
-        })
+    /// Those of which an author went on to another one of which what began it is not here: that was an earlier one, or came
+    /// after the end of this one. Where both are here their order and ends say which one holds; but who began one for a
+    /// code, and took part in another one for that after it, has learned the same.
+    fn gave_way(&self) -> BTreeSet<DocumentId> {
+        let mut last: BTreeMap<(NodeId, Option<&str>), i64> = BTreeMap::new();
+        for ((author, id), seq) in &self.newest {
+            let code = self.begun.get(id).map(|begin| begin.escrow.sku.as_str());
+            let newest = last.entry((*author, code)).or_insert(*seq);
+            *newest = (*seq).max(*newest);
+        }
+        let went_on = |((author, id), seq): &(&(NodeId, DocumentId), &i64)| {
+            let later = |code| last.get(&(*author, code)).is_some_and(|last| last > *seq);
+            let begun = self.begun.get(id).filter(|begin| begin.origin == *author);
+            later(None) || begun.is_some_and(|begin| later(Some(&begin.escrow.sku)))
+        };
+        let all = self.newest.iter();
+        all.filter(went_on).map(|((_, id), _)| *id).collect()
     }
 }
 

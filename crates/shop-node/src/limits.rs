@@ -88,6 +88,9 @@ pub(crate) const PEER_GREETING_BYTES_MAX: usize = 16 * 1024;
 /// ahead of what follows. Then the connection is closed.
 pub(crate) const PEER_STRANGER_BYTES_MAX: usize = 256 * 1024;
 
+/// How often what one peer tells of itself is noted in the log. In between it is passed over.
+pub(crate) const PEER_EVENT_PAUSE: Duration = Duration::from_secs(10);
+
 /// How often the same refusal is noted. In between it is passed over.
 pub(crate) const PEER_REFUSAL_PAUSE: Duration = Duration::from_secs(60);
 

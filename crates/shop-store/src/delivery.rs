@@ -169,7 +169,7 @@ impl ShopStore {
                 Ok(QueueRow {
                     seq,
                     id: row.get_with(1, |bytes: Vec<u8>| DocumentId::from_slice(&bytes))?,
-                    terminal: writer_of(&self.formers, self.node, seq),
+                    terminal: Some(writer_of(&self.formers, self.node, seq)),
                     topic: Topic::from_code(row.get(2)?)
                         .map_or("unknown", Topic::name)
                         .to_owned(),

@@ -45,7 +45,7 @@ pub(crate) struct Held {
 pub struct EscrowNews {
     /// What this lane said to it.
     pub joined: Vec<Recorded>,
-    /// Products that it sells freely from now on, as far as it knew.
+    /// Products that it has ended the escrow of, and that are sold freely here.
     pub ended: BTreeSet<String>,
     /// Products of which lanes began escrows without knowing of each other.
     pub begun_apart: BTreeSet<String>,
@@ -82,13 +82,16 @@ impl ShopStore {
             );
         }
         let ends = |deed: &&Deed| matches!(deed.escrow.act, EscrowAct::End { .. });
-        let ended = deeds
-            .iter()
-            .filter(ends)
-            .map(|deed| deed.escrow.sku.clone());
+        let mut ended = BTreeSet::new();
+        for deed in deeds.iter().filter(ends) {
+            let sku = self.survivor("products", &deed.escrow.sku)?;
+            if !ended.contains(&sku) && self.escrow_of(&sku)?.is_none() {
+                ended.insert(sku);
+            }
+        }
         Ok(Some(EscrowNews {
             joined,
-            ended: ended.collect(),
+            ended,
             begun_apart,
         }))
     }
@@ -106,10 +109,7 @@ impl ShopStore {
         let (deeds, unread) = self.escrow_deeds(&codes)?;
         let standing = Standing::of(&deeds);
         let mut known = unread.clone();
-        for deed in &deeds {
-            let begun = matches!(deed.escrow.act, EscrowAct::Begin { .. }).then_some(deed.id);
-            known.extend(begun.or_else(|| deed.escrow.act.about()));
-        }
+        known.extend(deeds.iter().filter_map(Deed::of));
         let released = standing.as_ref().and_then(|standing| {
             let frees = |deed: &&Deed| match deed.escrow.act {
                 // Nothing was sold by it before it began.

@@ -20,7 +20,7 @@ const OVER: &str = "WITH concerned (id) AS (
             CROSS JOIN main.receipt_line AS l ON l.node = r.node AND l.seq = r.seq
     )
     SELECT s.series || '-' || s.number || ' of ' || shop.name || '/' || n.lane, m.sku, -sum(m.quantity_milli)
-    FROM moved AS m CROSS JOIN main.receipt AS s ON s.id = m.id
+    FROM moved AS m CROSS JOIN main.receipt AS s ON s.id = m.id AND s.topic = 1
     JOIN main.node AS n ON n.number = s.node JOIN main.shop AS shop ON shop.id = n.shop
     GROUP BY m.id, m.sku HAVING sum(m.quantity_milli) < 0 ORDER BY s.node, s.seq, m.sku";
 

@@ -11,8 +11,9 @@ pub struct QueueRow {
     pub seq: i64,
     /// Id of the document.
     pub id: DocumentId,
-    /// Who recorded it: the node, or what it was before it was restored or copied.
-    pub terminal: NodeId,
+    /// Who recorded it: the node, or what it was before it was restored or copied. An older till does not say it.
+    #[serde(default)]
+    pub terminal: Option<NodeId>,
     /// Kind of document.
     pub topic: String,
     /// critical, high, normal or low.

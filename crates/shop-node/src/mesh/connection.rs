@@ -347,11 +347,8 @@ impl Ear<'_> {
             Some(Frame::Event(told)) if told.from_terminal == self.seat.peer => {
                 self.seat.letters.told(told);
             }
-            Some(Frame::Event(_)) => {
-                let detail = "it tells what happened at another lane";
-                return Err(ConnectionError::refusing(RefusalCode::Malformed, detail));
-            }
-            Some(Frame::Unknown) | None => {}
+            // What happened at another lane that one tells by itself.
+            Some(Frame::Event(_) | Frame::Unknown) | None => {}
         }
         Ok(())
     }

@@ -19,8 +19,18 @@ impl Node {
         });
     }
 
-    /// Keeps what another lane told in the log.
-    pub(super) async fn note_event(&self, told: &EventMessage) {
+    /// Keeps in the log what another lane told, when somebody may want to know; whether it did.
+    pub(super) async fn note_event(&self, told: &EventMessage) -> bool {
+        tracing::debug!(?told, "a lane compares its stock");
+        let differs = |it: &ReconciliationEvent| match it {
+            ReconciliationEvent::Complete {
+                differing, open, ..
+            } => *differing > 0 || *open > 0,
+            ReconciliationEvent::Request { .. } => false,
+        };
+        if !differs(&told.event) {
+            return false;
+        }
         let EventMessage {
             id,
             from_terminal,
@@ -32,5 +42,6 @@ impl Node {
         detail["node"] = json!(from_terminal);
         detail["at_ms"] = json!(timestamp);
         self.log_mesh("info", "lane_event", detail).await;
+        true
     }
 }

@@ -3,7 +3,7 @@
 use super::connection::Never;
 use super::greeting::ConnectionError;
 use super::registry::Seat;
-use crate::limits::RIGHTS_REQUESTS_MAX;
+use crate::limits::{PEER_EVENT_PAUSE, RIGHTS_REQUESTS_MAX};
 use crate::node::Node;
 use crate::problem::chain;
 use counterfoil_domain::stock::reconcile::Answer;
@@ -14,6 +14,7 @@ use counterfoil_protocol::wire::lane::{
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 /// The letters of one connection.
 #[derive(Default)]
@@ -193,10 +194,15 @@ impl Letters {
 
 /// Answers what the peer asks beside the journals, one request after the other.
 pub(super) async fn correspond(node: &Node, seat: &Seat) -> Result<Never, ConnectionError> {
+    let mut noted: Option<Instant> = None;
     loop {
         seat.letters.asked.notified().await;
-        if let Some(told) = seat.letters.take_event() {
-            node.note_event(&told).await;
+        let may_note = noted.is_none_or(|noted| noted.elapsed() >= PEER_EVENT_PAUSE);
+        if let Some(told) = seat.letters.take_event()
+            && may_note
+            && node.note_event(&told).await
+        {
+            noted = Some(Instant::now());
         }
         while let Some(request) = seat.letters.take_request() {
             let number = request.number;

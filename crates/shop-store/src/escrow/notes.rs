@@ -2,7 +2,7 @@
 
 use crate::error::{StoreError, readable};
 use crate::open::ShopStore;
-use counterfoil_domain::escrow::{Deed, Escrow, EscrowAct, deed_of, ended};
+use counterfoil_domain::escrow::{Deed, Escrow, deed_of, ended};
 use counterfoil_domain::lineage::writer_of;
 use counterfoil_domain::mesh::LaneEntry;
 use counterfoil_domain::stock::{What, effects};
@@ -101,14 +101,14 @@ impl ShopStore {
         Ok(entries.into_iter().filter_map(product).collect())
     }
 
-    /// Every escrow of a product that ever began, as far as is known.
+    /// Every escrow of a product that anything is known of, also of its end alone.
     pub(super) fn escrows_begun(&self, sku: &str) -> Result<Vec<DocumentId>, StoreError> {
         let (_, codes) = self.codes_of(sku)?;
         self.follow_escrow()?;
-        let (deeds, _) = self.escrow_deeds(&codes)?;
-        let begins = |deed: &&Deed| matches!(deed.escrow.act, EscrowAct::Begin { .. });
-        let begun = deeds.iter().filter(begins).map(|deed| deed.id);
-        Ok(begun.collect::<BTreeSet<_>>().into_iter().collect())
+        let (deeds, mut known) = self.escrow_deeds(&codes)?;
+        known.extend(ended(&deeds));
+        known.extend(deeds.iter().filter_map(Deed::of));
+        Ok(known.into_iter().collect())
     }
 
     /// The entries about these products; also own ones that cannot be read, by their ids, until a person has ended the escrow.

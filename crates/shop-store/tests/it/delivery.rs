@@ -79,7 +79,7 @@ fn each_entry_that_waits_says_when_another_lane_had_it_and_when_the_hub() {
         }
     );
     let rows = till.store().queue(1).expect("read");
-    assert_eq!(rows[0].terminal, node);
+    assert_eq!(rows[0].terminal, Some(node));
     // The hub was restored, and has it again later; a peer has lost what it had.
     hub(&mut till, Reader::HubReceived, 0, 50);
     hub(&mut till, Reader::HubReceived, 3, 60);
