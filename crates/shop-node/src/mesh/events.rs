@@ -1,4 +1,4 @@
-//! What lanes tell each other of comparisons of stock: an event for every log (P3, P5).
+//! What lanes tell each other of comparisons of stock: an event for the others' logs (P3, P5).
 
 use crate::node::Node;
 use counterfoil_domain::env::document_id;

@@ -18,68 +18,45 @@ async fn passes(options: LaneOptions) -> LaneOutcome {
     outcome
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lanes_in_a_network_that_breaks_in_every_way_hold_the_same_and_the_hub_counts_each_sale_once()
- {
-    let outcome = passes(LaneOptions {
-        seed: 1,
-        lanes: 5,
-        time: Duration::from_secs(40),
-        storm: Storm::Breaks,
+/// Of so many lanes that trade for so many seconds, each in a network namespace of its own, told of the others.
+fn options(seed: u64, lanes: usize, seconds: u64, storm: Storm) -> LaneOptions {
+    LaneOptions {
+        seed,
+        lanes,
+        time: Duration::from_secs(seconds),
+        storm,
         spaces: true,
         configured: true,
         old: false,
         keep: None,
-    })
-    .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_in_a_network_that_breaks_in_every_way_hold_the_same_and_the_hub_counts_each_sale_once()
+ {
+    let outcome = passes(options(1, 5, 40, Storm::Breaks)).await;
     println!("{outcome}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn few_lanes_in_a_network_that_breaks_in_every_way_hold_the_same() {
-    let few = |lanes| {
-        passes(LaneOptions {
-            seed: 10,
-            lanes,
-            time: Duration::from_secs(12),
-            storm: Storm::Breaks,
-            spaces: true,
-            configured: true,
-            old: false,
-            keep: None,
-        })
-    };
+    let few = |lanes| passes(options(10, lanes, 12, Storm::Breaks));
     let (two, three, four) = tokio::join!(few(2), few(3), few(4));
     println!("{two}\n{three}\n{four}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lanes_on_lines_of_two_seconds_each_way_meet_and_hold_the_same() {
-    let outcome = passes(LaneOptions {
-        seed: 5,
-        lanes: 3,
-        time: Duration::from_secs(20),
-        storm: Storm::Slow,
-        spaces: true,
-        configured: true,
-        old: false,
-        keep: None,
-    })
-    .await;
+    let outcome = passes(options(5, 3, 20, Storm::Slow)).await;
     println!("{outcome}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_two_lanes_on_one_machine_hold_the_same() {
     let outcome = passes(LaneOptions {
-        seed: 2,
-        lanes: 32,
-        time: Duration::from_secs(5),
-        storm: Storm::Calm,
         spaces: false,
-        configured: true,
-        old: false,
-        keep: None,
+        ..options(2, 32, 5, Storm::Calm)
     })
     .await;
     println!("{outcome}");
@@ -88,14 +65,8 @@ async fn thirty_two_lanes_on_one_machine_hold_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lanes_that_are_told_of_nobody_find_each_other_and_one_with_another_address_too() {
     let outcome = passes(LaneOptions {
-        seed: 3,
-        lanes: 3,
-        time: Duration::from_secs(3),
-        storm: Storm::Calm,
-        spaces: true,
         configured: false,
-        old: false,
-        keep: None,
+        ..options(3, 3, 3, Storm::Calm)
     })
     .await;
     println!("{outcome}");
@@ -104,14 +75,8 @@ async fn lanes_that_are_told_of_nobody_find_each_other_and_one_with_another_addr
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_two_schema_versions_behind_takes_part_and_goes_on_when_it_is_upgraded() {
     let outcome = passes(LaneOptions {
-        seed: 4,
-        lanes: 3,
-        time: Duration::from_secs(3),
-        storm: Storm::Calm,
-        spaces: true,
-        configured: true,
         old: true,
-        keep: None,
+        ..options(4, 3, 3, Storm::Calm)
     })
     .await;
     println!("{outcome}");
